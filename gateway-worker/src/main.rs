@@ -1,0 +1,2 @@
+//! gateway-worker
+fn main() {}

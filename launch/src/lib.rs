@@ -1,0 +1,30 @@
+//! How a Roomwire process starts and ends: settings, secrets, logs, the clock, signals.
+//!
+//! Every binary begins the same way: parse everything ([`settings::parse`]), start the logs
+//! ([`logs::init`]), bind ([`bind`]), then run until [`shutdown::on_signals`] says otherwise.
+
+pub mod clock;
+pub mod exit;
+pub mod logs;
+pub mod secret;
+pub mod settings;
+pub mod shutdown;
+
+pub use secret::Secret;
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+/// Binds a TCP listener.
+///
+/// # Errors
+/// The error names the setting and the address, so that a taken port is found without a search.
+pub async fn bind(setting: &str, address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("{setting}: can not listen on {address}: {error}"),
+        )
+    })
+}

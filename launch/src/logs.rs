@@ -1,0 +1,56 @@
+//! Logs: one line an event on standard error, as text or as JSON.
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// The settings of the log, to be flattened into a process's own.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs")]
+pub struct LogSettings {
+    /// error, warn, info, debug or trace
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = parse_level)]
+    pub log_level: tracing::Level,
+    /// A filter by module, as in `hub=debug,info`; stands above LOG_LEVEL
+    #[arg(long, env = "RUST_LOG", value_parser = parse_filter)]
+    pub rust_log: Option<String>,
+    /// pretty: for people; json: one object a line, for machines
+    #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+fn parse_level(text: &str) -> Result<tracing::Level, String> {
+    text.parse()
+        .map_err(|_| "one of error, warn, info, debug, trace".to_owned())
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// Starts the process's log. The first call wins; later ones change nothing.
+pub fn init(settings: &LogSettings) {
+    let filter = settings
+        .rust_log
+        .clone()
+        .unwrap_or_else(|| settings.log_level.to_string());
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first log.
+    let _started = match settings.log_format {
+        LogFormat::Pretty => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,103 @@
+//! The worker's door: what one signed POST carries, and what it is answered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::GuildId;
+use crate::event::Event;
+use crate::gateway::GatewayState;
+use crate::problem::Code;
+
+/// The one value of a delivery's `type`: inside the signed body, it binds the body to this door.
+pub const DELIVERY_TYPE: &str = "events";
+
+/// A delivery as the worker writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Delivery<'a> {
+    /// Always [`DELIVERY_TYPE`].
+    pub r#type: &'static str,
+    /// Who reports.
+    #[serde(flatten)]
+    pub report: Report,
+    /// In order.
+    pub events: &'a [Event],
+}
+
+/// What a worker says of itself beside its events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The shard and the number of shards, as in Discord's IDENTIFY.
+    pub shard: (u32, u32),
+    /// The hub's store that the worker's events build on; a hub with another one lacks what came
+    /// before, takes nothing and answers 409. Absent: the worker does not know one yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// The gateway connection of this shard.
+    pub gateway: GatewayReport,
+}
+
+/// The state of one shard's gateway connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayReport {
+    /// The state of the shard's guilds.
+    pub state: GatewayState,
+    /// Why, in a fixed word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Guilds that differ from it: an outage at Discord, a state being read anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guilds: BTreeMap<GuildId, GuildReport>,
+}
+
+/// The state of one guild that differs from its shard's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuildReport {
+    /// The state.
+    pub state: GatewayState,
+    /// Why, in a fixed word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A delivery as the hub reads it: each event stays raw, so that one bad event does not fail the rest.
+#[derive(Debug, Deserialize)]
+pub struct ReceivedDelivery<'a> {
+    /// [`DELIVERY_TYPE`] or absent.
+    pub r#type: Option<&'a str>,
+    /// The shard, when a worker speaks (see [`Report`]).
+    pub shard: Option<(u32, u32)>,
+    /// See [`Report::store`].
+    pub store: Option<String>,
+    /// The gateway connection, when a worker speaks.
+    pub gateway: Option<GatewayReport>,
+    /// In order.
+    #[serde(borrow)]
+    pub events: Vec<&'a RawValue>,
+}
+
+/// What a delivery is answered with 200.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// How many events were appended.
+    pub accepted: u64,
+    /// How many were known already.
+    pub duplicates: u64,
+    /// Which were refused, and why.
+    pub refused: Vec<RefusedEvent>,
+    /// There were events, and none of them was new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// The hub's store: changes when the hub has forgotten what it knew.
+    pub store: String,
+}
+
+/// An event that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedEvent {
+    /// Its id; empty when even that could not be read.
+    pub id: String,
+    /// Why: `BAD_REQUEST` (not of the form), `FORBIDDEN` (not a guild of this hub).
+    pub code: Code,
+}

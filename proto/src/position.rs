@@ -1,0 +1,142 @@
+//! A place in a guild's log, as a browser keeps it: opaque.
+//!
+//! A position says how many events a guild's log holds, and some of them are about rooms that the
+//! browser must not even guess at. So a position is written encrypted (AES-128 over two blocks,
+//! chained, the first of which begins with a salt): two positions of the same place look unrelated.
+//! It is not authenticated, and need not be: a forged one leads at worst to another place
+//! in the forger's own view.
+
+use aes::Aes128;
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+const BLOCK: usize = 16;
+/// How long a written position is, in characters.
+pub const SEALED_CHARS: usize = 43;
+
+/// A place in one guild's log, as one view sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which continuous history.
+    pub epoch: u64,
+    /// How many events of it.
+    pub offset: u64,
+    /// An event may be several frames in a view (a room that becomes visible brings its members):
+    /// how many of them.
+    pub step: u32,
+    /// Which view: what was seen up to here differs from view to view.
+    pub view: u32,
+}
+
+/// Seals and opens positions.
+#[derive(Clone)]
+pub struct PositionKey(Aes128);
+
+impl PositionKey {
+    /// A key that follows from a secret and is of no use for anything else.
+    pub fn derive(secret: &[u8]) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "HMAC takes a key of any length (RFC 2104)"
+        )]
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret).expect("any length");
+        mac.update(b"roomwire position 1");
+        let digest = mac.finalize().into_bytes();
+        let mut key = [0; BLOCK];
+        key.copy_from_slice(&digest[..BLOCK]);
+        Self(Aes128::new(&key.into()))
+    }
+
+    /// The position as text. `salt` makes equal positions look different; draw it at random.
+    pub fn seal(&self, position: Position, salt: u64) -> String {
+        let mut first = [0; BLOCK];
+        first[..8].copy_from_slice(&salt.to_be_bytes());
+        first[8..].copy_from_slice(&position.epoch.to_be_bytes());
+        let mut second = [0; BLOCK];
+        second[..8].copy_from_slice(&position.offset.to_be_bytes());
+        second[8..12].copy_from_slice(&position.step.to_be_bytes());
+        second[12..].copy_from_slice(&position.view.to_be_bytes());
+
+        let mut first = first.into();
+        self.0.encrypt_block(&mut first);
+        for (byte, chained) in second.iter_mut().zip(first.iter()) {
+            *byte ^= chained;
+        }
+        let mut second = second.into();
+        self.0.encrypt_block(&mut second);
+
+        let mut sealed = [0; 2 * BLOCK];
+        sealed[..BLOCK].copy_from_slice(&first);
+        sealed[BLOCK..].copy_from_slice(&second);
+        URL_SAFE_NO_PAD.encode(sealed)
+    }
+
+    /// The position of a text that this key sealed; `None` for a text of another form. A text that
+    /// another key sealed opens as nonsense: its epoch and view match nothing.
+    pub fn open(&self, text: &str) -> Option<Position> {
+        if text.len() != SEALED_CHARS {
+            return None;
+        }
+        let sealed: [u8; 2 * BLOCK] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (first, second): (&[u8; BLOCK], &[u8; BLOCK]) =
+            (sealed.first_chunk()?, sealed.last_chunk()?);
+        let mut opened = (*second).into();
+        self.0.decrypt_block(&mut opened);
+        for (byte, chained) in opened.iter_mut().zip(first) {
+            *byte ^= chained;
+        }
+        let mut head = (*first).into();
+        self.0.decrypt_block(&mut head);
+        Some(Position {
+            epoch: u64::from_be_bytes(*head.last_chunk()?),
+            offset: u64::from_be_bytes(*opened.first_chunk()?),
+            step: u32::from_be_bytes(*opened[8..12].first_chunk()?),
+            view: u32::from_be_bytes(*opened.last_chunk()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_opens_the_same(epoch: u64, offset: u64, step: u32, view: u32, salt: u64) {
+            let key = PositionKey::derive(b"secret");
+            let position = Position { epoch, offset, step, view };
+            let text = key.seal(position, salt);
+            prop_assert_eq!(text.len(), SEALED_CHARS);
+            prop_assert_eq!(key.open(&text), Some(position));
+            prop_assert_ne!(key.seal(position, salt.wrapping_add(1)), text);
+        }
+
+        #[test]
+        fn any_text_opens_without_a_panic(text in ".{0,60}") {
+            PositionKey::derive(b"secret").open(&text);
+        }
+    }
+
+    #[test]
+    fn neighbouring_positions_share_no_part() {
+        let key = PositionKey::derive(b"secret");
+        let at = |offset, salt| {
+            key.seal(
+                Position {
+                    epoch: 1,
+                    offset,
+                    step: 0,
+                    view: 1,
+                },
+                salt,
+            )
+        };
+        let (a, b) = (at(1, 10), at(2, 11));
+        assert!(a[..21] != b[..21] && a[22..] != b[22..]);
+    }
+}
