@@ -1,0 +1,232 @@
+//! The issuer as others meet it: over HTTP.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the steps that tests share may fail like tests"
+)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dev_issuer::Settings;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+struct World {
+    at: String,
+    client: Client,
+    _stop: DropGuard,
+}
+
+async fn issuer(settings: Settings) -> World {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("http://{}", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone().drop_guard();
+    tokio::spawn(dev_issuer::run(listener, settings, shutdown));
+    let client = Client::builder().no_proxy().build().unwrap();
+    World {
+        at,
+        client,
+        _stop: stop,
+    }
+}
+
+impl World {
+    async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let url = format!("{}{path}", self.at);
+        let answer = self.client.post(url).json(body).send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.at);
+        let answer = self.client.get(url).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
+    async fn token(&self, body: &Value) -> (Value, Value) {
+        let (status, answer) = self.post("/token", body).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        opened(answer["token"].as_str().unwrap())
+    }
+}
+
+/// Header and claims of a token, unverified.
+fn opened(token: &str) -> (Value, Value) {
+    let mut parts = token
+        .split('.')
+        .map(|part| URL_SAFE_NO_PAD.decode(part).unwrap());
+    let header = serde_json::from_slice(&parts.next().unwrap()).unwrap();
+    let claims = serde_json::from_slice(&parts.next().unwrap()).unwrap();
+    assert_eq!(parts.count(), 1);
+    (header, claims)
+}
+
+#[tokio::test]
+async fn a_token_of_each_algorithm_verifies_against_the_published_set() {
+    let world = issuer(Settings::default()).await;
+    let set: jsonwebtoken::jwk::JwkSet =
+        serde_json::from_value(world.get("/.well-known/jwks.json").await).unwrap();
+    for alg in ["RS256", "ES256", "EdDSA"] {
+        let (_, answer) = world
+            .post("/token", &json!({"sub": "ada", "alg": alg}))
+            .await;
+        let token = answer["token"].as_str().unwrap();
+        let header = jsonwebtoken::decode_header(token).unwrap();
+        let key = set.find(&header.kid.unwrap()).unwrap();
+        let mut validation = jsonwebtoken::Validation::new(alg.parse().unwrap());
+        validation.set_audience(&[dev_issuer::AUDIENCE]);
+        validation.set_issuer(&[&world.at]);
+        let key = jsonwebtoken::DecodingKey::from_jwk(key).unwrap();
+        let claims = jsonwebtoken::decode::<Value>(token, &key, &validation)
+            .unwrap()
+            .claims;
+        assert_eq!(claims["sub"], "ada", "{alg}");
+        assert_eq!(
+            claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+            3600
+        );
+        assert!(claims.get("guilds").is_none() && claims.get("scope").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_request_shapes_claims_and_header() {
+    let world = issuer(Settings::default()).await;
+    let (header, claims) = world
+        .token(&json!({
+            "sub": "ada", "guilds": ["1", "2"], "scope": "rooms:read", "ttl": -5,
+            "claims": {"iss": "http://elsewhere", "aud": null, "nbf": 7},
+            "header": {"kid": null, "jku": "http://127.0.0.1:1/"},
+        }))
+        .await;
+    assert_eq!(
+        header,
+        json!({"alg": "RS256", "typ": "JWT", "jku": "http://127.0.0.1:1/"})
+    );
+    assert_eq!(claims["guilds"], json!(["1", "2"]));
+    assert_eq!(claims["scope"], "rooms:read");
+    assert_eq!(claims["iss"], "http://elsewhere");
+    assert_eq!(claims["nbf"], 7);
+    assert!(claims.get("aud").is_none());
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        -5
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_a_token_request_is_refused() {
+    let world = issuer(Settings::default()).await;
+    for body in [
+        json!({}),
+        json!({"sub": 7}),
+        json!({"sub": "a", "alg": "HS256"}),
+        json!({"sub": "a", "tll": 5}),
+        json!([]),
+    ] {
+        let (status, answer) = world.post("/token", &body).await;
+        assert!(status.is_client_error(), "{body}: {status}");
+        assert_eq!(answer["code"], "BAD_REQUEST", "{body}");
+    }
+    // A page of any origin could send this without a preflight.
+    let plain = world
+        .client
+        .post(format!("{}/token", world.at))
+        .body(r#"{"sub":"ada"}"#)
+        .send();
+    assert_eq!(
+        plain.await.unwrap().status(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
+}
+
+#[tokio::test]
+async fn a_rotation_signs_with_new_keys_and_keeps_one_old_generation() {
+    let world = issuer(Settings::default()).await;
+    let kids = |set: &Value| -> Vec<String> {
+        let keys = set["keys"].as_array().unwrap();
+        keys.iter()
+            .map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = kids(&world.get("/.well-known/jwks.json").await);
+    let (status, rotation) = world.post("/rotate", &json!({})).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(rotation["removed"], json!([]));
+    let second = kids(&world.get("/.well-known/jwks.json").await);
+    assert_eq!(second[3..], first);
+    let (header, _) = world.token(&json!({"sub": "ada", "alg": "EdDSA"})).await;
+    assert_eq!(header["kid"], second[2].as_str());
+    let (_, rotation) = world.post("/rotate", &json!({})).await;
+    assert_eq!(rotation["removed"], json!(first));
+    assert_eq!(
+        world.get("/.well-known/jwks.json").await["keys"][3]["kid"],
+        second[0].as_str()
+    );
+}
+
+#[tokio::test]
+async fn the_discovery_document_points_at_the_key_set() {
+    let world = issuer(Settings::default()).await;
+    let document = world.get("/.well-known/openid-configuration").await;
+    assert_eq!(document["issuer"], world.at.as_str());
+    assert_eq!(
+        document["jwks_uri"],
+        format!("{}/.well-known/jwks.json", world.at)
+    );
+}
+
+#[tokio::test]
+async fn only_pages_of_allowed_origins_may_read_the_answers() {
+    let world = issuer(Settings {
+        origins: vec!["http://127.0.0.1:5173".to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    for (origin, allowed) in [
+        ("http://127.0.0.1:3000", true),
+        ("http://localhost:3000", true),
+        ("http://127.0.0.1:5173", true),
+        ("http://127.0.0.1:3001", false),
+        ("http://localhost:3000.example.org", false),
+        ("null", false),
+    ] {
+        let preflight = world
+            .client
+            .request(reqwest::Method::OPTIONS, format!("{}/token", world.at))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+            .send()
+            .await
+            .unwrap();
+        let named = preflight.headers().get("access-control-allow-origin");
+        assert_eq!(
+            named.is_some_and(|value| value == origin),
+            allowed,
+            "{origin}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn it_does_not_serve_other_machines() {
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let refused = dev_issuer::run(listener, Settings::default(), CancellationToken::new()).await;
+    assert!(refused.unwrap_err().to_string().contains("loopback"));
+}
+
+#[test]
+fn a_listen_address_that_is_not_loopback_ends_with_78_and_one_line() {
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_dev-issuer"))
+        .env("ISSUER_LISTEN", "0.0.0.0:3901")
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(78));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("ISSUER_LISTEN"), "{said}");
+}
