@@ -1,0 +1,88 @@
+import { type Backoff, defaultBackoff } from './backoff.js'
+import { browserEnvironment, type Environment } from './environment.js'
+import type { Guild } from './guild.js'
+import { type Connection, createLine } from './line.js'
+import { type RoomActions, roomActions } from './rest.js'
+import { defaultPatience, type Patience } from './socket.js'
+import { createStore } from './store.js'
+import { createSubscriptions } from './subscriptions.js'
+import { type GetToken, tokenSource } from './token.js'
+
+export interface RoomwireOptions {
+  /** The hub's address, such as `https://hub.example`; in a page that the hub serves: `location.origin`. */
+  readonly url: string
+  /** Gives a token of the app's own session, whenever one is needed. */
+  readonly getToken: GetToken
+  /** Which guilds to follow, at most 100; left out: all that the token allows. */
+  readonly guilds?: readonly string[]
+  /** Only these rooms, as many as fit the hub's 4 KiB for a first frame (about 150); left out: all. */
+  readonly rooms?: readonly string[]
+  readonly backoff?: Partial<Backoff>
+  readonly patience?: Partial<Patience>
+  /** What tests put in place of the browser. */
+  readonly environment?: Partial<Environment>
+}
+
+/** Everything that a page may show; immutable. */
+export interface RoomwireState {
+  readonly connection: Connection
+  readonly guilds: ReadonlyMap<string, Guild>
+}
+
+/** A page's line to a hub. */
+export interface Roomwire extends RoomActions {
+  /** The state now: the same object until something changes. */
+  readonly getState: () => RoomwireState
+  /** Calls back after every change of the state; the answer ends that. */
+  readonly listen: (listener: () => void) => () => void
+  /** Connects; or, if it waits for its next attempt, tries at once. */
+  readonly connect: () => void
+  /** Disconnects and stays away; what was known can still be seen, as stale. */
+  readonly close: () => void
+  /** Follows one more guild, or another choice of its rooms; kept over reconnects. */
+  readonly subscribe: (guildId: string, rooms?: readonly string[]) => void
+  /** Follows a guild no longer, and forgets it. */
+  readonly unsubscribe: (guildId: string) => void
+}
+
+/** Makes a line to a hub. It rests until `connect()`. */
+export function createRoomwire(options: RoomwireOptions): Roomwire {
+  const environment: Environment = { ...browserEnvironment, ...options.environment }
+  const base = options.url.replace(/\/+$/, '')
+  const tokens = tokenSource(options.getToken, environment)
+  const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
+  const store = createStore(nothing, environment.report)
+
+  const subscriptions = createSubscriptions({
+    guilds: options.guilds,
+    rooms: options.rooms,
+    now: environment.now,
+    say: frame => line.say(frame),
+    onBroken: why => line.drop(why),
+    onGuilds: guilds => store.set({ ...store.get(), guilds }),
+  })
+  const line = createLine({
+    url: `${base.replace(/^http/, 'ws')}/api/ws`,
+    tokens,
+    backoff: { ...defaultBackoff, ...options.backoff },
+    patience: { ...defaultPatience, ...options.patience },
+    environment,
+    hello: token => ({ type: 'auth', token, ...subscriptions.opening() }),
+    onState: connection => {
+      if (connection.state !== 'open') subscriptions.end()
+      store.set({ ...store.get(), connection })
+    },
+    onWelcome: welcome => subscriptions.begin(welcome.guilds),
+    onFrame: subscriptions.onFrame,
+  })
+
+  return {
+    ...roomActions(base, tokens, environment),
+    getState: store.get,
+    listen: store.listen,
+    connect: line.connect,
+    close: line.close,
+    subscribe: subscriptions.subscribe,
+    unsubscribe: subscriptions.unsubscribe,
+  }
+}

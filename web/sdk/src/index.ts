@@ -1,0 +1,22 @@
+export type { Backoff } from './backoff.js'
+export type { Roomwire, RoomwireOptions, RoomwireState } from './client.js'
+export { createRoomwire } from './client.js'
+export { adviceOf, wordsOf } from './close-codes.js'
+export type { Environment, WebSocketLike } from './environment.js'
+export type { Following, Gateway, Guild, Member, Room } from './guild.js'
+export type { Connection, ConnectionEnd } from './line.js'
+export type { IdempotencyOptions, ProblemCode, RequestOptions, RoomActions } from './rest.js'
+export { RoomwireProblem } from './rest.js'
+export { connectionOf, guildOf, roomOf, roomsOf } from './selectors.js'
+export type { Patience } from './socket.js'
+export type { GetToken, TokenWish } from './token.js'
+export type {
+  Advice,
+  CreatedRoom,
+  CreateRoom,
+  FieldProblem,
+  GatewayState,
+  RoomList,
+  SnapshotRoom,
+  VoicePayload,
+} from './wire/index.js'

@@ -1,0 +1,226 @@
+/**
+ * A line to a hub: connections one after the other, each with a token that holds. It knows when to come back and
+ * when to stay away; what is said on it is not its matter.
+ */
+import { type Backoff, fullJitter } from './backoff.js'
+import { adviceOf, waitAfter, wordsOf } from './close-codes.js'
+import type { Environment } from './environment.js'
+import type { Frame } from './frames.js'
+import { openSocket, type Patience, type Socket, type SocketEnd } from './socket.js'
+import type { TokenSource, TokenWish } from './token.js'
+import type { ClientFrame, Correlation } from './wire/index.js'
+
+/** Why there is no connection. */
+export interface ConnectionEnd {
+  /** The close code; `null` if the page did not get that far, for want of a token. */
+  readonly code: number | null
+  /** In words, for people. */
+  readonly text: string
+}
+
+/** The connection to the hub. Times are by this machine's clock, milliseconds since 1970. */
+export type Connection =
+  | { readonly state: 'connecting' }
+  | { readonly state: 'open'; readonly connectionId: string; readonly sub: string }
+  | { readonly state: 'waiting'; readonly reason: ConnectionEnd; readonly nextAttemptAt: number }
+  /** Until `connect()`. Without a reason it is what the page asked for. */
+  | { readonly state: 'closed'; readonly reason: ConnectionEnd | null }
+
+type Welcome = Extract<Frame, { kind: 'auth.ok' }>
+
+/** What a line is made of, and whom it tells. */
+export interface LineParts {
+  /** The WebSocket's address. */
+  readonly url: string
+  readonly tokens: TokenSource
+  readonly backoff: Backoff
+  readonly patience: Patience
+  readonly environment: Environment
+  /** The first frame of a connection. */
+  readonly hello: (token: string) => ClientFrame
+  readonly onState: (connection: Connection) => void
+  /** Called after `onState` has said `open`. */
+  readonly onWelcome: (welcome: Welcome) => void
+  /** Called for every frame after the welcome. */
+  readonly onFrame: (frame: Frame) => void
+}
+
+export interface Line {
+  /** Connects; or, if it waits, tries at once. */
+  readonly connect: () => void
+  /** Ends it, and stays away. */
+  readonly close: () => void
+  /** Ends this connection, as if the network had, and comes back with jitter. */
+  readonly drop: (why: string) => void
+  /** Says something if the connection is open. */
+  readonly say: (frame: ClientFrame & { id?: Correlation }) => void
+}
+
+/** A connection that held for so long begins the next backoff anew, milliseconds. */
+const stableMs = 10_000
+/** A token is renewed so long before its end, or after three quarters of a short life; milliseconds. */
+const renewBeforeMs = 60_000
+/** Never sooner than this after the one before, milliseconds. */
+const renewMsMin = 1_000
+/** The longest that timers can wait, milliseconds. */
+const timerMsMax = 2 ** 31 - 1
+
+export function createLine(parts: LineParts): Line {
+  const { backoff, environment, patience, tokens } = parts
+  let connection: Connection = { state: 'closed', reason: null }
+  /** Counts what begins and ends, so that a late answer to what is over is passed over. */
+  let era = 0
+  let attempt = 0
+  let socket: Socket | null = null
+  let openedAt: number | null = null
+  let impatient = false
+  let renewing: string | null = null
+  let callOffAttempt = () => {}
+  let callOffRenewal = () => {}
+  let endWake: (() => void) | null = null
+
+  function connect() {
+    if (connection.state === 'connecting' || connection.state === 'open') return
+    if (connection.state === 'closed') attempt = 0
+    endWake ??= environment.onWake(wake)
+    void begin('connect')
+  }
+
+  function close() {
+    stay({ state: 'closed', reason: null })
+  }
+
+  function drop(why: string) {
+    onEnd({ code: 1006, reason: why, hints: { reconnectAfterMs: undefined, retryAfterMs: undefined } })
+  }
+
+  function say(frame: ClientFrame & { id?: Correlation }) {
+    if (connection.state === 'open') socket?.say(frame)
+  }
+
+  /** The network may be back, or the page in sight. */
+  function wake() {
+    if (connection.state === 'open') socket?.probe()
+    // A hub that said when to come back is left alone until then.
+    if (connection.state === 'waiting' && impatient) void begin('connect')
+  }
+
+  async function begin(wish: TokenWish) {
+    leave()
+    const mine = era
+    enter({ state: 'connecting' })
+    const token = await tokenWithin(wish)
+    if (mine !== era) return
+    if (token === null) return wait({ code: null, text: 'no token' }, jitter(), wish, true)
+    try {
+      socket = openSocket(parts.url, parts.hello(token), patience, environment, {
+        onFrame: frame => (frame.kind === 'auth.ok' ? onWelcome(frame, token) : onFrame(frame)),
+        onEnd,
+      })
+    } catch {
+      // Not an address, or one that the page's security policy does not allow.
+      stay({ state: 'closed', reason: { code: null, text: 'the address can not be used' } })
+    }
+  }
+
+  /** A token, or `null` if the app has none to give or takes too long. */
+  function tokenWithin(wish: TokenWish): Promise<string | null> {
+    return new Promise(resolve => {
+      const callOff = environment.after(patience.connectMs, () => resolve(null))
+      const answer = (token: string | null) => {
+        callOff()
+        resolve(token)
+      }
+      tokens.get(wish).then(answer, () => answer(null))
+    })
+  }
+
+  function onWelcome(welcome: Welcome, token: string) {
+    openedAt = environment.now()
+    trust(token, welcome.expiresInMs)
+    enter({ state: 'open', connectionId: welcome.connectionId, sub: welcome.sub })
+    parts.onWelcome(welcome)
+  }
+
+  function onFrame(frame: Frame) {
+    if (connection.state !== 'open') return
+    if (frame.kind === 'auth.refreshed' && renewing !== null) trust(renewing, frame.expiresInMs)
+    else if (frame.kind === 'error' && frame.re === renewalId) planRenewal(renewMsMin + jitter())
+    else parts.onFrame(frame)
+  }
+
+  function onEnd(end: SocketEnd) {
+    if (openedAt !== null && environment.now() - openedAt >= stableMs) attempt = 0
+    const reason = { code: end.code, text: end.code === 1006 && end.reason ? end.reason : wordsOf(end.code) }
+    const waitMs = waitAfter(end.code, end.hints, jitter())
+    if (waitMs === null) return stay({ state: 'closed', reason })
+    const advice = adviceOf(end.code)
+    wait(reason, waitMs, advice === 'comeBackWithNewToken' ? 'refused' : 'connect', advice === 'comeBack')
+  }
+
+  function stay(closed: Connection) {
+    leave()
+    endWake?.()
+    endWake = null
+    enter(closed)
+  }
+
+  function wait(reason: ConnectionEnd, waitMs: number, wish: TokenWish, mayWake: boolean) {
+    leave()
+    attempt++
+    impatient = mayWake
+    callOffAttempt = environment.after(waitMs, () => void begin(wish))
+    enter({ state: 'waiting', reason, nextAttemptAt: environment.now() + waitMs })
+  }
+
+  /** Lets go of whatever is under way. */
+  function leave() {
+    era++
+    callOffAttempt()
+    callOffRenewal()
+    socket?.close()
+    socket = null
+    openedAt = null
+    renewing = null
+  }
+
+  function enter(next: Connection) {
+    connection = next
+    parts.onState(next)
+  }
+
+  function jitter(): number {
+    return fullJitter(backoff, attempt, environment.random())
+  }
+
+  /** Remembers for how long the hub trusts `token`, and plans the one after it. */
+  function trust(token: string, holdsMs: number | undefined) {
+    renewing = null
+    if (holdsMs === undefined) return
+    tokens.holds(token, holdsMs)
+    planRenewal(Math.max(holdsMs - renewBeforeMs, holdsMs * 0.75, renewMsMin))
+  }
+
+  function planRenewal(ms: number) {
+    callOffRenewal()
+    callOffRenewal = environment.after(Math.min(ms, timerMsMax), () => void renew())
+  }
+
+  async function renew() {
+    const mine = era
+    try {
+      const token = await tokens.get('expiring')
+      if (mine !== era) return
+      renewing = token
+      say({ type: 'refresh', token, id: renewalId })
+    } catch {
+      // The connection lives until the present token's end; until then it is tried again.
+      if (mine === era) planRenewal(renewMsMin + fullJitter(backoff, 3, environment.random()))
+    }
+  }
+
+  return { connect, close, drop, say }
+}
+
+/** The `id` of refresh frames. */
+const renewalId = 'refresh'

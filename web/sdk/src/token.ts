@@ -1,0 +1,46 @@
+import type { Environment } from './environment.js'
+
+/** Why a token is wanted. */
+export type TokenWish =
+  /** For a connection or a request; a token that still holds will do. */
+  | 'connect'
+  /** The one in use ends soon: a younger one is needed. */
+  | 'expiring'
+  /** The one in use was refused: another one is needed. */
+  | 'refused'
+
+/** Gives a token; the app's own session decides how. A rejection is tried again later. */
+export type GetToken = (wish: TokenWish) => Promise<string>
+
+/** Asks the app for tokens, and remembers one for as long as the hub said that it holds. */
+export interface TokenSource {
+  /** A token; the remembered one only for `connect`. Calls at the same time share one answer. */
+  readonly get: (wish: TokenWish) => Promise<string>
+  /** The hub took this token and said for how long it holds, milliseconds. */
+  readonly holds: (token: string, ms: number) => void
+}
+
+/** A token is not used any more this long before its end, milliseconds. */
+const marginMs = 30_000
+
+export function tokenSource(getToken: GetToken, environment: Environment): TokenSource {
+  let known: { token: string; until: number } | null = null
+  let asking: { wish: TokenWish; answer: Promise<string> } | null = null
+  return {
+    get: wish => {
+      if (wish === 'refused') known = null
+      if (wish === 'connect' && known && environment.now() < known.until) return Promise.resolve(known.token)
+      if (asking && (asking.wish === wish || wish === 'connect')) return asking.answer
+      const answer = Promise.resolve()
+        .then(() => getToken(wish))
+        .finally(() => {
+          if (asking?.answer === answer) asking = null
+        })
+      asking = { wish, answer }
+      return answer
+    },
+    holds: (token, ms) => {
+      known = { token, until: environment.now() + ms - marginMs }
+    },
+  }
+}

@@ -1,0 +1,481 @@
+import { describe, expect, test } from 'vitest'
+import { createRoomwire, type RoomwireOptions } from '../src/index.js'
+import { event, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
+
+function start(options: Partial<RoomwireOptions> = {}) {
+  const world = new World()
+  const wishes: string[] = []
+  const roomwire = createRoomwire({
+    url: 'https://hub.example/',
+    getToken: async wish => {
+      wishes.push(wish)
+      return `token ${wishes.length}`
+    },
+    environment: world.environment,
+    ...options,
+  })
+  const guild = () => roomwire.getState().guilds.get(guildId)
+  const connection = () => roomwire.getState().connection
+  return { world, wishes, roomwire, guild, connection }
+}
+
+async function connected(options: Partial<RoomwireOptions> = {}) {
+  const line = start(options)
+  line.roomwire.connect()
+  await line.world.settle()
+  line.world.socket.open()
+  line.world.socket.hear(welcome())
+  return line
+}
+
+async function live(rooms: object[] = [room('11')], options: Partial<RoomwireOptions> = {}) {
+  const line = await connected(options)
+  line.world.socket.hear(subscribed())
+  line.world.socket.hear(snapshot(rooms))
+  return line
+}
+
+describe('connecting', () => {
+  test('it rests until it is told to connect', async () => {
+    const { world, connection } = start()
+    await world.settle()
+    expect(world.sockets).toHaveLength(0)
+    expect(connection()).toEqual({ state: 'closed', reason: null })
+  })
+
+  test('the token goes into the first frame, and never into the address', async () => {
+    const { world, connection } = await connected()
+    expect(world.socket.url).toBe('wss://hub.example/api/ws')
+    expect(world.socket.sent).toEqual([{ type: 'auth', token: 'token 1' }])
+    expect(connection()).toEqual({ state: 'open', connectionId: 'c1', sub: 'ada' })
+  })
+
+  test('the auth frame names the guilds and rooms that were asked for', async () => {
+    const { world } = await connected({ guilds: ['1', '2'], rooms: ['3'] })
+    expect(world.socket.sent[0]).toEqual({ type: 'auth', token: 'token 1', guilds: ['1', '2'], rooms: ['3'] })
+  })
+
+  test('a plain http hub is reached over ws', async () => {
+    const { world } = await connected({ url: 'http://127.0.0.1:3000' })
+    expect(world.socket.url).toBe('ws://127.0.0.1:3000/api/ws')
+  })
+
+  test('without a token it waits and asks again', async () => {
+    let asked = 0
+    const { world, roomwire, connection } = start({
+      getToken: () => (++asked === 1 ? Promise.reject(new Error('signed out')) : Promise.resolve('t')),
+    })
+    roomwire.connect()
+    await world.settle()
+    expect(connection()).toMatchObject({ state: 'waiting', reason: { code: null, text: 'no token' } })
+    await world.pass(500)
+    expect(asked).toBe(2)
+    expect(world.sockets).toHaveLength(1)
+  })
+
+  test('an app that never answers for a token does not hold it up for ever', async () => {
+    const { world, roomwire, connection } = start({ getToken: () => new Promise(() => {}) })
+    roomwire.connect()
+    await world.pass(15_000)
+    expect(connection().state).toBe('waiting')
+  })
+
+  test('a hub that does not answer in time is given up', async () => {
+    const { world, roomwire, connection } = start()
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    await world.pass(14_999)
+    expect(connection().state).toBe('connecting')
+    await world.pass(1)
+    expect(connection()).toMatchObject({
+      state: 'waiting',
+      reason: { code: 1006, text: 'no answer in time' },
+    })
+    expect(world.socket.closed).toBe(true)
+  })
+
+  test('an address that can not be used is not tried again', async () => {
+    const world = new World()
+    const openWebSocket = () => {
+      throw new SyntaxError('not an address')
+    }
+    const { roomwire, connection } = start({ environment: { ...world.environment, openWebSocket } })
+    roomwire.connect()
+    await world.settle()
+    expect(connection()).toMatchObject({ state: 'closed', reason: { code: null } })
+  })
+
+  test('closing lets go of the socket, the timers and the page', async () => {
+    const { world, roomwire, connection, guild } = await live()
+    roomwire.close()
+    expect(connection()).toEqual({ state: 'closed', reason: null })
+    expect(guild()).toMatchObject({ following: 'away', stale: true, loaded: true })
+    expect(world.socket.closed).toBe(true)
+    expect(world.timersLeft).toBe(0)
+    expect(world.wakersLeft).toBe(0)
+  })
+
+  test('what a closed socket still says is passed over', async () => {
+    const { world, roomwire, guild } = await live()
+    const late = world.socket
+    roomwire.close()
+    late.hear(event('voice.joined', voice('11', '3'), { n: 1 }))
+    expect(guild()?.rooms[0]?.members).toEqual([])
+  })
+})
+
+describe('coming back', () => {
+  test('a lost connection comes back with jitter, and the waits grow', async () => {
+    const { world, connection } = await connected()
+    world.luck = 0.999
+    const waits: number[] = []
+    for (let i = 0; i < 8; i++) {
+      world.socket.end(1006)
+      const now = connection()
+      if (now.state !== 'waiting') throw new Error(`not waiting but ${now.state}`)
+      waits.push(now.nextAttemptAt - world.now)
+      await world.pass(waits[i] ?? 0)
+    }
+    expect(waits).toEqual([499, 999, 1998, 3996, 7992, 15_984, 29_970, 29_970])
+  })
+
+  test('a connection that held begins the next backoff anew', async () => {
+    const { world, connection } = await connected()
+    world.luck = 0.999
+    for (let i = 0; i < 5; i++) {
+      world.socket.end(1006)
+      await world.pass(30_000)
+    }
+    world.socket.open()
+    world.socket.hear(welcome())
+    await world.pass(10_000)
+    world.socket.end(1006)
+    expect(connection()).toMatchObject({ nextAttemptAt: world.now + 499 })
+  })
+
+  test('a hub that welcomes and closes at once does not begin it anew', async () => {
+    const { world, connection } = await connected()
+    world.luck = 0.999
+    world.socket.end(1013)
+    await world.pass(499)
+    world.socket.open()
+    world.socket.hear(welcome())
+    world.socket.end(1013)
+    expect(connection()).toMatchObject({ nextAttemptAt: world.now + 999 })
+  })
+
+  test('a draining hub says when to come back', async () => {
+    const { world, connection } = await connected()
+    world.socket.hear({ v: 1, type: 'notice', event: 'draining', reconnectAfterMs: 4_321, ts: 0 })
+    world.socket.end(1012)
+    expect(connection()).toMatchObject({ state: 'waiting', nextAttemptAt: world.now + 4_321 })
+    world.wake()
+    await world.pass(4_320)
+    expect(world.sockets).toHaveLength(1)
+    await world.pass(1)
+    expect(world.sockets).toHaveLength(2)
+  })
+
+  test('after too many, the last error frame says when to come back', async () => {
+    const { world, connection } = await connected()
+    world.socket.hear({
+      v: 1,
+      type: 'error',
+      error: { code: 'RATE_LIMITED', message: 'slow down', retryAfterMs: 7_000 },
+      ts: 0,
+    })
+    world.socket.end(4429)
+    expect(connection()).toMatchObject({ state: 'waiting', nextAttemptAt: world.now + 7_000 })
+  })
+
+  test('a refused token is replaced by another one', async () => {
+    const { world, wishes } = await connected()
+    world.socket.end(4401)
+    await world.pass(500)
+    world.socket.open()
+    expect(wishes).toEqual(['connect', 'refused'])
+    expect(world.socket.sent[0]).toMatchObject({ token: 'token 2' })
+  })
+
+  test('a token that still holds is used again', async () => {
+    const { world, wishes } = await connected()
+    world.socket.end(1006)
+    await world.pass(500)
+    expect(world.sockets).toHaveLength(2)
+    expect(wishes).toEqual(['connect'])
+  })
+
+  test.each([1000, 1002, 1003, 1007, 1008, 1009, 4400, 4403])('after %i it stays away', async code => {
+    const { world, connection, guild } = await live()
+    world.socket.end(code)
+    await world.pass(600_000)
+    expect(connection()).toMatchObject({ state: 'closed', reason: { code } })
+    expect(guild()?.stale).toBe(true)
+    expect(world.sockets).toHaveLength(1)
+  })
+
+  test('it can be told to try again after it stayed away', async () => {
+    const { world, roomwire } = await connected()
+    world.socket.end(4403)
+    roomwire.connect()
+    await world.settle()
+    expect(world.sockets).toHaveLength(2)
+  })
+
+  test('a page that comes in sight does not wait any longer', async () => {
+    const { world } = await connected()
+    world.socket.end(1006)
+    world.wake()
+    await world.settle()
+    expect(world.sockets).toHaveLength(2)
+  })
+
+  test('it asks for what it missed since the last position', async () => {
+    const { world } = await live()
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 1, pos: 'p2' }))
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    expect(world.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p2' } })
+  })
+
+  test('recovered, it keeps what it knew and takes in what it missed, whatever its number', async () => {
+    const { world, guild } = await live([room('11', [voice('11', '3')])])
+    world.socket.end(1006)
+    expect(guild()).toMatchObject({ stale: true, following: 'away' })
+    await world.pass(500)
+    world.socket.open()
+    world.socket.hear(welcome())
+    world.socket.hear(subscribed({ recovered: true, pos: 'p1' }))
+    world.socket.hear(event('voice.joined', voice('11', '4'), { n: 1, pos: 'p2' }))
+    expect(guild()).toMatchObject({ stale: false, following: 'live' })
+    expect(guild()?.rooms[0]?.members.map(member => member.userId)).toEqual(['3', '4'])
+  })
+
+  test('not recovered, it is stale until the snapshot is here', async () => {
+    const { world, guild } = await live([room('11', [voice('11', '3')])])
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    world.socket.hear(welcome())
+    world.socket.hear(subscribed())
+    expect(guild()).toMatchObject({ stale: true, following: 'awaited' })
+    world.socket.hear(snapshot([room('12')]))
+    expect(guild()).toMatchObject({ stale: false })
+    expect(guild()?.rooms.map(each => each.channelId)).toEqual(['12'])
+  })
+})
+
+describe('staying alive', () => {
+  test('a quiet hub is asked for a sign of life, and lives on if it gives one', async () => {
+    const { world, connection } = await connected()
+    await world.pass(25_000)
+    expect(world.socket.lastSent('ping')).toEqual({ type: 'ping' })
+    world.socket.hear({ v: 1, type: 'ack', event: 'pong', ts: 0 })
+    await world.pass(10_000)
+    expect(connection().state).toBe('open')
+  })
+
+  test('a hub that gives none is left', async () => {
+    const { world, connection } = await connected()
+    await world.pass(35_000)
+    expect(connection()).toMatchObject({ state: 'waiting', reason: { text: 'no sign of life' } })
+    expect(world.socket.closed).toBe(true)
+  })
+
+  test('a page that comes in sight looks whether the connection lives', async () => {
+    const { world } = await connected()
+    world.wake()
+    expect(world.socket.lastSent('ping')).toBeDefined()
+  })
+
+  test('the token is renewed before its end', async () => {
+    const { world, wishes } = await connected({ patience: { quietMs: 100_000_000 } })
+    await world.pass(3_540_000)
+    expect(wishes).toEqual(['connect', 'expiring'])
+    expect(world.socket.lastSent('refresh')).toMatchObject({ token: 'token 2' })
+    world.socket.hear({
+      v: 1,
+      type: 'ack',
+      event: 'auth.refreshed',
+      expiresAt: world.now + 3_600_000,
+      ts: world.now,
+    })
+    await world.pass(3_540_000)
+    expect(wishes).toHaveLength(3)
+  })
+
+  test('a wrong clock here does not matter for the renewal', async () => {
+    const world = new World()
+    world.now = 9_999_999_999
+    const { roomwire, wishes } = start({ environment: world.environment, patience: { quietMs: 1e8 } })
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    world.socket.hear(welcome())
+    await world.pass(3_539_999)
+    expect(wishes).toHaveLength(1)
+    await world.pass(1)
+    expect(wishes).toHaveLength(2)
+  })
+
+  test('a token of a short life is renewed after three quarters of it', async () => {
+    const { world, wishes, roomwire } = start()
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    world.socket.hear(welcome({ expiresAt: 1_000_000 + 20_000 }))
+    await world.pass(14_999)
+    expect(wishes).toHaveLength(1)
+    await world.pass(1)
+    expect(wishes).toHaveLength(2)
+  })
+
+  test('a renewal that the app fails is tried again', async () => {
+    let asked = 0
+    const { world } = await connected({
+      patience: { quietMs: 1e8 },
+      getToken: async () => {
+        asked++
+        if (asked === 2) throw new Error('offline')
+        return `token ${asked}`
+      },
+    })
+    await world.pass(3_540_000)
+    expect(world.socket.lastSent('refresh')).toBeUndefined()
+    await world.pass(10_000)
+    expect(world.socket.lastSent('refresh')).toMatchObject({ token: 'token 3' })
+  })
+})
+
+describe('following', () => {
+  test('a missing frame brings a new snapshot', async () => {
+    const { world, guild } = await live()
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
+    expect(guild()).toMatchObject({ stale: true, following: 'awaited' })
+    expect(guild()?.rooms[0]?.members).toEqual([])
+    expect(world.socket.lastSent('subscribe')).toEqual({
+      type: 'subscribe',
+      guildId,
+      id: `subscribe:${guildId}`,
+    })
+    world.socket.hear(subscribed())
+    world.socket.hear(snapshot([room('11', [voice('11', '3')])]))
+    expect(guild()?.stale).toBe(false)
+    expect(guild()?.rooms[0]?.members).toHaveLength(1)
+  })
+
+  test('frames that keep missing bring a new connection, with backoff', async () => {
+    const { world, connection } = await live()
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
+    world.socket.hear(subscribed())
+    world.socket.hear(snapshot())
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
+    expect(connection()).toMatchObject({ state: 'waiting', reason: { text: 'frames were missing' } })
+  })
+
+  test('an event that is not known still counts', async () => {
+    const { world, guild } = await live()
+    world.socket.hear(event('room.painted', { channelId: '11' }, { n: 1, pos: 'p2' }))
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2, pos: 'p3' }))
+    expect(guild()?.rooms[0]?.members).toHaveLength(1)
+  })
+
+  test('a guild that is subscribed later is asked for again on every connection', async () => {
+    const { world, roomwire } = await live()
+    roomwire.subscribe('77', ['5'])
+    expect(world.socket.lastSent('subscribe')).toEqual({
+      type: 'subscribe',
+      guildId: '77',
+      rooms: ['5'],
+      id: 'subscribe:77',
+    })
+    world.socket.hear(subscribed({ guildId: '77' }))
+    world.socket.hear(snapshot([], { guildId: '77', pos: 'q1' }))
+    expect(roomwire.getState().guilds.get('77')).toMatchObject({ loaded: true, stale: false })
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    world.socket.hear(welcome())
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ guildId: '77', rooms: ['5'], recover: 'q1' })
+  })
+
+  test('a refused subscription says so', async () => {
+    const { world, roomwire } = await live()
+    roomwire.subscribe('77')
+    world.socket.hear({
+      v: 1,
+      type: 'error',
+      re: 'subscribe:77',
+      error: { code: 'FORBIDDEN', message: 'no' },
+      ts: 0,
+    })
+    expect(roomwire.getState().guilds.get('77')?.following).toBe('refused')
+  })
+
+  test('an unsubscribed guild is forgotten, and left out of the next connection', async () => {
+    const { world, roomwire } = await live([room('11')], { guilds: [guildId, '2'] })
+    roomwire.unsubscribe(guildId)
+    expect(world.socket.lastSent('unsubscribe')).toEqual({ type: 'unsubscribe', guildId })
+    expect(roomwire.getState().guilds.has(guildId)).toBe(false)
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 1 }))
+    expect(roomwire.getState().guilds.has(guildId)).toBe(false)
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    expect(world.socket.sent[0]).toMatchObject({ guilds: ['2'] })
+  })
+
+  test('a guild that the token does not reach any more is forgotten', async () => {
+    const { world, roomwire } = await live()
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    world.socket.hear(welcome({ guilds: ['2'], guildId: '2' }))
+    expect([...roomwire.getState().guilds.keys()]).toEqual(['2'])
+  })
+
+  test('frames that mean nothing change nothing', async () => {
+    const { world, roomwire } = await live()
+    const before = roomwire.getState()
+    for (const odd of ['', '{', 'null', '[]', '7', '{"type":"event"}', '{"type":"ack","event":"new"}']) {
+      world.socket.hear(odd)
+    }
+    world.socket.onmessage?.({ data: new ArrayBuffer(4) })
+    world.socket.hear(event('voice.joined', voice('11', '3'), { guildId: 'of nobody' }))
+    expect(roomwire.getState()).toBe(before)
+  })
+
+  test('ids such as __proto__ are ids like any other', async () => {
+    const { world, roomwire } = await connected()
+    world.socket.hear(welcome({ guilds: ['__proto__'], guildId: '__proto__' }))
+    world.socket.hear(subscribed({ guildId: '__proto__' }))
+    world.socket.hear(snapshot([room('__proto__')], { guildId: '__proto__', pos: 'x' }))
+    world.socket.hear(
+      `{"type":"event","event":"voice.joined","guildId":"__proto__","n":1,"pos":"y","__proto__":{"bad":1},
+        "payload":{"channelId":"__proto__","userId":"constructor","__proto__":{"mute":true}}}`,
+    )
+    const rooms = roomwire.getState().guilds.get('__proto__')?.rooms
+    expect(rooms?.[0]?.members).toMatchObject([{ userId: 'constructor', mute: false }])
+    expect(({} as Record<string, unknown>).bad).toBeUndefined()
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    const recover = world.socket.sent[0]?.recover as object
+    expect(Object.entries(recover)).toEqual([['__proto__', 'y']])
+  })
+})
+
+test('one listener that throws does not keep the others from hearing', async () => {
+  const { roomwire, world } = start()
+  const failure = new Error('of the page')
+  let heard = 0
+  roomwire.listen(() => {
+    throw failure
+  })
+  roomwire.listen(() => heard++)
+  roomwire.connect()
+  expect(heard).toBe(1)
+  expect(world.reports).toEqual([failure])
+})
