@@ -1,0 +1,398 @@
+//! Where the key set comes from, and when it is asked for again.
+//!
+//! One request at a time, to one address. The last good set is kept while no new one can be had,
+//! up to a limit. Unknown keys may cause a refresh, but at most one in the cool-down, however many
+//! they are; whoever finds one under way waits for it instead of asking again.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use reqwest::header::ACCEPT;
+use reqwest::{Client, StatusCode, redirect};
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::jwks::{KeySet, SetError};
+use super::settings::AuthSettings;
+
+/// The first pause after a refused connection at start, in milliseconds; it doubles up to the
+/// cool-down. A refused connection costs the issuer nothing, and an issuer that starts together
+/// with us should not keep everybody out for a whole cool-down.
+const START_PAUSE_MS: u64 = 500;
+
+/// The key set, as fresh as it can be had.
+pub(super) struct Keys {
+    settings: AuthSettings,
+    state: RwLock<State>,
+    /// Held by the one refresh that is under way.
+    flight: Arc<Mutex<()>>,
+    client: OnceCell<Client>,
+}
+
+/// What is known of the keys at one moment.
+pub(super) struct Known {
+    /// The keys that are good now.
+    pub(super) set: Arc<KeySet>,
+    /// How the last refresh ended.
+    pub(super) last: Last,
+}
+
+/// How the last refresh ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// There was none yet.
+    Never,
+    /// With a set.
+    Good,
+    /// Without one; with `Refused`, nothing even listened at the address.
+    Failed(Reach),
+}
+
+/// How far a failed refresh came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// No connection: the issuer saw nothing of it.
+    Refused,
+    /// The issuer, or something at its address, was asked.
+    Asked,
+}
+
+/// When things happened, and what holds since. Pure: the time is given.
+struct State {
+    set: Arc<KeySet>,
+    good_at: Option<Instant>,
+    tried_at: Option<Instant>,
+    last: Last,
+    refused_in_a_row: u32,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            set: Arc::default(),
+            good_at: None,
+            tried_at: None,
+            last: Last::Never,
+            refused_in_a_row: 0,
+        }
+    }
+
+    /// A refresh begins: from here on the cool-down runs, even if nobody sees it end.
+    fn begin(&mut self, now: Instant) {
+        self.tried_at = Some(now);
+    }
+
+    fn end(&mut self, now: Instant, outcome: Result<KeySet, Reach>) {
+        self.tried_at = Some(now);
+        self.last = match outcome {
+            Ok(set) => {
+                self.set = Arc::new(set);
+                self.good_at = Some(now);
+                Last::Good
+            }
+            Err(reach) => Last::Failed(reach),
+        };
+        self.refused_in_a_row = match self.last {
+            Last::Failed(Reach::Refused) => self.refused_in_a_row.saturating_add(1),
+            _ => 0,
+        };
+    }
+
+    fn known(&self, now: Instant, stale_max: Duration) -> Known {
+        let fresh = self.good_at.is_some_and(|at| now < at + stale_max);
+        Known {
+            set: if fresh {
+                Arc::clone(&self.set)
+            } else {
+                Arc::default()
+            },
+            last: self.last,
+        }
+    }
+
+    fn may_ask(&self, now: Instant, cooldown: Duration) -> bool {
+        self.tried_at.is_none_or(|at| now >= at + cooldown)
+    }
+
+    /// When the next refresh is due, of those that come by themselves.
+    fn due(&self, now: Instant, cooldown: Duration, interval: Duration) -> Instant {
+        let tried_at = self.tried_at.unwrap_or(now);
+        match self.last {
+            Last::Never => now,
+            Last::Good => tried_at + interval,
+            Last::Failed(Reach::Refused) if self.good_at.is_none() => {
+                let doubled = 1_u64 << self.refused_in_a_row.saturating_sub(1).min(16);
+                let pause = Duration::from_millis(START_PAUSE_MS.saturating_mul(doubled));
+                tried_at + pause.min(cooldown)
+            }
+            Last::Failed(_) => tried_at + cooldown.min(interval),
+        }
+    }
+}
+
+/// Why a refresh brought no set.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("the HTTP client: {0}")]
+    Client(reqwest::Error),
+    #[error("nothing answers: {0}")]
+    Refused(reqwest::Error),
+    #[error("no whole answer: {0}")]
+    Broken(reqwest::Error),
+    /// A redirect, too: none is followed, so that only the configured address is ever asked.
+    #[error("the answer's status is {0}")]
+    Status(StatusCode),
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error(transparent)]
+    Set(#[from] SetError),
+}
+
+impl FetchError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Client(_) => "client",
+            Self::Refused(_) => "refused",
+            Self::Broken(error) if error.is_timeout() => "timeout",
+            Self::Broken(_) => "broken",
+            Self::Status(_) => "status",
+            Self::TooLong(_) => "too_long",
+            Self::Set(_) => "set",
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        match self {
+            Self::Client(_) | Self::Refused(_) => Reach::Refused,
+            _ => Reach::Asked,
+        }
+    }
+}
+
+impl Keys {
+    pub(super) fn new(settings: AuthSettings) -> Self {
+        Self {
+            settings,
+            state: RwLock::new(State::new()),
+            flight: Arc::default(),
+            client: OnceCell::new(),
+        }
+    }
+
+    /// The keys as they are known now.
+    pub(super) fn known(&self) -> Known {
+        let stale_max = Duration::from_millis(self.settings.stale_max_ms);
+        self.read(|state| state.known(Instant::now(), stale_max))
+    }
+
+    /// A key is not known: asks for a newer set, unless that was done within the cool-down; waits
+    /// for the answer, or for the one that is under way.
+    pub(super) async fn ask_again(self: &Arc<Self>) {
+        let Ok(flight) = Arc::clone(&self.flight).try_lock_owned() else {
+            // Whoever is in the air brings the answer.
+            drop(self.flight.lock().await);
+            return;
+        };
+        let cooldown = Duration::from_millis(self.settings.refresh_cooldown_ms);
+        if self.read(|state| state.may_ask(Instant::now(), cooldown)) {
+            self.refresh(flight).await;
+        }
+    }
+
+    /// Keeps the set fresh until `shutdown` is cancelled.
+    pub(super) async fn keep_fresh(self: Arc<Self>, shutdown: CancellationToken) {
+        let cooldown = Duration::from_millis(self.settings.refresh_cooldown_ms);
+        let interval = Duration::from_millis(self.settings.refresh_interval_ms);
+        loop {
+            let due = self.read(|state| state.due(Instant::now(), cooldown, interval));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            let flight = Arc::clone(&self.flight).lock_owned().await;
+            // Somebody's unknown key may have been quicker.
+            let now = Instant::now();
+            if self.read(|state| state.due(now, cooldown, interval)) <= now {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = self.refresh(flight) => {}
+                }
+            }
+        }
+    }
+
+    /// Makes one refresh, in a task of its own: a stranger who hangs up must not be able to take
+    /// it back, since its cool-down has begun.
+    async fn refresh(self: &Arc<Self>, flight: OwnedMutexGuard<()>) {
+        self.write(|state| state.begin(Instant::now()));
+        let keys = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let outcome = keys.fetch().await;
+            keys.settle(outcome);
+            drop(flight);
+        });
+        // It fails only if the runtime is going down, and then nobody waits for keys.
+        let _ended = task.await;
+    }
+
+    fn settle(&self, outcome: Result<KeySet, FetchError>) {
+        let label = match &outcome {
+            Ok(_) => "good",
+            Err(error) => error.label(),
+        };
+        counter!("hub_auth_refreshes_total", "result" => label).increment(1);
+        match &outcome {
+            Ok(set) if set.usable() == 0 => {
+                tracing::warn!(skipped = set.skipped(), "the key set has no usable key");
+            }
+            Ok(set) => {
+                let (usable, skipped) = (set.usable(), set.skipped());
+                tracing::debug!(usable, skipped, "the key set is fresh");
+            }
+            Err(error) => tracing::warn!("the key set can not be refreshed: {error}"),
+        }
+        if let Ok(set) = &outcome {
+            gauge!("hub_auth_keys").set(as_gauge(set.usable()));
+            gauge!("hub_auth_keys_skipped").set(as_gauge(set.skipped()));
+        }
+        let outcome = outcome.map_err(|error| error.reach());
+        self.write(|state| state.end(Instant::now(), outcome));
+    }
+
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        let client = self
+            .client
+            .get_or_try_init(|| async { client() })
+            .await
+            .map_err(FetchError::Client)?;
+        let mut answer = client
+            .get(self.settings.jwks_url.clone())
+            .header(ACCEPT, "application/jwk-set+json, application/json")
+            .timeout(Duration::from_millis(self.settings.fetch_timeout_ms))
+            .send()
+            .await
+            .map_err(|error| {
+                if error.is_connect() {
+                    FetchError::Refused(error)
+                } else {
+                    FetchError::Broken(error)
+                }
+            })?;
+        if answer.status() != StatusCode::OK {
+            return Err(FetchError::Status(answer.status()));
+        }
+        let bytes_max = self.settings.jwks_bytes_max;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(FetchError::Broken)? {
+            if body.len() + chunk.len() > bytes_max {
+                return Err(FetchError::TooLong(bytes_max));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(KeySet::parse(&body, self.settings.keys_max)?)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn client() -> reqwest::Result<Client> {
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        // Only the configured address is asked, not what the environment puts before it.
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bounded by KEYS_MAX")]
+fn as_gauge(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COOLDOWN: Duration = Duration::from_secs(30);
+    const INTERVAL: Duration = Duration::from_secs(300);
+    const STALE_MAX: Duration = Duration::from_secs(3600);
+
+    fn one_key() -> KeySet {
+        let set = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        KeySet::parse(set, 10).unwrap()
+    }
+
+    #[test]
+    fn unknown_keys_may_ask_once_in_the_cool_down_counted_from_begin_and_end() {
+        let start = Instant::now();
+        let mut state = State::new();
+        assert!(state.may_ask(start, COOLDOWN), "nothing was asked yet");
+        state.begin(start);
+        assert!(!state.may_ask(start + COOLDOWN - Duration::from_millis(1), COOLDOWN));
+        let end = start + Duration::from_secs(5);
+        state.end(end, Err(Reach::Asked));
+        assert!(!state.may_ask(start + COOLDOWN, COOLDOWN));
+        assert!(state.may_ask(end + COOLDOWN, COOLDOWN));
+    }
+
+    #[test]
+    fn the_last_good_set_is_kept_over_failures_until_it_is_too_old() {
+        let start = Instant::now();
+        let mut state = State::new();
+        state.end(start, Ok(one_key()));
+        let failed_at = start + Duration::from_secs(60);
+        state.end(failed_at, Err(Reach::Asked));
+        let known = state.known(start + STALE_MAX - Duration::from_millis(1), STALE_MAX);
+        assert_eq!(known.set.usable(), 1);
+        assert_eq!(known.last, Last::Failed(Reach::Asked));
+        assert_eq!(state.known(start + STALE_MAX, STALE_MAX).set.usable(), 0);
+    }
+
+    #[test]
+    fn a_set_without_keys_takes_the_place_of_the_last_one() {
+        let start = Instant::now();
+        let mut state = State::new();
+        state.end(start, Ok(one_key()));
+        state.end(start, Ok(KeySet::default()));
+        assert_eq!(state.known(start, STALE_MAX).set.usable(), 0);
+    }
+
+    #[test]
+    fn refreshes_come_by_themselves_at_the_interval_or_after_the_cool_down() {
+        let start = Instant::now();
+        let mut state = State::new();
+        assert_eq!(state.due(start, COOLDOWN, INTERVAL), start);
+        state.end(start, Ok(one_key()));
+        assert_eq!(state.due(start, COOLDOWN, INTERVAL), start + INTERVAL);
+        state.end(start, Err(Reach::Refused));
+        assert_eq!(state.due(start, COOLDOWN, INTERVAL), start + COOLDOWN);
+        state.end(start, Err(Reach::Asked));
+        assert_eq!(state.due(start, COOLDOWN, INTERVAL), start + COOLDOWN);
+    }
+
+    #[test]
+    fn before_the_first_set_an_unreachable_issuer_is_tried_again_soon_then_less_often() {
+        let start = Instant::now();
+        let mut state = State::new();
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            state.end(start, Err(Reach::Refused));
+            pauses.push((state.due(start, COOLDOWN, INTERVAL) - start).as_millis());
+        }
+        assert_eq!(
+            pauses,
+            [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+        );
+        state.end(start, Err(Reach::Asked));
+        let asked = state.due(start, COOLDOWN, INTERVAL);
+        assert_eq!(asked, start + COOLDOWN, "one that answers is left alone");
+    }
+}

@@ -1,0 +1,70 @@
+//! Tokens that are good, and many that are not.
+
+mod forgeries;
+mod over_http;
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dev_issuer::keys::{Ring, SigningAlgorithm};
+use dev_issuer::token::TokenRequest;
+use serde_json::{Value, json};
+
+use super::jwks::KeySet;
+use super::principal::Principal;
+use super::token::{Refusal, Rules, Unproven};
+
+const NOW_MS: u64 = 1_800_000_000_000;
+const NOW_S: u64 = NOW_MS / 1000;
+const ISSUER: &str = "http://issuer.example";
+
+/// The issuer's keys; and those of somebody else.
+static OURS: LazyLock<Ring> = LazyLock::new(|| Ring::generate(0).unwrap());
+static FOREIGN: LazyLock<Ring> = LazyLock::new(|| Ring::generate(0).unwrap());
+
+fn rules() -> Rules {
+    Rules {
+        issuer: ISSUER.to_owned(),
+        audience: dev_issuer::AUDIENCE.to_owned(),
+        leeway_s: 60,
+        token_bytes_max: 8 * 1024,
+    }
+}
+
+fn key_set(ring: &Ring) -> KeySet {
+    KeySet::parse(ring.key_set().to_string().as_bytes(), 100).unwrap()
+}
+
+fn verify_at(token: &str, now_ms: u64) -> Result<Principal, Refusal> {
+    Unproven::open(token, &rules())?.prove(&key_set(&OURS), &rules(), now_ms)
+}
+
+fn verify(token: &str) -> Result<Principal, Refusal> {
+    verify_at(token, NOW_MS)
+}
+
+/// A token of this ring, with what the request says beyond the subject.
+fn token_of(ring: &Ring, more: &Value) -> String {
+    let mut request = json!({"sub": "ada"});
+    for (name, value) in more.as_object().unwrap() {
+        request[name] = value.clone();
+    }
+    let request: TokenRequest = serde_json::from_value(request).unwrap();
+    request.issue(ISSUER, ring, NOW_MS).unwrap()
+}
+
+fn token(more: &Value) -> String {
+    token_of(&OURS, more)
+}
+
+/// A truly signed token of header and claims as they are written.
+fn sealed(algorithm: SigningAlgorithm, header: &str, claims: &str) -> String {
+    let message = format!("{}.{}", encode(header), encode(claims));
+    let signature = OURS.signing(algorithm).sign(message.as_bytes()).unwrap();
+    format!("{message}.{}", encode(signature))
+}
+
+fn encode(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
