@@ -12,6 +12,7 @@ export type { Patience } from './socket.js'
 export type { GetToken, TokenWish } from './token.js'
 export type {
   Advice,
+  ConsoleConfig,
   CreatedRoom,
   CreateRoom,
   FieldProblem,

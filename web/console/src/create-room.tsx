@@ -1,0 +1,81 @@
+import type { CreatedRoom } from '@roomwire/sdk'
+import { useRoomActions } from '@roomwire/sdk/react'
+import { type FormEvent, useRef, useState } from 'react'
+import { Icon } from './icons.js'
+import { ProblemNote } from './problem-note.js'
+
+interface CreateRoomProps {
+  /** Where; the hub's primary guild if left out. */
+  readonly guildId?: string
+  readonly onCreated: (room: CreatedRoom) => void
+}
+
+/** A name and a number of places; the hub chooses what is left out. */
+export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
+  const { createRoom } = useRoomActions()
+  const [name, setName] = useState('')
+  const [limit, setLimit] = useState('4')
+  const [busy, setBusy] = useState(false)
+  const [problem, setProblem] = useState<unknown>(null)
+  const nameField = useRef<HTMLInputElement>(null)
+
+  async function submit(event: FormEvent) {
+    event.preventDefault()
+    if (busy) return
+    setBusy(true)
+    setProblem(null)
+    try {
+      const trimmed = name.trim()
+      const room = await createRoom({
+        ...(trimmed !== '' && { name: trimmed }),
+        ...(limit !== '' && { userLimit: Number(limit) }),
+        ...(guildId !== undefined && { guildId }),
+      })
+      setName('')
+      onCreated(room)
+      nameField.current?.focus()
+    } catch (error) {
+      setProblem(error)
+    } finally {
+      setBusy(false)
+    }
+  }
+
+  return (
+    <form className="create" onSubmit={event => void submit(event)} aria-label="New room">
+      <label className="field grow">
+        <span className="label">New room</span>
+        <input
+          ref={nameField}
+          data-testid="create-room-name"
+          value={name}
+          onChange={event => setName(event.target.value)}
+          placeholder="Name it, or leave it to us"
+          maxLength={100}
+          autoComplete="off"
+          enterKeyHint="done"
+        />
+      </label>
+      <label className="field places">
+        <span className="label">
+          Places <span className="hint">0: any</span>
+        </span>
+        <input
+          data-testid="create-room-limit"
+          type="number"
+          inputMode="numeric"
+          min={0}
+          max={99}
+          step={1}
+          value={limit}
+          onChange={event => setLimit(event.target.value)}
+        />
+      </label>
+      <button type="submit" className="primary" data-testid="create-room-submit" disabled={busy}>
+        <Icon name="plus" />
+        {busy ? 'Opening…' : 'Open room'}
+      </button>
+      {problem !== null && <ProblemNote problem={problem} onDismiss={() => setProblem(null)} />}
+    </form>
+  )
+}

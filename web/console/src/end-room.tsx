@@ -1,0 +1,81 @@
+import type { Room } from '@roomwire/sdk'
+import { useRoomActions } from '@roomwire/sdk/react'
+import { useState } from 'react'
+import { Icon } from './icons.js'
+import { ProblemNote } from './problem-note.js'
+
+/** What ending a room is waiting for. */
+type Ending = 'asked' | 'under-way' | 'told' | { readonly problem: unknown }
+
+/** The way to end a room: a button, a question, an answer. `head` is where the button goes. */
+export function useEndRoom(room: Room) {
+  const { endRoom } = useRoomActions()
+  const [ending, setEnding] = useState<Ending | null>(null)
+
+  async function end() {
+    setEnding('under-way')
+    try {
+      await endRoom(room.channelId)
+      // The card goes when Discord has told that the room is gone.
+      setEnding('told')
+    } catch (problem) {
+      setEnding({ problem })
+    }
+  }
+
+  return {
+    button: ending === null && (
+      <button
+        type="button"
+        className="quiet round"
+        data-testid="end-room"
+        onClick={() => setEnding('asked')}
+        aria-label={`End ${room.name}`}
+        title="End this room"
+      >
+        <Icon name="cross" />
+      </button>
+    ),
+    panel: ending !== null && (
+      <EndPanel room={room} ending={ending} onEnd={() => void end()} onKeep={() => setEnding(null)} />
+    ),
+  }
+}
+
+interface EndPanelProps {
+  readonly room: Room
+  readonly ending: Ending
+  readonly onEnd: () => void
+  readonly onKeep: () => void
+}
+
+function EndPanel({ room, ending, onEnd, onKeep }: EndPanelProps) {
+  if (typeof ending === 'object') return <ProblemNote problem={ending.problem} onDismiss={onKeep} />
+  const busy = ending !== 'asked'
+  return (
+    <div className="question">
+      <p>{busy ? 'Ending the room…' : questionOf(room.members.length)}</p>
+      <div className="answers">
+        <button type="button" className="quiet" onClick={onKeep} disabled={busy}>
+          Keep
+        </button>
+        <button
+          type="button"
+          className="danger"
+          data-testid="end-room-confirm"
+          onClick={onEnd}
+          disabled={busy}
+          // biome-ignore lint/a11y/noAutofocus: the question follows a click on "end", and keyboards go on from here
+          autoFocus
+        >
+          End room
+        </button>
+      </div>
+    </div>
+  )
+}
+
+function questionOf(members: number): string {
+  if (members === 0) return 'End this room? Nobody is in it.'
+  return members === 1 ? 'End this room? One person is in it.' : `End this room? ${members} people are in it.`
+}

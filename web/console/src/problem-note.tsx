@@ -1,0 +1,39 @@
+import { Icon } from './icons.js'
+import { wordsOfProblem } from './problem-words.js'
+
+interface ProblemNoteProps {
+  readonly problem: unknown
+  readonly onDismiss?: () => void
+}
+
+/** What went wrong, where it went wrong. */
+export function ProblemNote({ problem, onDismiss }: ProblemNoteProps) {
+  const { title, details, reference } = wordsOfProblem(problem)
+  return (
+    <div className="note bad" role="alert">
+      <Icon name="warning" />
+      <div className="note-text">
+        <strong>{title}</strong>
+        {details.map(detail => (
+          <p key={detail}>{detail}</p>
+        ))}
+        {reference !== null && (
+          <p className="reference">
+            Request <code>{reference}</code>
+          </p>
+        )}
+      </div>
+      {onDismiss && (
+        <button
+          type="button"
+          className="quiet round"
+          onClick={onDismiss}
+          aria-label="Dismiss"
+          title="Dismiss"
+        >
+          <Icon name="cross" />
+        </button>
+      )}
+    </div>
+  )
+}

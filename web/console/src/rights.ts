@@ -1,0 +1,39 @@
+/** What a page offers. The hub decides; this only keeps buttons away that would be refused. */
+export interface Rights {
+  readonly create: boolean
+  /** Rooms that this person made. */
+  readonly endOwn: boolean
+  /** Any room that Roomwire made. */
+  readonly endAny: boolean
+}
+
+/** Reads the words of a token's `scope` as the hub does: none about rooms means the usual three. */
+export function rightsOf(scope: string): Rights {
+  const words = scope.split(' ').filter(word => word.startsWith('rooms:'))
+  if (words.length === 0) return { create: true, endOwn: true, endAny: false }
+  const endAny = words.includes('rooms:manage')
+  return { create: words.includes('rooms:create'), endOwn: endAny || words.includes('rooms:end'), endAny }
+}
+
+/** What a token says of its bearer, unproven: for words on a page, not for decisions. */
+export interface TokenClaims {
+  readonly sub: string
+  readonly scope: string
+}
+
+/** Reads a JWT's claims; `null` for what is no JWT. */
+export function readClaims(token: string): TokenClaims | null {
+  const body = token.split('.')[1]
+  if (body === undefined) return null
+  try {
+    const bytes = Uint8Array.from(atob(body.replace(/-/g, '+').replace(/_/g, '/')), char =>
+      char.charCodeAt(0),
+    )
+    const claims: unknown = JSON.parse(new TextDecoder().decode(bytes))
+    if (typeof claims !== 'object' || claims === null) return null
+    const { sub, scope } = claims as { sub?: unknown; scope?: unknown }
+    return { sub: typeof sub === 'string' ? sub : '', scope: typeof scope === 'string' ? scope : '' }
+  } catch {
+    return null
+  }
+}

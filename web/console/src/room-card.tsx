@@ -1,0 +1,74 @@
+import type { Member, Room } from '@roomwire/sdk'
+import { useEndRoom } from './end-room.js'
+import { Icon } from './icons.js'
+import { leavingMs, useLingering } from './lingering.js'
+import { MemberRow } from './member-row.js'
+import { Occupancy } from './occupancy.js'
+
+interface RoomCardProps {
+  readonly room: Room
+  readonly mayEnd: boolean
+  /** Is gone, and is seen for a moment more. */
+  readonly leaving: boolean
+}
+
+export function RoomCard({ room, mayEnd, leaving }: RoomCardProps) {
+  const members = useLingering(room.members, keyOfMember, leavingMs())
+  const end = useEndRoom(room)
+  const name = room.name === room.channelId ? 'Unnamed room' : room.name
+  const headingId = `room-${room.channelId}`
+  return (
+    <li
+      className={['room', room.members.length > 0 && 'occupied', leaving && 'leaving']
+        .filter(Boolean)
+        .join(' ')}
+      {...(leaving ? { 'aria-hidden': true } : { 'data-testid': 'room', 'data-channel-id': room.channelId })}
+    >
+      <article aria-labelledby={headingId}>
+        <header className="room-head">
+          <span className="room-sign">
+            <Icon name="speaker" />
+          </span>
+          <div className="room-title">
+            <h3 id={headingId} title={name}>
+              {name}
+            </h3>
+            <Occupancy here={room.members.length} limit={room.userLimit} />
+          </div>
+          {mayEnd && end.button}
+        </header>
+        {end.panel}
+        {members.length > 0 ? (
+          <ul className="members" aria-label={`In ${name}`}>
+            {members.map(({ key, item, leaving }) => (
+              <MemberRow key={key} member={item} leaving={leaving} />
+            ))}
+          </ul>
+        ) : (
+          <p className="nobody">Nobody here yet. Hop in from Discord.</p>
+        )}
+      </article>
+    </li>
+  )
+}
+
+const keyOfMember = (member: Member) => member.userId
+
+/** A room that the hub has made and Discord has not told of yet. */
+export function OpeningCard({ name }: { readonly name: string }) {
+  return (
+    <li className="room opening" aria-busy="true">
+      <article>
+        <header className="room-head">
+          <span className="room-sign">
+            <Icon name="speaker" />
+          </span>
+          <div className="room-title">
+            <h3>{name}</h3>
+            <p className="occupancy">opening…</p>
+          </div>
+        </header>
+      </article>
+    </li>
+  )
+}

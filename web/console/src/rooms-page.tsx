@@ -1,0 +1,177 @@
+import type { CreatedRoom, Guild, Room } from '@roomwire/sdk'
+import { useConnection, useGuild, useRooms } from '@roomwire/sdk/react'
+import { useEffect, useMemo, useState } from 'react'
+import { Avatar } from './avatar.js'
+import { CreateRoom } from './create-room.js'
+import { Icon, Mark } from './icons.js'
+import { leavingMs, useLingering } from './lingering.js'
+import { useOwnRooms } from './own-rooms.js'
+import { OpeningCard, RoomCard } from './room-card.js'
+import type { Signed } from './session.js'
+import { Status } from './status.js'
+import { ThemeButton } from './theme.js'
+
+interface RoomsPageProps {
+  readonly signed: Signed
+  readonly onSignOut: () => void
+}
+
+export function RoomsPage({ signed, onSignOut }: RoomsPageProps) {
+  return (
+    <>
+      <header className="bar">
+        <div className="bar-in">
+          <a className="brand" href="/">
+            <Mark />
+            <span>Roomwire</span>
+          </a>
+          <Status />
+          <div className="who">
+            <ThemeButton />
+            <Avatar id={signed.name} name={signed.name} />
+            <span className="who-name">{signed.name}</span>
+            <button
+              type="button"
+              className="quiet round"
+              data-testid="sign-out"
+              onClick={onSignOut}
+              aria-label="Sign out"
+              title="Sign out"
+            >
+              <Icon name="leave" />
+            </button>
+          </div>
+        </div>
+      </header>
+      <main className="page">
+        <Rooms signed={signed} />
+      </main>
+    </>
+  )
+}
+
+function Rooms({ signed }: { readonly signed: Signed }) {
+  const guild = useGuild()
+  const rooms = useRooms()
+  const own = useOwnRooms(signed.name)
+  const [opening, setOpening] = useState<readonly CreatedRoom[]>([])
+  const [news, setNews] = useState('')
+  const sorted = useMemo(() => [...rooms].sort(byAge), [rooms])
+  const cards = useLingering(sorted, keyOfRoom, leavingMs())
+  const awaited = opening.filter(each => !rooms.some(room => room.channelId === each.channelId))
+  const { rights } = signed
+
+  useEffect(() => {
+    if (opening.length === 0) return
+    // Discord tells of a room at once or never: a card that waits for longer would lie.
+    const timer = setTimeout(() => setOpening([]), openingMsMax)
+    return () => clearTimeout(timer)
+  }, [opening])
+
+  function created(room: CreatedRoom) {
+    own.remember(room.channelId)
+    setOpening(before => [...before, room])
+    setNews(`${room.name} is open.`)
+  }
+
+  return (
+    <>
+      <div className="top">
+        <div>
+          <h1>Voice rooms</h1>
+          <p className="lead">{guild?.loaded ? summaryOf(rooms) : 'Asking for the rooms…'}</p>
+        </div>
+        {rights.create ? (
+          <CreateRoom onCreated={created} />
+        ) : (
+          <p className="aside">You are watching. Opening rooms takes another person.</p>
+        )}
+      </div>
+      <p className="unseen" aria-live="polite">
+        {news}
+      </p>
+      {guild?.loaded && guild.stale && <StaleNote guild={guild} />}
+      {guild?.loaded && cards.length + awaited.length === 0 ? (
+        <Empty mayCreate={rights.create} />
+      ) : (
+        <ul className={guild?.stale && guild.loaded ? 'rooms stale' : 'rooms'} aria-label="Rooms">
+          {cards.map(({ key, item, leaving }) => (
+            <RoomCard
+              key={key}
+              room={item}
+              leaving={leaving}
+              mayEnd={rights.endAny || (rights.endOwn && own.made(item.channelId))}
+            />
+          ))}
+          {awaited.map(room => (
+            <OpeningCard key={room.channelId} name={room.name} />
+          ))}
+          {!guild?.loaded && <Skeletons />}
+        </ul>
+      )}
+    </>
+  )
+}
+
+/** A card for a room that is not there yet is shown for so long, milliseconds. */
+const openingMsMax = 10_000
+
+const keyOfRoom = (room: Room) => room.channelId
+
+/** Ids of Discord grow with time. */
+function byAge(a: Room, b: Room): number {
+  return a.channelId.length - b.channelId.length || (a.channelId < b.channelId ? -1 : 1)
+}
+
+function summaryOf(rooms: readonly Room[]): string {
+  const people = rooms.reduce((sum, room) => sum + room.members.length, 0)
+  const busy = rooms.filter(room => room.members.length > 0).length
+  if (people === 0) return rooms.length === 0 ? 'None is open.' : 'All quiet.'
+  return `${people === 1 ? 'One person' : `${people} people`} in ${busy === 1 ? 'one room' : `${busy} rooms`} right now.`
+}
+
+/** Says why what is shown may not be so. */
+function StaleNote({ guild }: { readonly guild: Guild }) {
+  const connection = useConnection()
+  const why =
+    connection.state === 'open'
+      ? (staleWords[guild.gateway?.state ?? 'down'] ?? staleWords.rebuilding)
+      : staleWords.away
+  return (
+    <p className="note" role="note" data-testid="stale">
+      {why}
+    </p>
+  )
+}
+
+const staleWords = {
+  away: 'This page has lost the hub. Below is what was known last.',
+  live: 'The rooms are being read anew.',
+  resuming: 'The hub has lost Discord for a moment and is catching up. Below is what was known last.',
+  rebuilding: 'The hub is reading the rooms anew. Below is what was known last.',
+  down: 'The hub does not hear from Discord. Below is what was known last.',
+}
+
+function Empty({ mayCreate }: { readonly mayCreate: boolean }) {
+  return (
+    <div className="empty">
+      <Mark />
+      <h2>It is quiet here</h2>
+      <p>
+        {mayCreate
+          ? 'No voice room is open. Open the first one above, and it will be in Discord a moment later.'
+          : 'No voice room is open. As soon as somebody opens one, it will be here.'}
+      </p>
+    </div>
+  )
+}
+
+function Skeletons() {
+  return (
+    <>
+      <li className="room skeleton" aria-hidden="true" />
+      <li className="room skeleton" aria-hidden="true" />
+      <li className="room skeleton" aria-hidden="true" />
+    </>
+  )
+}

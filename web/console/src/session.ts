@@ -1,0 +1,84 @@
+import type { ConsoleConfig, GetToken } from '@roomwire/sdk'
+import { people } from './people.js'
+import { type Rights, readClaims, rightsOf } from './rights.js'
+
+/** Who is signed in, in this tab and until it is closed. */
+export type Session =
+  | { readonly kind: 'demo'; readonly sub: string }
+  | { readonly kind: 'token'; readonly token: string }
+
+/** What the page needs to know of who is signed in. */
+export interface Signed {
+  readonly name: string
+  readonly rights: Rights
+  readonly getToken: GetToken
+}
+
+/**
+ * @param onRefused called when the hub does not take a pasted token (any more), and there is no way to another
+ * @returns `null` if the session does not fit this hub
+ */
+export function signedOf(config: ConsoleConfig, session: Session, onRefused: () => void): Signed | null {
+  const { signIn } = config
+  if (session.kind === 'demo' && signIn.kind === 'demo') {
+    const person = people.find(each => each.sub === session.sub)
+    if (!person) return null
+    return {
+      name: person.name,
+      rights: rightsOf(person.scope),
+      getToken: () => askIssuer(signIn.issuerUrl, person.sub, person.scope),
+    }
+  }
+  if (session.kind === 'token' && signIn.kind === 'token') {
+    const claims = readClaims(session.token)
+    if (!claims) return null
+    return {
+      name: claims.sub,
+      rights: rightsOf(claims.scope),
+      getToken: async wish => {
+        if (wish === 'refused') onRefused()
+        if (wish !== 'connect') throw new Error('There is no other token than the one that was pasted.')
+        return session.token
+      },
+    }
+  }
+  return null
+}
+
+/** Asks the demo's issuer for a token. */
+export async function askIssuer(issuerUrl: string, sub: string, scope: string): Promise<string> {
+  const response = await fetch(`${issuerUrl}/token`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ sub, scope }),
+  })
+  if (!response.ok) throw new Error(`The issuer answered with status ${response.status}.`)
+  const { token } = (await response.json()) as { token: string }
+  return token
+}
+
+const key = 'roomwire.session'
+
+/** The session of this tab; it survives a reload, and nothing else. */
+export function loadSession(): Session | null {
+  try {
+    const session: unknown = JSON.parse(sessionStorage.getItem(key) ?? 'null')
+    if (typeof session !== 'object' || session === null) return null
+    const { kind, sub, token } = session as Record<string, unknown>
+    if (kind === 'demo' && typeof sub === 'string') return { kind, sub }
+    if (kind === 'token' && typeof token === 'string') return { kind, token }
+    return null
+  } catch {
+    // A browser may forbid storage; then a reload signs out.
+    return null
+  }
+}
+
+export function saveSession(session: Session | null) {
+  try {
+    if (session) sessionStorage.setItem(key, JSON.stringify(session))
+    else sessionStorage.removeItem(key)
+  } catch {
+    // As above.
+  }
+}

@@ -1,0 +1,109 @@
+import type { Connection, Gateway } from '@roomwire/sdk'
+import { useConnection, useGuild, useRoomwire } from '@roomwire/sdk/react'
+import type { ReactNode } from 'react'
+import { useNow, wordsOfMs } from './clock.js'
+
+/** The state of the way here: this page to the hub, and the hub to Discord. */
+export function Status() {
+  return (
+    <div className="status" role="status">
+      <ConnectionPill />
+      <GatewayPill />
+    </div>
+  )
+}
+
+function ConnectionPill() {
+  const connection = useConnection()
+  const { connect } = useRoomwire()
+  const now = useNow(connection.state === 'waiting')
+  const stopped = connection.state === 'waiting' || connection.state === 'closed'
+  return (
+    <Pill
+      testId="connection"
+      state={connection.state}
+      tone={connectionTone[connection.state]}
+      title={whyOf(connection)}
+    >
+      {wordsOfConnection(connection, now)}
+      {stopped && (
+        <button type="button" className="inline" onClick={connect}>
+          Try now
+        </button>
+      )}
+    </Pill>
+  )
+}
+
+function GatewayPill() {
+  const guild = useGuild()
+  const connection = useConnection()
+  const known = connection.state === 'open' ? (guild?.gateway ?? null) : null
+  const now = useNow(known !== null && known.state !== 'live')
+  return (
+    <Pill
+      testId="gateway"
+      state={known?.state ?? 'unknown'}
+      tone={known ? gatewayTone[known.state] : 'idle'}
+      title={known?.reason ?? undefined}
+    >
+      {known ? wordsOfGateway(known, now) : 'Discord: not known'}
+    </Pill>
+  )
+}
+
+type Tone = 'good' | 'busy' | 'bad' | 'idle'
+
+const connectionTone = { open: 'good', connecting: 'busy', waiting: 'busy', closed: 'bad' } as const
+const gatewayTone = { live: 'good', resuming: 'busy', rebuilding: 'busy', down: 'bad' } as const
+
+interface PillProps {
+  readonly testId: string
+  readonly state: string
+  readonly tone: Tone
+  readonly title: string | undefined
+  readonly children: ReactNode
+}
+
+function Pill({ testId, state, tone, title, children }: PillProps) {
+  return (
+    <span className={`pill ${tone}`} data-testid={testId} data-state={state} title={title}>
+      <i className="dot" aria-hidden="true" />
+      {children}
+    </span>
+  )
+}
+
+export function wordsOfConnection(connection: Connection, now: number): string {
+  switch (connection.state) {
+    case 'open':
+      return 'Connected'
+    case 'connecting':
+      return 'Connecting…'
+    case 'waiting':
+      return `Reconnecting in ${wordsOfMs(connection.nextAttemptAt - now)}`
+    case 'closed':
+      return connection.reason ? `Closed: ${connection.reason.text}` : 'Not connected'
+  }
+}
+
+export function wordsOfGateway(gateway: Gateway, now: number): string {
+  const age = wordsOfMs(now - gateway.since)
+  switch (gateway.state) {
+    case 'live':
+      return 'Discord live'
+    case 'resuming':
+      return `Discord resuming, ${age}`
+    case 'rebuilding':
+      return `Discord rebuilding, ${age}`
+    case 'down':
+      return `Discord down for ${age}`
+  }
+}
+
+function whyOf(connection: Connection): string | undefined {
+  if (connection.state !== 'waiting' && connection.state !== 'closed') return undefined
+  const { reason } = connection
+  if (!reason) return undefined
+  return reason.code === null ? reason.text : `${reason.text} (${reason.code})`
+}

@@ -1,0 +1,45 @@
+import { useEffect, useState } from 'react'
+import { Icon } from './icons.js'
+
+type Theme = 'light' | 'dark'
+
+const key = 'roomwire.theme'
+
+/** Turns the page's light on or off; until then the system's choice holds. */
+export function ThemeButton() {
+  const [chosen, setChosen] = useState(load)
+  const theme = chosen ?? systemTheme()
+  useEffect(() => {
+    if (chosen) document.documentElement.dataset.theme = chosen
+  }, [chosen])
+
+  function turn() {
+    const next = theme === 'dark' ? 'light' : 'dark'
+    setChosen(next)
+    try {
+      localStorage.setItem(key, next)
+    } catch {
+      // A browser may forbid storage; then a reload forgets.
+    }
+  }
+
+  const words = theme === 'dark' ? 'Light colours' : 'Dark colours'
+  return (
+    <button type="button" className="quiet round" onClick={turn} aria-label={words} title={words}>
+      {theme === 'dark' ? <Icon name="sun" /> : <Icon name="moon" />}
+    </button>
+  )
+}
+
+function load(): Theme | null {
+  try {
+    const theme = localStorage.getItem(key)
+    return theme === 'light' || theme === 'dark' ? theme : null
+  } catch {
+    return null
+  }
+}
+
+function systemTheme(): Theme {
+  return window.matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'
+}
