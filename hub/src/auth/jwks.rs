@@ -85,7 +85,7 @@ pub(super) enum SetError {
     #[error("not a JSON Web Key Set")]
     NotASet,
     /// More entries than the bound.
-    #[error("more keys than JWKS_KEYS_MAX allows")]
+    #[error("more keys than the bound")]
     TooManyKeys,
 }
 

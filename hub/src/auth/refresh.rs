@@ -135,12 +135,12 @@ impl State {
 /// Why a refresh brought no set.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("the HTTP client: {0}")]
-    Client(reqwest::Error),
-    #[error("nothing answers: {0}")]
-    Refused(reqwest::Error),
-    #[error("no whole answer: {0}")]
-    Broken(reqwest::Error),
+    #[error("the HTTP client can not be made")]
+    Client(#[source] reqwest::Error),
+    #[error("nothing answers")]
+    Refused(#[source] reqwest::Error),
+    #[error("no whole answer")]
+    Broken(#[source] reqwest::Error),
     /// A redirect, too: none is followed, so that only the configured address is ever asked.
     #[error("the answer's status is {0}")]
     Status(StatusCode),
@@ -243,21 +243,25 @@ impl Keys {
             Err(error) => error.label(),
         };
         counter!("hub_auth_refreshes_total", "result" => label).increment(1);
-        match &outcome {
-            Ok(set) if set.usable() == 0 => {
-                tracing::warn!(skipped = set.skipped(), "the key set has no usable key");
-            }
+        let outcome = match outcome {
             Ok(set) => {
                 let (usable, skipped) = (set.usable(), set.skipped());
-                tracing::debug!(usable, skipped, "the key set is fresh");
+                gauge!("hub_auth_keys").set(as_gauge(usable));
+                gauge!("hub_auth_keys_skipped").set(as_gauge(skipped));
+                if usable == 0 {
+                    tracing::warn!(skipped, "the key set has no usable key");
+                } else {
+                    tracing::debug!(usable, skipped, "the key set is fresh");
+                }
+                Ok(set)
             }
-            Err(error) => tracing::warn!("the key set can not be refreshed: {error}"),
-        }
-        if let Ok(set) = &outcome {
-            gauge!("hub_auth_keys").set(as_gauge(set.usable()));
-            gauge!("hub_auth_keys_skipped").set(as_gauge(set.skipped()));
-        }
-        let outcome = outcome.map_err(|error| error.reach());
+            Err(error) => {
+                let reach = error.reach();
+                let why = anyhow::Error::new(error);
+                tracing::warn!("the key set can not be refreshed: {why:#}");
+                Err(reach)
+            }
+        };
         self.write(|state| state.end(Instant::now(), outcome));
     }
 
