@@ -1,2 +1,25 @@
-//! hub
-fn main() {}
+//! The hub: everything that browsers and Discord's HTTP touch.
+
+use std::process::ExitCode;
+
+use launch::exit;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = launch::settings::parse::<hub::config::Settings>();
+    launch::logs::init(&settings.logs);
+    match run(settings).await {
+        Ok(()) => ExitCode::from(exit::CLEAN),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the hub can not run");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+async fn run(settings: hub::config::Settings) -> anyhow::Result<()> {
+    let shutdown = launch::shutdown::on_signals()?;
+    let public = launch::bind("HUB_LISTEN", settings.hub_listen).await?;
+    let internal = launch::bind("INTERNAL_LISTEN", settings.internal_listen).await?;
+    hub::app::run(public, internal, settings, shutdown).await
+}

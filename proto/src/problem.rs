@@ -153,6 +153,10 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional, type = "number")]
     pub retry_after_ms: Option<u64>,
+    /// The worker's door, with `CONFLICT`: the store that is here (see [`crate::delivery::Report`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(skip)]
+    pub store: Option<String>,
 }
 
 /// One field that is wrong.
@@ -176,6 +180,7 @@ impl Problem {
             request_id: request_id.into(),
             errors: Vec::new(),
             retry_after_ms: None,
+            store: None,
         }
     }
 }

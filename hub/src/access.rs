@@ -1,0 +1,87 @@
+//! Who may see and do what: pure rules from a principal and a guild to a view and rights.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proto::problem::Code;
+use proto::{ChannelId, GuildId};
+
+use crate::auth::Principal;
+use crate::refusal::Refusal;
+use crate::view::{RoomsShown, View};
+
+/// The rules of this hub. A clone is a reference.
+#[derive(Debug, Clone)]
+pub struct Access {
+    guilds: Arc<[GuildId]>,
+    shown: Arc<RoomsShown>,
+}
+
+impl Access {
+    /// The rules for these guilds, the primary one first.
+    pub fn new(primary: GuildId, others: &[GuildId], shown: RoomsShown) -> Self {
+        let mut guilds = vec![primary];
+        for guild in others {
+            if !guilds.contains(guild) {
+                guilds.push(*guild);
+            }
+        }
+        Self {
+            guilds: guilds.into(),
+            shown: Arc::new(shown),
+        }
+    }
+
+    /// The guild of tokens and requests that name none.
+    pub fn primary(&self) -> Option<GuildId> {
+        self.guilds.first().copied()
+    }
+
+    /// The guilds that this hub serves, the primary one first.
+    pub fn guilds(&self) -> &[GuildId] {
+        &self.guilds
+    }
+
+    /// The guilds that this hub serves and the principal's token allows: those of its claim
+    /// `guilds`, without that claim the primary one alone.
+    pub fn guilds_of(&self, principal: &Principal) -> Vec<GuildId> {
+        self.guilds
+            .iter()
+            .copied()
+            .filter(|guild| self.allows(principal, *guild))
+            .collect()
+    }
+
+    /// What a principal sees of a guild, narrowed to `only` some rooms where asked.
+    ///
+    /// # Errors
+    /// `FORBIDDEN` for a token without the right to read, and for a guild that the token does not
+    /// allow; one that does not exist looks the same.
+    pub fn view(
+        &self,
+        principal: &Principal,
+        guild: GuildId,
+        only: Option<BTreeSet<ChannelId>>,
+    ) -> Result<View, Refusal> {
+        if !principal.rights.read {
+            return Err(Refusal::new(Code::Forbidden, "the token lacks rooms:read"));
+        }
+        if !self.guilds.contains(&guild) || !self.allows(principal, guild) {
+            return Err(Refusal::new(Code::Forbidden, "not a guild of this token"));
+        }
+        Ok(self.whole_view(guild, only))
+    }
+
+    /// The view of a guild for somebody whose right to it was proved otherwise (a Discord member's
+    /// signed interaction).
+    pub fn whole_view(&self, guild: GuildId, only: Option<BTreeSet<ChannelId>>) -> View {
+        View::new(guild, Arc::clone(&self.shown), only)
+    }
+
+    fn allows(&self, principal: &Principal, guild: GuildId) -> bool {
+        match &principal.guilds {
+            Some(guilds) => guilds.contains(&guild),
+            None => self.primary() == Some(guild),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The one place that knows all parts of the hub: it puts them together, accepts connections,
+//! and lets them go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use proto::position::PositionKey;
+use proto::rest::{ConsoleConfig, SignIn};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::timeout::TimeoutLayer;
+
+use crate::access::Access;
+use crate::auth::Verifier;
+use crate::config::Settings;
+use crate::console;
+use crate::freshness::Freshness;
+use crate::ingest::Ingest;
+use crate::log::Log;
+use crate::ops::{self, Ops};
+use crate::refusal::write_refusals;
+use crate::sockets::Sockets;
+use crate::sockets::fanout::Fanout;
+use crate::sockets::registry::Registry;
+
+/// How often silence is looked for: a fraction of the shortest that matters.
+const TICK: Duration = Duration::from_millis(250);
+/// After a failed accept (out of descriptors) the loop takes a breath.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs the hub on these listeners until `shutdown`, then drains.
+///
+/// # Errors
+/// What can not be put together from the settings.
+pub async fn run(
+    public: TcpListener,
+    internal: TcpListener,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = ops::collect_metrics();
+    let bounds = settings.bounds.clone();
+    let access = Access::new(
+        settings.primary_guild_id,
+        &settings.guild_ids,
+        settings.rooms_shown.clone(),
+    );
+    let now_ms = launch::clock::now_ms();
+    // The wall clock and a random part: a store is never taken for an earlier one.
+    let store = format!("{now_ms:x}-{:08x}", rand::Rng::next_u32(&mut rand::rng()));
+    let log = Log::new(access.guilds(), store, now_ms, &settings.log());
+    let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, 0);
+    let positions = PositionKey::derive(settings.hub_secret.first());
+    let (fanout, followed) = Fanout::new(&log, access.guilds(), freshness.clone(), positions);
+    let verifier = Verifier::new(settings.auth());
+    let draining = CancellationToken::new();
+    let sockets = Sockets::new(
+        verifier.clone(),
+        access.clone(),
+        fanout.clone(),
+        Registry::new(settings.registry()),
+        settings.web_origin.clone(),
+        settings.sockets(),
+        draining.clone(),
+    );
+    let ops = Ops::new(
+        verifier.clone(),
+        freshness.clone(),
+        log.clone(),
+        draining.clone(),
+        metrics,
+    );
+    let ingest = Ingest {
+        keys: settings.hub_secret.clone(),
+        log: log.clone(),
+        freshness: freshness.clone(),
+        fanout: fanout.clone(),
+        body_bytes_max: bounds.delivery_bytes_max,
+        events_max: bounds.delivery_events_max,
+    };
+
+    let stopped = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(verifier.clone().run(stopped.clone()));
+    for (guild, following) in followed {
+        tasks.spawn(
+            fanout
+                .clone()
+                .run(guild, following, log.clone(), stopped.clone()),
+        );
+    }
+    tasks.spawn(watch_silence(freshness, fanout.clone(), stopped.clone()));
+
+    let sign_in = settings
+        .console_issuer_url
+        .as_ref()
+        .map_or(SignIn::Token, |url| SignIn::Demo {
+            issuer_url: url.origin().ascii_serialization(),
+        });
+    let console = console::router(
+        ConsoleConfig {
+            sign_in,
+            guild_ids: access.guilds().to_vec(),
+        },
+        settings.console_issuer_url.as_ref(),
+        &settings.discord_cdn_url,
+    );
+    let rest = Router::new().layer(TimeoutLayer::with_status_code(
+        StatusCode::REQUEST_TIMEOUT,
+        Duration::from_millis(bounds.request_timeout_ms),
+    ));
+    let public_router = Router::new()
+        .merge(sockets.router())
+        .merge(rest)
+        .layer(cors(&settings.web_origin))
+        .merge(ops.public_router())
+        .merge(console);
+    let internal_router =
+        ingest
+            .router()
+            .merge(ops.internal_router())
+            .layer(TimeoutLayer::with_status_code(
+                StatusCode::REQUEST_TIMEOUT,
+                Duration::from_millis(bounds.request_timeout_ms),
+            ));
+
+    tracing::info!(
+        public = %public.local_addr()?, internal = %internal.local_addr()?, guilds = access.guilds().len(),
+        "hub is listening"
+    );
+    let header_timeout = Duration::from_millis(bounds.header_timeout_ms);
+    let public = serve(
+        public,
+        finish(public_router),
+        bounds.tcp_connections_max,
+        header_timeout,
+        shutdown.clone(),
+    );
+    // The worker may deliver, and operators may look, until the last browser is gone.
+    let internal = serve(
+        internal,
+        finish(internal_router),
+        bounds.tcp_connections_max,
+        header_timeout,
+        stopped.clone(),
+    );
+    let (public, internal) = (tokio::spawn(public), tokio::spawn(internal));
+
+    shutdown.cancelled().await;
+    draining.cancel();
+    let drain = async {
+        sockets.drained().await;
+        let _joined = public.await;
+        stopped.cancel();
+        let _joined = internal.await;
+        tasks.close();
+        tasks.wait().await;
+    };
+    if tokio::time::timeout(Duration::from_millis(bounds.drain_timeout_ms), drain)
+        .await
+        .is_err()
+    {
+        tracing::warn!("not everything ended in time");
+    }
+    tracing::info!("hub has stopped");
+    Ok(())
+}
+
+/// What every answer goes through, outermost last.
+fn finish(router: Router) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(|_| {
+            metrics::counter!("hub_panics_total").increment(1);
+            axum::response::IntoResponse::into_response(StatusCode::INTERNAL_SERVER_ERROR)
+        }))
+        .layer(from_fn(write_refusals))
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-idempotency-key"),
+        ])
+        .expose_headers([
+            header::RETRY_AFTER,
+            HeaderName::from_static(crate::refusal::REQUEST_ID_HEADER),
+        ])
+        .max_age(Duration::from_secs(600))
+}
+
+/// Accepts until `shutdown`, then lets the requests that are being answered finish.
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    header_timeout: Duration,
+    shutdown: CancellationToken,
+) {
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(64 * 1024);
+    let (builder, places, connections) = (
+        Arc::new(builder),
+        Arc::new(Semaphore::new(connections_max)),
+        TaskTracker::new(),
+    );
+    loop {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = shutdown.cancelled() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                metrics::counter!("hub_accept_failures_total").increment(1);
+                tracing::warn!(%error, "can not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _delayed = stream.set_nodelay(true);
+        let (builder, service, shutdown) = (
+            Arc::clone(&builder),
+            TowerToHyperService::new(router.clone()),
+            shutdown.clone(),
+        );
+        connections.spawn(async move {
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            // A connection that breaks is its peer's business.
+            let _ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn watch_silence(freshness: Freshness, fanout: Fanout, stopped: CancellationToken) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stopped.cancelled() => return,
+        }
+        let changed = freshness.tick(fanout.elapsed_ms());
+        if !changed.is_empty() {
+            tracing::warn!(
+                guilds = changed.len(),
+                "nothing heard of the worker; telling viewers that what they see is old"
+            );
+            fanout.tell_freshness(changed, launch::clock::now_ms());
+        }
+    }
+}

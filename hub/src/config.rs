@@ -1,0 +1,362 @@
+//! The hub's settings: the only reader of its environment.
+//!
+//! Everything is parsed before anything is bound. Every bound and timeout is a setting, so that a
+//! fault can be tested in seconds.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use launch::Secret;
+use launch::logs::LogSettings;
+use proto::GuildId;
+use proto::signing::SigningKeys;
+use url::Url;
+
+use crate::auth::settings::{self as auth, AuthSettings, parse_jwks_url};
+use crate::log::LogSettings as LogBounds;
+use crate::sockets::SocketLimits;
+use crate::sockets::registry::RegistryLimits;
+use crate::sockets::session::SessionLimits;
+use crate::view::RoomsShown;
+
+/// Roomwire's hub: shows Discord voice rooms to browsers, and opens and closes them.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "hub", version, about, max_term_width = 110)]
+pub struct Settings {
+    /// Where browsers and Discord come in
+    #[arg(long, env = "HUB_LISTEN", default_value = "0.0.0.0:3000")]
+    pub hub_listen: SocketAddr,
+    /// Where the worker and operators come in; not for the Internet
+    #[arg(long, env = "INTERNAL_LISTEN", default_value = "127.0.0.1:3100")]
+    pub internal_listen: SocketAddr,
+    /// Signs the worker's deliveries: one or more whsec_<base64> of at least 32 bytes, comma-separated; all verify
+    #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_signing_keys)]
+    pub hub_secret: SigningKeys,
+    /// What `iss` of a token must be, compared as a string
+    #[arg(long, env = "JWT_ISSUER")]
+    pub jwt_issuer: String,
+    /// What `aud` of a token must be or contain
+    #[arg(long, env = "JWT_AUDIENCE")]
+    pub jwt_audience: String,
+    /// Where the issuer's keys are (https, or http on loopback)
+    #[arg(long, env = "JWT_PUBLIC_JWK_URL", value_parser = parse_jwks_url)]
+    pub jwt_public_jwk_url: Url,
+    /// The pages that may use the hub: exact origins, comma-separated
+    #[arg(long, env = "WEB_ORIGIN", value_delimiter = ',', required = true, value_parser = parse_origin)]
+    pub web_origin: Vec<String>,
+    /// The guild of tokens and requests that name none
+    #[arg(long, env = "PRIMARY_GUILD_ID")]
+    pub primary_guild_id: GuildId,
+    /// More guilds, comma-separated
+    #[arg(long, env = "GUILD_IDS", value_delimiter = ',')]
+    pub guild_ids: Vec<GuildId>,
+    /// Which rooms browsers may see: everyone (those that @everyone may view, and Roomwire's own), owned, or channel and
+    /// category ids, comma-separated
+    #[arg(long, env = "ROOMS_SHOWN", default_value = "everyone")]
+    pub rooms_shown: RoomsShown,
+    /// The bot's token
+    #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true)]
+    pub discord_bot_token: Secret,
+    /// The application's public key, in hex; without it Discord's signed requests are answered 404
+    #[arg(long, env = "DISCORD_PUBLIC_KEY")]
+    pub discord_public_key: Option<String>,
+    /// The application's id; asked of Discord when first needed if it is not set
+    #[arg(long, env = "DISCORD_APPLICATION_ID")]
+    pub discord_application_id: Option<String>,
+    /// Discord's API: scheme and host
+    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com")]
+    pub discord_api_url: Url,
+    /// Where members' pictures come from: the console's policy lets the browser load them
+    #[arg(
+        long,
+        env = "DISCORD_CDN_URL",
+        default_value = "https://cdn.discordapp.com"
+    )]
+    pub discord_cdn_url: Url,
+    /// The public address of POST /interactions, for the line at start that says what to enter at Discord
+    #[arg(long, env = "INTERACTIONS_ENDPOINT_URL")]
+    pub interactions_endpoint_url: Option<Url>,
+    /// A development issuer (http on loopback) at which the console signs people in; without it, it asks for a token
+    #[arg(long, env = "CONSOLE_ISSUER_URL", value_parser = parse_demo_issuer)]
+    pub console_issuer_url: Option<Url>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "see the type; a text here would become the help's"
+    )]
+    pub logs: LogSettings,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "see the type; a text here would become the help's"
+    )]
+    pub bounds: Bounds,
+}
+
+/// The hub's bounds and timeouts.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Bounds and timeouts")]
+pub struct Bounds {
+    /// TCP connections of the public listener; more wait in the kernel's queue [count; below the usual descriptor limit]
+    #[arg(long, env = "TCP_CONNECTIONS_MAX", default_value_t = 20_000)]
+    pub tcp_connections_max: usize,
+    /// A request's head must have come after this [ms; slow clients hold a connection, nothing else]
+    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000)]
+    pub header_timeout_ms: u64,
+    /// A request with its body must be answered after this [ms]
+    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 10_000)]
+    pub request_timeout_ms: u64,
+    /// Time for a clean end after SIGTERM [ms; below the 30 s that supervisors usually grant]
+    #[arg(long, env = "DRAIN_TIMEOUT_MS", default_value_t = 10_000)]
+    pub drain_timeout_ms: u64,
+    /// On draining, clients come back spread over this time [ms]
+    #[arg(long, env = "RECONNECT_SPREAD_MS", default_value_t = 5_000)]
+    pub reconnect_spread_ms: u64,
+
+    /// WebSockets at once; more are refused with 503 [count]
+    #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 15_000)]
+    pub connections_max: usize,
+    /// WebSockets that have not said who they are; more are refused with 503 [count]
+    #[arg(long, env = "UNAUTHENTICATED_MAX", default_value_t = 2_000)]
+    pub unauthenticated_max: usize,
+    /// WebSockets of one subject; a further one is closed with 4429 [count; tabs and devices of one person]
+    #[arg(long, env = "CONNECTIONS_PER_SUBJECT_MAX", default_value_t = 50)]
+    pub connections_per_subject_max: usize,
+    /// A client says who it is within this time, else 4408 [ms]
+    #[arg(long, env = "AUTH_TIMEOUT_MS", default_value_t = 10_000)]
+    pub auth_timeout_ms: u64,
+    /// The largest client message, else 1009 [bytes]
+    #[arg(long, env = "MESSAGE_BYTES_MAX", default_value_t = 16 * 1024)]
+    pub message_bytes_max: usize,
+    /// The largest client message before authentication, else 1009 [bytes; a token and a few ids]
+    #[arg(long, env = "UNAUTHENTICATED_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024)]
+    pub unauthenticated_message_bytes_max: usize,
+    /// A client message is whole within this time of its first byte, else 1008 [ms]
+    #[arg(long, env = "MESSAGE_TIMEOUT_MS", default_value_t = 10_000)]
+    pub message_timeout_ms: u64,
+    /// Client frames a second over time, else 4429 [count; people do not click faster]
+    #[arg(long, env = "CLIENT_FRAMES_PER_S_MAX", default_value_t = 20)]
+    pub client_frames_per_s_max: u32,
+    /// Client frames at once, else 4429 [count; a page that subscribes all its guilds]
+    #[arg(long, env = "CLIENT_FRAMES_BURST_MAX", default_value_t = 120)]
+    pub client_frames_burst_max: u32,
+    /// Guilds of one WebSocket [count]
+    #[arg(long, env = "SUBSCRIPTIONS_MAX", default_value_t = 100)]
+    pub subscriptions_max: usize,
+    /// The hub pings this often [ms; below what proxies take for idle]
+    #[arg(long, env = "PING_INTERVAL_MS", default_value_t = 20_000)]
+    pub ping_interval_ms: u64,
+    /// ... and closes after this long without an answer [ms]
+    #[arg(long, env = "PONG_TIMEOUT_MS", default_value_t = 10_000)]
+    pub pong_timeout_ms: u64,
+    /// What may wait for one WebSocket, else 1013 [bytes]
+    #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 1_000_000)]
+    pub outbox_bytes_max: usize,
+    /// A WebSocket's goodbye may take this long [ms]
+    #[arg(long, env = "CLOSE_TIMEOUT_MS", default_value_t = 1_000)]
+    pub close_timeout_ms: u64,
+
+    /// The largest delivery, else 413 [bytes]
+    #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 1024 * 1024)]
+    pub delivery_bytes_max: usize,
+    /// The most events of one delivery, else 413 [count]
+    #[arg(long, env = "DELIVERY_EVENTS_MAX", default_value_t = 5_000)]
+    pub delivery_events_max: usize,
+    /// Without a delivery for this long the gateway is `down` [ms; three of the worker's beats]
+    #[arg(long, env = "WORKER_SILENCE_MAX_MS", default_value_t = 6_000)]
+    pub worker_silence_max_ms: u64,
+    /// How far the fan-out may be behind a log before viewers get a snapshot instead [entries]
+    #[arg(long, env = "FOLLOW_ENTRIES_MAX", default_value_t = 4_096)]
+    pub follow_entries_max: usize,
+    /// Event ids that are remembered at most [count; about 100 bytes each]
+    #[arg(long, env = "SEEN_EVENTS_MAX", default_value_t = 1_000_000)]
+    pub seen_events_max: usize,
+
+    /// Leeway on a token's `exp` and `nbf` [s]
+    #[arg(long, env = "JWT_LEEWAY_S", default_value_t = auth::LEEWAY_S)]
+    pub jwt_leeway_s: u64,
+    /// The largest token [bytes]
+    #[arg(long, env = "JWT_BYTES_MAX", default_value_t = auth::TOKEN_BYTES_MAX)]
+    pub jwt_bytes_max: usize,
+    /// Unknown key ids cause at most one refresh of the keys in this time [ms]
+    #[arg(long, env = "JWKS_COOLDOWN_MS", default_value_t = auth::REFRESH_COOLDOWN_MS)]
+    pub jwks_cooldown_ms: u64,
+    /// The keys are refreshed this often; a removed key is refused within it [ms]
+    #[arg(long, env = "JWKS_INTERVAL_MS", default_value_t = auth::REFRESH_INTERVAL_MS)]
+    pub jwks_interval_ms: u64,
+    /// A refresh of the keys may take this long [ms]
+    #[arg(long, env = "JWKS_TIMEOUT_MS", default_value_t = auth::FETCH_TIMEOUT_MS)]
+    pub jwks_timeout_ms: u64,
+    /// The last good keys are used at most this long without a refresh [ms]
+    #[arg(long, env = "JWKS_STALE_MAX_MS", default_value_t = auth::STALE_MAX_MS)]
+    pub jwks_stale_max_ms: u64,
+    /// The largest key set [bytes]
+    #[arg(long, env = "JWKS_BYTES_MAX", default_value_t = auth::JWKS_BYTES_MAX)]
+    pub jwks_bytes_max: usize,
+    /// The most keys of a set [count]
+    #[arg(long, env = "JWKS_KEYS_MAX", default_value_t = auth::KEYS_MAX)]
+    pub jwks_keys_max: usize,
+}
+
+impl Settings {
+    /// What the verification of tokens depends on.
+    pub fn auth(&self) -> AuthSettings {
+        AuthSettings {
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            jwks_url: self.jwt_public_jwk_url.clone(),
+            leeway_s: self.bounds.jwt_leeway_s,
+            refresh_cooldown_ms: self.bounds.jwks_cooldown_ms,
+            refresh_interval_ms: self.bounds.jwks_interval_ms,
+            fetch_timeout_ms: self.bounds.jwks_timeout_ms,
+            stale_max_ms: self.bounds.jwks_stale_max_ms,
+            jwks_bytes_max: self.bounds.jwks_bytes_max,
+            keys_max: self.bounds.jwks_keys_max,
+            token_bytes_max: self.bounds.jwt_bytes_max,
+        }
+    }
+
+    /// The bounds of the log.
+    pub fn log(&self) -> LogBounds {
+        LogBounds {
+            follow_entries_max: self.bounds.follow_entries_max.max(1),
+            seen_events_max: self.bounds.seen_events_max.max(1),
+        }
+    }
+
+    /// The bounds of who may be connected.
+    pub fn registry(&self) -> RegistryLimits {
+        RegistryLimits {
+            connections_max: self.bounds.connections_max,
+            unauthenticated_max: self.bounds.unauthenticated_max,
+            connections_per_subject_max: self.bounds.connections_per_subject_max,
+        }
+    }
+
+    /// The bounds of the browsers' door.
+    pub fn sockets(&self) -> SocketLimits {
+        let bounds = &self.bounds;
+        SocketLimits {
+            session: SessionLimits {
+                auth_timeout_ms: bounds.auth_timeout_ms,
+                unauthenticated_frame_bytes_max: bounds.unauthenticated_message_bytes_max,
+                frames_per_s_max: bounds.client_frames_per_s_max,
+                frames_burst_max: bounds.client_frames_burst_max,
+                subscriptions_max: bounds.subscriptions_max,
+                ping_interval_ms: bounds.ping_interval_ms,
+                pong_timeout_ms: bounds.pong_timeout_ms,
+                expiry_leeway_ms: bounds.jwt_leeway_s.saturating_mul(1_000),
+            },
+            message_bytes_max: bounds.message_bytes_max,
+            message_timeout_ms: bounds.message_timeout_ms,
+            outbox_bytes_max: bounds.outbox_bytes_max,
+            close_timeout_ms: bounds.close_timeout_ms,
+            reconnect_spread_ms: bounds.reconnect_spread_ms,
+        }
+    }
+}
+
+fn parse_signing_keys(text: &str) -> Result<SigningKeys, String> {
+    SigningKeys::parse(text).map_err(|why| why.to_string())
+}
+
+/// An origin as browsers write it: scheme, host, and the port unless it is the scheme's own.
+fn parse_origin(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let origin = url.origin().ascii_serialization();
+    if !matches!(url.scheme(), "http" | "https") || origin != text {
+        return Err("an exact origin such as https://rooms.example.org, without a path".to_owned());
+    }
+    Ok(origin)
+}
+
+fn parse_demo_issuer(text: &str) -> Result<Url, String> {
+    let url = parse_jwks_url(text)?;
+    // It gives a token to whoever asks.
+    if url.scheme() != "http" {
+        return Err("a development issuer, http on loopback".to_owned());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use launch::settings::{Refusal, parse_from};
+
+    use super::*;
+
+    const REQUIRED: &[(&str, &str)] = &[
+        (
+            "HUB_SECRET",
+            "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        ),
+        ("JWT_ISSUER", "http://127.0.0.1:3901"),
+        ("JWT_AUDIENCE", "roomwire"),
+        (
+            "JWT_PUBLIC_JWK_URL",
+            "http://127.0.0.1:3901/.well-known/jwks.json",
+        ),
+        ("WEB_ORIGIN", "http://127.0.0.1:3000,http://localhost:3000"),
+        ("PRIMARY_GUILD_ID", "100000000000000001"),
+        ("DISCORD_BOT_TOKEN", "sim-token"),
+    ];
+
+    fn with(changes: &[(&str, &str)]) -> Result<Settings, Refusal> {
+        let mut variables: std::collections::HashMap<_, _> = REQUIRED.iter().copied().collect();
+        variables.extend(changes.iter().copied());
+        parse_from(["hub".into()], |name| {
+            variables.get(name).map(OsString::from)
+        })
+    }
+
+    #[test]
+    fn the_required_settings_are_enough() {
+        let settings = with(&[]).unwrap();
+        assert_eq!(
+            settings.web_origin,
+            ["http://127.0.0.1:3000", "http://localhost:3000"]
+        );
+        assert_eq!(settings.rooms_shown, RoomsShown::Everyone);
+        assert!(settings.guild_ids.is_empty());
+        assert_eq!(settings.hub_listen, "0.0.0.0:3000".parse().unwrap());
+    }
+
+    #[test]
+    fn every_missing_or_wrong_setting_is_named() {
+        for (name, _) in REQUIRED {
+            assert_eq!(
+                with(&[(name, "")]).err(),
+                Some(Refusal::Wrong(format!("{name} must be set")))
+            );
+        }
+        for (name, value) in [
+            ("HUB_SECRET", "whsec_MDEyMw=="),
+            ("HUB_SECRET", "hunter2"),
+            ("JWT_PUBLIC_JWK_URL", "http://example.org/jwks.json"),
+            ("WEB_ORIGIN", "https://example.org/"),
+            ("WEB_ORIGIN", "*"),
+            ("WEB_ORIGIN", "null"),
+            ("WEB_ORIGIN", "https://example.org,example.com"),
+            ("PRIMARY_GUILD_ID", "0"),
+            ("PRIMARY_GUILD_ID", "99999999999999999999"),
+            ("GUILD_IDS", "1,x"),
+            ("ROOMS_SHOWN", "staff"),
+            ("HUB_LISTEN", "3000"),
+            ("LOG_LEVEL", "loud"),
+            ("LOG_FORMAT", "xml"),
+            ("OUTBOX_BYTES_MAX", "-1"),
+            ("CONSOLE_ISSUER_URL", "https://issuer.example"),
+        ] {
+            let Err(Refusal::Wrong(line)) = with(&[(name, value)]) else {
+                panic!("{name}={value} was taken")
+            };
+            assert!(
+                line.starts_with(name) && !line.contains('\n') && !line.contains("hunter2"),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The console: a page that shows the rooms, embedded into the hub, and what it asks first.
+
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use proto::rest::ConsoleConfig;
+use rust_embed::RustEmbed;
+use url::Url;
+
+#[derive(RustEmbed)]
+#[folder = "../web/console/dist"]
+struct Files;
+
+/// The pages, `/console.json`, and their content security policy: `issuer` may be asked for
+/// tokens (demo), `images` for pictures.
+pub fn router(config: ConsoleConfig, issuer: Option<&Url>, images: &Url) -> Router {
+    let origin = |url: &Url| url.origin().ascii_serialization();
+    let policy = format!(
+        "default-src 'self'; connect-src 'self' {}; img-src 'self' data: {}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        issuer.map(origin).unwrap_or_default(),
+        origin(images),
+    );
+    let policy =
+        HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'self'"));
+    Router::new()
+        .route(
+            "/console.json",
+            get(move || async move { ([(header::CACHE_CONTROL, "no-store")], Json(config)) }),
+        )
+        .fallback(get(move |uri: Uri| async move { file(uri.path(), policy) }))
+}
+
+fn file(path: &str, policy: HeaderValue) -> Response {
+    let path = match path.trim_start_matches('/') {
+        "" => "index.html",
+        path => path,
+    };
+    let Some(file) = Files::get(path) else {
+        if path == "index.html" {
+            let text = "The console was not built into this hub: run `make console`, then build the hub again.\n";
+            return (
+                StatusCode::NOT_FOUND,
+                [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+                text,
+            )
+                .into_response();
+        }
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Whatever the bundler named by its content never changes.
+    let cache = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    let mut response = file.data.into_response();
+    let headers = response.headers_mut();
+    if let Ok(media_type) = HeaderValue::from_str(file.metadata.mimetype()) {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    response
+}

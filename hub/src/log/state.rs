@@ -1,0 +1,229 @@
+//! One guild as its log has it: every room, hidden ones included, and who is in them.
+//!
+//! Pure. [`GuildState::admit`] makes what is told consistent, [`GuildState::apply`] is the only
+//! thing that changes a state: whoever applies the same changes in the same order has the same state.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proto::event::{Audience, Fact, Room, RoomKind, Voice};
+use proto::{ChannelId, GuildId, UserId};
+
+use super::Teller;
+
+/// What changes a guild's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The worker told of it.
+    Told(Fact),
+    /// The room is Roomwire's own, whether or not the worker told of it yet.
+    Owned(ChannelId),
+    /// The room is not Roomwire's own any more.
+    Disowned(ChannelId),
+}
+
+/// A guild's rooms and who is in them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuildState {
+    /// The worker told the whole guild at least once.
+    pub known: bool,
+    /// Rooms and categories.
+    pub rooms: BTreeMap<ChannelId, RoomState>,
+    /// Which channels are Roomwire's own; some may not be among `rooms` yet.
+    pub owned: BTreeSet<ChannelId>,
+    whereabouts: HashMap<UserId, ChannelId>,
+}
+
+/// A room and who is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomState {
+    /// The room.
+    pub room: Room,
+    /// Who is in it.
+    pub voices: BTreeMap<UserId, Voice>,
+}
+
+impl GuildState {
+    /// Where a user is.
+    pub fn whereabouts(&self, user: UserId) -> Option<ChannelId> {
+        self.whereabouts.get(&user).copied()
+    }
+
+    /// What a told fact changes: the fact, preceded by what it silently presupposes. So every
+    /// reader can rely on it that a room is made before somebody is in it, and that nobody is in
+    /// two rooms.
+    pub fn admit(&self, fact: Fact, teller: Teller) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(1);
+        match fact {
+            Fact::VoiceJoined(voice) => {
+                self.admit_voice(voice, teller, Fact::VoiceJoined, &mut changes);
+            }
+            Fact::VoiceStateChanged(voice) => {
+                self.admit_voice(voice, teller, Fact::VoiceStateChanged, &mut changes);
+            }
+            Fact::VoiceLeft(voice) => {
+                if !self.rooms.contains_key(&voice.channel_id) {
+                    let audience = match teller {
+                        Teller::Worker => Audience::Restricted,
+                        Teller::Hand => Audience::Everyone,
+                    };
+                    let room = unknown_room(voice.guild_id, voice.channel_id, audience);
+                    changes.push(Change::Told(Fact::RoomCreated(room)));
+                }
+                changes.push(Change::Told(Fact::VoiceLeft(voice)));
+            }
+            Fact::RoomUpdated(room) if !self.rooms.contains_key(&room.channel_id) => {
+                changes.push(Change::Told(Fact::RoomCreated(room)));
+            }
+            Fact::RoomCreated(room) if self.rooms.contains_key(&room.channel_id) => {
+                changes.push(Change::Told(Fact::RoomUpdated(room)));
+            }
+            // A room that was never told of was never shown.
+            Fact::RoomDeleted(gone)
+                if teller == Teller::Worker && !self.rooms.contains_key(&gone.channel_id) => {}
+            fact @ (Fact::RoomCreated(_)
+            | Fact::RoomUpdated(_)
+            | Fact::RoomDeleted(_)
+            | Fact::Snapshot(_)) => {
+                changes.push(Change::Told(fact));
+            }
+        }
+        changes
+    }
+
+    /// Changes the state.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => self.put_room(room),
+            Change::Told(Fact::RoomDeleted(gone)) => {
+                if let Some(room) = self.rooms.remove(&gone.channel_id) {
+                    for user in room.voices.keys() {
+                        self.whereabouts.remove(user);
+                    }
+                }
+            }
+            Change::Told(Fact::VoiceJoined(voice) | Fact::VoiceStateChanged(voice)) => {
+                self.put_voice(voice);
+            }
+            Change::Told(Fact::VoiceLeft(voice)) => {
+                if let Some(room) = self.rooms.get_mut(&voice.channel_id)
+                    && room.voices.remove(&voice.user_id).is_some()
+                {
+                    self.whereabouts.remove(&voice.user_id);
+                }
+            }
+            Change::Told(Fact::Snapshot(roster)) => {
+                self.known = true;
+                self.rooms.clear();
+                self.whereabouts.clear();
+                for room in &roster.rooms {
+                    self.put_room(room);
+                }
+                // Somebody in a room that the snapshot does not list is in a room of unknown audience.
+                for voice in roster
+                    .voices
+                    .iter()
+                    .filter(|voice| self.rooms.contains_key(&voice.channel_id))
+                    .collect::<Vec<_>>()
+                {
+                    self.put_voice(voice);
+                }
+            }
+            Change::Owned(channel) => {
+                self.owned.insert(*channel);
+            }
+            Change::Disowned(channel) => {
+                self.owned.remove(channel);
+            }
+        }
+    }
+
+    fn put_room(&mut self, room: &Room) {
+        self.rooms
+            .entry(room.channel_id)
+            .or_insert_with(|| RoomState {
+                room: room.clone(),
+                voices: BTreeMap::new(),
+            })
+            .room = room.clone();
+    }
+
+    fn put_voice(&mut self, voice: &Voice) {
+        if let Some(old) = self.whereabouts.insert(voice.user_id, voice.channel_id)
+            && let Some(room) = self.rooms.get_mut(&old)
+        {
+            room.voices.remove(&voice.user_id);
+        }
+        let mut kept = voice.clone();
+        (kept.moved_to, kept.moved_from) = (None, None);
+        self.room_of(voice).voices.insert(voice.user_id, kept);
+    }
+
+    /// The room that a voice state names; an unknown one becomes known by it. Only what was told
+    /// by hand can name an unknown one: see `presuppose_room`.
+    fn room_of(&mut self, voice: &Voice) -> &mut RoomState {
+        self.rooms
+            .entry(voice.channel_id)
+            .or_insert_with(|| RoomState {
+                room: unknown_room(voice.guild_id, voice.channel_id, Audience::Everyone),
+                voices: BTreeMap::new(),
+            })
+    }
+
+    fn admit_voice(
+        &self,
+        mut voice: Voice,
+        teller: Teller,
+        fact: fn(Voice) -> Fact,
+        changes: &mut Vec<Change>,
+    ) {
+        self.presuppose_room(&voice, teller, changes);
+        match self
+            .whereabouts(voice.user_id)
+            .filter(|from| *from != voice.channel_id)
+        {
+            None => changes.push(Change::Told(fact(voice))),
+            // Nobody is in two rooms: whoever turns up in another one has moved.
+            Some(from) => {
+                let mut left = self.voice_in(from, &voice);
+                left.moved_to = Some(voice.channel_id);
+                voice.moved_from = Some(from);
+                changes.push(Change::Told(Fact::VoiceLeft(left)));
+                changes.push(Change::Told(Fact::VoiceJoined(voice)));
+            }
+        }
+    }
+
+    /// A worker tells of a room before it tells who is in it. If this hub does not know the room
+    /// all the same, it can not know who may see it: nobody, until the room is told of.
+    fn presuppose_room(&self, voice: &Voice, teller: Teller, changes: &mut Vec<Change>) {
+        if teller == Teller::Worker && !self.rooms.contains_key(&voice.channel_id) {
+            let room = unknown_room(voice.guild_id, voice.channel_id, Audience::Restricted);
+            changes.push(Change::Told(Fact::RoomCreated(room)));
+        }
+    }
+
+    /// What is known of a user in a room, for the leave that nobody told.
+    fn voice_in(&self, channel: ChannelId, voice: &Voice) -> Voice {
+        self.rooms
+            .get(&channel)
+            .and_then(|room| room.voices.get(&voice.user_id))
+            .cloned()
+            .unwrap_or_else(|| Voice {
+                channel_id: channel,
+                moved_from: None,
+                ..voice.clone()
+            })
+    }
+}
+
+pub(crate) fn unknown_room(guild_id: GuildId, channel_id: ChannelId, audience: Audience) -> Room {
+    Room {
+        guild_id,
+        channel_id,
+        name: String::new(),
+        parent_id: None,
+        user_limit: 0,
+        kind: RoomKind::Voice,
+        audience,
+    }
+}

@@ -1,0 +1,142 @@
+//! How the hub says no: one type for every door, written as a problem (RFC 9457).
+
+use std::borrow::Cow;
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use proto::problem::{Code, FieldProblem, PROBLEM_MEDIA_TYPE, Problem};
+
+/// The header that names a request in the hub's log; always the hub's own, never the client's.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client acts on.
+    pub code: Code,
+    /// What it is this time.
+    pub detail: Cow<'static, str>,
+    /// Which fields are wrong.
+    pub errors: Vec<FieldProblem>,
+    /// How long to wait, where waiting helps.
+    pub retry_after_ms: Option<u64>,
+    /// The hub's store, where the worker takes it to be another.
+    pub store: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal of this code.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_ms: None,
+            store: None,
+        }
+    }
+
+    /// Names a field that is wrong.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldProblem {
+            field: field.into(),
+            detail: detail.into(),
+        });
+        self
+    }
+
+    /// Says how long to wait.
+    #[must_use]
+    pub fn retry_after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    fn problem(self, request_id: &str) -> Problem {
+        let mut problem = Problem::new(self.code, self.detail, request_id);
+        problem.errors = self.errors;
+        problem.retry_after_ms = self.retry_after_ms;
+        problem.store = self.store;
+        problem
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        // `write_refusals` knows the request's id and writes the body.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Middleware: names the request, and writes every refusal as a problem, also those that the
+/// router or a layer made without one (404, 405, 408, 413, a caught panic).
+pub async fn write_refusals(request: Request, next: Next) -> Response {
+    let request_id = format!("{:016x}", rand::Rng::next_u64(&mut rand::rng()));
+    let mut response = next.run(request).await;
+    let refusal = response.extensions_mut().remove::<Refusal>().or_else(|| {
+        bare(
+            response.status(),
+            response.headers().contains_key(header::CONTENT_TYPE),
+        )
+    });
+    if let Some(refusal) = refusal {
+        let retry_after_ms = refusal.retry_after_ms;
+        let status = response.status();
+        let problem = refusal.problem(&request_id);
+        tracing::debug!(
+            request_id,
+            code = problem.code.name(),
+            status = status.as_u16(),
+            "refused"
+        );
+        let body = serde_json::to_vec(&Problem {
+            status: status.as_u16(),
+            ..problem
+        })
+        .unwrap_or_default();
+        let mut written =
+            (status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            written
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(ms) = retry_after_ms {
+            written.headers_mut().insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(ms.div_ceil(1000).max(1)),
+            );
+        }
+        for (name, value) in response.headers() {
+            if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+                written.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        response = written;
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    response
+}
+
+/// The refusal of a response that says no in a status alone.
+fn bare(status: StatusCode, has_type: bool) -> Option<Refusal> {
+    let code = match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::BadRequest,
+        StatusCode::REQUEST_TIMEOUT => Code::BadRequest,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+        StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
+        _ => return None,
+    };
+    // A layer's own plain-text body gives way; an answer that some handler typed stays.
+    (!has_type || status != StatusCode::NOT_FOUND).then(|| Refusal::new(code, code.title()))
+}

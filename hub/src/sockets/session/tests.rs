@@ -1,0 +1,313 @@
+use proto::problem::Code;
+
+use super::*;
+use crate::auth::{Rights, Subject};
+use crate::view::RoomsShown;
+
+const TS: u64 = 1_730_000_000_000;
+
+fn guild(id: u64) -> GuildId {
+    GuildId::new(id).unwrap()
+}
+
+fn limits() -> SessionLimits {
+    SessionLimits {
+        auth_timeout_ms: 10_000,
+        unauthenticated_frame_bytes_max: 4_096,
+        frames_per_s_max: 20,
+        frames_burst_max: 30,
+        subscriptions_max: 2,
+        ping_interval_ms: 20_000,
+        pong_timeout_ms: 10_000,
+        expiry_leeway_ms: 60_000,
+    }
+}
+
+fn session() -> Session {
+    let access = Access::new(guild(1), &[guild(2), guild(3)], RoomsShown::Everyone);
+    Session::new("c".to_owned(), access, limits(), 0)
+}
+
+fn ada(guilds: Option<&[u64]>) -> Principal {
+    Principal {
+        subject: Subject::new("ada").unwrap(),
+        guilds: guilds.map(|ids| ids.iter().map(|id| guild(*id)).collect()),
+        rights: Rights::MEMBER,
+        expires_at_ms: TS + 5_000,
+    }
+}
+
+/// The actions in short: what matters of each.
+fn short(actions: &[Action]) -> Vec<String> {
+    actions
+        .iter()
+        .map(|action| match action {
+            Action::Send(ServerFrame::Ack(frame)) => match &frame.ack {
+                Ack::AuthOk { guilds, .. } => format!("auth.ok {guilds:?}"),
+                Ack::AuthRefreshed { .. } => "auth.refreshed".to_owned(),
+                Ack::Unsubscribed { guild_id } => format!("unsubscribed {guild_id}"),
+                Ack::Pong => format!("pong {:?}", frame.re),
+                Ack::Subscribed { .. } => "subscribed".to_owned(),
+            },
+            Action::Send(ServerFrame::Error(frame)) => frame.error.code.name().to_owned(),
+            Action::Send(other) => format!("{other:?}"),
+            Action::Verify(token) => format!("verify {token}"),
+            Action::Authenticated(principal) => format!("is {}", principal.subject),
+            Action::Subscribe(view, _) => format!("subscribe {}", view.guild()),
+            Action::Unsubscribe(guild) => format!("unsubscribe {guild}"),
+            Action::Ping => "ping".to_owned(),
+            Action::Close(code) => code.code().to_string(),
+        })
+        .collect()
+}
+
+fn say(session: &mut Session, text: &str) -> Vec<String> {
+    short(&session.text(text, 0, TS))
+}
+
+fn opened(guilds: Option<&[u64]>) -> Session {
+    let mut session = session();
+    assert_eq!(
+        say(&mut session, r#"{"type":"auth","token":"t"}"#),
+        ["verify t"]
+    );
+    session.verified(Ok(ada(guilds)), 5_000, 0, TS);
+    session
+}
+
+#[test]
+fn a_connection_begins_with_a_token() {
+    let mut session = session();
+    assert_eq!(
+        say(&mut session, r#"{"type":"auth","token":"t","future":1}"#),
+        ["verify t"]
+    );
+    let actions = session.verified(Ok(ada(None)), 5_000, 0, TS);
+    assert_eq!(short(&actions), ["is ada", "auth.ok [1]", "subscribe 1"]);
+}
+
+#[test]
+fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
+    for (claimed, asked, expected) in [
+        (
+            Some(&[2, 3, 9][..]),
+            "",
+            vec!["is ada", "auth.ok [2, 3]", "subscribe 2", "subscribe 3"],
+        ),
+        (
+            Some(&[2, 3]),
+            r#","guilds":["3","3"]"#,
+            vec!["is ada", "auth.ok [3]", "subscribe 3"],
+        ),
+        (Some(&[2]), r#","guilds":["1"]"#, vec!["FORBIDDEN", "4403"]),
+        (Some(&[2]), r#","guilds":["9"]"#, vec!["FORBIDDEN", "4403"]),
+        (Some(&[]), "", vec!["FORBIDDEN", "4403"]),
+        (
+            Some(&[1, 2, 3]),
+            r#","guilds":["1","2","3"]"#,
+            vec!["RATE_LIMITED", "4429"],
+        ),
+        (None, r#","guilds":["2"]"#, vec!["FORBIDDEN", "4403"]),
+    ] {
+        let mut session = session();
+        session.text(&format!(r#"{{"type":"auth","token":"t"{asked}}}"#), 0, TS);
+        let actions = session.verified(Ok(ada(claimed)), 5_000, 0, TS);
+        assert_eq!(short(&actions), expected, "{claimed:?} {asked}");
+    }
+}
+
+#[test]
+fn a_token_that_does_not_hold_ends_the_connection() {
+    for (error, expected) in [
+        (AuthError::Unauthorized, ["UNAUTHORIZED", "4401"]),
+        (AuthError::Unavailable, ["UNAVAILABLE", "4503"]),
+    ] {
+        let mut session = session();
+        say(&mut session, r#"{"type":"auth","token":"t"}"#);
+        assert_eq!(short(&session.verified(Err(error), 0, 0, TS)), expected);
+        assert!(
+            say(&mut session, r#"{"type":"auth","token":"t"}"#).is_empty(),
+            "nothing is heard after the end"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_a_frame_is_answered_by_the_documented_code() {
+    let deep = format!(
+        r#"{{"type":"ping","x":{}{}}}"#,
+        "[".repeat(5_000),
+        "]".repeat(5_000)
+    );
+    for (text, expected) in [
+        ("", vec!["BAD_REQUEST", "4400"]),
+        ("hello", vec!["BAD_REQUEST", "4400"]),
+        ("[]", vec!["BAD_REQUEST", "4400"]),
+        ("{}", vec!["BAD_REQUEST", "4400"]),
+        (r#"{"type":1}"#, vec!["BAD_REQUEST", "4400"]),
+        (
+            r#"{"type":"ping","type":"ping"}"#,
+            vec!["BAD_REQUEST", "4400"],
+        ),
+        (r#"{"type":"ping","id":{}}"#, vec!["BAD_REQUEST", "4400"]),
+        ("\u{0}", vec!["BAD_REQUEST", "4400"]),
+        (&deep, vec!["BAD_REQUEST", "4400"]),
+        (r#"{"type":"dance"}"#, vec!["BAD_REQUEST"]),
+        (r#"{"type":"subscribe","guildId":1}"#, vec!["BAD_REQUEST"]),
+        (r#"{"type":"subscribe","guildId":"0"}"#, vec!["BAD_REQUEST"]),
+        (r#"{"type":"subscribe","guildId":"9"}"#, vec!["FORBIDDEN"]),
+        (r#"{"type":"subscribe","guildId":"2"}"#, vec!["FORBIDDEN"]),
+        (r#"{"type":"unsubscribe","guildId":"2"}"#, vec!["NOT_FOUND"]),
+        (r#"{"type":"auth","token":"t"}"#, vec!["BAD_REQUEST"]),
+        (
+            r#"{"type":"ping","id":"a"}"#,
+            vec![r#"pong Some(Text("a"))"#],
+        ),
+        (
+            r#"{"type":"ping","id":7,"new":"field"}"#,
+            vec!["pong Some(Number(7))"],
+        ),
+        (
+            r#"{"type":"unsubscribe","guildId":"1"}"#,
+            vec!["unsubscribe 1", "unsubscribed 1"],
+        ),
+    ] {
+        assert_eq!(
+            say(&mut opened(None), text),
+            expected,
+            "{}",
+            &text[..text.len().min(60)]
+        );
+    }
+}
+
+#[test]
+fn a_stranger_may_only_authenticate_and_ping() {
+    for (text, expected) in [
+        (
+            r#"{"type":"subscribe","guildId":"1"}"#.to_owned(),
+            vec!["UNAUTHORIZED", "4401"],
+        ),
+        (
+            r#"{"type":"refresh","token":"t"}"#.to_owned(),
+            vec!["UNAUTHORIZED", "4401"],
+        ),
+        (r#"{"type":"auth"}"#.to_owned(), vec!["BAD_REQUEST", "4400"]),
+        (r#"{"type":"ping"}"#.to_owned(), vec!["pong None"]),
+        (
+            format!(r#"{{"type":"auth","token":"{}"}}"#, "x".repeat(5_000)),
+            vec!["1009"],
+        ),
+    ] {
+        assert_eq!(
+            say(&mut session(), &text),
+            expected,
+            "{}",
+            &text[..text.len().min(60)]
+        );
+    }
+}
+
+#[test]
+fn subscriptions_are_bounded_and_may_be_changed() {
+    let mut session = opened(Some(&[1, 2, 3]));
+    // Two of the three, by the limit.
+    assert_eq!(
+        say(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
+        ["RATE_LIMITED"]
+    );
+    assert_eq!(
+        say(
+            &mut session,
+            r#"{"type":"subscribe","guildId":"1","rooms":["5"]}"#
+        ),
+        ["subscribe 1"]
+    );
+    assert_eq!(
+        say(&mut session, r#"{"type":"unsubscribe","guildId":"1"}"#),
+        ["unsubscribe 1", "unsubscribed 1"]
+    );
+    assert_eq!(
+        say(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
+        ["subscribe 3"]
+    );
+}
+
+#[test]
+fn a_refresh_keeps_the_subject_and_drops_what_is_no_longer_allowed() {
+    let mut session = opened(Some(&[1, 2]));
+    assert_eq!(
+        say(&mut session, r#"{"type":"refresh","token":"u"}"#),
+        ["verify u"]
+    );
+    let actions = session.verified(Ok(ada(Some(&[1]))), 50_000, 1_000, TS);
+    assert_eq!(
+        short(&actions),
+        [
+            "auth.refreshed",
+            "unsubscribe 2",
+            "FORBIDDEN",
+            "unsubscribed 2"
+        ]
+    );
+    assert!(
+        session
+            .tick(110_999, TS)
+            .iter()
+            .all(|action| !matches!(action, Action::Close(_)))
+    );
+    say(&mut session, r#"{"type":"refresh","token":"u"}"#);
+    let grace = Principal {
+        subject: Subject::new("grace").unwrap(),
+        ..ada(None)
+    };
+    assert_eq!(
+        short(&session.verified(Ok(grace), 50_000, 1_000, TS)),
+        ["UNAUTHORIZED", "4401"]
+    );
+}
+
+#[test]
+fn time_ends_what_waits() {
+    let mut silent = session();
+    assert!(short(&silent.tick(9_999, TS)).is_empty());
+    assert_eq!(short(&silent.tick(10_000, TS)), ["UNAUTHORIZED", "4408"]);
+
+    // The token of `ada` holds 5 s, and 60 s of leeway.
+    let mut expiring = opened(None);
+    assert_eq!(expiring.due_ms(), 20_000, "the ping comes first");
+    assert_eq!(short(&expiring.tick(20_000, TS)), ["ping"]);
+    expiring.heard();
+    assert!(short(&expiring.tick(20_001, TS)).is_empty());
+    assert_eq!(short(&expiring.tick(65_000, TS)), ["UNAUTHORIZED", "4401"]);
+
+    let mut gone = opened(None);
+    gone.tick(20_000, TS);
+    assert_eq!(gone.due_ms(), 30_000);
+    assert_eq!(short(&gone.tick(30_000, TS)), ["1001"]);
+}
+
+#[test]
+fn a_flood_ends_the_connection_and_a_steady_client_does_not() {
+    let mut flooding = opened(None);
+    let last = (0..40)
+        .map(|_| say(&mut flooding, r#"{"type":"ping"}"#))
+        .find(|said| said[0] != "pong None");
+    assert_eq!(last.unwrap(), ["RATE_LIMITED", "4429"]);
+    let mut steady = opened(None);
+    for at in 0..200 {
+        let said = short(&steady.text(r#"{"type":"ping"}"#, at * 50, TS));
+        assert_eq!(said, ["pong None"], "at {at}");
+    }
+    assert_eq!(steady.control(10_000, TS).len(), 0);
+}
+
+#[test]
+fn every_refusal_says_whether_to_come_back() {
+    // What is told before a close never contradicts the close's own advice.
+    assert!(
+        !Code::Unauthorized.retriable()
+            && Code::Unavailable.retriable()
+            && Code::RateLimited.retriable()
+    );
+}

@@ -1,0 +1,274 @@
+//! What a principal may see of a guild: the set of rooms, and nothing of any other.
+//!
+//! Pure. A view is a value: two principals who may see the same share one, and each event is
+//! encoded once for them. Whatever reaches a browser, over any door, is made here; nothing about
+//! a room outside the view differs from that room's absence.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use proto::event::{Audience, Fact, Room, RoomKind, Voice};
+use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
+use proto::{ChannelId, GuildId};
+use sha2::{Digest, Sha256};
+
+use crate::log::state::{RoomState, unknown_room};
+use crate::log::{Change, GuildState};
+
+/// The setting `ROOMS_SHOWN`: which rooms browsers may see at all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RoomsShown {
+    /// Rooms that @everyone may view, and Roomwire's own.
+    Everyone,
+    /// Roomwire's own.
+    Owned,
+    /// These channels, whoever may view them in Discord, and the rooms in these categories that
+    /// @everyone may view or that are Roomwire's own.
+    Listed(BTreeSet<ChannelId>),
+}
+
+impl FromStr for RoomsShown {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "everyone" => Ok(Self::Everyone),
+            "owned" => Ok(Self::Owned),
+            list => list
+                .split(',')
+                .map(|id| id.trim().parse())
+                .collect::<Result<_, _>>()
+                .map(Self::Listed)
+                .map_err(|_| {
+                    "`everyone`, `owned`, or a comma-separated list of channel and category ids"
+                        .to_owned()
+                }),
+        }
+    }
+}
+
+/// What some principals may see of one guild.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct View {
+    guild: GuildId,
+    shown: Arc<RoomsShown>,
+    only: Option<BTreeSet<ChannelId>>,
+}
+
+/// What must be remembered of a state before a change, to say afterwards what the change was in a view.
+pub struct Before {
+    room: Option<RoomState>,
+    owned: bool,
+}
+
+impl Before {
+    /// What `change` touches, in the state before it.
+    pub fn of(state: &GuildState, change: &Change) -> Self {
+        let channel = match change {
+            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => room.channel_id,
+            Change::Told(Fact::RoomDeleted(gone)) => gone.channel_id,
+            Change::Owned(channel) | Change::Disowned(channel) => *channel,
+            Change::Told(
+                Fact::VoiceJoined(_)
+                | Fact::VoiceLeft(_)
+                | Fact::VoiceStateChanged(_)
+                | Fact::Snapshot(_),
+            ) => {
+                return Self {
+                    room: None,
+                    owned: false,
+                };
+            }
+        };
+        Self {
+            room: state.rooms.get(&channel).cloned(),
+            owned: state.owned.contains(&channel),
+        }
+    }
+}
+
+impl View {
+    /// The view of a guild, narrowed to some rooms where the viewer wants only those.
+    pub fn new(guild: GuildId, shown: Arc<RoomsShown>, only: Option<BTreeSet<ChannelId>>) -> Self {
+        Self { guild, shown, only }
+    }
+
+    /// Whose view this is.
+    pub fn guild(&self) -> GuildId {
+        self.guild
+    }
+
+    /// Tells views apart in a position; the same after a restart.
+    pub fn fingerprint(&self) -> u32 {
+        let digest = Sha256::digest(format!("{self:?}"));
+        digest
+            .first_chunk()
+            .map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    }
+
+    /// Whether a room is in this view.
+    pub fn sees(&self, state: &GuildState, channel: ChannelId) -> bool {
+        state
+            .rooms
+            .get(&channel)
+            .is_some_and(|room| self.sees_room(&room.room, state.owned.contains(&channel)))
+    }
+
+    fn sees_room(&self, room: &Room, owned: bool) -> bool {
+        let listed =
+            |id: &ChannelId| matches!(&*self.shown, RoomsShown::Listed(ids) if ids.contains(id));
+        room.kind != RoomKind::Category
+            && room.audience != Audience::Obfuscated
+            && self
+                .only
+                .as_ref()
+                .is_none_or(|only| only.contains(&room.channel_id))
+            && match &*self.shown {
+                RoomsShown::Everyone => owned || room.audience == Audience::Everyone,
+                RoomsShown::Owned => owned,
+                RoomsShown::Listed(_) => {
+                    listed(&room.channel_id)
+                        || (owned || room.audience == Audience::Everyone)
+                            && room.parent_id.as_ref().is_some_and(listed)
+                }
+            }
+    }
+
+    /// Whether a category may be named by a viewer, as the place of a new room.
+    pub fn sees_category(&self, state: &GuildState, category: ChannelId) -> bool {
+        state.rooms.get(&category).is_some_and(|room| {
+            room.room.kind == RoomKind::Category
+                && (room.room.audience == Audience::Everyone
+                    || matches!(&*self.shown, RoomsShown::Listed(ids) if ids.contains(&category)))
+        })
+    }
+
+    /// The rooms of this view, by channel id, with who is in them.
+    pub fn rooms(&self, state: &GuildState) -> Vec<SnapshotRoom> {
+        state
+            .rooms
+            .values()
+            .filter(|room| self.sees_room(&room.room, state.owned.contains(&room.room.channel_id)))
+            .map(|room| SnapshotRoom {
+                room: room_payload(&room.room),
+                opening: false,
+                members: room.voices.values().map(voice_payload).collect(),
+            })
+            .collect()
+    }
+
+    /// What a change is in this view: nothing, an event, or several (a room that comes into sight
+    /// brings those who are in it). A told snapshot is none of these: the view is read anew.
+    pub fn project(&self, before: &Before, after: &GuildState, change: &Change) -> Vec<ViewEvent> {
+        match change {
+            Change::Told(Fact::VoiceJoined(voice)) if self.sees(after, voice.channel_id) => {
+                let mut payload = voice_payload(voice);
+                payload.moved_from = voice.moved_from.filter(|from| self.sees(after, *from));
+                vec![ViewEvent::VoiceJoined(payload)]
+            }
+            Change::Told(Fact::VoiceLeft(voice)) if self.sees(after, voice.channel_id) => {
+                let mut payload = voice_payload(voice);
+                payload.moved_to = voice.moved_to.filter(|to| self.sees(after, *to));
+                vec![ViewEvent::VoiceLeft(payload)]
+            }
+            Change::Told(Fact::VoiceStateChanged(voice)) if self.sees(after, voice.channel_id) => {
+                vec![ViewEvent::VoiceStateChanged(voice_payload(voice))]
+            }
+            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+                self.project_room(before, after, room.channel_id)
+            }
+            Change::Owned(channel) | Change::Disowned(channel) => {
+                self.project_room(before, after, *channel)
+            }
+            Change::Told(Fact::RoomDeleted(gone)) => {
+                // Only by hand can a room be deleted that was never known.
+                let unknown = unknown_room(gone.guild_id, gone.channel_id, Audience::Everyone);
+                let room = before.room.as_ref().map_or(&unknown, |room| &room.room);
+                if self.sees_room(room, before.owned) {
+                    vec![ViewEvent::RoomDeleted(room_payload(room))]
+                } else {
+                    Vec::new()
+                }
+            }
+            Change::Told(
+                Fact::VoiceJoined(_)
+                | Fact::VoiceLeft(_)
+                | Fact::VoiceStateChanged(_)
+                | Fact::Snapshot(_),
+            ) => Vec::new(),
+        }
+    }
+
+    fn project_room(
+        &self,
+        before: &Before,
+        after: &GuildState,
+        channel: ChannelId,
+    ) -> Vec<ViewEvent> {
+        let was = before
+            .room
+            .as_ref()
+            .filter(|room| self.sees_room(&room.room, before.owned));
+        let is = after
+            .rooms
+            .get(&channel)
+            .filter(|_| self.sees(after, channel));
+        match (was, is) {
+            (None, None) => Vec::new(),
+            (None, Some(room)) => {
+                let mut events = vec![ViewEvent::RoomCreated(room_payload(&room.room))];
+                events.extend(
+                    room.voices
+                        .values()
+                        .map(|voice| ViewEvent::VoiceJoined(voice_payload(voice))),
+                );
+                events
+            }
+            (Some(room), None) => {
+                let mut events: Vec<_> = room
+                    .voices
+                    .values()
+                    .map(|voice| ViewEvent::VoiceLeft(voice_payload(voice)))
+                    .collect();
+                events.push(ViewEvent::RoomDeleted(room_payload(&room.room)));
+                events
+            }
+            (Some(was), Some(is)) => {
+                let payload = room_payload(&is.room);
+                let unseen = was.room != is.room && payload == room_payload(&was.room);
+                let told = before.owned == after.owned.contains(&channel);
+                if told && !unseen {
+                    vec![ViewEvent::RoomUpdated(payload)]
+                } else {
+                    Vec::new()
+                }
+            }
+        }
+    }
+}
+
+fn room_payload(room: &Room) -> RoomPayload {
+    RoomPayload {
+        guild_id: room.guild_id,
+        channel_id: room.channel_id,
+        name: room.name.clone(),
+        parent_id: room.parent_id,
+        user_limit: room.user_limit,
+    }
+}
+
+fn voice_payload(voice: &Voice) -> VoicePayload {
+    VoicePayload {
+        guild_id: voice.guild_id,
+        channel_id: voice.channel_id,
+        user_id: voice.user_id,
+        member: voice.member.clone(),
+        flags: voice.flags,
+        moved_to: None,
+        moved_from: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proto::UserId;
+use proto::event::{Member, RoomGone, VoiceFlags};
+
+use super::*;
+use crate::log::Teller;
+
+const GUILD: u64 = 1;
+/// Ids that can not be part of any other text of a frame.
+const ROOMS: [u64; 4] = [771_000_011, 771_000_012, 771_000_013, 771_000_014];
+const CATEGORY: u64 = 771_000_010;
+
+fn guild() -> GuildId {
+    GuildId::new(GUILD).unwrap()
+}
+
+fn channel(id: u64) -> ChannelId {
+    ChannelId::new(id).unwrap()
+}
+
+/// What a browser keeps, by the documented meaning of each event alone.
+#[derive(Default, Debug, PartialEq, Eq)]
+struct Browser(BTreeMap<ChannelId, (RoomPayload, BTreeMap<UserId, VoicePayload>)>);
+
+impl Browser {
+    fn of(rooms: Vec<SnapshotRoom>) -> Self {
+        let members = |room: SnapshotRoom| {
+            room.members
+                .into_iter()
+                .map(|voice| (voice.user_id, voice))
+                .collect()
+        };
+        Self(
+            rooms
+                .into_iter()
+                .map(|room| (room.room.channel_id, (room.room.clone(), members(room))))
+                .collect(),
+        )
+    }
+
+    fn hear(&mut self, event: ViewEvent) {
+        match event {
+            ViewEvent::RoomCreated(room) | ViewEvent::RoomUpdated(room) => {
+                let members = self.0.remove(&room.channel_id).map(|(_, members)| members);
+                self.0
+                    .insert(room.channel_id, (room, members.unwrap_or_default()));
+            }
+            ViewEvent::RoomDeleted(room) => {
+                assert!(self.0.remove(&room.channel_id).is_some(), "deleted twice")
+            }
+            ViewEvent::VoiceJoined(mut voice) | ViewEvent::VoiceStateChanged(mut voice) => {
+                (voice.moved_from, voice.moved_to) = (None, None);
+                for (_, members) in self.0.values_mut() {
+                    members.remove(&voice.user_id);
+                }
+                let room = self
+                    .0
+                    .get_mut(&voice.channel_id)
+                    .expect("a room is made before somebody is in it");
+                room.1.insert(voice.user_id, voice);
+            }
+            ViewEvent::VoiceLeft(voice) => {
+                self.0
+                    .get_mut(&voice.channel_id)
+                    .expect("nobody leaves a room that is not there")
+                    .1
+                    .remove(&voice.user_id);
+            }
+            ViewEvent::Snapshot(_) | ViewEvent::GatewayState(_) => unreachable!("not projected"),
+        }
+    }
+}
+
+fn room(id: u64) -> impl Strategy<Value = Room> {
+    let audience = prop_oneof![
+        Just(Audience::Everyone),
+        Just(Audience::Restricted),
+        Just(Audience::Obfuscated)
+    ];
+    let parent = prop_oneof![Just(None), Just(Some(channel(CATEGORY)))];
+    ("[a-c]", audience, parent, 0..3_u32).prop_map(
+        move |(name, audience, parent_id, user_limit)| Room {
+            guild_id: guild(),
+            channel_id: channel(id),
+            name,
+            parent_id,
+            user_limit,
+            kind: if id == CATEGORY {
+                RoomKind::Category
+            } else {
+                RoomKind::Voice
+            },
+            audience,
+        },
+    )
+}
+
+fn any_room() -> impl Strategy<Value = Room> {
+    prop::sample::select([&ROOMS[..], &[CATEGORY]].concat()).prop_flat_map(room)
+}
+
+fn voice() -> impl Strategy<Value = Voice> {
+    (
+        prop::sample::select(ROOMS.to_vec()),
+        1..4_u64,
+        any::<bool>(),
+    )
+        .prop_map(|(room, user, mute)| Voice {
+            guild_id: guild(),
+            channel_id: channel(room),
+            user_id: UserId::new(user).unwrap(),
+            member: Some(Member {
+                display_name: format!("in {room}"),
+                avatar_url: String::new(),
+            }),
+            flags: VoiceFlags {
+                mute,
+                ..VoiceFlags::default()
+            },
+            moved_to: None,
+            moved_from: None,
+        })
+}
+
+/// Anything that a worker may tell, in any order, and Roomwire's own doings.
+fn told() -> impl Strategy<Value = Result<Fact, Change>> {
+    let gone = prop::sample::select(ROOMS.to_vec()).prop_map(|id| {
+        Fact::RoomDeleted(RoomGone {
+            guild_id: guild(),
+            channel_id: channel(id),
+        })
+    });
+    prop_oneof![
+        2 => any_room().prop_map(|room| Ok(Fact::RoomCreated(room))),
+        3 => any_room().prop_map(|room| Ok(Fact::RoomUpdated(room))),
+        1 => gone.prop_map(Ok),
+        4 => voice().prop_map(|voice| Ok(Fact::VoiceJoined(voice))),
+        2 => voice().prop_map(|voice| Ok(Fact::VoiceLeft(voice))),
+        2 => voice().prop_map(|voice| Ok(Fact::VoiceStateChanged(voice))),
+        1 => prop::sample::select(ROOMS.to_vec()).prop_map(|id| Err(Change::Owned(channel(id)))),
+        1 => prop::sample::select(ROOMS.to_vec()).prop_map(|id| Err(Change::Disowned(channel(id)))),
+    ]
+}
+
+fn view() -> impl Strategy<Value = View> {
+    let listed = vec![channel(ROOMS[0]), channel(CATEGORY)]
+        .into_iter()
+        .collect();
+    let shown = prop_oneof![
+        2 => Just(RoomsShown::Everyone),
+        1 => Just(RoomsShown::Owned),
+        1 => Just(RoomsShown::Listed(listed)),
+    ];
+    let only = prop_oneof![2 => Just(None), 1 => Just(Some([channel(ROOMS[1]), channel(ROOMS[2])].into()))];
+    (shown, only).prop_map(|(shown, only)| View::new(guild(), Arc::new(shown), only))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Whatever happens to rooms, overwrites and roles: a browser that hears the view's events has
+    /// exactly the view's rooms, and hears nothing of any other.
+    #[test]
+    fn a_view_tells_all_of_its_rooms_and_nothing_of_others(view in view(), script in vec(told(), 0..40)) {
+        let mut state = GuildState::default();
+        let mut browser = Browser::of(view.rooms(&state));
+        for step in script {
+            let changes = match step {
+                Ok(fact) => state.admit(fact, Teller::Worker),
+                Err(change) => vec![change],
+            };
+            for change in changes {
+                let hidden_before: Vec<_> = ROOMS.iter().filter(|id| !view.sees(&state, channel(**id))).collect();
+                let before = Before::of(&state, &change);
+                state.apply(&change);
+                let events = view.project(&before, &state, &change);
+                let text = serde_json::to_string(&events).unwrap();
+                for id in hidden_before {
+                    prop_assert!(view.sees(&state, channel(*id)) || !text.contains(&id.to_string()), "{id} in {text}");
+                }
+                for event in events {
+                    browser.hear(event);
+                }
+                prop_assert_eq!(&browser, &Browser::of(view.rooms(&state)));
+            }
+        }
+    }
+}
+
+fn public(id: u64) -> Room {
+    Room {
+        guild_id: guild(),
+        channel_id: channel(id),
+        name: "Lounge".to_owned(),
+        parent_id: None,
+        user_limit: 0,
+        kind: RoomKind::Voice,
+        audience: Audience::Everyone,
+    }
+}
+
+fn here(id: u64) -> Voice {
+    Voice {
+        guild_id: guild(),
+        channel_id: channel(id),
+        user_id: UserId::new(3).unwrap(),
+        member: None,
+        flags: VoiceFlags::default(),
+        moved_to: None,
+        moved_from: None,
+    }
+}
+
+fn happen(state: &mut GuildState, view: &View, fact: Fact, teller: Teller) -> Vec<ViewEvent> {
+    let mut events = Vec::new();
+    for change in state.admit(fact, teller) {
+        let before = Before::of(state, &change);
+        state.apply(&change);
+        events.extend(view.project(&before, state, &change));
+    }
+    events
+}
+
+#[test]
+fn a_move_names_both_rooms_only_to_those_who_see_both() {
+    let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
+    let mut state = GuildState::default();
+    let staff = Room {
+        audience: Audience::Restricted,
+        ..public(ROOMS[2])
+    };
+    for room in [public(ROOMS[0]), public(ROOMS[1]), staff] {
+        happen(&mut state, &view, Fact::RoomCreated(room), Teller::Worker);
+    }
+    happen(
+        &mut state,
+        &view,
+        Fact::VoiceJoined(here(ROOMS[0])),
+        Teller::Worker,
+    );
+    let seen = happen(
+        &mut state,
+        &view,
+        Fact::VoiceJoined(here(ROOMS[1])),
+        Teller::Worker,
+    );
+    let [ViewEvent::VoiceLeft(left), ViewEvent::VoiceJoined(joined)] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(
+        (left.moved_to, joined.moved_from),
+        (Some(channel(ROOMS[1])), Some(channel(ROOMS[0])))
+    );
+    let seen = happen(
+        &mut state,
+        &view,
+        Fact::VoiceJoined(here(ROOMS[2])),
+        Teller::Worker,
+    );
+    let [ViewEvent::VoiceLeft(left)] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!((left.channel_id, left.moved_to), (channel(ROOMS[1]), None));
+    let seen = happen(
+        &mut state,
+        &view,
+        Fact::VoiceJoined(here(ROOMS[0])),
+        Teller::Worker,
+    );
+    let [ViewEvent::VoiceJoined(joined)] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(joined.moved_from, None);
+}
+
+#[test]
+fn an_event_by_hand_makes_its_room_known_and_one_of_a_worker_does_not_show_it() {
+    let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
+    for (teller, shown) in [(Teller::Hand, 1), (Teller::Worker, 0)] {
+        let mut state = GuildState::default();
+        let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])), teller);
+        assert_eq!(seen.len(), shown, "{teller:?} {seen:?}");
+        assert_eq!(view.rooms(&state).len(), shown);
+    }
+}
+
+#[test]
+fn rooms_shown_is_read_strictly() {
+    assert_eq!("everyone".parse(), Ok(RoomsShown::Everyone));
+    assert_eq!("owned".parse(), Ok(RoomsShown::Owned));
+    assert_eq!(
+        "1, 2".parse(),
+        Ok(RoomsShown::Listed([channel(1), channel(2)].into()))
+    );
+    for wrong in ["", "Everyone", "1,,2", "1;2", "staff"] {
+        assert!(wrong.parse::<RoomsShown>().is_err(), "{wrong:?}");
+    }
+}
