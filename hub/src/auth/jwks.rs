@@ -204,8 +204,28 @@ fn rsa(entry: &Map<String, Value>) -> Option<DecodingKey> {
     let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     // An exponent of 1 would make every message its own signature; above 2^32 it is only slow.
     let exponent_fits = exponent != [1] && exponent.len() <= 4 && is_odd(exponent);
-    ((RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) && is_odd(modulus) && exponent_fits)
-        .then(|| DecodingKey::from_rsa_raw_components(modulus, exponent))
+    let modulus_fits =
+        (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) && is_odd(modulus) && !is_factorable(modulus);
+    (modulus_fits && exponent_fits).then(|| DecodingKey::from_rsa_raw_components(modulus, exponent))
+}
+
+/// Whether a modulus has the mark of keys that a flawed library made (CVE-2017-15361, "ROCA"):
+/// modulo each of these primes it is a power of 65537, and so it can be factored. Of other moduli,
+/// fewer than one in a hundred million has the mark (Nemec et al., "The Return of Coppersmith's
+/// Attack", 2017).
+fn is_factorable(modulus: &[u8]) -> bool {
+    const PRIMES: [u32; 38] = [
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89,
+        97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+    ];
+    PRIMES.into_iter().all(|prime| {
+        let residue = modulus
+            .iter()
+            .fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+        // The powers come round to 1 again, since 65537 is itself a prime and none of these.
+        let next = |power: &u32| Some(power * 65_537 % prime).filter(|power| *power != 1);
+        std::iter::successors(Some(1), next).any(|power| power == residue)
+    })
 }
 
 fn without_zeros(number: &[u8]) -> &[u8] {
@@ -350,6 +370,26 @@ mod tests {
         mixed.push(ec());
         assert_eq!(set(&mixed).usable(), 2);
         assert_eq!(set(&mixed).skipped(), unusable.len());
+    }
+
+    #[test]
+    fn an_rsa_key_that_can_be_factored_is_skipped() {
+        // 65537^128, big-endian: times 65537 is to add the number to itself, two bytes on.
+        let mut marked = vec![1];
+        for _ in 0..128 {
+            let shifted = [&marked[..], &[0, 0]].concat();
+            let mut carry = 0_u16;
+            marked.splice(0..0, [0, 0]);
+            for (digit, other) in marked.iter_mut().zip(shifted).rev() {
+                let sum = u16::from(*digit) + u16::from(other) + carry;
+                carry = sum >> 8;
+                *digit = sum.to_le_bytes()[0];
+            }
+        }
+        let key = |modulus: &[u8]| json!({"kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus)});
+        assert_eq!(set(&[key(&marked)]).usable(), 0);
+        *marked.last_mut().unwrap() ^= 2;
+        assert_eq!(set(&[key(&marked)]).usable(), 1);
     }
 
     #[test]

@@ -692,7 +692,7 @@ fn an_ed25519_signature_has_no_second_form() {
         let mut carry = 0;
         for (digit, order) in signature[32..].iter_mut().zip(ED25519_ORDER) {
             let sum = u16::from(*digit) + u16::from(order) + carry;
-            [carry, _] = [sum >> 8, 0];
+            carry = sum >> 8;
             *digit = sum.to_le_bytes()[0];
         }
         if carry != 0 {
