@@ -49,7 +49,7 @@ impl Browser {
                     .insert(room.channel_id, (room, members.unwrap_or_default()));
             }
             ViewEvent::RoomDeleted(room) => {
-                assert!(self.0.remove(&room.channel_id).is_some(), "deleted twice")
+                assert!(self.0.remove(&room.channel_id).is_some(), "deleted twice");
             }
             ViewEvent::VoiceJoined(mut voice) | ViewEvent::VoiceStateChanged(mut voice) => {
                 (voice.moved_from, voice.moved_to) = (None, None);
@@ -69,7 +69,7 @@ impl Browser {
                     .1
                     .remove(&voice.user_id);
             }
-            ViewEvent::Snapshot(_) | ViewEvent::GatewayState(_) => unreachable!("not projected"),
+            ViewEvent::Snapshot(_) | ViewEvent::GatewayState(_) => panic!("not projected"),
         }
     }
 }
