@@ -28,7 +28,8 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
       const trimmed = name.trim()
       const room = await createRoom({
         ...(trimmed !== '' && { name: trimmed }),
-        ...(limit !== '' && { userLimit: Number(limit) }),
+        // Discord writes "as many as like" as 0.
+        userLimit: Number(limit),
         ...(guildId !== undefined && { guildId }),
       })
       setName('')
@@ -57,9 +58,7 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
         />
       </label>
       <label className="field places">
-        <span className="label">
-          Places <span className="hint">0: any</span>
-        </span>
+        <span className="label">Places</span>
         <input
           data-testid="create-room-limit"
           type="number"
@@ -68,6 +67,7 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
           max={99}
           step={1}
           value={limit}
+          placeholder="any"
           onChange={event => setLimit(event.target.value)}
         />
       </label>

@@ -33,7 +33,7 @@ export function useEndRoom(room: Room) {
         aria-label={`End ${room.name}`}
         title="End this room"
       >
-        <Icon name="cross" />
+        <Icon name="power" />
       </button>
     ),
     panel: ending !== null && (

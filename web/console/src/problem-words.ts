@@ -17,7 +17,8 @@ export function wordsOfProblem(problem: unknown): ProblemWords {
   const wait = problem.retryAfterMs === null ? [] : [`Try again in ${wordsOfMs(problem.retryAfterMs)}.`]
   const detail = problem.message === problem.title ? [] : [problem.message]
   return {
-    title: problem.title,
+    // The hub's title speaks to programmers where its fields speak to people.
+    title: fields.length > 0 ? 'That was not accepted' : problem.title,
     details: [...(fields.length > 0 ? fields : detail), ...wait],
     reference: problem.requestId,
   }

@@ -28,7 +28,7 @@ export function RoomsPage({ signed, onSignOut }: RoomsPageProps) {
           <Status />
           <div className="who">
             <ThemeButton />
-            <Avatar id={signed.name} name={signed.name} />
+            <Avatar id={signed.sub} name={signed.name} />
             <span className="who-name">{signed.name}</span>
             <button
               type="button"
@@ -53,7 +53,7 @@ export function RoomsPage({ signed, onSignOut }: RoomsPageProps) {
 function Rooms({ signed }: { readonly signed: Signed }) {
   const guild = useGuild()
   const rooms = useRooms()
-  const own = useOwnRooms(signed.name)
+  const own = useOwnRooms(signed.sub)
   const [opening, setOpening] = useState<readonly CreatedRoom[]>([])
   const [news, setNews] = useState('')
   const sorted = useMemo(() => [...rooms].sort(byAge), [rooms])

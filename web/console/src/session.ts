@@ -9,6 +9,7 @@ export type Session =
 
 /** What the page needs to know of who is signed in. */
 export interface Signed {
+  readonly sub: string
   readonly name: string
   readonly rights: Rights
   readonly getToken: GetToken
@@ -24,6 +25,7 @@ export function signedOf(config: ConsoleConfig, session: Session, onRefused: () 
     const person = people.find(each => each.sub === session.sub)
     if (!person) return null
     return {
+      sub: person.sub,
       name: person.name,
       rights: rightsOf(person.scope),
       getToken: () => askIssuer(signIn.issuerUrl, person.sub, person.scope),
@@ -33,6 +35,7 @@ export function signedOf(config: ConsoleConfig, session: Session, onRefused: () 
     const claims = readClaims(session.token)
     if (!claims) return null
     return {
+      sub: claims.sub,
       name: claims.sub,
       rights: rightsOf(claims.scope),
       getToken: async wish => {
