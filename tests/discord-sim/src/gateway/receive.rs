@@ -1,0 +1,436 @@
+//! What a client sends, opcode by opcode (`gateway-events.mdx`, "Send Events").
+
+use serde_json::{Value, json};
+
+use super::identify::Verdict;
+use super::payload::{self, Received};
+use super::session::{Session, Unresumable};
+use super::{Gateway, Order, Which, intents};
+use crate::render;
+use crate::snowflake::{Id, hash_of};
+use crate::truth::{APPLICATION_ID, Truth, VoiceChange, permissions};
+
+/// Members in one GUILD_MEMBERS_CHUNK.
+const CHUNK_MAX: usize = 1_000;
+/// Members that a prefix or a list of ids may find.
+const FOUND_MAX: u64 = 100;
+
+/// What a payload asks of the truth; everything else is answered here.
+pub(crate) enum Asked {
+    /// Nothing.
+    Nothing,
+    /// The bot wants to join, move or leave.
+    Voice(Id, VoiceChange),
+}
+
+impl Gateway {
+    /// Takes one payload of a connection.
+    pub(crate) fn receive(
+        &mut self,
+        truth: &Truth,
+        connection: u64,
+        received: &Received,
+        now_ms: u64,
+    ) -> Asked {
+        let data = &received.d;
+        let known = self.session_of(connection).is_some();
+        match received.op {
+            1 => {
+                self.counts.heartbeats += 1;
+                if data.is_null() || data.is_u64() {
+                    self.say(connection, payload::heartbeat_ack());
+                } else {
+                    self.refuse(connection, 4002, now_ms);
+                }
+            }
+            2 if known => self.refuse(connection, 4005, now_ms),
+            2 => self.identify(truth, connection, data, now_ms),
+            6 if known => self.refuse(connection, 4005, now_ms),
+            6 => self.resume(connection, data, now_ms),
+            3 | 4 | 8 | 31 | 43 if !known => self.refuse(connection, 4003, now_ms),
+            3 if !data.is_object() => self.refuse(connection, 4002, now_ms),
+            3 => {}
+            4 => return self.bot_voice(truth, connection, data, now_ms),
+            8 => self.request_members(truth, connection, data, now_ms),
+            31 => self.request_sounds(truth, connection, data, now_ms),
+            43 => self.request_channel_info(truth, connection, data, now_ms),
+            _ => self.refuse(connection, 4001, now_ms),
+        }
+        Asked::Nothing
+    }
+
+    /// Closes a connection for what its client did; a session that it had may be resumed.
+    pub(super) fn refuse(&mut self, connection: u64, code: u16, now_ms: u64) {
+        self.close(connection, code);
+        let ends = matches!(code, 4004 | 4007 | 4009..=4014);
+        self.detach(connection, ends, now_ms);
+    }
+
+    fn identify(&mut self, truth: &Truth, connection: u64, data: &Value, now_ms: u64) {
+        self.counts.identify += 1;
+        let (Some(token), Some(_), Some(intents)) = (
+            data["token"].as_str(),
+            data["properties"].as_object(),
+            data["intents"].as_i64(),
+        ) else {
+            return self.refuse(connection, 4002, now_ms);
+        };
+        if !self.accepts(token) {
+            return self.refuse(connection, 4004, now_ms);
+        }
+        let Some(shard) = shard_of(&data["shard"]) else {
+            return self.refuse(connection, 4010, now_ms);
+        };
+        let served = truth
+            .guilds
+            .keys()
+            .filter(|guild| guild.shard(shard.1) == u64::from(shard.0));
+        if served.count()
+            > usize::try_from(self.settings.sim_guilds_per_shard).unwrap_or(usize::MAX)
+        {
+            return self.refuse(connection, 4011, now_ms);
+        }
+        let Some(intents) = u64::try_from(intents)
+            .ok()
+            .filter(|bits| bits & !intents::KNOWN == 0)
+        else {
+            return self.refuse(connection, 4013, now_ms);
+        };
+        if intents & intents::PRIVILEGED & !self.settings.sim_intents_granted != 0 {
+            return self.refuse(connection, 4014, now_ms);
+        }
+        match self.budget.spend(shard.0, now_ms) {
+            Verdict::Go => {}
+            Verdict::Busy => return self.say(connection, payload::invalid_session(false)),
+            Verdict::Spent => {
+                tracing::warn!(
+                    "the identify budget is overspent: every session ends, the token is reset"
+                );
+                self.token_reset = true;
+                self.close_all(&Which::default(), 4004, now_ms);
+                return self.refuse(connection, 4004, now_ms);
+            }
+        }
+        self.forget_the_dead(now_ms);
+        if !self.make_room() {
+            return self.say(connection, payload::invalid_session(false));
+        }
+        let id = hash_of(&[self.settings.sim_seed, self.counts.identify, now_ms]);
+        let replay_max = usize::try_from(self.settings.sim_replay_max).unwrap_or(usize::MAX);
+        let mut session = Session::new(id.clone(), shard, intents, connection, replay_max);
+        session.obfuscated = data["capabilities"]
+            .as_u64()
+            .is_some_and(|bits| bits & (1 << 15) != 0);
+        self.sessions.insert(id.clone(), session);
+        self.greet(truth, &id, shard, data["shard"].is_array());
+    }
+
+    /// READY, and then the guilds.
+    fn greet(&mut self, truth: &Truth, id: &str, shard: (u32, u32), sharded: bool) {
+        let guilds: Vec<_> = truth
+            .guilds
+            .values()
+            .filter(|guild| guild.id.shard(shard.1) == u64::from(shard.0))
+            .collect();
+        let mut ready = json!({
+            "v": 10,
+            "user": truth.users.get(&APPLICATION_ID).map(render::own_user),
+            "guilds": guilds.iter().map(|guild| json!({"id": guild.id, "unavailable": true})).collect::<Vec<_>>(),
+            "session_id": id,
+            "resume_gateway_url": self.url(),
+            "application": {"id": APPLICATION_ID, "flags": application_flags(self.settings.sim_intents_granted),
+                "flags_new": application_flags(self.settings.sim_intents_granted).to_string()},
+        });
+        if sharded {
+            ready["shard"] = json!([shard.0, shard.1]);
+        }
+        self.dispatch(id, "READY", &ready);
+        for guild in guilds {
+            let Some(session) = self
+                .sessions
+                .get(id)
+                .filter(|session| session.intents & intents::GUILDS != 0)
+            else {
+                return;
+            };
+            if guild.unavailable {
+                self.dispatch(
+                    id,
+                    "GUILD_DELETE",
+                    &json!({"id": guild.id, "unavailable": true}),
+                );
+            } else {
+                let hidden = session.hidden(self.settings.sim_obfuscate);
+                let data = session.guild_create(truth, guild, hidden);
+                self.dispatch(id, "GUILD_CREATE", &data);
+            }
+        }
+    }
+
+    /// Whether one more session fits; the one that waits longest makes room.
+    fn make_room(&mut self) -> bool {
+        if self.sessions.len()
+            < usize::try_from(self.settings.sim_sessions_max).unwrap_or(usize::MAX)
+        {
+            return true;
+        }
+        let oldest = self
+            .sessions
+            .values()
+            .filter(|session| session.connection.is_none())
+            .min_by_key(|session| session.detached_ms)
+            .map(|session| session.id.clone());
+        oldest.is_some_and(|id| self.sessions.remove(&id).is_some())
+    }
+
+    fn resume(&mut self, connection: u64, data: &Value, now_ms: u64) {
+        self.counts.resume += 1;
+        let (Some(token), Some(id), Some(seen)) = (
+            data["token"].as_str(),
+            data["session_id"].as_str(),
+            data["seq"].as_u64(),
+        ) else {
+            return self.refuse(connection, 4002, now_ms);
+        };
+        if !self.accepts(token) {
+            return self.refuse(connection, 4004, now_ms);
+        }
+        self.forget_the_dead(now_ms);
+        let missed = match self.sessions.get(id).map(|session| session.replay(seen)) {
+            Some(Ok(missed)) => missed,
+            Some(Err(Unresumable::FromTheFuture)) => {
+                self.sessions.remove(id);
+                return self.refuse(connection, 4007, now_ms);
+            }
+            Some(Err(Unresumable::Forgotten)) | None => {
+                self.sessions.remove(id);
+                return self.say(connection, payload::invalid_session(false));
+            }
+        };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        // A session has one connection: the one that resumed it last.
+        if let Some(link) = session
+            .connection
+            .replace(connection)
+            .and_then(|former| self.links.remove(&former))
+        {
+            link.cut.cancel();
+        }
+        self.counts.resumed += 1;
+        self.order(connection, Order::Replay(missed));
+        self.dispatch(id, "RESUMED", &json!({"_trace": ["discord-sim"]}));
+    }
+
+    /// Whether the token is the bot's, and still worth something.
+    pub(crate) fn accepts(&self, token: &str) -> bool {
+        let token = token.strip_prefix("Bot ").unwrap_or(token);
+        !self.token_reset && token == crate::TOKEN
+    }
+
+    fn bot_voice(&mut self, truth: &Truth, connection: u64, data: &Value, now_ms: u64) -> Asked {
+        let guild = id_of(&data["guild_id"]).and_then(|id| truth.guilds.get(&id));
+        let (Some(guild), channel) = (guild, id_of(&data["channel_id"])) else {
+            if id_of(&data["guild_id"]).is_none() {
+                self.refuse(connection, 4002, now_ms);
+            }
+            return Asked::Nothing;
+        };
+        if let Some(channel) = channel {
+            let may = guild.channels.get(&channel).is_some_and(|channel| {
+                permissions::in_channel(guild, channel, APPLICATION_ID) & permissions::CONNECT != 0
+            });
+            if !may {
+                return Asked::Nothing;
+            }
+            // No media here: a null endpoint tells the client to wait for a voice server.
+            if let Some(session) = self
+                .session_of(connection)
+                .map(|session| session.id.clone())
+            {
+                let token = hash_of(&[guild.id.get(), channel.get()]);
+                let data = json!({"token": token, "guild_id": guild.id, "endpoint": null});
+                self.dispatch(&session, "VOICE_SERVER_UPDATE", &data);
+            }
+        }
+        Asked::Voice(
+            guild.id,
+            VoiceChange {
+                channel: Some(channel),
+                self_mute: data["self_mute"].as_bool(),
+                self_deaf: data["self_deaf"].as_bool(),
+                ..VoiceChange::default()
+            },
+        )
+    }
+
+    fn request_members(&mut self, truth: &Truth, connection: u64, data: &Value, now_ms: u64) {
+        let Some(guild) = one_id_of(&data["guild_id"]) else {
+            return self.refuse(connection, 4002, now_ms);
+        };
+        let Some(guild) = truth.guilds.get(&guild) else {
+            return;
+        };
+        let Some(session) = self.session_of(connection) else {
+            return;
+        };
+        let whole_list = session.intents & intents::GUILD_MEMBERS != 0;
+        let session = session.id.clone();
+        let asked: Option<Vec<&str>> = match &data["user_ids"] {
+            Value::String(id) => Some(vec![id]),
+            Value::Array(ids) => Some(ids.iter().filter_map(Value::as_str).collect()),
+            _ => None,
+        };
+        let query = data["query"].as_str().unwrap_or_default().to_lowercase();
+        let limit = data["limit"].as_u64().unwrap_or(0);
+        if asked.is_none() && query.is_empty() && limit == 0 && !whole_list {
+            // The whole list needs the privileged intent; without it nothing comes.
+            return;
+        }
+        let bound = match (&asked, limit) {
+            (None, 0) if query.is_empty() => u64::MAX,
+            (None, 1..) => limit.min(FOUND_MAX),
+            _ => FOUND_MAX,
+        };
+        let named = |id: Id| match &asked {
+            Some(ids) => ids.contains(&id.to_string().as_str()),
+            None => truth
+                .users
+                .get(&id)
+                .is_some_and(|user| user.username.to_lowercase().starts_with(&query)),
+        };
+        let found: Vec<Value> = guild
+            .members
+            .keys()
+            .filter(|id| named(**id))
+            .take(usize::try_from(bound).unwrap_or(usize::MAX))
+            .filter_map(|id| render::member(truth, guild, *id))
+            .collect();
+        let missing: Vec<&str> = asked
+            .iter()
+            .flatten()
+            .filter(|id| {
+                id.parse::<Id>()
+                    .map_or(true, |id| !guild.members.contains_key(&id))
+            })
+            .copied()
+            .collect();
+        let chunks: Vec<&[Value]> = if found.is_empty() {
+            vec![&[]]
+        } else {
+            found.chunks(CHUNK_MAX).collect()
+        };
+        for (index, members) in chunks.iter().enumerate() {
+            let mut chunk = json!({
+                "guild_id": guild.id, "members": members, "chunk_index": index, "chunk_count": chunks.len(),
+            });
+            if !missing.is_empty() {
+                chunk["not_found"] = json!(missing);
+            }
+            if let Some(nonce) = data["nonce"].as_str().filter(|nonce| nonce.len() <= 32) {
+                chunk["nonce"] = nonce.into();
+            }
+            self.dispatch(&session, "GUILD_MEMBERS_CHUNK", &chunk);
+        }
+    }
+
+    fn request_sounds(&mut self, truth: &Truth, connection: u64, data: &Value, now_ms: u64) {
+        let Some(guilds) = data["guild_ids"].as_array() else {
+            return self.refuse(connection, 4002, now_ms);
+        };
+        let Some(session) = self
+            .session_of(connection)
+            .map(|session| session.id.clone())
+        else {
+            return;
+        };
+        for guild in guilds
+            .iter()
+            .filter_map(id_of)
+            .filter(|id| truth.guilds.contains_key(id))
+        {
+            let data = json!({"guild_id": guild, "soundboard_sounds": []});
+            self.dispatch(&session, "SOUNDBOARD_SOUNDS", &data);
+        }
+    }
+
+    fn request_channel_info(&mut self, truth: &Truth, connection: u64, data: &Value, now_ms: u64) {
+        let (Some(guild), Some(fields)) = (id_of(&data["guild_id"]), data["fields"].as_array())
+        else {
+            return self.refuse(connection, 4002, now_ms);
+        };
+        let (Some(guild), Some(session)) = (
+            truth.guilds.get(&guild),
+            self.session_of(connection)
+                .map(|session| session.id.clone()),
+        ) else {
+            return;
+        };
+        let asks = |name: &str| fields.iter().any(|field| field == name);
+        let channels: Vec<Value> = guild
+            .channels
+            .values()
+            .filter(|channel| channel.status.is_some() || channel.voice_start_s.is_some())
+            .map(|channel| {
+                let mut object = json!({"id": channel.id});
+                if asks("status") {
+                    object["status"] = json!(channel.status);
+                }
+                if asks("voice_start_time") {
+                    object["voice_start_time"] = json!(channel.voice_start_s);
+                }
+                object
+            })
+            .collect();
+        self.dispatch(
+            &session,
+            "CHANNEL_INFO",
+            &json!({"guild_id": guild.id, "channels": channels}),
+        );
+    }
+}
+
+/// `GATEWAY_*_LIMITED` flags of an application that was granted these intents.
+pub(crate) fn application_flags(granted: u64) -> u64 {
+    let flag = |intent, flag| if granted & intent != 0 { flag } else { 0 };
+    flag(intents::GUILD_PRESENCES, 1 << 13)
+        | flag(intents::GUILD_MEMBERS, 1 << 15)
+        | flag(intents::MESSAGE_CONTENT, 1 << 19)
+}
+
+/// `[id, count]` with the id below the count; without it, `[0, 1]`.
+fn shard_of(value: &Value) -> Option<(u32, u32)> {
+    if value.is_null() {
+        return Some((0, 1));
+    }
+    let numbers: Vec<u32> = value
+        .as_array()?
+        .iter()
+        .map(|number| {
+            number
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+        })
+        .collect::<Option<_>>()?;
+    match numbers.as_slice() {
+        [id, count] if id < count => Some((*id, *count)),
+        _ => None,
+    }
+}
+
+fn id_of(value: &Value) -> Option<Id> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
+}
+
+/// One id, or a list of exactly one, as some libraries send it.
+fn one_id_of(value: &Value) -> Option<Id> {
+    match value {
+        Value::Array(ids) if ids.len() == 1 => ids.first().and_then(id_of),
+        other => id_of(other),
+    }
+}

@@ -1,0 +1,252 @@
+//! What a bot is told about a change of the truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::session::Session;
+use super::{Gateway, intents};
+use crate::render::{self, GuildCreate, Hidden};
+use crate::snowflake::Id;
+use crate::truth::{APPLICATION_ID, Change, Guild, Transition, Truth, permissions};
+
+/// Channels that the bot can view, by guild: what obfuscated sessions were shown in full.
+pub(crate) type Visible = BTreeMap<Id, BTreeSet<Id>>;
+
+/// A dispatch, and the intent that it needs (0: none).
+struct Told {
+    intent: u64,
+    event: &'static str,
+    data: Value,
+}
+
+impl Session {
+    pub(super) fn hidden(&self, everywhere: bool) -> Hidden {
+        if everywhere || self.obfuscated {
+            Hidden::Obfuscated
+        } else {
+            Hidden::Shown
+        }
+    }
+
+    pub(super) fn guild_create(&self, truth: &Truth, guild: &Guild, hidden: Hidden) -> Value {
+        GuildCreate {
+            voice_states: self.intents & intents::GUILD_VOICE_STATES != 0,
+            all_members: self.intents & intents::GUILD_PRESENCES != 0,
+            hidden,
+        }
+        .render(truth, guild)
+    }
+}
+
+/// The channels of every guild that the bot can view.
+pub(crate) fn visible(truth: &Truth) -> Visible {
+    truth
+        .guilds
+        .values()
+        .map(|guild| (guild.id, visible_in(guild)))
+        .collect()
+}
+
+fn visible_in(guild: &Guild) -> BTreeSet<Id> {
+    guild
+        .channels
+        .values()
+        .filter(|channel| permissions::views(guild, channel, APPLICATION_ID))
+        .map(|channel| channel.id)
+        .collect()
+}
+
+impl Gateway {
+    /// Tells every session of the guild's shard what happened, each by its intents.
+    pub(crate) fn publish(&mut self, truth: &Truth, visible: &mut Visible, made: &[Transition]) {
+        for transition in made {
+            let Some(guild) = truth.guilds.get(&transition.guild) else {
+                continue;
+            };
+            let outage = matches!(transition.change, Change::Unavailable | Change::Available);
+            if guild.unavailable && !outage {
+                continue;
+            }
+            let listeners: Vec<String> = self
+                .sessions
+                .values()
+                .filter(|session| session.serves(guild.id))
+                .map(|session| session.id.clone())
+                .collect();
+            let mut shown = None;
+            let mut obfuscated = None;
+            for id in listeners {
+                let Some(session) = self.sessions.get(&id) else {
+                    continue;
+                };
+                let intents = session.intents;
+                if transition.change == Change::Available {
+                    if intents & intents::GUILDS != 0 {
+                        let hidden = session.hidden(self.settings.sim_obfuscate);
+                        let data = session.guild_create(truth, guild, hidden);
+                        self.dispatch(&id, "GUILD_CREATE", &data);
+                    }
+                    continue;
+                }
+                let hidden = session.hidden(self.settings.sim_obfuscate);
+                let slot = match hidden {
+                    Hidden::Shown => &mut shown,
+                    Hidden::Obfuscated => &mut obfuscated,
+                };
+                let told = slot.get_or_insert_with(|| told(truth, guild, transition, hidden));
+                for Told {
+                    intent,
+                    event,
+                    data,
+                } in told.iter()
+                {
+                    if *intent == 0 || intents & intent != 0 {
+                        self.dispatch(&id, event, data);
+                    }
+                }
+            }
+        }
+        self.unveil(truth, visible, made);
+    }
+
+    /// Sends CHANNEL_UPDATE for channels that came into, or went out of, the bot's view, to the
+    /// sessions that see others obfuscated.
+    fn unveil(&mut self, truth: &Truth, visible: &mut Visible, made: &[Transition]) {
+        let touched: BTreeSet<Id> = made
+            .iter()
+            .filter(|transition| match &transition.change {
+                Change::Voice { user, .. } | Change::MemberUpdated(user) => *user == APPLICATION_ID,
+                Change::RoleUpdated(_)
+                | Change::RoleDeleted(_)
+                | Change::ChannelCreated(_)
+                | Change::ChannelUpdated(_)
+                | Change::ChannelDeleted(_) => true,
+                _ => false,
+            })
+            .map(|transition| transition.guild)
+            .collect();
+        for guild in touched.iter().filter_map(|id| truth.guilds.get(id)) {
+            let now = visible_in(guild);
+            let before = visible.insert(guild.id, now.clone()).unwrap_or_default();
+            let told: BTreeSet<Id> = made
+                .iter()
+                .filter_map(|transition| match &transition.change {
+                    Change::ChannelCreated(channel) | Change::ChannelUpdated(channel) => {
+                        Some(channel.id)
+                    }
+                    _ => None,
+                })
+                .collect();
+            let flipped: Vec<&Id> = before
+                .symmetric_difference(&now)
+                .filter(|channel| guild.channels.contains_key(channel) && !told.contains(channel))
+                .collect();
+            if flipped.is_empty() || guild.unavailable {
+                continue;
+            }
+            let listeners: Vec<String> = self
+                .sessions
+                .values()
+                .filter(|session| {
+                    session.serves(guild.id) && session.intents & intents::GUILDS != 0
+                })
+                .filter(|session| session.hidden(self.settings.sim_obfuscate) == Hidden::Obfuscated)
+                .map(|session| session.id.clone())
+                .collect();
+            for id in listeners {
+                for channel in flipped
+                    .iter()
+                    .filter_map(|channel| guild.channels.get(*channel))
+                {
+                    let data = render::seen_channel(guild, channel, Hidden::Obfuscated);
+                    self.dispatch(&id, "CHANNEL_UPDATE", &data);
+                }
+            }
+        }
+    }
+}
+
+fn told(truth: &Truth, guild: &Guild, transition: &Transition, hidden: Hidden) -> Vec<Told> {
+    let by = |intent, event, data| {
+        vec![Told {
+            intent,
+            event,
+            data,
+        }]
+    };
+    match &transition.change {
+        Change::Voice {
+            user,
+            before,
+            after,
+        } => by(
+            intents::GUILD_VOICE_STATES,
+            "VOICE_STATE_UPDATE",
+            render::full_voice_state(truth, guild, *user, after.as_ref(), before.as_ref()),
+        ),
+        Change::ChannelCreated(channel) => by(
+            intents::GUILDS,
+            "CHANNEL_CREATE",
+            render::seen_channel(guild, channel, hidden),
+        ),
+        Change::ChannelUpdated(channel) => by(
+            intents::GUILDS,
+            "CHANNEL_UPDATE",
+            render::seen_channel(guild, channel, hidden),
+        ),
+        Change::ChannelDeleted(channel) => by(
+            intents::GUILDS,
+            "CHANNEL_DELETE",
+            render::seen_channel(guild, channel, hidden),
+        ),
+        Change::ChannelStatus { channel, status } => by(
+            intents::GUILDS,
+            "VOICE_CHANNEL_STATUS_UPDATE",
+            json!({"id": channel, "guild_id": guild.id, "status": status}),
+        ),
+        Change::ChannelStart { channel, since_s } => by(
+            intents::GUILDS,
+            "VOICE_CHANNEL_START_TIME_UPDATE",
+            json!({"id": channel, "guild_id": guild.id, "voice_start_time": since_s}),
+        ),
+        Change::RoleCreated(role) => by(
+            intents::GUILDS,
+            "GUILD_ROLE_CREATE",
+            json!({"guild_id": guild.id, "role": render::role(role)}),
+        ),
+        Change::RoleUpdated(role) => by(
+            intents::GUILDS,
+            "GUILD_ROLE_UPDATE",
+            json!({"guild_id": guild.id, "role": render::role(role)}),
+        ),
+        Change::RoleDeleted(role) => by(
+            intents::GUILDS,
+            "GUILD_ROLE_DELETE",
+            json!({"guild_id": guild.id, "role_id": role}),
+        ),
+        Change::GuildUpdated => by(intents::GUILDS, "GUILD_UPDATE", render::guild(guild)),
+        Change::MemberAdded(user) | Change::MemberUpdated(user) => {
+            let Some(mut member) = render::member(truth, guild, *user) else {
+                return Vec::new();
+            };
+            member["guild_id"] = json!(guild.id);
+            let added = matches!(transition.change, Change::MemberAdded(_));
+            let event = if added {
+                "GUILD_MEMBER_ADD"
+            } else {
+                "GUILD_MEMBER_UPDATE"
+            };
+            // A bot hears of its own changes whatever its intents (`gateway.mdx`, "Caveats").
+            let own = !added && *user == APPLICATION_ID;
+            by(if own { 0 } else { intents::GUILD_MEMBERS }, event, member)
+        }
+        Change::Unavailable => by(
+            intents::GUILDS,
+            "GUILD_DELETE",
+            json!({"id": guild.id, "unavailable": true}),
+        ),
+        // By session, since GUILD_CREATE depends on its choices.
+        Change::Available => Vec::new(),
+    }
+}

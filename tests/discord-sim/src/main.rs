@@ -1,0 +1,28 @@
+//! Runs the simulated Discord: settings, logs, listener, and then the library.
+
+use std::process::ExitCode;
+
+use discord_sim::Settings;
+use launch::{exit, logs, settings, shutdown};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings: Settings = settings::parse();
+    if let Err(line) = settings.check() {
+        settings::refuse(&line);
+    }
+    logs::init(&settings.logs);
+    match serve(settings).await {
+        Ok(()) => ExitCode::from(exit::CLEAN),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signals()?;
+    let listener = launch::bind("SIM_LISTEN", settings.sim_listen).await?;
+    discord_sim::run(listener, settings, shutdown).await
+}

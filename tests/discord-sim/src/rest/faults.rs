@@ -1,0 +1,179 @@
+//! Scripted faults: what REST is to do to the next requests of a route.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// One scripted fault.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Fault {
+    /// `METHOD /path` below `/api/v10`, where `*` stands for one segment.
+    #[serde(rename = "match")]
+    pattern: String,
+    /// The status to answer with, instead of doing anything.
+    #[serde(default)]
+    pub(crate) status: Option<u16>,
+    /// For how many requests.
+    #[serde(default = "once")]
+    times: u32,
+    /// Seconds in the answer's `retry_after`.
+    #[serde(default)]
+    pub(crate) retry_after: Option<f64>,
+    /// Milliseconds before anything happens.
+    #[serde(default)]
+    delay_ms: u64,
+    /// Whether the connection is cut instead of an answer.
+    #[serde(default)]
+    pub(crate) drop: Option<Drop>,
+}
+
+/// When a connection is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Drop {
+    /// Before anything was done.
+    Before,
+    /// After it was done; only the answer is lost.
+    After,
+}
+
+fn once() -> u32 {
+    1
+}
+
+impl Fault {
+    /// What is wrong with it, if anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (method, path) = self.pattern.split_once(' ').ok_or("match: METHOD /path")?;
+        if method.parse::<http::Method>().is_err() || !path.starts_with('/') {
+            return Err("match: METHOD /path".to_owned());
+        }
+        if self.times == 0 {
+            return Err("times: at least 1".to_owned());
+        }
+        if self
+            .status
+            .is_some_and(|status| !(400..=599).contains(&status))
+        {
+            return Err("status: 400 to 599".to_owned());
+        }
+        if self.status.is_some() && self.drop.is_some() {
+            return Err("status or drop, not both".to_owned());
+        }
+        if self.status.is_none() && self.drop.is_none() && self.delay_ms == 0 {
+            return Err("one of status, delayMs, drop".to_owned());
+        }
+        if self
+            .retry_after
+            .is_some_and(|seconds| !(0.0..=86_400.0).contains(&seconds))
+        {
+            return Err("retryAfter: 0 to 86400 seconds".to_owned());
+        }
+        if self.delay_ms > 600_000 {
+            return Err("delayMs: at most 600000".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How long to wait first.
+    pub(crate) fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay_ms)
+    }
+
+    fn hits(&self, method: &str, path: &str) -> bool {
+        let Some((wanted, pattern)) = self.pattern.split_once(' ') else {
+            return false;
+        };
+        wanted.eq_ignore_ascii_case(method)
+            && pattern.split('/').count() == path.split('/').count()
+            && pattern
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(pattern, segment)| pattern == "*" || pattern == segment)
+    }
+}
+
+/// The faults that wait for their request, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    waiting: VecDeque<Fault>,
+}
+
+impl Faults {
+    /// Adds one; refused when there are `most` already.
+    pub(crate) fn add(&mut self, fault: Fault, most: usize) -> Result<(), String> {
+        fault.check()?;
+        if self.waiting.len() >= most {
+            return Err("too many faults wait (SIM_FAULTS_MAX)".to_owned());
+        }
+        self.waiting.push_back(fault);
+        Ok(())
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// The fault that this request meets, used up once.
+    pub(crate) fn meet(&mut self, method: &str, path: &str) -> Option<Fault> {
+        let place = self
+            .waiting
+            .iter()
+            .position(|fault| fault.hits(method, path))?;
+        let fault = self.waiting.get_mut(place)?;
+        fault.times -= 1;
+        let met = fault.clone();
+        if met.times == 0 {
+            self.waiting.remove(place);
+        }
+        Some(met)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fault(value: serde_json::Value) -> Fault {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_fault_meets_its_route_as_often_as_it_was_told() {
+        let mut faults = Faults::default();
+        faults
+            .add(
+                fault(json!({"match": "POST /guilds/*/channels", "status": 500, "times": 2})),
+                10,
+            )
+            .unwrap();
+        assert!(faults.meet("GET", "/guilds/1/channels").is_none());
+        assert!(faults.meet("POST", "/guilds/1/channels/2").is_none());
+        assert!(faults.meet("POST", "/guilds/1/channels").is_some());
+        assert!(faults.meet("POST", "/guilds/2/channels").is_some());
+        assert!(faults.meet("POST", "/guilds/1/channels").is_none());
+    }
+
+    #[test]
+    fn faults_that_make_no_sense_are_refused() {
+        for bad in [
+            json!({"match": "POST", "status": 500}),
+            json!({"match": "POST /x"}),
+            json!({"match": "POST /x", "status": 200}),
+            json!({"match": "POST /x", "status": 500, "times": 0}),
+            json!({"match": "POST /x", "status": 500, "drop": "after"}),
+            json!({"match": "POST /x", "status": 429, "retryAfter": -1}),
+        ] {
+            assert!(fault(bad.clone()).check().is_err(), "{bad}");
+        }
+        let mut faults = Faults::default();
+        let good = fault(json!({"match": "GET /x", "drop": "before"}));
+        assert!(faults.add(good.clone(), 1).is_ok());
+        assert!(faults.add(good, 1).is_err());
+    }
+}

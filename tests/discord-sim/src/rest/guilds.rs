@@ -1,0 +1,127 @@
+//! A guild, its roles, its members and their voice states.
+
+use serde_json::json;
+
+use super::Call;
+use super::audit::{self, Action};
+use super::errors::{Problem, Reply, Served};
+use super::form::Form;
+use crate::snowflake::Id;
+use crate::truth::{APPLICATION_ID, VoiceChange, permissions as may};
+use crate::{Sim, render};
+
+pub(super) fn guild(sim: &Sim, call: &Call) -> Served {
+    let world = sim.world();
+    let guild = world.truth.guild(call.id(0)?)?;
+    let mut object = render::guild(guild);
+    if call.asks("with_counts") {
+        object["approximate_member_count"] = json!(guild.members.len());
+        object["approximate_presence_count"] = json!(guild.voice.len());
+    }
+    // The gateway's GUILD_UPDATE has it, this answer has not.
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("hub_type");
+    }
+    Reply::ok(object)
+}
+
+pub(super) fn roles(sim: &Sim, call: &Call) -> Served {
+    let world = sim.world();
+    let guild = world.truth.guild(call.id(0)?)?;
+    Reply::ok(guild.roles.values().map(render::role).collect())
+}
+
+pub(super) fn member(sim: &Sim, call: &Call) -> Served {
+    let world = sim.world();
+    let guild = world.truth.guild(call.id(0)?)?;
+    let user = call.id(1)?;
+    if !world.truth.users.contains_key(&user) {
+        return Err(Problem::unknown(10013, "User"));
+    }
+    let member = render::member(&world.truth, guild, user);
+    Reply::ok(member.ok_or_else(|| Problem::unknown(10007, "Member"))?)
+}
+
+pub(super) fn own_voice_state(sim: &Sim, call: &Call) -> Served {
+    voice_state_of(sim, call.id(0)?, APPLICATION_ID)
+}
+
+pub(super) fn voice_state(sim: &Sim, call: &Call) -> Served {
+    voice_state_of(sim, call.id(0)?, call.id(1)?)
+}
+
+fn voice_state_of(sim: &Sim, guild: Id, user: Id) -> Served {
+    let world = sim.world();
+    let guild = world.truth.guild(guild)?;
+    let voice = guild
+        .voice
+        .get(&user)
+        .ok_or_else(|| Problem::unknown(10065, "Voice State"))?;
+    Reply::ok(render::full_voice_state(
+        &world.truth,
+        guild,
+        user,
+        Some(voice),
+        None,
+    ))
+}
+
+/// Moves, disconnects, mutes or deafens a member.
+pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
+    let (guild_id, user) = (call.id(0)?, call.id(1)?);
+    let reason = audit::reason(&call.headers)?;
+    let fields = call.object()?;
+    let mut form = Form::new(&fields);
+    let wish = VoiceChange {
+        channel: if form.has("channel_id") {
+            Some(form.id("channel_id"))
+        } else {
+            None
+        },
+        mute: form.flag("mute"),
+        deaf: form.flag("deaf"),
+        ..VoiceChange::default()
+    };
+    let wish = form.finish(wish)?;
+    let mut world = sim.world();
+    let guild = world.truth.guild(guild_id)?;
+    if !guild.members.contains_key(&user) {
+        return Err(Problem::unknown(10007, "Member"));
+    }
+    let bot_may = may::in_guild(guild, APPLICATION_ID);
+    let needed = [
+        (wish.channel.is_some(), may::MOVE_MEMBERS),
+        (wish.mute.is_some(), may::MUTE_MEMBERS),
+        (wish.deaf.is_some(), may::DEAFEN_MEMBERS),
+    ];
+    if needed
+        .iter()
+        .any(|(asked, bit)| *asked && bot_may & bit == 0)
+    {
+        return Err(Problem::missing_permissions());
+    }
+    if wish != VoiceChange::default() {
+        if !guild.voice.contains_key(&user) {
+            return Err(Problem::bad(
+                40032,
+                "Target user is not connected to voice.",
+            ));
+        }
+        if let Some(Some(channel)) = wish.channel {
+            let place = guild
+                .channels
+                .get(&channel)
+                .ok_or_else(|| Problem::unknown(10003, "Channel"))?;
+            if may::in_channel(guild, place, APPLICATION_ID) & may::CONNECT == 0 {
+                return Err(Problem::missing_permissions());
+            }
+        }
+        world.act(|truth| truth.voice(guild_id, user, wish, call.now_ms))?;
+        sim.rest()
+            .audit
+            .note(Action::MemberUpdate, guild_id, user, reason, call.now_ms);
+    }
+    let guild = world.truth.guild(guild_id)?;
+    let member = render::member(&world.truth, guild, user);
+    Reply::ok(member.ok_or_else(|| Problem::unknown(10007, "Member"))?)
+}

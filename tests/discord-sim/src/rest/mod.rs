@@ -1,0 +1,420 @@
+//! REST, v10: which route a request means, and what every route has in common.
+
+pub(crate) mod audit;
+mod callbacks;
+mod channels;
+pub(crate) mod commands;
+pub(crate) mod errors;
+pub(crate) mod faults;
+mod form;
+mod guilds;
+mod itself;
+mod limits;
+
+use std::collections::BTreeMap;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::{Map, Value};
+
+use crate::Sim;
+use crate::serve::Cut;
+use crate::settings::Settings;
+use crate::snowflake::{Id, hash_of};
+use errors::{Problem, Reply, Served, json_response};
+use faults::{Drop, Fault, Faults};
+use limits::{Limits, Scope, too_many};
+
+/// What REST keeps about its requests.
+pub(crate) struct Books {
+    pub(crate) counts: BTreeMap<String, u64>,
+    pub(crate) faults: Faults,
+    pub(crate) audit: audit::AuditLog,
+    pub(crate) commands: commands::Commands,
+    limits: Limits,
+}
+
+impl Books {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            counts: BTreeMap::new(),
+            faults: Faults::default(),
+            audit: audit::AuditLog::new(
+                usize::try_from(settings.sim_records_max).unwrap_or(usize::MAX),
+            ),
+            commands: commands::Commands::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// The bot, by its token.
+    Bot,
+    /// Anybody.
+    Open,
+    /// Whoever knows the interaction's token; not bound to the bot's global limit.
+    Interaction,
+}
+
+/// A route: `{name}` stands for a snowflake, `*` for any segment.
+struct Route {
+    method: Method,
+    path: &'static str,
+    door: Door,
+    serve: fn(&Sim, &Call) -> Served,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $door:ident $serve:path;)*) => {
+        static ROUTES: &[Route] = &[$(Route {
+            method: Method::$method, path: $path, door: Door::$door, serve: $serve,
+        }),*];
+    };
+}
+
+routes! {
+    GET "/gateway" Open itself::gateway;
+    GET "/gateway/bot" Bot itself::gateway_bot;
+    GET "/users/@me" Bot itself::me;
+    GET "/users/{user_id}" Bot itself::user;
+    GET "/applications/@me" Bot itself::application;
+    GET "/oauth2/applications/@me" Bot itself::application;
+    GET "/guilds/{guild_id}" Bot guilds::guild;
+    GET "/guilds/{guild_id}/roles" Bot guilds::roles;
+    GET "/guilds/{guild_id}/members/{user_id}" Bot guilds::member;
+    PATCH "/guilds/{guild_id}/members/{user_id}" Bot guilds::change_member;
+    GET "/guilds/{guild_id}/voice-states/@me" Bot guilds::own_voice_state;
+    GET "/guilds/{guild_id}/voice-states/{user_id}" Bot guilds::voice_state;
+    GET "/guilds/{guild_id}/channels" Bot channels::list;
+    POST "/guilds/{guild_id}/channels" Bot channels::create;
+    GET "/channels/{channel_id}" Bot channels::read_route;
+    PATCH "/channels/{channel_id}" Bot channels::change;
+    DELETE "/channels/{channel_id}" Bot channels::delete;
+    PUT "/channels/{channel_id}/voice-status" Bot channels::set_status;
+    GET "/applications/{application_id}/commands" Bot commands::list;
+    POST "/applications/{application_id}/commands" Bot commands::upsert;
+    PUT "/applications/{application_id}/commands" Bot commands::overwrite;
+    GET "/applications/{application_id}/commands/{command_id}" Bot commands::read;
+    PATCH "/applications/{application_id}/commands/{command_id}" Bot commands::change;
+    DELETE "/applications/{application_id}/commands/{command_id}" Bot commands::delete;
+    GET "/applications/{application_id}/guilds/{guild_id}/commands" Bot commands::list;
+    POST "/applications/{application_id}/guilds/{guild_id}/commands" Bot commands::upsert;
+    PUT "/applications/{application_id}/guilds/{guild_id}/commands" Bot commands::overwrite;
+    GET "/applications/{application_id}/guilds/{guild_id}/commands/{command_id}" Bot commands::read;
+    PATCH "/applications/{application_id}/guilds/{guild_id}/commands/{command_id}" Bot commands::change;
+    DELETE "/applications/{application_id}/guilds/{guild_id}/commands/{command_id}" Bot commands::delete;
+    POST "/interactions/{interaction_id}/*/callback" Interaction callbacks::callback;
+    POST "/webhooks/{application_id}/*" Interaction callbacks::follow_up;
+    GET "/webhooks/{application_id}/*/messages/@original" Interaction callbacks::original;
+    PATCH "/webhooks/{application_id}/*/messages/@original" Interaction callbacks::edit_original;
+    DELETE "/webhooks/{application_id}/*/messages/@original" Interaction callbacks::delete_original;
+}
+
+impl Route {
+    /// The route as counters and faults name it: `POST /guilds/*/channels`.
+    fn name(&self) -> String {
+        let path: Vec<&str> = self
+            .path
+            .split('/')
+            .map(|segment| {
+                if segment.starts_with('{') {
+                    "*"
+                } else {
+                    segment
+                }
+            })
+            .collect();
+        format!("{} {}", self.method, path.join("/"))
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        self.path.split('/').count() == path.split('/').count()
+            && self
+                .path
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(pattern, segment)| {
+                    pattern == "*" || pattern.starts_with('{') || pattern == segment
+                })
+    }
+
+    /// The ids and free segments of a path, in order.
+    fn values(&self, path: &str) -> Result<(Vec<Id>, Vec<String>), Problem> {
+        let mut ids = Vec::new();
+        let mut words = Vec::new();
+        for (pattern, segment) in self.path.split('/').zip(path.split('/')) {
+            if pattern == "*" {
+                words.push(segment.to_owned());
+            } else if let Some(name) = pattern.strip_prefix('{') {
+                let field = name.trim_end_matches('}');
+                ids.push(
+                    segment
+                        .parse()
+                        .map_err(|_| Problem::not_a_snowflake(field, segment))?,
+                );
+            }
+        }
+        Ok((ids, words))
+    }
+}
+
+/// A request of a known route.
+pub(crate) struct Call {
+    /// Its path below the version.
+    path: String,
+    /// The ids of its path, in order.
+    ids: Vec<Id>,
+    /// The free segments of its path, in order.
+    words: Vec<String>,
+    query: String,
+    headers: HeaderMap,
+    body: Bytes,
+    pub(crate) now_ms: u64,
+}
+
+impl Call {
+    /// The `index`th id of the path.
+    fn id(&self, index: usize) -> Result<Id, Problem> {
+        // The route has as many as its handler reads.
+        self.ids
+            .get(index)
+            .copied()
+            .ok_or_else(|| Problem::plain(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    fn word(&self, index: usize) -> &str {
+        self.words.get(index).map_or("", String::as_str)
+    }
+
+    fn asks(&self, key: &str) -> bool {
+        self.query
+            .split('&')
+            .any(|pair| matches!(pair.split_once('='), Some((name, "true" | "1" | "True")) if name == key))
+    }
+
+    /// The body, as JSON.
+    fn json(&self) -> Result<Value, Problem> {
+        let json = self
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| {
+                value
+                    .split(';')
+                    .next()
+                    .is_some_and(|kind| kind.trim() == "application/json")
+            });
+        if !json {
+            let mut errors = Map::new();
+            let inner = errors::field_error(
+                "CONTENT_TYPE_INVALID",
+                "Expected \"Content-Type\" header to be one of {'application/json'}.",
+            );
+            if let Some(list) = inner.get("_errors") {
+                errors.insert("_errors".to_owned(), list.clone());
+            }
+            return Err(Problem::invalid_form(errors));
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|_| Problem::bad(50109, "The request body contains invalid JSON."))
+    }
+
+    /// The body, as a JSON object.
+    fn object(&self) -> Result<Map<String, Value>, Problem> {
+        match self.json()? {
+            Value::Object(fields) => Ok(fields),
+            _ => {
+                let mut errors = Map::new();
+                errors.insert(
+                    "_errors".to_owned(),
+                    serde_json::json!([{"code": "DICT_TYPE_CONVERT",
+                        "message": "Only dictionaries may be used in a DictType"}]),
+                );
+                Err(Problem::invalid_form(errors))
+            }
+        }
+    }
+}
+
+/// Answers one request below `/api`.
+pub(crate) async fn answer(sim: Sim, request: Request) -> Response {
+    let now_ms = sim.now_ms();
+    let whole = request.uri().path().to_owned();
+    let Some(path) = versioned(&whole) else {
+        return Problem::bad(50041, "Invalid API version").into_response();
+    };
+    let method = request.method().clone();
+    let Some(route) = ROUTES
+        .iter()
+        .find(|route| route.method == method && route.matches(path))
+    else {
+        let known = ROUTES.iter().any(|route| route.matches(path));
+        let status = if known {
+            StatusCode::METHOD_NOT_ALLOWED
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        return Problem::plain(status).into_response();
+    };
+    let fault = {
+        let mut books = sim.rest();
+        *books.counts.entry(route.name()).or_default() += 1;
+        books.faults.meet(method.as_str(), path)
+    };
+    if let Some(fault) = &fault {
+        tokio::time::sleep(fault.delay()).await;
+        if fault.drop == Some(Drop::Before) {
+            return cut();
+        }
+        if let Some(answer) = scripted(fault) {
+            return answer;
+        }
+    }
+    let mut response = serve(&sim, route, path, request, now_ms).await;
+    if fault.is_some_and(|fault| fault.drop == Some(Drop::After)) {
+        response = cut();
+    }
+    response
+}
+
+async fn serve(sim: &Sim, route: &Route, path: &str, request: Request, now_ms: u64) -> Response {
+    let (parts, body) = request.into_parts();
+    if route.door == Door::Bot && !is_bot(sim, &parts.headers) {
+        return Problem::plain(StatusCode::UNAUTHORIZED).into_response();
+    }
+    let settings = sim.settings();
+    let standing = {
+        let mut books = sim.rest();
+        if route.door != Door::Interaction
+            && let Err(wait_ms) = books.limits.take_global(settings.sim_global_per_s, now_ms)
+        {
+            return too_many(wait_ms, Scope::Global, 0);
+        }
+        books.limits.take(
+            &bucket_of(&route.name()),
+            resource_of(path),
+            settings.sim_route_requests,
+            settings.sim_route_window_ms,
+            now_ms,
+        )
+    };
+    let mut response = if standing.exceeded {
+        too_many(standing.ends_ms.saturating_sub(now_ms), Scope::User, 0)
+    } else {
+        let most = usize::try_from(settings.sim_body_bytes_max).unwrap_or(usize::MAX);
+        match to_bytes(body, most).await {
+            Ok(body) => {
+                let query = parts.uri.query().unwrap_or_default().to_owned();
+                finish(sim, route, path, query, parts.headers, body, now_ms)
+            }
+            Err(_) => Problem::plain(StatusCode::PAYLOAD_TOO_LARGE).into_response(),
+        }
+    };
+    standing.write(&mut response, now_ms);
+    response
+}
+
+fn finish(
+    sim: &Sim,
+    route: &Route,
+    path: &str,
+    query: String,
+    headers: HeaderMap,
+    body: Bytes,
+    now_ms: u64,
+) -> Response {
+    let served = route.values(path).and_then(|(ids, words)| {
+        (route.serve)(
+            sim,
+            &Call {
+                path: path.to_owned(),
+                ids,
+                words,
+                query,
+                headers,
+                body,
+                now_ms,
+            },
+        )
+    });
+    match served {
+        Ok(Reply {
+            status,
+            body: Some(body),
+        }) => json_response(status, &body),
+        Ok(Reply { status, body: None }) => {
+            let mut response = Response::default();
+            *response.status_mut() = status;
+            response
+        }
+        Err(Problem {
+            wait_ms: Some(wait_ms),
+            code,
+            ..
+        }) => too_many(wait_ms, Scope::Shared, code),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The path below the version; without a version it is v10's.
+fn versioned(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/api")?;
+    match rest.strip_prefix("/v") {
+        Some(version) if version.starts_with(|first: char| first.is_ascii_digit()) => {
+            let below = version.strip_prefix("10")?;
+            (below.is_empty() || below.starts_with('/')).then_some(below)
+        }
+        _ => Some(rest),
+    }
+}
+
+fn is_bot(sim: &Sim, headers: &HeaderMap) -> bool {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bot "))
+        .is_some_and(|token| sim.world().gateway.accepts(token))
+}
+
+/// A bucket's name: it depends on the route alone.
+fn bucket_of(name: &str) -> String {
+    let bytes: Vec<u64> = name.bytes().map(u64::from).collect();
+    hash_of(&bytes)
+}
+
+/// The top-level resource of a path: the guild, the channel, or the webhook with its token.
+fn resource_of(path: &str) -> &str {
+    let mut segments = path.trim_start_matches('/').split('/');
+    match (segments.next(), segments.next()) {
+        (Some("guilds" | "channels" | "webhooks"), Some(id)) => id,
+        _ => "",
+    }
+}
+
+fn scripted(fault: &Fault) -> Option<Response> {
+    let status = StatusCode::from_u16(fault.status?).ok()?;
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be 0 to 86,400 seconds"
+        )]
+        let wait_ms = (fault.retry_after.unwrap_or(0.5) * 1_000.0) as u64;
+        return Some(too_many(wait_ms, Scope::User, 0));
+    }
+    Some(match status {
+        StatusCode::FORBIDDEN => Problem::missing_permissions().into_response(),
+        other => Problem::plain(other).into_response(),
+    })
+}
+
+fn cut() -> Response {
+    let mut response = Response::default();
+    response.extensions_mut().insert(Cut);
+    response
+}
