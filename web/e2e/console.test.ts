@@ -124,10 +124,7 @@ test('the staff room, and who is in it, never comes to the page', async ({ page 
   expect(heard.filter(text => text.includes(staffRoom))).toEqual([])
 })
 
-test('the page loads nothing but itself, and breaks no rule of its security policy', async ({
-  page,
-  baseURL,
-}) => {
+test('the page loads nothing but itself, and breaks no rule of its security policy', async ({ page }) => {
   const broken: string[] = []
   page.on('console', message => {
     if (/Content Security Policy/i.test(message.text())) broken.push(message.text())
