@@ -3,12 +3,16 @@
 pub mod access;
 pub mod app;
 pub mod auth;
+pub mod commands;
 pub mod config;
 pub mod console;
+pub mod discord;
+pub mod discord_http;
 pub mod freshness;
 pub mod ingest;
 pub mod log;
 pub mod ops;
 pub mod refusal;
+pub mod rooms;
 pub mod sockets;
 pub mod view;

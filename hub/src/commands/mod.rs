@@ -1,0 +1,314 @@
+//! Slash commands: one function a command, each calling the same methods of [`Rooms`] as REST.
+//!
+//! What is answered is seen by the one who asked, notifies nobody, and shows names as they are
+//! written: whatever could be Markdown or a mention in them is escaped.
+
+pub mod definition;
+pub mod registration;
+
+use std::fmt::Write as _;
+
+use proto::frame::SnapshotRoom;
+use proto::problem::Code;
+use proto::rest::CreateRoom;
+use proto::{ChannelId, GuildId};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::auth::Principal;
+use crate::refusal::Refusal;
+use crate::rooms::Rooms;
+
+/// The longest message (Discord's documentation, "Create Message"); what follows the list must fit too.
+const LIST_CHARS_MAX: usize = 1_900;
+
+/// A command with what was given to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `/room create`.
+    Create {
+        /// What the room is called.
+        name: Option<String>,
+        /// How many people fit.
+        limit: Option<u32>,
+    },
+    /// `/room list`.
+    List,
+    /// `/room end`.
+    End {
+        /// Which room.
+        room: ChannelId,
+    },
+}
+
+#[derive(Deserialize)]
+struct Given {
+    name: String,
+    #[serde(default)]
+    value: Value,
+    #[serde(default)]
+    options: Vec<Self>,
+}
+
+impl Command {
+    /// The command of an interaction's `data`; `None` if it is none of ours, or not in the form in
+    /// which it was registered (a person's client may know an older one).
+    pub fn read(data: Value) -> Option<Self> {
+        let command: Given = serde_json::from_value(data).ok()?;
+        let [sub] = &command.options[..] else {
+            return None;
+        };
+        let given = |name: &str| {
+            sub.options
+                .iter()
+                .find(|option| option.name == name)
+                .map(|option| &option.value)
+        };
+        match (command.name.as_str(), sub.name.as_str()) {
+            ("room", "create") => Some(Self::Create {
+                name: given("name")
+                    .map(|value| value.as_str().map(str::to_owned).ok_or(()))
+                    .transpose()
+                    .ok()?,
+                limit: given("limit")
+                    .map(|value| {
+                        value
+                            .as_u64()
+                            .and_then(|limit| limit.try_into().ok())
+                            .ok_or(())
+                    })
+                    .transpose()
+                    .ok()?,
+            }),
+            ("room", "list") => Some(Self::List),
+            ("room", "end") => Some(Self::End {
+                room: given("room")?.as_str()?.parse().ok()?,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Does what was asked, for somebody in a guild, and says what came of it.
+    pub async fn run(self, rooms: &Rooms, actor: &Principal, guild: GuildId) -> String {
+        let said = match self {
+            Self::Create { name, limit } => create(rooms, actor, guild, name, limit).await,
+            Self::List => list(rooms, actor, guild),
+            Self::End { room } => end(rooms, actor, room).await,
+        };
+        said.unwrap_or_else(|refusal| refused(&refusal))
+    }
+}
+
+async fn create(
+    rooms: &Rooms,
+    actor: &Principal,
+    guild: GuildId,
+    name: Option<String>,
+    limit: Option<u32>,
+) -> Result<String, Refusal> {
+    let wish = CreateRoom {
+        name,
+        parent_id: None,
+        user_limit: limit,
+        guild_id: Some(guild),
+    };
+    let created = rooms.create(actor, &wish).await?;
+    Ok(format!(
+        "**{}** is open: <#{}>",
+        escape(&created.name),
+        created.channel_id
+    ))
+}
+
+fn list(rooms: &Rooms, actor: &Principal, guild: GuildId) -> Result<String, Refusal> {
+    let listed = rooms.list(actor, guild, None)?;
+    Ok(write_list(&listed.rooms))
+}
+
+async fn end(rooms: &Rooms, actor: &Principal, room: ChannelId) -> Result<String, Refusal> {
+    rooms.end(actor, room).await?;
+    Ok("The room is closed.".to_owned())
+}
+
+fn write_list(rooms: &[SnapshotRoom]) -> String {
+    if rooms.is_empty() {
+        return "There are no rooms. `/room create` opens one.".to_owned();
+    }
+    let mut text = String::new();
+    for (index, room) in rooms.iter().enumerate() {
+        let mut line = format!(
+            "**{}** <#{}> · {}",
+            escape(&room.room.name),
+            room.room.channel_id,
+            room.members.len()
+        );
+        // Writing into a String does not fail.
+        let _written = match room.room.user_limit {
+            0 => Ok(()),
+            limit => write!(line, " of {limit}"),
+        };
+        line.push_str(if room.opening { " · opening\n" } else { "\n" });
+        if text.chars().count() + line.chars().count() > LIST_CHARS_MAX {
+            let _written = write!(text, "… and {} more", rooms.len() - index);
+            break;
+        }
+        text.push_str(&line);
+    }
+    text
+}
+
+/// A refusal in words. It says no more than REST's problem does.
+fn refused(refusal: &Refusal) -> String {
+    let mut text = match refusal.code {
+        Code::NotFound => "That is not a room that you opened here.".to_owned(),
+        Code::RateLimited => "That was too many rooms in a short time.".to_owned(),
+        _ => {
+            let mut text = format!("That did not work: {}.", refusal.detail);
+            for problem in &refusal.errors {
+                let _written = write!(text, "\n`{}`: {}", problem.field, problem.detail);
+            }
+            text
+        }
+    };
+    if let Some(ms) = refusal.retry_after_ms {
+        let _written = write!(text, " Try again in {} s.", ms.div_ceil(1000).max(1));
+    }
+    text
+}
+
+/// A name as Discord shows it letter by letter. A backslash takes the meaning of any punctuation
+/// that follows it.
+fn escape(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for char in name.chars() {
+        if char.is_ascii_punctuation() {
+            text.push('\\');
+        }
+        text.push(char);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::frame::RoomPayload;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_read_with_what_was_given() {
+        let sub = |name: &str, options: Value| json!({"id": "1", "name": "room", "type": 1, "options": [{"name": name, "type": 1, "options": options}]});
+        let create = |name: Option<&str>, limit| {
+            Some(Command::Create {
+                name: name.map(str::to_owned),
+                limit,
+            })
+        };
+        for (data, command) in [
+            (sub("create", json!([])), create(None, None)),
+            (
+                sub(
+                    "create",
+                    json!([{"name": "limit", "type": 4, "value": 2}, {"name": "name", "type": 3, "value": "a"}]),
+                ),
+                create(Some("a"), Some(2)),
+            ),
+            (
+                sub("create", json!([{"name": "limit", "type": 4, "value": -1}])),
+                None,
+            ),
+            (
+                sub(
+                    "create",
+                    json!([{"name": "limit", "type": 4, "value": "2"}]),
+                ),
+                None,
+            ),
+            (
+                sub("create", json!([{"name": "name", "type": 3, "value": 2}])),
+                None,
+            ),
+            (
+                json!({"name": "room", "options": [{"name": "list", "type": 1}]}),
+                Some(Command::List),
+            ),
+            (
+                sub("end", json!([{"name": "room", "type": 7, "value": "11"}])),
+                Some(Command::End {
+                    room: "11".parse().unwrap(),
+                }),
+            ),
+            (
+                sub("end", json!([{"name": "room", "type": 7, "value": "0"}])),
+                None,
+            ),
+            (sub("end", json!([])), None),
+            (sub("unheard-of", json!([])), None),
+            (json!({"name": "other", "options": []}), None),
+            (json!({"name": "room"}), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(Command::read(data.clone()), command, "{data}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_shown_letter_by_letter() {
+        for (name, text) in [
+            ("Kitchen 2", "Kitchen 2"),
+            ("**@everyone**", "\\*\\*\\@everyone\\*\\*"),
+            ("<@&1> [a](b)", "\\<\\@\\&1\\> \\[a\\]\\(b\\)"),
+            ("Zoë · 名", "Zoë · 名"),
+            ("\\*", "\\\\\\*"),
+        ] {
+            assert_eq!(escape(name), text);
+        }
+    }
+
+    fn room(id: u64, name: &str, user_limit: u32, opening: bool) -> SnapshotRoom {
+        let room = RoomPayload {
+            guild_id: "1".parse().unwrap(),
+            channel_id: ChannelId::new(id).unwrap(),
+            name: name.to_owned(),
+            parent_id: None,
+            user_limit,
+        };
+        SnapshotRoom {
+            room,
+            opening,
+            members: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_list_says_how_full_each_room_is_and_fits_into_a_message() {
+        assert_eq!(
+            write_list(&[]),
+            "There are no rooms. `/room create` opens one."
+        );
+        let text = write_list(&[room(1, "A", 4, false), room(2, "B", 0, true)]);
+        assert_eq!(text, "**A** <#1> · 0 of 4\n**B** <#2> · 0 · opening\n");
+        let many: Vec<_> = (1..=500)
+            .map(|id| room(id, &"*".repeat(100), 4, false))
+            .collect();
+        let text = write_list(&many);
+        assert!(text.chars().count() <= 2_000, "{}", text.len());
+        assert!(text.ends_with(" more"), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_wrong_and_when_to_come_back() {
+        let refusal = Refusal::new(Code::BadRequest, "some fields are wrong")
+            .field("name", "at most 100 characters");
+        assert_eq!(
+            refused(&refusal),
+            "That did not work: some fields are wrong.\n`name`: at most 100 characters"
+        );
+        let refusal = Refusal::new(Code::RateLimited, "…").retry_after_ms(1_001);
+        assert_eq!(
+            refused(&refusal),
+            "That was too many rooms in a short time. Try again in 2 s."
+        );
+    }
+}

@@ -1,0 +1,402 @@
+//! The REST door to rooms: who asks, what they ask, and the problem they get.
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use proto::problem::{Code, FieldProblem};
+use proto::rest::{CreateRoom, EndedRoom, RoomList};
+use proto::{ChannelId, GuildId};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use super::{Listed, Rooms, wrong_fields};
+use crate::access::Access;
+use crate::auth::{AuthError, Principal, Verifier};
+use crate::refusal::Refusal;
+use crate::sockets::fanout::Fanout;
+
+/// How much of an unknown field's name is repeated to the sender, in characters.
+const FIELD_CHARS_MAX: usize = 64;
+/// How many wrong fields are named.
+const FIELDS_MAX: usize = 16;
+/// When to come back while tokens can not be verified, in ms.
+const KEYS_RETRY_MS: u64 = 5_000;
+
+/// The door. A clone is a reference.
+#[derive(Clone)]
+pub struct RoomsApi {
+    /// Who asks.
+    pub verifier: Verifier,
+    /// Which guild is meant when none is named.
+    pub access: Access,
+    /// What is asked for.
+    pub rooms: Rooms,
+    /// Seals positions, and knows how fresh a guild is.
+    pub fanout: Fanout,
+    /// The largest body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+impl RoomsApi {
+    /// [`RoomsApi::body_bytes_max`]: many times a room's fields.
+    pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+    /// `POST /api/create-room`, `DELETE /api/end-room/{channelId}`, `GET /api/rooms`,
+    /// `GET /api/rooms/{channelId}`.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/api/create-room", post(create))
+            .route("/api/end-room/{channel}", delete(end))
+            .route("/api/rooms", get(list))
+            .route("/api/rooms/{channel}", get(one))
+            .with_state(self)
+    }
+
+    async fn principal(&self, uri: &Uri, headers: &HeaderMap) -> Result<Principal, Refusal> {
+        let query = uri.query().unwrap_or_default();
+        if form_urlencoded::parse(query.as_bytes()).any(|(key, _)| is_token_key(&key)) {
+            return Err(Refusal::new(
+                Code::BadRequest,
+                "a token never goes into the address",
+            ));
+        }
+        let token = bearer(headers)
+            .ok_or_else(|| Refusal::new(Code::Unauthorized, "a bearer token is needed"))?;
+        self.verifier
+            .verify(token)
+            .await
+            .map_err(|error| match error {
+                AuthError::Unauthorized => {
+                    Refusal::new(Code::Unauthorized, "the token is not good")
+                }
+                AuthError::Unavailable => {
+                    Refusal::new(Code::Unavailable, "tokens can not be verified now")
+                        .retry_after_ms(KEYS_RETRY_MS)
+                }
+            })
+    }
+
+    fn answer(&self, listed: Listed) -> Response {
+        let guild_id = listed.view.guild();
+        let list = RoomList {
+            guild_id,
+            rooms: listed.rooms,
+            pos: self
+                .fanout
+                .position(listed.place, 0, listed.view.fingerprint()),
+            gateway: self.fanout.gateway(guild_id),
+        };
+        ([(header::CACHE_CONTROL, "no-store")], Json(list)).into_response()
+    }
+}
+
+async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    // Strangers are told so before anything of theirs is read.
+    let principal = api.principal(&parts.uri, &parts.headers).await?;
+    if !is_json(&parts.headers) {
+        return Err(Refusal::new(
+            Code::BadRequest,
+            "the content type must be application/json",
+        ));
+    }
+    // (A body can also break off; then nobody reads this.)
+    let too_large = |_| {
+        Refusal::new(
+            Code::TooLarge,
+            format!("at most {} bytes", api.body_bytes_max),
+        )
+    };
+    let body = to_bytes(body, api.body_bytes_max)
+        .await
+        .map_err(too_large)?;
+    let created = api.rooms.create(&principal, &read_wish(&body)?).await?;
+    Ok((StatusCode::CREATED, Json(created)).into_response())
+}
+
+async fn end(
+    State(api): State<RoomsApi>,
+    channel: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<EndedRoom>, Refusal> {
+    let principal = api.principal(&uri, &headers).await?;
+    api.rooms.end(&principal, channel_of(channel)?).await?;
+    Ok(Json(EndedRoom { ok: true }))
+}
+
+async fn list(
+    State(api): State<RoomsApi>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let principal = api.principal(&uri, &headers).await?;
+    let guild = guild_of(uri.query().unwrap_or_default())?
+        .or_else(|| api.access.primary())
+        .ok_or_else(|| Refusal::new(Code::Forbidden, "not a guild of this token"))?;
+    Ok(api.answer(api.rooms.list(&principal, guild, None)?))
+}
+
+async fn one(
+    State(api): State<RoomsApi>,
+    channel: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let principal = api.principal(&uri, &headers).await?;
+    Ok(api.answer(api.rooms.get(&principal, channel_of(channel)?)?))
+}
+
+fn is_token_key(key: &str) -> bool {
+    ["token", "access_token"]
+        .iter()
+        .any(|name| key.eq_ignore_ascii_case(name))
+}
+
+/// The token of the one `Authorization` header (RFC 6750, section 2.1; the scheme's name in any
+/// case, RFC 9110, section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+    let token = rest.trim_start_matches(' ');
+    let well_formed = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && well_formed).then_some(token)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn channel_of(path: Result<Path<String>, PathRejection>) -> Result<ChannelId, Refusal> {
+    path.ok()
+        .and_then(|Path(text)| text.parse().ok())
+        .ok_or_else(|| {
+            Refusal::new(Code::BadRequest, "not a channel's id").field("channelId", NOT_AN_ID)
+        })
+}
+
+const NOT_AN_ID: &str = "a decimal string from 1 to 9223372036854775807";
+
+/// The guild that a query names. What is not known in a query is passed over, but nothing may
+/// stand there twice: two readers would read two things.
+fn guild_of(query: &str) -> Result<Option<GuildId>, Refusal> {
+    let mut seen = Vec::new();
+    let mut guild = None;
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        if seen.contains(&key) {
+            return Err(Refusal::new(
+                Code::BadRequest,
+                "something stands in the query twice",
+            ));
+        }
+        if key == "guildId" {
+            let id = value.parse().map_err(|_| {
+                Refusal::new(Code::BadRequest, "not a guild's id").field("guildId", NOT_AN_ID)
+            })?;
+            guild = Some(id);
+        }
+        seen.push(key);
+        if seen.len() > FIELDS_MAX {
+            return Err(Refusal::new(Code::BadRequest, "too much in the query"));
+        }
+    }
+    Ok(guild)
+}
+
+fn read_wish(body: &Bytes) -> Result<CreateRoom, Refusal> {
+    // A list of values in a struct's order would be read as the struct, too.
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'{') {
+        return Err(not_an_object());
+    }
+    serde_json::from_slice(body).map_err(|_| explain(body))
+}
+
+fn not_an_object() -> Refusal {
+    Refusal::new(Code::BadRequest, "the body must be a JSON object")
+}
+
+/// What is wrong with a body that is no wish for a room: every field, not just the first.
+fn explain(body: &[u8]) -> Refusal {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
+        return not_an_object();
+    };
+    let mut wrong = Vec::new();
+    let partial = CreateRoom {
+        name: take(&mut fields, "name", "a string", &mut wrong),
+        parent_id: take(&mut fields, "parentId", NOT_AN_ID, &mut wrong),
+        user_limit: take(
+            &mut fields,
+            "userLimit",
+            "a whole number from 0 (no limit) to 99",
+            &mut wrong,
+        ),
+        guild_id: take(&mut fields, "guildId", NOT_AN_ID, &mut wrong),
+    };
+    wrong.extend(wrong_fields(&partial));
+    wrong.extend(fields.keys().take(FIELDS_MAX).map(|name| FieldProblem {
+        field: name.chars().take(FIELD_CHARS_MAX).collect(),
+        detail: "no such field".to_owned(),
+    }));
+    if wrong.is_empty() {
+        return Refusal::new(Code::BadRequest, "some field stands there twice");
+    }
+    let mut refusal = Refusal::new(Code::BadRequest, "some fields are wrong");
+    refusal.errors = wrong;
+    refusal
+}
+
+fn take<T: DeserializeOwned>(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    form: &str,
+    wrong: &mut Vec<FieldProblem>,
+) -> Option<T> {
+    let value = fields.remove(name)?;
+    serde_json::from_value::<Option<T>>(value).unwrap_or_else(|_| {
+        wrong.push(FieldProblem {
+            field: name.to_owned(),
+            detail: form.to_owned(),
+        });
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &header::HeaderName, values: &[&'static str]) -> HeaderMap {
+        values
+            .iter()
+            .map(|value| (name.clone(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_bearer_token_stands_in_one_header_of_one_form() {
+        for (values, token) in [
+            (&["Bearer a.b.c"][..], Some("a.b.c")),
+            (&["bearer a.b.c"], Some("a.b.c")),
+            (&["BEARER  a.b.c"], Some("a.b.c")),
+            (&[], None),
+            (&["Bearer a", "Bearer a"], None),
+            (&["Bearer"], None),
+            (&["Bearer "], None),
+            (&["Bearer a b"], None),
+            (&["Basic a"], None),
+            (&["a.b.c"], None),
+            (&["Bearera.b.c"], None),
+        ] {
+            assert_eq!(
+                bearer(&headers(&header::AUTHORIZATION, values)),
+                token,
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_said_once_and_plainly() {
+        for (values, json) in [
+            (&["application/json"][..], true),
+            (&["Application/JSON; charset=utf-8"], true),
+            (&[], false),
+            (&["text/plain"], false),
+            (&["application/jsonp"], false),
+            (&["application/json", "application/json"], false),
+        ] {
+            assert_eq!(
+                is_json(&headers(&header::CONTENT_TYPE, values)),
+                json,
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_names_a_guild_once() {
+        let guild = GuildId::new(7).unwrap();
+        for (query, expected) in [
+            ("", Some(None)),
+            ("guildId=7", Some(Some(guild))),
+            ("_=1&guildId=7", Some(Some(guild))),
+            ("guild%49d=7", Some(Some(guild))),
+            ("guildId=7&guildId=7", None),
+            ("a=1&a=2", None),
+            ("guildId=", None),
+            ("guildId=0", None),
+            ("guildId=07", None),
+            ("guildId=-1", None),
+            ("guildId=18446744073709551616", None),
+        ] {
+            assert_eq!(guild_of(query).ok(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        for (body, fields) in [
+            ("", &[][..]),
+            ("[]", &[]),
+            (r#"["Kitchen"]"#, &[]),
+            ("null", &[]),
+            ("{", &[]),
+            ("{\"name\":\"a\",\"name\":\"b\"}", &[]),
+            ("{\"name\":\"\\ud800\"}", &[]),
+            ("{\"name\":7}", &["name"]),
+            (
+                r#"{"name":"","parentId":"0","userLimit":-1,"guildId":1,"limit":3}"#,
+                &["parentId", "userLimit", "guildId", "name", "limit"],
+            ),
+            (r#"{"userLimit":4.5}"#, &["userLimit"]),
+            (r#"{"userLimit":"4"}"#, &["userLimit"]),
+            (r#"{"userLimit":100,"x":1}"#, &["userLimit", "x"]),
+        ] {
+            let refusal = read_wish(&Bytes::from_static(body.as_bytes())).unwrap_err();
+            assert_eq!(refusal.code, Code::BadRequest);
+            let named: Vec<_> = refusal
+                .errors
+                .iter()
+                .map(|problem| problem.field.as_str())
+                .collect();
+            assert_eq!(named, fields, "{body}");
+        }
+        let deep = "[".repeat(10_000);
+        assert_eq!(
+            read_wish(&Bytes::from(deep)).unwrap_err().code,
+            Code::BadRequest
+        );
+    }
+
+    #[test]
+    fn what_is_absent_or_null_is_left_to_the_hub() {
+        for body in [
+            "{}",
+            r#"{"name":null,"parentId":null,"userLimit":null,"guildId":null}"#,
+        ] {
+            assert_eq!(
+                read_wish(&Bytes::from_static(body.as_bytes())).unwrap(),
+                CreateRoom::default()
+            );
+        }
+    }
+}
