@@ -1,0 +1,191 @@
+// @vitest-environment happy-dom
+/** The page with a hub of two rooms that a test speaks for. */
+import { createRoomwire } from '@roomwire/sdk'
+import { RoomwireProvider } from '@roomwire/sdk/react'
+import { act } from 'react'
+import { createRoot, type Root } from 'react-dom/client'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { event, room, snapshot, subscribed, voice, World, welcome } from '../../sdk/test/world.js'
+import { rightsOf } from '../src/rights.js'
+import { RoomsPage } from '../src/rooms-page.js'
+import { loadSession, saveSession, signedOf } from '../src/session.js'
+import { SignIn } from '../src/sign-in.js'
+
+declare global {
+  var IS_REACT_ACT_ENVIRONMENT: boolean
+}
+
+let root: Root
+let page: HTMLElement
+
+beforeEach(() => {
+  globalThis.IS_REACT_ACT_ENVIRONMENT = true
+  sessionStorage.clear()
+  // Nothing lingers for people who prefer it so.
+  window.matchMedia = query => ({ matches: query.includes('reduced-motion') }) as MediaQueryList
+  page = document.createElement('div')
+  document.body.append(page)
+  root = createRoot(page)
+})
+
+afterEach(async () => {
+  await act(async () => root.unmount())
+  page.remove()
+})
+
+const all = (testId: string) => [...page.querySelectorAll<HTMLElement>(`[data-testid="${testId}"]`)]
+const one = (testId: string) => {
+  const found = all(testId)[0]
+  if (!found) throw new Error(`there is no ${testId}`)
+  return found
+}
+const click = (testId: string) => act(async () => one(testId).click())
+
+async function open(scope: string, rooms = [room('11', [voice('11', '7')]), room('12')]) {
+  const world = new World()
+  const roomwire = createRoomwire({
+    url: 'https://hub.example',
+    getToken: async () => 't',
+    environment: world.environment,
+  })
+  const signed = { sub: 'ada', name: 'Ada', rights: rightsOf(scope), getToken: async () => 't' }
+  const onSignOut = vi.fn()
+  await act(async () => {
+    root.render(
+      <RoomwireProvider roomwire={roomwire}>
+        <RoomsPage signed={signed} onSignOut={onSignOut} />
+      </RoomwireProvider>,
+    )
+  })
+  const hear = (...frames: object[]) =>
+    act(async () => {
+      for (const frame of frames) world.socket.hear(frame)
+    })
+  await act(async () => world.socket.open())
+  await hear(welcome(), subscribed(), snapshot(rooms))
+  return { world, hear, onSignOut }
+}
+
+test('rooms and members are shown, and follow what happens', async () => {
+  const { hear } = await open('rooms:read')
+  expect(all('room').map(each => each.dataset.channelId)).toEqual(['11', '12'])
+  expect(all('member').map(each => each.dataset.userId)).toEqual(['7'])
+  expect(one('connection').dataset.state).toBe('open')
+  expect(one('gateway').dataset.state).toBe('live')
+  await hear(
+    event('voice.left', voice('11', '7'), { n: 1 }),
+    event('voice.joined', voice('12', '7', { mute: true }), { n: 2 }),
+  )
+  expect(one('member').closest<HTMLElement>('[data-testid="room"]')?.dataset.channelId).toBe('12')
+  expect(one('member').textContent).toContain('Muted by a moderator')
+  await hear(event('room.deleted', { channelId: '12' }, { n: 3 }))
+  expect(all('room').map(each => each.dataset.channelId)).toEqual(['11'])
+})
+
+test('names are text, whatever they hold', async () => {
+  const name = '<img src=x onerror=alert(1)>'
+  await open('rooms:read', [
+    room('11', [voice('11', '7', { member: { displayName: name, avatarUrl: 'javascript:1' } })], { name }),
+  ])
+  expect(page.querySelector('h3')?.textContent).toBe(name)
+  expect(one('member').textContent).toContain(name)
+  expect(page.querySelector('[onerror]')).toBeNull()
+})
+
+test('what may be out of date says so', async () => {
+  const { hear, world } = await open('rooms:read')
+  expect(all('stale')).toEqual([])
+  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  expect(one('stale').textContent).toContain('does not hear from Discord')
+  await act(async () => world.socket.end(1006))
+  expect(one('stale').textContent).toContain('lost the hub')
+  expect(one('connection').dataset.state).toBe('waiting')
+  expect(one('gateway').dataset.state).toBe('unknown')
+  expect(all('room')).toHaveLength(2)
+})
+
+test('who may only watch is offered nothing else', async () => {
+  await open('rooms:read')
+  expect(all('create-room-submit')).toEqual([])
+  expect(all('end-room')).toEqual([])
+})
+
+test('a room is opened, waited for, shown, and may be ended by who made it', async () => {
+  const { hear, world } = await open('rooms:read rooms:create rooms:end')
+  const made = { channelId: '99', name: 'Talk', guildId: '1', userLimit: 4 }
+  world.answer = async () => new Response(JSON.stringify(made), { status: 201 })
+  await click('create-room-submit')
+  await act(() => world.settle())
+  expect(world.requests[0]?.init.body).toBe('{"userLimit":4}')
+  expect(page.textContent).toContain('opening…')
+  expect(all('end-room')).toEqual([])
+
+  await hear(event('room.created', made, { n: 1 }))
+  expect(page.textContent).not.toContain('opening…')
+  expect(all('end-room')).toHaveLength(1)
+
+  world.answer = async () => new Response('{"ok":true}')
+  await click('end-room')
+  expect(world.requests).toHaveLength(1)
+  await click('end-room-confirm')
+  await act(() => world.settle())
+  expect(world.requests[1]?.url).toBe('https://hub.example/api/end-room/99')
+})
+
+test('a refusal is shown where it was asked for', async () => {
+  const { world } = await open('rooms:manage rooms:create')
+  world.answer = async () =>
+    new Response(
+      JSON.stringify({ code: 'NOT_FOUND', title: 'Not found', detail: 'no such room', requestId: 'r7' }),
+      {
+        status: 404,
+      },
+    )
+  await act(async () => all('end-room')[1]?.click())
+  await click('end-room-confirm')
+  await act(() => world.settle())
+  const alert = all('room')[1]?.querySelector('[role="alert"]')
+  expect(alert?.textContent).toContain('no such room')
+  expect(alert?.textContent).toContain('r7')
+})
+
+test('without rooms the page says a friendly word', async () => {
+  await open('rooms:read', [])
+  expect(page.textContent).toContain('It is quiet here')
+})
+
+const token = `x.${btoa(JSON.stringify({ sub: 'ada', scope: '' }))}.x`
+
+test('a pasted token signs in, and something else does not', async () => {
+  const onSignIn = vi.fn()
+  const config = { signIn: { kind: 'token' as const }, guildIds: ['1'] }
+  await act(async () => root.render(<SignIn config={config} notice={null} onSignIn={onSignIn} />))
+  const field = one('token') as HTMLTextAreaElement
+  const type = (text: string) =>
+    act(async () => {
+      Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value')?.set?.call(field, text)
+      field.dispatchEvent(new Event('input', { bubbles: true }))
+    })
+  await type('nonsense')
+  await click('sign-in-token')
+  expect(onSignIn).not.toHaveBeenCalled()
+  expect(page.textContent).toContain('This is not a JWT')
+  await type(` ${token}\n`)
+  await click('sign-in-token')
+  expect(onSignIn).toHaveBeenCalledWith({ kind: 'token', token })
+})
+
+test('a session lives in its tab, and ends when the hub refuses its token', async () => {
+  saveSession({ kind: 'token', token })
+  const session = loadSession()
+  if (!session) throw new Error('not kept')
+  const onRefused = vi.fn()
+  const signed = signedOf({ signIn: { kind: 'token' }, guildIds: [] }, session, onRefused)
+  expect(await signed?.getToken('connect')).toBe(token)
+  await expect(signed?.getToken('refused')).rejects.toThrow()
+  expect(onRefused).toHaveBeenCalledOnce()
+  saveSession(null)
+  expect(loadSession()).toBeNull()
+  sessionStorage.setItem('roomwire.session', '{"kind":')
+  expect(loadSession()).toBeNull()
+})

@@ -1,0 +1,142 @@
+// @vitest-environment happy-dom
+import { act, type ReactNode, StrictMode } from 'react'
+import { createRoot, type Root } from 'react-dom/client'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createRoomwire } from '../src/index.js'
+import {
+  RoomwireProvider,
+  useConnection,
+  useGuild,
+  useRoom,
+  useRoomActions,
+  useRooms,
+} from '../src/react/index.js'
+import { event, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
+
+declare global {
+  var IS_REACT_ACT_ENVIRONMENT: boolean
+}
+
+let root: Root
+let page: HTMLElement
+
+beforeEach(() => {
+  globalThis.IS_REACT_ACT_ENVIRONMENT = true
+  page = document.createElement('div')
+  root = createRoot(page)
+})
+
+afterEach(() => act(() => root.unmount()))
+
+async function render(children: ReactNode) {
+  const world = new World()
+  const roomwire = createRoomwire({
+    url: 'https://hub.example',
+    getToken: async () => 't',
+    environment: world.environment,
+  })
+  await act(async () => {
+    root.render(
+      <StrictMode>
+        <RoomwireProvider roomwire={roomwire}>{children}</RoomwireProvider>
+      </StrictMode>,
+    )
+  })
+  await act(() => world.settle())
+  const hear = (...frames: object[]) =>
+    act(async () => {
+      for (const frame of frames) world.socket.hear(frame)
+    })
+  await act(async () => world.socket.open())
+  return { world, roomwire, hear }
+}
+
+const rooms = [room('11', [voice('11', '7')]), room('12')]
+
+test('rooms and members are shown, live', async () => {
+  function Rooms() {
+    return useRooms().map(each => (
+      <p key={each.channelId}>
+        {each.name}: {each.members.map(member => member.displayName).join(', ')}
+      </p>
+    ))
+  }
+  const { hear } = await render(<Rooms />)
+  await hear(welcome(), subscribed(), snapshot(rooms))
+  expect(page.textContent).toBe('Room 11: User 7Room 12: ')
+  await hear(event('voice.joined', voice('12', '8'), { n: 1 }))
+  expect(page.textContent).toBe('Room 11: User 7Room 12: User 8')
+})
+
+test('the provider connects once, also under StrictMode, and closes when it leaves', async () => {
+  const { world, roomwire } = await render(null)
+  expect(world.sockets).toHaveLength(1)
+  await act(async () => root.render(null))
+  expect(roomwire.getState().connection.state).toBe('closed')
+  expect(world.socket.closed).toBe(true)
+  expect(world.timersLeft).toBe(0)
+})
+
+test('a room is rendered anew only when it changes', async () => {
+  let renders = 0
+  function One() {
+    renders++
+    return <p>{useRoom('11')?.members.length}</p>
+  }
+  const { hear } = await render(<One />)
+  await hear(welcome(), subscribed(), snapshot(rooms))
+  const before = renders
+  await hear(event('voice.joined', voice('12', '8'), { n: 1 }))
+  expect(renders).toBe(before)
+  await hear(event('voice.joined', voice('11', '9'), { n: 2 }))
+  expect(renders).toBeGreaterThan(before)
+  expect(page.textContent).toBe('2')
+})
+
+test('connection and guild tell whether what is shown is so', async () => {
+  function State() {
+    const guild = useGuild()
+    return `${useConnection().state} ${guild?.gateway?.state ?? '-'} ${guild?.stale ?? '-'}`
+  }
+  const { world, hear } = await render(<State />)
+  expect(page.textContent).toBe('connecting - -')
+  await hear(welcome(), subscribed(), snapshot(rooms))
+  expect(page.textContent).toBe('open live false')
+  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  expect(page.textContent).toBe('open down true')
+  await act(async () => world.socket.end(1006))
+  expect(page.textContent).toBe('waiting down true')
+})
+
+test('rooms of all guilds are one list', async () => {
+  function Rooms() {
+    return useRooms()
+      .map(each => each.channelId)
+      .join(' ')
+  }
+  const { hear } = await render(<Rooms />)
+  await hear(welcome({ guilds: [guildId, '2'] }), subscribed(), snapshot(rooms))
+  await hear(subscribed({ guildId: '2' }), snapshot([room('21')], { guildId: '2' }))
+  expect(page.textContent).toBe('11 12 21')
+})
+
+test('actions are the same functions from render to render', async () => {
+  const seen = new Set<unknown>()
+  function Actions() {
+    seen.add(useRoomActions())
+    return useConnection().state
+  }
+  const { hear } = await render(<Actions />)
+  await hear(welcome(), subscribed(), snapshot(rooms))
+  // StrictMode renders twice, with a memory for each.
+  expect(seen.size).toBeLessThanOrEqual(2)
+})
+
+test('a hook without a provider says what is missing', async () => {
+  function Lost() {
+    useRooms()
+    return null
+  }
+  const alone = createRoot(document.createElement('div'))
+  await expect(act(async () => alone.render(<Lost />))).rejects.toThrow('RoomwireProvider')
+})
