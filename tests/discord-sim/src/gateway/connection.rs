@@ -117,6 +117,9 @@ impl Connection {
                     Some(Err(_)) | None => return End::Resumable,
                 },
                 () = sleep_until(self.heartbeat_by) => {
+                    // The session ends first: a client that is quick to resume must not find it.
+                    let now_ms = self.sim.now_ms();
+                    self.sim.world().gateway.refuse(self.attached.id, 4009, now_ms);
                     self.close(4009).await;
                     return End::Over;
                 }

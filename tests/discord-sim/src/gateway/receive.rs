@@ -60,7 +60,7 @@ impl Gateway {
     }
 
     /// Closes a connection for what its client did; a session that it had may be resumed.
-    pub(super) fn refuse(&mut self, connection: u64, code: u16, now_ms: u64) {
+    pub(crate) fn refuse(&mut self, connection: u64, code: u16, now_ms: u64) {
         self.close(connection, code);
         let ends = matches!(code, 4004 | 4007 | 4009..=4014);
         self.detach(connection, ends, now_ms);
