@@ -1,2 +1,29 @@
-//! gateway-worker
-fn main() {}
+//! `gateway-worker`: settings, then logs, then bind, then run.
+
+use std::process::ExitCode;
+
+use gateway_worker::config::Config;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse_or_exit();
+    launch::logs::init(&config.logs);
+    match Box::pin(start(config)).await {
+        Ok(()) => ExitCode::from(launch::exit::CLEAN),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            let code = error
+                .downcast_ref::<gateway_worker::Failure>()
+                .map_or(launch::exit::FAILED, gateway_worker::Failure::exit_code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn start(config: Config) -> anyhow::Result<()> {
+    let metrics = gateway_worker::record_metrics()?;
+    let shutdown = launch::shutdown::on_signals()?;
+    let listener = launch::bind("WORKER_LISTEN", config.worker_listen).await?;
+    gateway_worker::run(config, listener, metrics, shutdown).await?;
+    Ok(())
+}

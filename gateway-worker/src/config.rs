@@ -1,0 +1,350 @@
+//! Every setting of the worker, and the only reader of its environment.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use launch::Secret;
+use launch::logs::LogSettings;
+use proto::GuildId;
+use proto::signing::SigningKeys;
+use reqwest::Url;
+
+/// Keeps the Discord gateway session and posts what happens, signed, to the hub.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "gateway-worker", version, about)]
+pub struct Config {
+    /// One or more secrets shared with the hub, comma-separated, each whsec_<base64> of at least
+    /// 32 bytes; the first signs
+    #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_keys)]
+    pub hub_secret: SigningKeys,
+    /// The guild that is followed
+    #[arg(long, env = "PRIMARY_GUILD_ID")]
+    pub primary_guild_id: GuildId,
+    /// More guilds to follow, comma-separated
+    #[arg(long, env = "GUILD_IDS", value_delimiter = ',')]
+    pub guild_ids: Vec<GuildId>,
+    /// Where deliveries are posted
+    #[arg(long, env = "HUB_ENDPOINT", default_value = "http://127.0.0.1:3100/api/internal/events", value_parser = parse_http_url)]
+    pub hub_endpoint: Url,
+    /// Where health and metrics are served
+    #[arg(long, env = "WORKER_LISTEN", default_value = "127.0.0.1:3001")]
+    pub worker_listen: SocketAddr,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub discord: DiscordSettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub gateway: GatewaySettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub delivery: DeliverySettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub logs: LogSettings,
+}
+
+/// Where Discord is and who asks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Discord")]
+pub struct DiscordSettings {
+    /// The bot's token
+    #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true)]
+    pub discord_bot_token: Secret,
+    /// Discord's REST: scheme, host and port. Another one than Discord's is for tests
+    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_parser = parse_origin)]
+    pub discord_api_url: Url,
+    /// The gateway (ws or wss); default: asked of the API
+    #[arg(long, env = "DISCORD_GATEWAY_URL", value_parser = parse_ws_url)]
+    pub discord_gateway_url: Option<Url>,
+    /// Where pictures are served
+    #[arg(long, env = "DISCORD_CDN_URL", default_value = "https://cdn.discordapp.com", value_parser = parse_origin)]
+    pub discord_cdn_url: Url,
+    /// Run this shard only (from 0); needs SHARD_COUNT. Default: all shards
+    #[arg(long, env = "SHARD_ID")]
+    pub shard_id: Option<u32>,
+    /// How many shards there are (1 to 10000); needs SHARD_ID. Default: Discord's recommendation
+    #[arg(long, env = "SHARD_COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub shard_count: Option<u32>,
+    /// Milliseconds that a request to Discord's REST may take: Discord answers within a second,
+    /// a rate limit of one route lasts a few
+    #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub discord_timeout_ms: u64,
+}
+
+/// How the gateway connection behaves, and what is kept of what it says.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct GatewaySettings {
+    /// Identifies in 24 h, over all shards, at which the worker stops: Discord resets the token
+    /// past 1000, and another worker may need the rest
+    #[arg(long, env = "IDENTIFIES_PER_DAY_MAX", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=999))]
+    pub identifies_per_day_max: u32,
+    /// Identifies in 24 h that cost no wait; at least four a shard. Enough for a day of deploys
+    #[arg(long, env = "IDENTIFIES_FREE", default_value_t = 20)]
+    pub identifies_free: u32,
+    /// Seconds that an identify waits at most: after the free ones the wait starts at 1 s and
+    /// doubles. 300 s bounds a crash loop to about 320 identifies a day
+    #[arg(long, env = "IDENTIFY_WAIT_MAX_S", default_value_t = 300)]
+    pub identify_wait_max_s: u64,
+    /// Milliseconds between two identifies of one bucket (Discord's own is 5 s)
+    #[arg(long, env = "IDENTIFY_EVERY_MS", default_value_t = 5_000)]
+    pub identify_every_ms: u64,
+    /// Milliseconds before identifying anew after op 9 (random between a fifth of it and all of
+    /// it; Discord asks for 1 to 5 s)
+    #[arg(long, env = "IDENTIFY_AGAIN_MS", default_value_t = 5_000)]
+    pub identify_again_ms: u64,
+    /// Milliseconds before a guild that can not be read is read anew by identifying; doubles
+    #[arg(long, env = "REBUILD_MIN_MS", default_value_t = 5_000)]
+    pub rebuild_min_ms: u64,
+    /// Milliseconds that wait grows to: what is always illegible costs 24 identifies a day
+    #[arg(long, env = "REBUILD_MAX_MS", default_value_t = 3_600_000)]
+    pub rebuild_max_ms: u64,
+    /// Milliseconds between two attempts to connect, at most, with full jitter
+    #[arg(long, env = "RECONNECT_MAX_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub reconnect_max_ms: u64,
+    /// Milliseconds without a word from a gateway that is not live until it is given up (a live
+    /// one is watched by its heartbeat). Above the 10 s that connecting may take
+    #[arg(long, env = "GATEWAY_STALL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub gateway_stall_ms: u64,
+    /// Milliseconds between two questions to Discord about what was illegible, for each shard: far
+    /// below Discord's 50 requests a second
+    #[arg(long, env = "QUESTION_EVERY_MS", default_value_t = 200)]
+    pub question_every_ms: u64,
+    /// How often such a question is put until the guild is read anew instead
+    #[arg(long, env = "QUESTION_ATTEMPTS_MAX", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub question_attempts_max: u32,
+    /// Open questions of one guild; more mean that the guild is read anew
+    #[arg(long, env = "GAPS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub gaps_max: u32,
+    /// Deleted channels that a guild remembers, to pass over late updates; a forgotten one costs
+    /// one question
+    #[arg(long, env = "TOMBSTONES_MAX", default_value_t = 500)]
+    pub tombstones_max: u32,
+}
+
+/// How events reach the hub.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Delivery")]
+pub struct DeliverySettings {
+    /// Events that wait for the hub, for each shard; full: forgotten, and the guild owes a
+    /// snapshot. An hour at 25 events a second
+    #[arg(long, env = "OUTBOX_EVENTS_MAX", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub outbox_events_max: u32,
+    /// Their JSON, in bytes; likewise. About 650 bytes an event; must hold the largest guild twice
+    #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 67_108_864, value_parser = clap::value_parser!(u64).range(65_536..))]
+    pub outbox_bytes_max: u64,
+    /// Events of one delivery: one transaction of the hub
+    #[arg(long, env = "BATCH_EVENTS_MAX", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_events_max: u32,
+    /// Their JSON, in bytes: the hub takes bodies of 1 MiB
+    #[arg(long, env = "BATCH_BYTES_MAX", default_value_t = 786_432, value_parser = clap::value_parser!(u64).range(16_384..=1_000_000))]
+    pub batch_bytes_max: u64,
+    /// Milliseconds that a delivery may take: a hub that needs longer is not well
+    #[arg(long, env = "HUB_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub hub_timeout_ms: u64,
+    /// Milliseconds before a failed delivery is tried again, at first (with full jitter); doubles
+    #[arg(long, env = "RETRY_MIN_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retry_min_ms: u64,
+    /// Milliseconds that wait grows to: a hub that is back hears of it within this
+    #[arg(long, env = "RETRY_MAX_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retry_max_ms: u64,
+    /// Milliseconds that the hub may ask to wait (Retry-After) and be obeyed
+    #[arg(long, env = "RETRY_AFTER_MAX_MS", default_value_t = 60_000)]
+    pub retry_after_max_ms: u64,
+    /// Milliseconds after which a delivery goes out even if there is nothing to tell: three missed
+    /// ones are how the hub notices that the worker is gone
+    #[arg(long, env = "BEAT_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub beat_ms: u64,
+    /// Milliseconds that the outbox has to empty when the worker is asked to stop; below the 10 s
+    /// after which container runtimes kill
+    #[arg(long, env = "DRAIN_MS", default_value_t = 5_000)]
+    pub drain_ms: u64,
+    /// Milliseconds between the hub's clock and this one that raise an alarm; the hub refuses what
+    /// is a minute off
+    #[arg(long, env = "CLOCK_SKEW_ALARM_MS", default_value_t = 10_000)]
+    pub clock_skew_alarm_ms: u64,
+}
+
+impl Config {
+    /// Reads the settings; ends the process with code 78 and one line if they can not be used.
+    pub fn parse_or_exit() -> Self {
+        let config: Self = launch::settings::parse();
+        if let Err(line) = config.check() {
+            launch::settings::refuse(&line);
+        }
+        config
+    }
+
+    /// What only the whole of the settings shows.
+    ///
+    /// # Errors
+    /// One line that names what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        match (self.discord.shard_id, self.discord.shard_count) {
+            (Some(_), None) => Err("SHARD_ID needs SHARD_COUNT".to_owned()),
+            (None, Some(_)) => Err("SHARD_COUNT needs SHARD_ID".to_owned()),
+            (Some(id), Some(count)) if id >= count => Err(format!(
+                "SHARD_ID {id}: must be below SHARD_COUNT {count}, since shards count from 0"
+            )),
+            _ => Ok(()),
+        }?;
+        let delivery = &self.delivery;
+        if delivery.outbox_bytes_max < 2 * delivery.batch_bytes_max {
+            return Err(format!(
+                "OUTBOX_BYTES_MAX {}: must be at least twice BATCH_BYTES_MAX {}, or no snapshot fits",
+                delivery.outbox_bytes_max, delivery.batch_bytes_max
+            ));
+        }
+        if delivery.retry_min_ms > delivery.retry_max_ms {
+            return Err(format!(
+                "RETRY_MIN_MS {}: must not be above RETRY_MAX_MS {}",
+                delivery.retry_min_ms, delivery.retry_max_ms
+            ));
+        }
+        Ok(())
+    }
+
+    /// The guilds that are followed, each once.
+    pub fn guilds(&self) -> Vec<GuildId> {
+        let guilds: BTreeSet<GuildId> = std::iter::once(self.primary_guild_id)
+            .chain(self.guild_ids.iter().copied())
+            .collect();
+        guilds.into_iter().collect()
+    }
+}
+
+/// A setting in milliseconds as a duration.
+pub(crate) const fn ms(setting: u64) -> Duration {
+    Duration::from_millis(setting)
+}
+
+fn parse_keys(text: &str) -> Result<SigningKeys, String> {
+    SigningKeys::parse(text).map_err(|why| why.to_string())
+}
+
+fn parse_url(text: &str, schemes: [&str; 2]) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|why| why.to_string())?;
+    if !schemes.contains(&url.scheme()) || url.host_str().is_none() {
+        return Err(format!(
+            "must be a URL with {} or {}",
+            schemes[0], schemes[1]
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user name or a password".to_owned());
+    }
+    Ok(url)
+}
+
+fn parse_http_url(text: &str) -> Result<Url, String> {
+    parse_url(text, ["https", "http"])
+}
+
+fn parse_ws_url(text: &str) -> Result<Url, String> {
+    parse_url(text, ["wss", "ws"])
+}
+
+fn parse_origin(text: &str) -> Result<Url, String> {
+    let url = parse_http_url(text)?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("must be a scheme, a host and perhaps a port, without a path".to_owned());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::ffi::OsString;
+
+    use launch::settings::{Refusal, parse_from};
+
+    use super::*;
+
+    const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+    fn read(changes: &[(&str, &str)]) -> Result<Config, String> {
+        let mut variables = HashMap::from([
+            ("HUB_SECRET", SECRET),
+            ("PRIMARY_GUILD_ID", "1"),
+            ("DISCORD_BOT_TOKEN", "t0ken"),
+        ]);
+        variables.extend(changes.iter().copied());
+        let config: Config = parse_from(["gateway-worker".into()], |name| {
+            variables.get(name).map(OsString::from)
+        })
+        .map_err(|refusal| match refusal {
+            Refusal::Wrong(line) => line,
+            Refusal::Help(text) => panic!("help: {text}"),
+        })?;
+        config.check().map(|()| config)
+    }
+
+    #[test]
+    fn three_settings_are_enough() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.worker_listen.port(), 3001);
+        assert_eq!(
+            config.hub_endpoint.as_str(),
+            "http://127.0.0.1:3100/api/internal/events"
+        );
+        assert_eq!(config.guilds(), [GuildId::new(1).unwrap()]);
+        let config = read(&[("GUILD_IDS", "3,1")]).unwrap();
+        assert_eq!(config.guilds().len(), 2);
+    }
+
+    #[test]
+    fn a_missing_setting_is_named() {
+        for name in ["HUB_SECRET", "PRIMARY_GUILD_ID", "DISCORD_BOT_TOKEN"] {
+            assert_eq!(
+                read(&[(name, "")]).unwrap_err(),
+                format!("{name} must be set")
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_refused_in_one_line_that_names_it() {
+        for (changes, named) in [
+            (vec![("HUB_SECRET", "hunter2")], "HUB_SECRET"),
+            (vec![("HUB_SECRET", "whsec_MDEyMw==")], "HUB_SECRET"),
+            (vec![("PRIMARY_GUILD_ID", "0")], "PRIMARY_GUILD_ID"),
+            (vec![("GUILD_IDS", "1,x")], "GUILD_IDS"),
+            (vec![("SHARD_ID", "0")], "SHARD_ID"),
+            (vec![("SHARD_COUNT", "2")], "SHARD_COUNT"),
+            (vec![("SHARD_ID", "2"), ("SHARD_COUNT", "2")], "SHARD_ID"),
+            (vec![("SHARD_ID", "0"), ("SHARD_COUNT", "0")], "SHARD_COUNT"),
+            (
+                vec![("DISCORD_API_URL", "https://discord.com/api")],
+                "DISCORD_API_URL",
+            ),
+            (vec![("DISCORD_API_URL", "ftp://x")], "DISCORD_API_URL"),
+            (
+                vec![("DISCORD_GATEWAY_URL", "https://x")],
+                "DISCORD_GATEWAY_URL",
+            ),
+            (vec![("HUB_ENDPOINT", "http://u:p@x/")], "HUB_ENDPOINT"),
+            (vec![("OUTBOX_BYTES_MAX", "65536")], "OUTBOX_BYTES_MAX"),
+            (vec![("RETRY_MIN_MS", "9000")], "RETRY_MIN_MS"),
+            (
+                vec![("IDENTIFIES_PER_DAY_MAX", "1000")],
+                "IDENTIFIES_PER_DAY_MAX",
+            ),
+        ] {
+            let line = read(&changes).unwrap_err();
+            assert!(line.starts_with(named), "{changes:?}: {line}");
+            assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let printed = format!("{:?}", read(&[]).unwrap());
+        assert!(
+            !printed.contains("t0ken") && !printed.contains("MDEy"),
+            "{printed}"
+        );
+    }
+}

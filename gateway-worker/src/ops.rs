@@ -1,0 +1,287 @@
+//! Health, readiness and metrics, on a listener of their own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::Acknowledged;
+use crate::feed::{Desk, Feed, FeedHealth};
+
+/// What the pages show: the shards, once Discord has said which there are.
+#[derive(Debug, Default)]
+pub struct Board {
+    shards: Mutex<Vec<Shown>>,
+    draining: CancellationToken,
+}
+
+/// One shard, as far as it is shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Its feed.
+    pub desk: Arc<Desk>,
+    /// Its delivery.
+    pub acknowledged: Arc<Acknowledged>,
+}
+
+/// Whether the worker does what it is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Degraded,
+    Draining,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: Status,
+    shards: Vec<ShardHealth>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShardHealth {
+    #[serde(flatten)]
+    feed: FeedHealth,
+    /// The hub took the last delivery.
+    acknowledged: bool,
+    /// When it last took one, in ms since the Unix epoch.
+    acknowledged_at: Option<u64>,
+}
+
+impl Board {
+    /// Shows one shard more.
+    pub fn show(&self, shard: Shown) {
+        self.lock().push(shard);
+    }
+
+    /// From now on the worker is on its way out.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    fn shards(&self) -> Vec<Shown> {
+        self.lock().clone()
+    }
+
+    fn is_ready(&self) -> bool {
+        let shards = self.shards();
+        !self.draining.is_cancelled()
+            && !shards.is_empty()
+            && shards
+                .iter()
+                .all(|shard| shard.acknowledged.is_current() && shard.desk.look(Feed::is_live))
+    }
+
+    fn health(&self) -> Health {
+        let status = if self.draining.is_cancelled() {
+            Status::Draining
+        } else if self.is_ready() {
+            Status::Ok
+        } else {
+            Status::Degraded
+        };
+        let shards = self
+            .shards()
+            .into_iter()
+            .map(|shard| ShardHealth {
+                feed: shard.desk.look(Feed::health),
+                acknowledged: shard.acknowledged.is_current(),
+                acknowledged_at: shard.acknowledged.at_ms(),
+            })
+            .collect();
+        Health { status, shards }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Shown>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone)]
+struct Pages {
+    board: Arc<Board>,
+    metrics: PrometheusHandle,
+}
+
+/// Serves the pages until the token is cancelled.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    board: Arc<Board>,
+    metrics: PrometheusHandle,
+    end: CancellationToken,
+) -> std::io::Result<()> {
+    let pages = Pages { board, metrics };
+    let router = Router::new()
+        .route("/health", get(health))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(render_metrics))
+        .with_state(pages);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(end.cancelled_owned())
+        .await
+}
+
+async fn health(State(pages): State<Pages>) -> impl IntoResponse {
+    Json(pages.board.health())
+}
+
+async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
+    if pages.board.is_ready() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    }
+}
+
+async fn render_metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    for shard in pages.board.shards() {
+        gauge(&shard);
+    }
+    pages.metrics.run_upkeep();
+    pages.metrics.render()
+}
+
+/// Gauges are read when somebody looks.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts far below 2^52, for a gauge"
+)]
+fn gauge(shard: &Shown) {
+    let health = shard.desk.look(Feed::health);
+    let number = health.shard.0.to_string();
+    let set = |name: &'static str, value: f64| {
+        metrics::gauge!(name, "shard" => number.clone()).set(value);
+    };
+    set("worker_outbox_events", health.outbox_events as f64);
+    set("worker_outbox_bytes", health.outbox_bytes as f64);
+    set("worker_guilds", health.guilds as f64);
+    set("worker_guilds_in_debt", health.debts as f64);
+    set("worker_questions_open", health.gaps as f64);
+    set(
+        "worker_gateway_live",
+        f64::from(u8::from(shard.desk.look(Feed::is_live))),
+    );
+    set(
+        "worker_hub_acknowledged",
+        f64::from(u8::from(shard.acknowledged.is_current())),
+    );
+}
+
+/// Says what the metrics mean, for their help lines.
+pub(crate) fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("worker_dispatches_total", "Dispatches received, by name");
+    describe_counter!(
+        "worker_dispatches_foreign_total",
+        "Dispatches about guilds that are not followed"
+    );
+    describe_counter!(
+        "worker_dispatches_repeated_total",
+        "Dispatches that had been read before"
+    );
+    describe_counter!(
+        "worker_illegible_total",
+        "Dispatches that could not be read and were asked for, by name"
+    );
+    describe_counter!(
+        "worker_payloads_unreadable_total",
+        "Gateway payloads that could not be read at all"
+    );
+    describe_counter!(
+        "worker_questions_total",
+        "Questions to Discord's REST about what was illegible"
+    );
+    describe_counter!(
+        "worker_rebuilds_total",
+        "Identifies because a guild could not be known otherwise"
+    );
+    describe_counter!(
+        "worker_events_total",
+        "Events made, by whether they were queued or left to a snapshot"
+    );
+    describe_counter!(
+        "worker_events_delivered_total",
+        "Events that the hub appended"
+    );
+    describe_counter!(
+        "worker_events_duplicate_total",
+        "Events that the hub knew already"
+    );
+    describe_counter!("worker_events_refused_total", "Events that the hub refused");
+    describe_counter!(
+        "worker_outbox_full_total",
+        "Times that a guild's backlog was forgotten because the outbox was full"
+    );
+    describe_counter!(
+        "worker_deliveries_total",
+        "Attempts to deliver, by the hub's answer"
+    );
+    describe_counter!(
+        "worker_deliveries_dropped_total",
+        "Deliveries that the hub refused as malformed"
+    );
+    describe_counter!(
+        "worker_store_changes_total",
+        "Times that the hub had another store"
+    );
+    describe_histogram!(
+        "worker_delivery_seconds",
+        "How long an attempt to deliver took"
+    );
+    describe_counter!("worker_identifies_total", "Identifies sent");
+    describe_counter!(
+        "worker_identify_budget_exhausted_total",
+        "Times that the day's identify budget was spent"
+    );
+    describe_gauge!(
+        "worker_identify_budget_used",
+        "Identifies of the day, by Discord's ledger"
+    );
+    describe_gauge!(
+        "worker_identify_budget_remaining",
+        "Identifies that Discord leaves"
+    );
+    describe_counter!(
+        "worker_gateway_closes_total",
+        "Gateway connections that ended, by close code"
+    );
+    describe_counter!(
+        "worker_gateway_connect_failures_total",
+        "Connections to the gateway that failed"
+    );
+    describe_counter!(
+        "worker_gateway_stalls_total",
+        "Gateway connections given up because they were silent"
+    );
+    describe_gauge!("worker_gateway_live", "1 while the gateway session is live");
+    describe_gauge!(
+        "worker_hub_acknowledged",
+        "1 while the hub takes deliveries"
+    );
+    describe_gauge!(
+        "worker_clock_skew_seconds",
+        "How far the hub's clock is from this one"
+    );
+    describe_gauge!("worker_outbox_events", "Events that wait for the hub");
+    describe_gauge!("worker_outbox_bytes", "Their JSON, in bytes");
+    describe_gauge!("worker_guilds", "Guilds that are followed");
+    describe_gauge!("worker_guilds_in_debt", "Guilds that owe a snapshot");
+    describe_gauge!(
+        "worker_questions_open",
+        "Questions about what was illegible that are open"
+    );
+}

@@ -1,0 +1,76 @@
+//! How long to wait before trying again: exponential, with full jitter. Pure.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt as _};
+
+/// Waits that grow with each failure in a row, up to a bound.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// Waits between zero and `min`, then twice that, and so on up to `max`.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Self {
+            min,
+            max,
+            failures: 0,
+        }
+    }
+
+    /// How many failures there were in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// It worked: the next wait is a short one again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// It failed: how long to wait. Anything from nothing to the bound, so that many who failed
+    /// at the same moment do not come back at the same moment.
+    pub fn after_failure(&mut self, rng: &mut impl Rng) -> Duration {
+        let bound = self.bound();
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64(rng.random_range(0.0..=1.0))
+    }
+
+    /// As [`Backoff::after_failure`], without jitter: for waits that spare a budget.
+    pub fn after_failure_in_full(&mut self) -> Duration {
+        let bound = self.bound();
+        self.failures = self.failures.saturating_add(1);
+        bound
+    }
+
+    fn bound(&self) -> Duration {
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        self.min.saturating_mul(factor).min(self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_bound_and_shrink_after_a_success() {
+        let (min, max) = (Duration::from_millis(100), Duration::from_secs(2));
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(min, max);
+        let waits: Vec<_> = (0..200).map(|_| backoff.after_failure(&mut rng)).collect();
+        assert!(waits[0] <= min);
+        assert!(waits.iter().all(|wait| *wait <= max));
+        assert!(waits.iter().any(|wait| *wait > Duration::from_secs(1)));
+        backoff.reset();
+        assert!(backoff.after_failure(&mut rng) <= min);
+        assert_eq!(backoff.after_failure_in_full(), min * 2);
+    }
+}

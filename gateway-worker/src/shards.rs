@@ -1,0 +1,167 @@
+//! The gateway connections: twilight holds the sockets, heartbeats, resumes and identifies; what
+//! is received is read by our own [`dispatch`](crate::dispatch).
+//!
+//! A shard heartbeats only while it is polled, so nothing here ever waits for the hub: what can
+//! not be delivered stays in the outbox, whose bound is its own affair.
+
+pub mod budget;
+mod connection;
+mod gate;
+mod questions;
+mod rest;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rng;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use twilight_gateway::{Config as ShardConfig, ConfigBuilder, Intents};
+
+use crate::config::{Config, ms};
+use crate::feed::Desk;
+use crate::retry::Backoff;
+use budget::Budget;
+use connection::Connection;
+use gate::{Gate, GateSetting};
+use questions::Questions;
+use rest::{Failure, Rest};
+
+/// Discord will not have this bot, and says so for good: restarting does not help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Discord refused for good ({code}): {remedy}")]
+pub struct Refused {
+    /// The gateway's close code; 401 for REST.
+    pub code: u16,
+    /// What a person has to do.
+    pub remedy: &'static str,
+}
+
+impl Refused {
+    /// What the close codes mean after which a bot must not reconnect (Discord's documentation,
+    /// "Gateway Close Event Codes").
+    fn of(code: u16) -> Self {
+        let remedy = match code {
+            401 | 4004 => "the bot's token is wrong or was reset; set DISCORD_BOT_TOKEN",
+            4010 => "the shard is not valid; check SHARD_ID and SHARD_COUNT",
+            4011 => {
+                "the bot is in too many guilds for this many shards; raise SHARD_COUNT or leave it to Discord"
+            }
+            4012 => "this version of the gateway is no longer served; a newer worker is needed",
+            4013 => "the intents are not valid; a newer worker is needed",
+            4014 => "the intents are not allowed to this bot; see the developer portal",
+            _ => "see Discord's close codes",
+        };
+        Self { code, remedy }
+    }
+}
+
+/// The gateway as Discord describes it, from which connections are made.
+#[derive(Debug)]
+pub struct Gateway {
+    rest: Rest,
+    gate: Gate,
+    shards: Vec<u32>,
+    count: u32,
+    shard_config: ShardConfig<Gate>,
+}
+
+impl Gateway {
+    /// Asks Discord where the gateway is, how many shards there are to be and how many may
+    /// identify at once; again and again until it answers. `None` when stopped before.
+    ///
+    /// # Errors
+    /// [`Refused`] if Discord does not take the token.
+    pub async fn discover(
+        config: &Config,
+        stop: &CancellationToken,
+    ) -> Result<Option<Self>, Refused> {
+        let rest = Rest::new(&config.discord);
+        let mut backoff = Backoff::new(Duration::from_secs(1), ms(config.gateway.reconnect_max_ms));
+        let bot = loop {
+            let asked = tokio::select! {
+                asked = rest.gateway_bot() => asked,
+                () = stop.cancelled() => return Ok(None),
+            };
+            match asked {
+                Ok(bot) => break bot,
+                Err(Failure::Unauthorized) => return Err(Refused::of(401)),
+                Err(why) => {
+                    let wait = backoff.after_failure(&mut rng());
+                    tracing::warn!(%why, wait_ms = wait.as_millis(), "Discord's API does not say where the gateway is");
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        () = stop.cancelled() => return Ok(None),
+                    }
+                }
+            }
+        };
+        let (shards, count) = match (config.discord.shard_id, config.discord.shard_count) {
+            (Some(id), Some(count)) => (vec![id], count),
+            _ => ((0..bot.shards.max(1)).collect(), bot.shards.max(1)),
+        };
+        let own = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+        let gate = Gate::new(
+            rest.clone(),
+            GateSetting {
+                budget: Budget {
+                    per_day_max: config.gateway.identifies_per_day_max,
+                    free: config.gateway.identifies_free.max(own.saturating_mul(4)),
+                    wait_max: Duration::from_secs(config.gateway.identify_wait_max_s),
+                },
+                every: ms(config.gateway.identify_every_ms),
+                again: ms(config.gateway.identify_again_ms),
+                max_concurrency: bot.session_start_limit.max_concurrency,
+            },
+        );
+        let url = match &config.discord.discord_gateway_url {
+            Some(url) => url.as_str(),
+            None => &bot.url,
+        };
+        let shard_config = ConfigBuilder::new(
+            config.discord.discord_bot_token.expose().to_owned(),
+            Intents::GUILDS | Intents::GUILD_VOICE_STATES,
+        )
+        .proxy_url(url.trim_end_matches('/').to_owned())
+        .queue(gate.clone())
+        .build();
+        tracing::info!(shards = own, of = count, "found the gateway");
+        Ok(Some(Self {
+            rest,
+            gate,
+            shards,
+            count,
+            shard_config,
+        }))
+    }
+
+    /// The shards to run, each with the number of all.
+    pub fn shards(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.shards.iter().map(|shard| (*shard, self.count))
+    }
+
+    /// Keeps one shard connected until stopped, and then closes it so that it can be resumed.
+    ///
+    /// # Errors
+    /// [`Refused`] if Discord closes it for good.
+    pub async fn connect(
+        &self,
+        shard: (u32, u32),
+        desk: Arc<Desk>,
+        config: &Config,
+        stop: CancellationToken,
+    ) -> Result<(), Refused> {
+        let questions = Questions::new(self.rest.clone(), Arc::clone(&desk), &config.gateway);
+        let connection = Connection::new(
+            shard,
+            self.shard_config.clone(),
+            self.gate.clone(),
+            desk,
+            config.gateway.clone(),
+        );
+        tokio::select! {
+            ended = connection.run(stop) => ended,
+            () = questions.run() => Ok(()),
+        }
+    }
+}

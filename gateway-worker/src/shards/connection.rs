@@ -1,0 +1,389 @@
+//! One shard's connection, from its first HELLO to its resumable end.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use proto::gateway::GatewayState;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use twilight_gateway::error::{ReceiveMessageError, ReceiveMessageErrorType};
+use twilight_gateway::{
+    CloseFrame, Config as ShardConfig, ConfigBuilder, Message, Shard, ShardId, ShardState,
+};
+
+use super::Refused;
+use super::gate::{Gate, Wait};
+use crate::config::{GatewaySettings, ms};
+use crate::dispatch;
+use crate::feed::{Desk, Feed, count};
+use crate::retry::Backoff;
+
+/// How often the connection is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long Discord has to answer our Close when the worker stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// After close code 4008, "rate limited": longer than usual.
+const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(2);
+/// Failures in a row from which on the gateway counts as unreachable.
+const UNREACHABLE_AFTER: u32 = 3;
+/// Without an illegible guild for so long, the wait before identifying anew is short again.
+const REBUILDS_FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+
+/// One gateway payload.
+#[derive(Deserialize)]
+struct Payload<'a> {
+    op: u8,
+    #[serde(default)]
+    s: Option<u64>,
+    #[serde(borrow, default)]
+    t: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    d: Option<&'a RawValue>,
+}
+
+/// One shard's connection.
+pub(crate) struct Connection {
+    id: ShardId,
+    shard: Shard<Gate>,
+    config: ShardConfig<Gate>,
+    gate: Gate,
+    desk: Arc<Desk>,
+    settings: GatewaySettings,
+    /// Before the next attempt to connect.
+    reconnect: Backoff,
+    /// Before the next identify because of something illegible.
+    rebuild: Backoff,
+    rebuild_due: Option<Instant>,
+    rebuilt: Instant,
+    /// Since the close that was asked for until READY.
+    rebuilding: bool,
+    /// When the gateway was last heard, or had good reason to be silent.
+    heard: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        (number, total): (u32, u32),
+        config: ShardConfig<Gate>,
+        gate: Gate,
+        desk: Arc<Desk>,
+        settings: GatewaySettings,
+    ) -> Self {
+        let id = ShardId::new_checked(number, total).unwrap_or(ShardId::ONE);
+        Self {
+            id,
+            shard: Shard::with_config(id, config.clone()),
+            config,
+            gate,
+            desk,
+            reconnect: Backoff::new(Duration::from_millis(500), ms(settings.reconnect_max_ms)),
+            rebuild: Backoff::new(ms(settings.rebuild_min_ms), ms(settings.rebuild_max_ms)),
+            rebuild_due: None,
+            rebuilt: Instant::now(),
+            rebuilding: false,
+            heard: Instant::now(),
+            settings,
+        }
+    }
+
+    /// Keeps the shard connected until stopped.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Refused> {
+        let desk = Arc::clone(&self.desk);
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let pause = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.close().await;
+                    return Ok(());
+                }
+                _ = look.tick() => match self.look_after() {
+                    Some(pause) => pause,
+                    None => continue,
+                },
+                () = desk.to_identify() => {
+                    self.plan_rebuild();
+                    continue;
+                }
+                item = self.shard.next() => match item {
+                    Some(Ok(Message::Text(text))) => {
+                        self.hear(&text);
+                        continue;
+                    }
+                    Some(Ok(Message::Close(frame))) => {
+                        self.closed(frame.map_or(0, |frame| frame.code))?
+                    }
+                    Some(Err(error)) => self.failed(&error),
+                    None => return Err(Refused::of(0)),
+                },
+            };
+            tokio::select! {
+                () = sleep(pause) => self.heard = Instant::now(),
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, text: &str) {
+        self.heard = Instant::now();
+        let Ok(payload) = serde_json::from_str::<Payload<'_>>(text) else {
+            self.lost();
+            return;
+        };
+        let data = payload.d.map_or("null", RawValue::get);
+        match payload.op {
+            0 => self.dispatch(payload.t.as_deref().unwrap_or(""), payload.s, data),
+            7 => self.tell(GatewayState::Resuming, "reconnect_asked"),
+            9 if data == "true" => self.tell(GatewayState::Resuming, "session_invalid"),
+            9 => self.tell(GatewayState::Rebuilding, "session_invalid"),
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self, name: &str, sequence: Option<u64>, data: &str) {
+        let label = dispatch::label(name);
+        metrics::counter!("worker_dispatches_total", "name" => label).increment(1);
+        let (Some(session), Some(sequence)) = (self.shard.session(), sequence) else {
+            self.lost();
+            return;
+        };
+        let read = dispatch::read(name, data);
+        let now = launch::clock::now_ms();
+        let tally = self
+            .desk
+            .with(|feed| feed.read(session.id(), sequence, read, now));
+        count(tally);
+        let shard = self.id.number();
+        if tally.illegible {
+            metrics::counter!("worker_illegible_total", "name" => label).increment(1);
+            tracing::warn!(
+                shard,
+                sequence,
+                dispatch = label,
+                "illegible; asking Discord instead of guessing"
+            );
+        }
+        if tally.full > 0 {
+            tracing::warn!(
+                shard,
+                sequence,
+                "the outbox is full; a guild owes a snapshot instead of its events"
+            );
+        }
+        match label {
+            "READY" => {
+                self.rebuilding = false;
+                self.reconnect.reset();
+                tracing::info!(shard, "gateway session begun");
+            }
+            "RESUMED" => {
+                self.reconnect.reset();
+                tracing::info!(shard, sequence, "gateway session resumed");
+            }
+            _ => {}
+        }
+    }
+
+    /// A payload that can not be read at all: nobody knows what it said.
+    fn lost(&self) {
+        metrics::counter!("worker_payloads_unreadable_total").increment(1);
+        tracing::warn!(
+            shard = self.id.number(),
+            "a gateway payload can not be read; the shard's guilds are read anew"
+        );
+        self.desk.with(Feed::lose);
+    }
+
+    /// The connection was closed. Returns how long to wait before the next.
+    fn closed(&mut self, code: u16) -> Result<Duration, Refused> {
+        metrics::counter!("worker_gateway_closes_total", "code" => label(code)).increment(1);
+        if self.shard.state() == ShardState::FatallyClosed {
+            return Err(Refused::of(code));
+        }
+        if matches!(code, 4007 | 4009) {
+            // Discord's table: these begin a new session, so there is no point in a RESUME.
+            self.renew(Resume::No);
+        }
+        let (state, reason) = self.outlook("connection_closed");
+        self.tell(state, reason);
+        let mut pause = self.reconnect.after_failure(&mut rand::rng());
+        if code == 4008 {
+            pause += RATE_LIMITED_PAUSE;
+        }
+        tracing::info!(
+            shard = self.id.number(),
+            code,
+            ?state,
+            wait_ms = pause.as_millis(),
+            "gateway connection closed"
+        );
+        Ok(pause)
+    }
+
+    /// The connection failed otherwise. Its error is not logged: it may hold what was received.
+    fn failed(&mut self, error: &ReceiveMessageError) -> Duration {
+        match error.kind() {
+            ReceiveMessageErrorType::Reconnect => {
+                // A fresh shard has no wait of its own (up to 255 s), and it goes to the main
+                // address if that of the session is dead.
+                self.renew(Resume::Yes);
+                let pause = self.reconnect.after_failure(&mut rand::rng());
+                let (state, reason) = self.outlook("connecting");
+                self.tell(state, reason);
+                metrics::counter!("worker_gateway_connect_failures_total").increment(1);
+                tracing::warn!(
+                    shard = self.id.number(),
+                    failures = self.reconnect.failures(),
+                    wait_ms = pause.as_millis(),
+                    "can not connect to the gateway"
+                );
+                pause
+            }
+            ReceiveMessageErrorType::Deserializing { .. } => {
+                self.lost();
+                Duration::ZERO
+            }
+            // Twilight closes a connection that it can not decompress, and resumes.
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What is to be expected of a shard that is not connected.
+    fn outlook(&self, reason: &'static str) -> (GatewayState, &'static str) {
+        if self.reconnect.failures() >= UNREACHABLE_AFTER {
+            (GatewayState::Down, "gateway_unreachable")
+        } else if self.shard.session().is_some() {
+            (GatewayState::Resuming, reason)
+        } else {
+            (GatewayState::Rebuilding, reason)
+        }
+    }
+
+    fn tell(&self, state: GatewayState, reason: &'static str) {
+        self.desk.with(|feed| feed.set_gateway(state, reason));
+    }
+
+    /// What no message tells: a connection that was cut, or that is silent. Returns how long to
+    /// wait before connecting anew.
+    fn look_after(&mut self) -> Option<Duration> {
+        self.rebuild_if_due();
+        if self.shard.state() != ShardState::Active && self.desk.look(Feed::is_live) {
+            let (state, reason) = self.outlook("connection_closed");
+            self.tell(state, reason);
+        }
+        match self.gate.wait(self.id.number()) {
+            Wait::No if self.shard.state() == ShardState::Active => self.heard = Instant::now(),
+            Wait::No if self.heard.elapsed() > ms(self.settings.gateway_stall_ms) => {
+                metrics::counter!("worker_gateway_stalls_total").increment(1);
+                tracing::warn!(shard = self.id.number(), state = ?self.shard.state(), "the gateway is silent; connecting anew");
+                self.renew(Resume::Yes);
+                let pause = self.reconnect.after_failure(&mut rand::rng());
+                let (state, reason) = self.outlook("gateway_silent");
+                self.tell(state, reason);
+                return Some(pause);
+            }
+            Wait::No => {}
+            Wait::Turn => self.heard = Instant::now(),
+            Wait::Budget => {
+                self.heard = Instant::now();
+                self.tell(GatewayState::Down, "identify_budget");
+            }
+        }
+        None
+    }
+
+    fn rebuild_if_due(&mut self) {
+        if self.rebuild_due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        self.rebuild_due = None;
+        if self.desk.look(Feed::wants_identify) {
+            tracing::warn!(
+                shard = self.id.number(),
+                "identifying anew, because a guild can not be known otherwise"
+            );
+            metrics::counter!("worker_rebuilds_total").increment(1);
+            self.rebuilding = true;
+            self.rebuilt = Instant::now();
+            self.tell(GatewayState::Rebuilding, "illegible");
+            self.shard.close(CloseFrame::NORMAL);
+        }
+    }
+
+    /// Something can only be known by identifying anew; each time in a row waits longer, so that
+    /// what is always illegible does not spend the budget.
+    fn plan_rebuild(&mut self) {
+        if self.rebuilding || self.rebuild_due.is_some() || !self.desk.look(Feed::wants_identify) {
+            return;
+        }
+        if self.rebuilt.elapsed() > REBUILDS_FORGOTTEN_AFTER {
+            self.rebuild.reset();
+        }
+        let wait = self.rebuild.after_failure_in_full();
+        self.rebuild_due = Some(Instant::now() + wait);
+    }
+
+    /// A fresh connection, with or without the old session.
+    fn renew(&mut self, resume: Resume) {
+        let mut config = ConfigBuilder::from(self.config.clone());
+        if let (Resume::Yes, Some(session)) = (resume, self.shard.session()) {
+            config = config.session(session.clone());
+            if let Some(url) = self.shard.resume_url() {
+                config = config.resume_url(url.to_owned());
+            }
+        }
+        self.shard = Shard::with_config(self.id, config.build());
+    }
+
+    /// Leaves so that the session can be resumed.
+    async fn close(&mut self) {
+        self.tell(GatewayState::Resuming, "worker_stopping");
+        if matches!(self.shard.state(), ShardState::Disconnected { .. }) {
+            return;
+        }
+        self.shard.close(CloseFrame::RESUME);
+        let goodbye = async {
+            // What still comes is replayed to whoever resumes.
+            while let Some(Ok(message)) = self.shard.next().await {
+                if message.is_close() {
+                    break;
+                }
+            }
+        };
+        if timeout(CLOSE_TIMEOUT, goodbye).await.is_err() {
+            tracing::info!(shard = self.id.number(), "Discord did not answer the close");
+        }
+    }
+}
+
+/// Whether a fresh connection goes on with the old session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resume {
+    Yes,
+    No,
+}
+
+/// The label of a close code: one of a fixed set.
+fn label(code: u16) -> &'static str {
+    match code {
+        1000 => "1000",
+        1001 => "1001",
+        1006 => "1006",
+        4000 => "4000",
+        4001 => "4001",
+        4002 => "4002",
+        4003 => "4003",
+        4004 => "4004",
+        4005 => "4005",
+        4007 => "4007",
+        4008 => "4008",
+        4009 => "4009",
+        4010..=4014 => "4010-4014",
+        _ => "other",
+    }
+}

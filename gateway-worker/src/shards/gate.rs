@@ -1,0 +1,226 @@
+//! The identify queue: every shard waits here for its turn.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
+use twilight_gateway::queue::Queue;
+
+use super::budget::{Budget, Ledger, Verdict};
+use super::rest::{Failure, Rest};
+use crate::retry::Backoff;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How the gate behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GateSetting {
+    pub(crate) budget: Budget,
+    /// Between two identifies of one bucket.
+    pub(crate) every: Duration,
+    /// Before a shard that had a session identifies again, at most.
+    pub(crate) again: Duration,
+    /// Buckets; shard `n` is in bucket `n % max_concurrency`.
+    pub(crate) max_concurrency: u32,
+}
+
+/// The queue that the shards share. A clone is a reference.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    rest: Rest,
+    setting: GateSetting,
+    /// When each bucket may identify again. Held while somebody waits for it.
+    buckets: Vec<tokio::sync::Mutex<Instant>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// This process's identifies of the last 24 h; at most as many as the budget allows.
+    spent: VecDeque<Instant>,
+    /// Who waits, until when. It outlives the connection: one that is cut while it waits must not
+    /// have to wait from the beginning.
+    waiting: BTreeMap<u32, Waiting>,
+    /// Which shards have identified before.
+    identified: BTreeSet<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    due: Option<Instant>,
+    exhausted: bool,
+}
+
+/// Whether a shard waits at the gate, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    No,
+    /// For its turn.
+    Turn,
+    /// For the budget of another day.
+    Budget,
+}
+
+impl Gate {
+    pub(crate) fn new(rest: Rest, setting: GateSetting) -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Shared {
+            rest,
+            setting,
+            buckets: (0..setting.max_concurrency.max(1))
+                .map(|_| tokio::sync::Mutex::new(now))
+                .collect(),
+            state: Mutex::new(State::default()),
+        }))
+    }
+
+    /// Whether this shard waits here.
+    pub(crate) fn wait(&self, shard: u32) -> Wait {
+        match self.0.state(|state| state.waiting.get(&shard).copied()) {
+            None => Wait::No,
+            Some(waiting) if waiting.exhausted => Wait::Budget,
+            Some(_) => Wait::Turn,
+        }
+    }
+}
+
+impl Queue for Gate {
+    fn enqueue(&self, shard: u32) -> oneshot::Receiver<()> {
+        let (mut turn, receiver) = oneshot::channel();
+        let shared = Arc::clone(&self.0);
+        // One task for each waiting shard: it ends with its connection.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = turn.closed() => {}
+                () = shared.pass(shard) => {
+                    // Whoever left in this very moment identifies with the next connection.
+                    let _left = turn.send(());
+                }
+            }
+        });
+        receiver
+    }
+}
+
+impl Shared {
+    async fn pass(&self, shard: u32) {
+        self.state(|state| {
+            state.waiting.entry(shard).or_insert(Waiting {
+                due: None,
+                exhausted: false,
+            });
+        });
+        let bucket = usize::try_from(shard).unwrap_or(0) % self.buckets.len();
+        let mut free_at = self.buckets[bucket].lock().await;
+        self.wait_for_budget(shard).await;
+        sleep_until(*free_at).await;
+        let now = Instant::now();
+        *free_at = now + self.setting.every;
+        self.state(|state| {
+            state.spent.push_back(now);
+            state.waiting.remove(&shard);
+            state.identified.insert(shard);
+        });
+        metrics::counter!("worker_identifies_total").increment(1);
+        tracing::info!(shard, "identifying");
+    }
+
+    async fn wait_for_budget(&self, shard: u32) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        loop {
+            let due = self.state(|state| state.waiting.get(&shard).and_then(|waiting| waiting.due));
+            if let Some(due) = due {
+                sleep_until(due).await;
+                return;
+            }
+            let ledger = match self.rest.gateway_bot().await {
+                Ok(answer) => answer.session_start_limit,
+                Err(Failure::Unauthorized) => {
+                    // The gateway will say so itself (4004), which ends the worker.
+                    return;
+                }
+                Err(why) => {
+                    tracing::warn!(shard, %why, "no word on the identify budget; not identifying without it");
+                    let wait = backoff.after_failure(&mut rand::rng());
+                    sleep(wait).await;
+                    continue;
+                }
+            };
+            let own = self.own();
+            let used = self.setting.budget.used(ledger, own);
+            metrics::gauge!("worker_identify_budget_used").set(f64::from(used));
+            metrics::gauge!("worker_identify_budget_remaining").set(f64::from(ledger.remaining));
+            match self.setting.budget.judge(ledger, own) {
+                Verdict::After(wait) => {
+                    let wait = wait.max(self.pause(shard));
+                    if wait > Duration::from_secs(5) {
+                        tracing::warn!(
+                            shard,
+                            used,
+                            wait_s = wait.as_secs(),
+                            "many identifies today; waiting before the next"
+                        );
+                    }
+                    self.note(shard, Some(Instant::now() + wait), false);
+                }
+                Verdict::Exhausted(wait) => {
+                    self.alarm(shard, used, ledger, wait);
+                    self.note(shard, None, true);
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    fn alarm(&self, shard: u32, used: u32, ledger: Ledger, wait: Duration) {
+        metrics::counter!("worker_identify_budget_exhausted_total").increment(1);
+        tracing::error!(
+            shard,
+            used,
+            remaining = ledger.remaining,
+            bound = self.setting.budget.per_day_max,
+            wait_s = wait.as_secs(),
+            "ALARM: the identify budget of the day is spent; waiting for the next window, because Discord resets the token of a bot that goes on"
+        );
+    }
+
+    /// A shard that identified before comes back because its session was lost: Discord asks for
+    /// a random pause of 1 to 5 s then (documentation, "Resuming").
+    fn pause(&self, shard: u32) -> Duration {
+        if self.state(|state| state.identified.contains(&shard)) {
+            self.setting
+                .again
+                .mul_f64(rand::rng().random_range(0.2..=1.0))
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn own(&self) -> u32 {
+        let now = Instant::now();
+        self.state(|state| {
+            while state
+                .spent
+                .front()
+                .is_some_and(|at| now.duration_since(*at) > DAY)
+            {
+                state.spent.pop_front();
+            }
+            u32::try_from(state.spent.len()).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn note(&self, shard: u32, due: Option<Instant>, exhausted: bool) {
+        self.state(|state| state.waiting.insert(shard, Waiting { due, exhausted }));
+    }
+
+    fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,109 @@
+//! Puts the feed's questions to Discord's REST, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::rest::{Failure, Rest};
+use crate::config::{GatewaySettings, ms};
+use crate::dispatch::Subject;
+use crate::feed::{ChannelFinding, Desk, Feed, Finding, Question, count};
+use crate::retry::Backoff;
+use proto::{ChannelId, GuildId};
+
+/// Who asks, for one shard.
+pub(crate) struct Questions {
+    rest: Rest,
+    desk: Arc<Desk>,
+    every: Duration,
+    attempts_max: u32,
+}
+
+impl Questions {
+    pub(crate) fn new(rest: Rest, desk: Arc<Desk>, settings: &GatewaySettings) -> Self {
+        Self {
+            rest,
+            desk,
+            every: ms(settings.question_every_ms),
+            attempts_max: settings.question_attempts_max,
+        }
+    }
+
+    /// Asks for ever.
+    pub(crate) async fn run(self) {
+        loop {
+            let Some(question) = self.desk.look(Feed::question) else {
+                self.desk.to_ask().await;
+                continue;
+            };
+            // Nothing comes of it if something newer was read meanwhile.
+            if let Some(finding) = self.ask(question).await {
+                let unknown = finding == Finding::Unknown;
+                let now = launch::clock::now_ms();
+                let tally = self.desk.with(|feed| feed.answer(question, finding, now));
+                count(tally);
+                let result = if unknown { "unknown" } else { "answered" };
+                metrics::counter!("worker_questions_total", "result" => result).increment(1);
+            }
+            sleep(self.every).await;
+        }
+    }
+
+    /// `None` if the question is no longer one.
+    async fn ask(&self, question: Question) -> Option<Finding> {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+        loop {
+            let why = match self.find(question).await {
+                Ok(finding) => return Some(finding),
+                Err(why) => why,
+            };
+            if !self.desk.look(|feed| feed.is_open(question)) {
+                return None;
+            }
+            let wait = backoff.after_failure(&mut rand::rng());
+            if backoff.failures() >= self.attempts_max {
+                tracing::warn!(guild = %question.guild, subject = ?question.subject, %why, "Discord's REST can not tell either; the guild is read anew");
+                return Some(Finding::Unknown);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    async fn find(&self, question: Question) -> Result<Finding, Failure> {
+        let guild = question.guild;
+        match question.subject {
+            Subject::Guild => Ok(Finding::Unknown),
+            Subject::Channel(channel) => Ok(Finding::Channel(self.channel(guild, channel).await?)),
+            Subject::Voice(user) => {
+                let state = match self.rest.voice_state(guild, user).await {
+                    Ok(state) => state,
+                    // 10065, Unknown Voice State: not in voice.
+                    Err(Failure::NotFound) => return Ok(Finding::Voice(None)),
+                    Err(why) => return Err(why),
+                };
+                let unknown = state
+                    .channel_id
+                    .filter(|channel| !self.desk.look(|feed| feed.is_room(guild, *channel)));
+                let channel = match unknown {
+                    None => None,
+                    Some(channel) => match self.channel(guild, channel).await? {
+                        // In a channel that does not exist: one of the answers is out of date.
+                        ChannelFinding::Gone(_) => return Err(Failure::NotFound),
+                        found => Some(found),
+                    },
+                };
+                Ok(Finding::Voice(Some((state, channel))))
+            }
+        }
+    }
+
+    async fn channel(&self, guild: GuildId, channel: ChannelId) -> Result<ChannelFinding, Failure> {
+        match self.rest.channel(guild, channel).await {
+            Ok(found) => Ok(ChannelFinding::There(found)),
+            Err(Failure::NotFound) => Ok(ChannelFinding::Gone(channel)),
+            Err(Failure::Forbidden) => Ok(ChannelFinding::Hidden(channel)),
+            Err(why) => Err(why),
+        }
+    }
+}
