@@ -22,13 +22,19 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::access::Access;
 use crate::auth::Verifier;
+use crate::commands::registration;
 use crate::config::Settings;
 use crate::console;
+use crate::discord::Discord;
+use crate::discord_http::Interactions;
 use crate::freshness::Freshness;
 use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::ops::{self, Ops};
 use crate::refusal::write_refusals;
+use crate::rooms::Rooms;
+use crate::rooms::api::RoomsApi;
+use crate::rooms::ledger::Ledger;
 use crate::sockets::Sockets;
 use crate::sockets::fanout::Fanout;
 use crate::sockets::registry::Registry;
@@ -89,6 +95,27 @@ pub async fn run(
         events_max: bounds.delivery_events_max,
     };
 
+    let discord = Discord::new(settings.discord())?;
+    let ledger = Ledger::new(settings.ledger());
+    let rooms = Rooms::new(
+        log.clone(),
+        access.clone(),
+        ledger,
+        discord.clone(),
+        &settings.rooms(),
+    );
+    let rooms_api = RoomsApi {
+        verifier: verifier.clone(),
+        access: access.clone(),
+        rooms: rooms.clone(),
+        fanout: fanout.clone(),
+        body_bytes_max: bounds.request_bytes_max,
+    };
+    let key = settings.discord_public_key.clone();
+    let signed_doors_open = key.is_some();
+    let interactions =
+        Interactions::new(key, rooms.clone(), discord.clone(), settings.interactions());
+
     let stopped = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(verifier.clone().run(stopped.clone()));
@@ -100,6 +127,27 @@ pub async fn run(
         );
     }
     tasks.spawn(watch_silence(freshness, fanout.clone(), stopped.clone()));
+    let (heeding, heeded) = (rooms.clone(), stopped.clone());
+    tasks.spawn(async move { heeding.heed_log(heeded).await });
+    if signed_doors_open {
+        tasks.spawn(registration::register(
+            discord,
+            access.guilds().to_vec(),
+            stopped.clone(),
+        ));
+        let endpoint = settings
+            .interactions_endpoint_url
+            .as_ref()
+            .map_or("<public address>/interactions", |url| url.as_str());
+        tracing::info!(
+            endpoint,
+            "slash commands are answered; this is the interactions endpoint URL for Discord's developer portal"
+        );
+    } else {
+        tracing::info!(
+            "DISCORD_PUBLIC_KEY is not set: Discord's signed requests are answered 404, and there are no slash commands"
+        );
+    }
 
     let sign_in = settings
         .console_issuer_url
@@ -115,24 +163,24 @@ pub async fn run(
         settings.console_issuer_url.as_ref(),
         &settings.discord_cdn_url,
     );
-    let rest = Router::new().layer(TimeoutLayer::with_status_code(
+    let request_timeout = TimeoutLayer::with_status_code(
         StatusCode::REQUEST_TIMEOUT,
         Duration::from_millis(bounds.request_timeout_ms),
-    ));
+    );
+    let requests = rooms_api
+        .router()
+        .merge(interactions.router())
+        .layer(request_timeout);
     let public_router = Router::new()
         .merge(sockets.router())
-        .merge(rest)
+        .merge(requests)
         .layer(cors(&settings.web_origin))
         .merge(ops.public_router())
         .merge(console);
-    let internal_router =
-        ingest
-            .router()
-            .merge(ops.internal_router())
-            .layer(TimeoutLayer::with_status_code(
-                StatusCode::REQUEST_TIMEOUT,
-                Duration::from_millis(bounds.request_timeout_ms),
-            ));
+    let internal_router = ingest
+        .router()
+        .merge(ops.internal_router())
+        .layer(request_timeout);
 
     tracing::info!(
         public = %public.local_addr()?, internal = %internal.local_addr()?, guilds = access.guilds().len(),
@@ -161,6 +209,9 @@ pub async fn run(
     let drain = async {
         sockets.drained().await;
         let _joined = public.await;
+        // What was begun with Discord is done to its end.
+        interactions.settled().await;
+        rooms.settled().await;
         stopped.cancel();
         let _joined = internal.await;
         tasks.close();

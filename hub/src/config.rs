@@ -13,7 +13,12 @@ use proto::signing::SigningKeys;
 use url::Url;
 
 use crate::auth::settings::{self as auth, AuthSettings, parse_jwks_url};
+use crate::discord::{ApplicationId, DiscordSettings, parse_api_url};
+use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::log::LogSettings as LogBounds;
+use crate::rooms::RoomsSettings;
+use crate::rooms::api::RoomsApi;
+use crate::rooms::ledger::LedgerSettings;
 use crate::sockets::SocketLimits;
 use crate::sockets::registry::RegistryLimits;
 use crate::sockets::session::SessionLimits;
@@ -59,12 +64,12 @@ pub struct Settings {
     pub discord_bot_token: Secret,
     /// The application's public key, in hex; without it Discord's signed requests are answered 404
     #[arg(long, env = "DISCORD_PUBLIC_KEY")]
-    pub discord_public_key: Option<String>,
+    pub discord_public_key: Option<PublicKey>,
     /// The application's id; asked of Discord when first needed if it is not set
     #[arg(long, env = "DISCORD_APPLICATION_ID")]
-    pub discord_application_id: Option<String>,
+    pub discord_application_id: Option<ApplicationId>,
     /// Discord's API: scheme and host
-    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com")]
+    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_parser = parse_api_url)]
     pub discord_api_url: Url,
     /// Where members' pictures come from: the console's policy lets the browser load them
     #[arg(
@@ -172,6 +177,52 @@ pub struct Bounds {
     #[arg(long, env = "SEEN_EVENTS_MAX", default_value_t = 1_000_000)]
     pub seen_events_max: usize,
 
+    /// The largest body of a REST request, else 413 [bytes]
+    #[arg(long, env = "REQUEST_BYTES_MAX", default_value_t = RoomsApi::BODY_BYTES_MAX)]
+    pub request_bytes_max: usize,
+    /// Rooms that one subject may create in a minute, else 429 [count]
+    #[arg(long, env = "CREATE_ROOMS_PER_MINUTE", default_value_t = RoomsSettings::CREATES_PER_MINUTE)]
+    pub create_rooms_per_minute: u32,
+    /// Subjects that are remembered for it [count; those of one minute]
+    #[arg(long, env = "CREATORS_MAX", default_value_t = RoomsSettings::CREATORS_MAX)]
+    pub creators_max: usize,
+    /// Roomwire's own rooms that stand open, else nobody can create one [count]
+    #[arg(long, env = "LEDGER_ROOMS_MAX", default_value_t = LedgerSettings::ROOMS_MAX)]
+    pub ledger_rooms_max: usize,
+    /// Past rooms that are remembered, so that ending one twice succeeds twice [count]
+    #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerSettings::PAST_MAX)]
+    pub ledger_past_max: usize,
+    /// A call to Discord may take this long, waiting for its turn included [ms]
+    #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = DiscordSettings::TIMEOUT_MS)]
+    pub discord_timeout_ms: u64,
+    /// Calls to Discord at once [count]
+    #[arg(long, env = "DISCORD_CONCURRENT_MAX", default_value_t = DiscordSettings::CONCURRENT_MAX)]
+    pub discord_concurrent_max: usize,
+    /// Calls that wait for their turn; one more is refused [count]
+    #[arg(long, env = "DISCORD_WAITING_MAX", default_value_t = DiscordSettings::WAITING_MAX)]
+    pub discord_waiting_max: usize,
+    /// Calls to Discord a second [count; Discord allows a bot 50]
+    #[arg(long, env = "DISCORD_PER_SECOND_MAX", default_value_t = DiscordSettings::PER_SECOND_MAX)]
+    pub discord_per_second_max: u32,
+    /// Discord is left alone after this many answers of 401, 403 and 429 in 10 minutes [count; 10,000 are a ban]
+    #[arg(long, env = "DISCORD_INVALID_ANSWERS_MAX", default_value_t = DiscordSettings::INVALID_ANSWERS_MAX)]
+    pub discord_invalid_answers_max: usize,
+    /// The largest answer of Discord that is read [bytes]
+    #[arg(long, env = "DISCORD_ANSWER_BYTES_MAX", default_value_t = DiscordSettings::ANSWER_BYTES_MAX)]
+    pub discord_answer_bytes_max: usize,
+    /// The largest interaction [bytes]
+    #[arg(long, env = "INTERACTION_BYTES_MAX", default_value_t = InteractionSettings::BODY_BYTES_MAX)]
+    pub interaction_bytes_max: usize,
+    /// How old an interaction's signature may be, and how far in the future [ms]
+    #[arg(long, env = "INTERACTION_WINDOW_MS", default_value_t = InteractionSettings::WINDOW_MS)]
+    pub interaction_window_ms: u64,
+    /// A command that takes longer is answered "thinking" first [ms; Discord waits 3 s]
+    #[arg(long, env = "INTERACTION_ANSWER_MS", default_value_t = InteractionSettings::ANSWER_WITHIN_MS)]
+    pub interaction_answer_ms: u64,
+    /// Interactions that are remembered, so that a repeat has no second effect [count]
+    #[arg(long, env = "INTERACTIONS_REMEMBERED_MAX", default_value_t = InteractionSettings::REMEMBERED_MAX)]
+    pub interactions_remembered_max: usize,
+
     /// Leeway on a token's `exp` and `nbf` [s]
     #[arg(long, env = "JWT_LEEWAY_S", default_value_t = auth::LEEWAY_S)]
     pub jwt_leeway_s: u64,
@@ -213,6 +264,48 @@ impl Settings {
             jwks_bytes_max: self.bounds.jwks_bytes_max,
             keys_max: self.bounds.jwks_keys_max,
             token_bytes_max: self.bounds.jwt_bytes_max,
+        }
+    }
+
+    /// Where Discord is and who we are there.
+    pub fn discord(&self) -> DiscordSettings {
+        let bounds = &self.bounds;
+        DiscordSettings {
+            api_url: self.discord_api_url.clone(),
+            bot_token: self.discord_bot_token.clone(),
+            application_id: self.discord_application_id,
+            timeout_ms: bounds.discord_timeout_ms,
+            concurrent_max: bounds.discord_concurrent_max,
+            waiting_max: bounds.discord_waiting_max,
+            per_second_max: bounds.discord_per_second_max,
+            invalid_answers_max: bounds.discord_invalid_answers_max,
+            answer_bytes_max: bounds.discord_answer_bytes_max,
+        }
+    }
+
+    /// The bounds of the ledger.
+    pub fn ledger(&self) -> LedgerSettings {
+        LedgerSettings {
+            rooms_max: self.bounds.ledger_rooms_max,
+            past_max: self.bounds.ledger_past_max,
+        }
+    }
+
+    /// The bounds of creating rooms.
+    pub fn rooms(&self) -> RoomsSettings {
+        RoomsSettings {
+            creates_per_minute: self.bounds.create_rooms_per_minute,
+            creators_max: self.bounds.creators_max,
+        }
+    }
+
+    /// The bounds of Discord's door.
+    pub fn interactions(&self) -> InteractionSettings {
+        InteractionSettings {
+            body_bytes_max: self.bounds.interaction_bytes_max,
+            window_ms: self.bounds.interaction_window_ms,
+            answer_within_ms: self.bounds.interaction_answer_ms,
+            remembered_max: self.bounds.interactions_remembered_max,
         }
     }
 
@@ -345,6 +438,9 @@ mod tests {
             ("GUILD_IDS", "1,x"),
             ("ROOMS_SHOWN", "staff"),
             ("HUB_LISTEN", "3000"),
+            ("DISCORD_PUBLIC_KEY", "00"),
+            ("DISCORD_APPLICATION_ID", "me"),
+            ("DISCORD_API_URL", "discord.com"),
             ("LOG_LEVEL", "loud"),
             ("LOG_FORMAT", "xml"),
             ("OUTBOX_BYTES_MAX", "-1"),

@@ -571,6 +571,3 @@ fn with_reason(request: RequestBuilder, reason: &str) -> RequestBuilder {
         None => request,
     }
 }
-
-#[cfg(test)]
-mod tests;

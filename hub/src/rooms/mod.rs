@@ -550,6 +550,3 @@ fn count<T>(name: &'static str, result: &Result<T, Refusal>) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

@@ -120,6 +120,13 @@ async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Re
         (Some(origin), None) if origin.to_str().is_ok_and(known) => {}
         _ => return Err(Refusal::new(Code::Forbidden, "not an allowed origin")),
     }
+    // Addresses end up in logs and histories.
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return Err(Refusal::new(
+            Code::BadRequest,
+            "nothing goes into the address; a token goes into the first frame",
+        ));
+    }
     let handshake = Handshake::read(&mut request)?;
     if shared.draining.is_cancelled() {
         return Err(Refusal::new(Code::Unavailable, "draining").retry_after_ms(1_000));

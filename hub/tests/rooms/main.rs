@@ -1,0 +1,12 @@
+//! Rooms over both of their doors, against the simulated Discord: what REST and the slash
+//! commands answer, and what is then so in Discord.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the steps that tests share may fail like tests"
+)]
+
+mod discord;
+mod interactions;
+mod rest;
+mod world;

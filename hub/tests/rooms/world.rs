@@ -1,0 +1,400 @@
+//! The world of these tests: a simulated Discord, an issuer, and the hub's two doors to rooms. The
+//! worker's part, telling the log of the guild, is played by the tests.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use hub::access::Access;
+use hub::auth::{AuthSettings, Verifier};
+use hub::discord::{Discord, DiscordSettings};
+use hub::discord_http::{InteractionSettings, Interactions, PublicKey};
+use hub::freshness::Freshness;
+use hub::log::{Log, LogSettings, Teller};
+use hub::refusal::write_refusals;
+use hub::rooms::api::RoomsApi;
+use hub::rooms::ledger::{Ledger, LedgerSettings};
+use hub::rooms::{Rooms, RoomsSettings};
+use hub::sockets::fanout::Fanout;
+use hub::view::RoomsShown;
+use launch::Secret;
+use proto::GuildId;
+use proto::event::Event;
+use proto::position::PositionKey;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The simulator's guild, and what it holds from the start.
+pub(crate) const GUILD: &str = "100000000000000001";
+pub(crate) const CATEGORY: &str = "100000000000000010";
+pub(crate) const LOUNGE: &str = "100000000000000011";
+pub(crate) const STUDY_HALL: &str = "100000000000000012";
+pub(crate) const STAFF_ROOM: &str = "100000000000000013";
+/// A category that the test adds, which @everyone may not view.
+pub(crate) const HIDDEN_CATEGORY: &str = "100000000000000090";
+/// A person of the simulator.
+pub(crate) const ADA: &str = "200000000000000001";
+
+/// How long a fact may take to come true.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a test changes before the world begins.
+pub(crate) struct Plan {
+    pub(crate) shown: RoomsShown,
+    pub(crate) discord: fn(&mut DiscordSettings),
+    pub(crate) rooms: RoomsSettings,
+    pub(crate) ledger: LedgerSettings,
+    pub(crate) interactions: InteractionSettings,
+    pub(crate) with_key: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            shown: RoomsShown::Everyone,
+            discord: |_| {},
+            rooms: RoomsSettings {
+                creates_per_minute: 1_000,
+                ..RoomsSettings::default()
+            },
+            ledger: LedgerSettings::default(),
+            interactions: InteractionSettings::default(),
+            with_key: true,
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) hub: String,
+    pub(crate) sim: String,
+    pub(crate) log: Log,
+    pub(crate) rooms: Rooms,
+    pub(crate) discord: Discord,
+    issuer: String,
+    _stop: DropGuard,
+}
+
+/// An answer, as far as tests look at it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn code(&self) -> (u16, &str) {
+        (self.status, self.body["code"].as_str().unwrap_or_default())
+    }
+
+    /// The names of the wrong fields, in order.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        self.body["errors"]
+            .as_array()
+            .map(|errors| {
+                errors
+                    .iter()
+                    .map(|error| error["field"].as_str().unwrap())
+                    .collect()
+            })
+            .unwrap_or_default()
+    }
+
+    /// Everything of it that may not differ between what is hidden and what is absent.
+    pub(crate) fn without_request_id(mut self) -> Self {
+        assert!(self.body["requestId"].take().is_string());
+        self
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Plan::default()).await
+    }
+
+    pub(crate) async fn with(plan: Plan) -> Self {
+        let shutdown = CancellationToken::new();
+        let hub_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sim_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let (hub, sim, issuer) = (
+            address(&hub_listener),
+            address(&sim_listener),
+            address(&issuer_listener),
+        );
+
+        let mut sim_settings = discord_sim::Settings::quiet();
+        sim_settings.sim_interactions_url = Some(format!("{hub}/interactions"));
+        // These tests are about our own limits and about scripted ones.
+        sim_settings.sim_route_requests = 1_000;
+        sim_settings.sim_global_per_s = 1_000;
+        tokio::spawn(discord_sim::run(
+            sim_listener,
+            sim_settings,
+            shutdown.clone(),
+        ));
+        tokio::spawn(dev_issuer::run(
+            issuer_listener,
+            dev_issuer::Settings::default(),
+            shutdown.clone(),
+        ));
+
+        let client = Client::builder().no_proxy().build().unwrap();
+        let guild: GuildId = GUILD.parse().unwrap();
+        let access = Access::new(guild, &[], plan.shown);
+        let bounds = LogSettings {
+            follow_entries_max: 1_000,
+            seen_events_max: 1_000,
+        };
+        let log = Log::new(access.guilds(), "test".to_owned(), 1, &bounds);
+        let freshness = Freshness::new(access.guilds(), 6_000, 0);
+        let (fanout, _followed) = Fanout::new(
+            &log,
+            access.guilds(),
+            freshness,
+            PositionKey::derive(b"test"),
+        );
+        let mut settings =
+            DiscordSettings::new(sim.parse().unwrap(), Secret::new(discord_sim::TOKEN));
+        settings.per_second_max = 1_000;
+        (plan.discord)(&mut settings);
+        let discord = Discord::new(settings).unwrap();
+        let rooms = Rooms::new(
+            log.clone(),
+            access.clone(),
+            Ledger::new(plan.ledger),
+            discord.clone(),
+            &plan.rooms,
+        );
+        let heeding = rooms.clone();
+        let heeded = shutdown.clone();
+        tokio::spawn(async move { heeding.heed_log(heeded).await });
+        let jwks_url = format!("{issuer}/.well-known/jwks.json").parse().unwrap();
+        let api = RoomsApi {
+            verifier: Verifier::new(AuthSettings::new(issuer.clone(), "roomwire", jwks_url)),
+            access,
+            rooms: rooms.clone(),
+            fanout,
+            body_bytes_max: RoomsApi::BODY_BYTES_MAX,
+        };
+        let world = Self {
+            client,
+            hub,
+            sim,
+            log,
+            rooms: rooms.clone(),
+            discord: discord.clone(),
+            issuer,
+            _stop: shutdown.clone().drop_guard(),
+        };
+        let key: PublicKey = world.state().await["publicKey"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let door = Interactions::new(
+            plan.with_key.then_some(key),
+            rooms,
+            discord,
+            plan.interactions,
+        );
+        let router = Router::new()
+            .merge(api.router())
+            .merge(door.router())
+            .layer(from_fn(write_refusals));
+        tokio::spawn(async move { axum::serve(hub_listener, router).await });
+        world
+    }
+
+    /// A token of the issuer; `claims` may hold `guilds` and `scope`.
+    pub(crate) async fn token(&self, sub: &str, claims: Value) -> String {
+        let mut wish = json!({"sub": sub, "alg": "ES256"});
+        for (name, value) in claims.as_object().unwrap() {
+            wish[name] = value.clone();
+        }
+        let answer = self
+            .client
+            .post(format!("{}/token", self.issuer))
+            .json(&wish)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json::<Value>().await.unwrap()["token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A token of a member, as most are.
+    pub(crate) async fn member(&self, sub: &str) -> String {
+        self.token(sub, json!({})).await
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.hub))
+            .bearer_auth(token)
+    }
+
+    pub(crate) async fn create(&self, token: &str, wish: Value) -> Answer {
+        answer(
+            self.request(Method::POST, "/api/create-room", token)
+                .json(&wish),
+        )
+        .await
+    }
+
+    /// Creates a room that must be created, and gives its channel.
+    pub(crate) async fn room(&self, token: &str, wish: Value) -> String {
+        let created = self.create(token, wish).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        created.body["channelId"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn end(&self, token: &str, channel: &str) -> Answer {
+        answer(self.request(Method::DELETE, &format!("/api/end-room/{channel}"), token)).await
+    }
+
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
+        answer(self.request(Method::GET, path, token)).await
+    }
+
+    /// The channels of a list, and which of them are opening.
+    pub(crate) async fn listed(&self, token: &str) -> Vec<(String, bool)> {
+        let list = self.get(token, "/api/rooms").await;
+        assert_eq!(list.status, 200, "{list:?}");
+        let rooms = list.body["rooms"].as_array().unwrap().iter();
+        rooms
+            .map(|room| {
+                (
+                    room["channelId"].as_str().unwrap().to_owned(),
+                    room["opening"] == true,
+                )
+            })
+            .collect()
+    }
+
+    pub(crate) async fn state(&self) -> Value {
+        let answer = self
+            .client
+            .get(format!("{}/_sim/state", self.sim))
+            .send()
+            .await
+            .unwrap();
+        answer.json().await.unwrap()
+    }
+
+    /// A channel of the guild as it is in Discord; null if it is not.
+    pub(crate) async fn channel(&self, channel: &str) -> Value {
+        self.state().await["guilds"][GUILD]["channels"][channel].take()
+    }
+
+    /// How often Discord was asked for a route.
+    pub(crate) async fn asked(&self, route: &str) -> u64 {
+        self.state().await["counters"]["rest"][route]
+            .as_u64()
+            .unwrap_or(0)
+    }
+
+    /// Asks the simulator's control side.
+    pub(crate) async fn control(&self, path: &str, wish: Value) -> Value {
+        let answer = self
+            .client
+            .post(format!("{}/_sim/{path}", self.sim))
+            .json(&wish)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    /// What Discord's REST does to the next request of a route.
+    pub(crate) async fn script(&self, route: &str, fault: Value) {
+        let mut wish = json!({"match": route});
+        for (name, value) in fault.as_object().unwrap() {
+            wish[name] = value.clone();
+        }
+        self.control("rest", wish).await;
+    }
+
+    /// Delivers an interaction as Discord would, signed.
+    pub(crate) async fn interact(&self, interaction: Value) -> Value {
+        self.control("interactions", json!({"interaction": interaction}))
+            .await
+    }
+
+    /// Tells the log something, as the worker would.
+    pub(crate) fn tell(&self, id: &str, event: &str, payload: Value) {
+        let event: Event =
+            serde_json::from_value(json!({"id": id, "event": event, "payload": payload, "ts": 1}))
+                .unwrap();
+        let appended = self
+            .log
+            .append(vec![event], Teller::Worker, launch::clock::now_ms());
+        assert_eq!(appended.accepted, 1);
+    }
+
+    /// Tells the log of the whole guild, with these rooms besides those of the start.
+    pub(crate) fn tell_all(&self, id: &str, rooms: &[Value]) {
+        let room = |channel: &str, kind: &str, audience: &str| json!({"guildId": GUILD, "channelId": channel, "name": "x", "kind": kind, "audience": audience});
+        let mut all = vec![
+            room(CATEGORY, "category", "everyone"),
+            room(HIDDEN_CATEGORY, "category", "restricted"),
+            room(LOUNGE, "voice", "everyone"),
+            room(STUDY_HALL, "voice", "everyone"),
+            room(STAFF_ROOM, "voice", "restricted"),
+        ];
+        all.extend_from_slice(rooms);
+        self.tell(
+            id,
+            "guild.snapshot",
+            json!({"guildId": GUILD, "rooms": all, "voices": [], "reason": "worker_started"}),
+        );
+    }
+
+    /// Tells the log that a channel was made, as the worker would on Discord's echo.
+    pub(crate) fn tell_created(&self, id: &str, channel: &str) {
+        self.tell(
+            id,
+            "room.created",
+            json!({"guildId": GUILD, "channelId": channel, "name": "x", "userLimit": 4}),
+        );
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, so: impl Fn() -> F) {
+        let came_true = async {
+            while !so().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, came_true).await.is_err() {
+            panic!("it did not come true that {what}");
+        }
+    }
+}
+
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let answer = request.send().await.unwrap();
+    let retry_after = answer
+        .headers()
+        .get("retry-after")
+        .map(|value| value.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    if status >= 400 {
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    }
+    Answer {
+        status,
+        retry_after,
+        body: answer.json().await.unwrap(),
+    }
+}
