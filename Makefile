@@ -1,4 +1,42 @@
-# The commands of a checkout; README.md says what they do.
-.PHONY: test
-test:
-	cargo test --workspace
+# The commands of a checkout. README.md says what they are for; each sets up what it needs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+.PHONY: help demo test bench oracles audit console build clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+demo: console ## the whole system against the simulated Discord, at http://127.0.0.1:3000 (DEMO_QUIET=1: nobody moves unless told)
+	cargo build --workspace --bins
+	@exec tests/demo.sh
+
+test: ## every test: Rust, TypeScript, browser
+	@exec tests/run.sh
+
+bench: console ## the performance table, beside the kernel's floor
+	cargo build --release --workspace --bins
+	@ulimit -n "$$(ulimit -Hn)" && exec target/release/load
+
+oracles: ## other people's Discord libraries against the simulator (installed now)
+	cargo build -p discord-sim --bins
+	@exec tests/oracles/run.sh
+
+audit: ## licences, bans, sources, unused dependencies (builds its tools on the first run)
+	@exec tests/audit.sh
+
+console: web/node_modules/.package-lock.json ## the console, as the hub embeds it
+	npm --prefix web run --silent build
+
+build: console ## release binaries, with the console inside
+	cargo build --release --workspace --bins
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	npm --prefix web ci --no-audit --no-fund
+	@touch $@
+
+clean: ## what was built
+	cargo clean
+	rm -rf web/node_modules web/*/dist

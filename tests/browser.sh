@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The browser test: starts the demo, quiet or not as the test wants it, and drives Chromium through it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+log="$(mktemp "${TMPDIR:-/tmp}/roomwire-browser.XXXXXX")"
+tests/demo.sh >"$log" 2>&1 &
+demo=$!
+trap 'kill -TERM "$demo" 2>/dev/null || true; wait "$demo" 2>/dev/null || true; rm -f "$log"' EXIT
+for _ in $(seq 600); do
+    if curl --silent --fail --max-time 2 --output /dev/null http://127.0.0.1:3001/readyz; then ready=1; break; fi
+    if ! kill -0 "$demo" 2>/dev/null; then break; fi
+    sleep 0.1
+done
+if [ -z "${ready:-}" ]; then
+    echo "the demo did not start:" >&2
+    cat "$log" >&2
+    exit 1
+fi
+npm --prefix web run --silent e2e
