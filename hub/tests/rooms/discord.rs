@@ -118,7 +118,7 @@ async fn after_too_many_invalid_answers_discord_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_global_limit_stops_other_calls_too() {
+async fn a_second_holds_only_so_many_calls_of_every_kind() {
     let world = World::with(Plan {
         discord: |settings| settings.per_second_max = 1,
         ..Plan::default()
@@ -175,7 +175,7 @@ async fn more_calls_than_may_wait_are_refused() {
 #[tokio::test]
 async fn an_answer_that_is_too_large_or_too_late_is_none() {
     let discord = |settings: &mut DiscordSettings| {
-        (settings.answer_bytes_max, settings.timeout_ms) = (64, 200)
+        (settings.answer_bytes_max, settings.timeout_ms) = (64, 200);
     };
     let world = World::with(Plan {
         discord,

@@ -12,10 +12,12 @@ const DELETE: &str = "DELETE /channels/*";
 
 /// `/room <name> <options>` of a member with these permissions.
 fn room(user: &str, permissions: &str, name: &str, options: Value) -> Value {
+    let mut sub = json!({"name": name, "type": 1});
+    sub["options"] = options;
     json!({
         "type": 2, "guild_id": GUILD,
         "member": {"user": {"id": user}, "permissions": permissions},
-        "data": {"id": "1", "name": "room", "type": 1, "options": [{"name": name, "type": 1, "options": options}]},
+        "data": {"id": "1", "name": "room", "type": 1, "options": [sub]},
     })
 }
 

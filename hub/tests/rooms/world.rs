@@ -39,6 +39,8 @@ pub(crate) const ADA: &str = "200000000000000001";
 
 /// How long a fact may take to come true.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a test changes before the world begins.
 pub(crate) struct Plan {
@@ -333,9 +335,9 @@ impl World {
 
     /// Tells the log something, as the worker would.
     pub(crate) fn tell(&self, id: &str, event: &str, payload: Value) {
-        let event: Event =
-            serde_json::from_value(json!({"id": id, "event": event, "payload": payload, "ts": 1}))
-                .unwrap();
+        let mut told = json!({"id": id, "event": event, "ts": 1});
+        told["payload"] = payload;
+        let event: Event = serde_json::from_value(told).unwrap();
         let appended = self
             .log
             .append(vec![event], Teller::Worker, launch::clock::now_ms());
@@ -373,7 +375,7 @@ impl World {
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, so: impl Fn() -> F) {
         let came_true = async {
             while !so().await {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
         if tokio::time::timeout(PATIENCE, came_true).await.is_err() {
