@@ -1,0 +1,12 @@
+//! The scenarios of the world: each test is a sentence about the running whole.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod commands;
+mod deliveries;
+mod privacy;
+mod refusals;
+mod restarts;
+mod settings;
+mod tokens;
+mod wire;

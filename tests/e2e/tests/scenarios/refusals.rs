@@ -1,0 +1,311 @@
+//! Bad input gets the documented answer, and everybody else goes on.
+
+use std::time::Duration;
+
+use e2e::{ADA, Browser, Ended, GUILD, LOUNGE, World, eventually};
+use futures_util::StreamExt;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn every_kind_of_garbage_on_a_socket_ends_with_its_code() {
+    let world = World::with(&[("AUTH_TIMEOUT_MS", "400"), ("MESSAGE_TIMEOUT_MS", "400")]).await;
+    for (message, code) in [
+        (Message::text("hello"), 4400),
+        (Message::text("{}"), 4400),
+        (Message::text("[".repeat(3_000)), 4400),
+        (Message::text(r#"{"type":"subscribe","guildId":"1"}"#), 4401),
+        (
+            Message::text(format!(
+                r#"{{"type":"auth","token":"{}"}}"#,
+                "x".repeat(5_000)
+            )),
+            1009,
+        ),
+        (Message::text("x".repeat(20_000)), 1009),
+        (Message::binary(vec![1, 2, 3]), 1003),
+    ] {
+        let mut browser = Browser::open(&world.hub_url).await;
+        let what = format!("{:?}", &message.to_string().get(..20));
+        browser.send(message).await;
+        assert_eq!(browser.end().await, Ended::Closed(code), "{what}");
+    }
+    let mut silent = Browser::open(&world.hub_url).await;
+    assert_eq!(silent.end().await, Ended::Closed(4408));
+    assert!(silent.heard[0].contains("UNAUTHORIZED"));
+
+    let mut browser = world.browser("ada").await;
+    browser.say(&json!({ "type": "dance", "id": "d" })).await;
+    let answer = browser.frame().await;
+    assert_eq!(
+        (&answer["error"]["code"], &answer["re"]),
+        (&json!("BAD_REQUEST"), &json!("d"))
+    );
+    browser.say(&json!({ "type": "ping" })).await;
+    browser.event("pong").await;
+}
+
+/// A WebSocket by hand: what no library would send.
+async fn raw(world: &World, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(world.hub_url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let hello = "GET /api/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    stream.write_all(hello.as_bytes()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _late =
+        tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await;
+    answer
+}
+
+#[tokio::test]
+async fn frames_that_no_library_sends_end_with_their_code_too() {
+    let world = World::with(&[("MESSAGE_TIMEOUT_MS", "500"), ("AUTH_TIMEOUT_MS", "5000")]).await;
+    let mask = [0_u8; 4];
+    let with = |head: &[u8], body: &[u8]| [head, &mask, body].concat();
+    for (what, bytes, code) in [
+        (
+            "a frame of a tebibyte",
+            with(&[0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0], &[]),
+            1009_u16,
+        ),
+        (
+            "text that is not UTF-8",
+            with(&[0x81, 0x82], &[0xc3, 0x28]),
+            1007,
+        ),
+        ("a reserved bit", with(&[0xc1, 0x81], b"x"), 1002),
+        ("an unmasked frame", vec![0x81, 0x01, b'x'], 1002),
+        ("a continuation of nothing", with(&[0x80, 0x81], b"x"), 1002),
+        (
+            "half a message, then silence",
+            with(&[0x81, 0x8a], b"half"),
+            1008,
+        ),
+        ("a fragment, then silence", with(&[0x01, 0x81], b"x"), 1008),
+    ] {
+        let answer = raw(&world, &bytes).await;
+        let close = answer
+            .windows(4)
+            .rev()
+            .find(|window| window[0] == 0x88 && u16::from_be_bytes([window[2], window[3]]) == code);
+        assert!(
+            close.is_some(),
+            "{what}: no {code} in {:?}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_page_and_a_token_in_the_address_are_refused() {
+    let world = World::start().await;
+    for (origin, expected) in [
+        ("https://evil.example", Err(403)),
+        ("null", Err(403)),
+        (&format!("{}.evil.example", world.hub_url), Err(403)),
+        (&world.hub_url, Ok(())),
+    ] {
+        let opened = Browser::open_with(&world.hub_url, &[("origin", origin)])
+            .await
+            .map(|_| ());
+        assert_eq!(opened, expected, "{origin}");
+    }
+    let token = world.token(json!({ "sub": "ada" })).await;
+    let answer = world
+        .http
+        .get(format!("{}/api/rooms?token={token}", world.hub_url))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 400);
+    let answer = world
+        .http
+        .get(format!("{}/api/ws?token={token}", world.hub_url))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(!world.hub.log().contains(&token));
+    let preflight = |origin: String| {
+        world
+            .http
+            .request(
+                Method::OPTIONS,
+                format!("{}/api/create-room", world.hub_url),
+            )
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .send()
+    };
+    let foreign = preflight("https://evil.example".to_owned()).await.unwrap();
+    assert!(
+        foreign
+            .headers()
+            .get("access-control-allow-origin")
+            .is_none()
+    );
+    let own = preflight(world.hub_url.clone()).await.unwrap();
+    assert_eq!(
+        own.headers()["access-control-allow-origin"],
+        world.hub_url.as_str()
+    );
+    assert!(
+        own.headers()
+            .get("access-control-allow-credentials")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn bad_requests_name_their_fields_and_change_nothing() {
+    let world = World::start().await;
+    let before = world.channels().await;
+    let ada = json!({ "sub": "ada" });
+    for (body, field) in [
+        (json!({ "name": "" }), "name"),
+        (json!({ "name": "x".repeat(101) }), "name"),
+        (json!({ "name": "x", "userLimit": 100 }), "userLimit"),
+        (json!({ "name": "x", "parentId": LOUNGE }), "parentId"),
+        (json!({ "name": "x", "parentId": "123456789" }), "parentId"),
+    ] {
+        let (status, problem) = world
+            .rest(
+                Method::POST,
+                "/api/create-room",
+                ada.clone(),
+                Some(body.clone()),
+            )
+            .await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")),
+            "{body} {problem}"
+        );
+        assert_eq!(problem["errors"][0]["field"], field, "{body} {problem}");
+    }
+    for id in [
+        "0",
+        "-1",
+        "01",
+        "x",
+        "18446744073709551616",
+        "9223372036854775808",
+        "%2e%2e%2fx",
+    ] {
+        let (status, _) = world
+            .rest(
+                Method::DELETE,
+                &format!("/api/end-room/{id}"),
+                ada.clone(),
+                None,
+            )
+            .await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{id}");
+    }
+    let token = world.token(ada).await;
+    let post = |body: String, kind: &str| {
+        world
+            .http
+            .post(format!("{}/api/create-room", world.hub_url))
+            .bearer_auth(&token)
+            .header("content-type", kind)
+            .body(body)
+            .send()
+    };
+    assert_eq!(
+        post("{".to_owned(), "application/json")
+            .await
+            .unwrap()
+            .status(),
+        400
+    );
+    assert_eq!(
+        post("x".repeat(100_000), "application/json")
+            .await
+            .unwrap()
+            .status(),
+        413
+    );
+    for path in ["/api/nothing", "/nothing"] {
+        let answer = world
+            .http
+            .get(format!("{}{path}", world.hub_url))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 404);
+        assert_eq!(
+            answer.headers()["content-type"],
+            "application/problem+json",
+            "{path}"
+        );
+    }
+    assert_eq!(world.channels().await, before);
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
+    let world = World::with(&[
+        ("OUTBOX_BYTES_MAX", "60000"),
+        ("CLIENT_FRAMES_PER_S_MAX", "1000"),
+        ("CLIENT_FRAMES_BURST_MAX", "1000000"),
+    ])
+    .await;
+    let mut healthy = world.browser("ada").await;
+    // The kernel's buffers are made small, so that the hub feels it soon.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let stream = socket
+        .connect(world.hub_url.trim_start_matches("http://").parse().unwrap())
+        .await
+        .unwrap();
+    let url = format!("{}/api/ws", world.hub_url.replacen("http", "ws", 1));
+    let (stuck, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let (mut say, hear) = stuck.split();
+    let token = world.token(json!({ "sub": "stuck" })).await;
+    let frame = json!({ "type": "auth", "token": token }).to_string();
+    futures_util::SinkExt::send(&mut say, Message::text(frame))
+        .await
+        .unwrap();
+    let connections = || async {
+        let text = world
+            .http
+            .get(format!("{}/metrics", world.internal_url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        text.lines().find_map(|line| {
+            line.strip_prefix("hub_sockets_connections ")?
+                .parse::<f64>()
+                .ok()
+        })
+    };
+    eventually("both are connected", || async {
+        (connections().await == Some(2.0)).then_some(())
+    })
+    .await;
+    let mut told = 0;
+    eventually("the stuck one is gone", || {
+        told += 1;
+        let world = &world;
+        async move {
+            // Many frames for one request: a room is hidden and shown with everybody in it.
+            for mute in [true, false].repeat(100) {
+                world.control("voice", json!({ "guildId": GUILD, "userId": ADA, "channelId": LOUNGE, "selfMute": mute })).await;
+            }
+            (connections().await == Some(1.0)).then_some(())
+        }
+    })
+    .await;
+    healthy.say(&json!({ "type": "ping" })).await;
+    healthy.event("pong").await;
+    drop(hear);
+}

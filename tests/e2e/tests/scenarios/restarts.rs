@@ -1,0 +1,204 @@
+//! What a restart and a cut cost.
+
+use std::time::Duration;
+
+use e2e::{ADA, Browser, Ended, GRACE, LOUNGE, STUDY, World, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+async fn who_is_in(world: &World, room: &str) -> Vec<String> {
+    let (_, list) = world
+        .rest(Method::GET, "/api/rooms", json!({ "sub": "ada" }), None)
+        .await;
+    let rooms = list["rooms"].as_array().cloned().unwrap_or_default();
+    let members = |room: &Value| room["members"].as_array().cloned().unwrap_or_default();
+    rooms
+        .iter()
+        .filter(|one| one["channelId"] == room)
+        .flat_map(members)
+        .map(|member| member["userId"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_cut_gateway_connection_is_resumed_and_nothing_is_missed() {
+    let world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    world.control("gateway", json!({ "action": "drop" })).await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    world.voice(GRACE, Some(STUDY)).await;
+    let first = browser.event("voice.joined").await;
+    let second = browser.event("voice.joined").await;
+    assert_eq!(
+        (&first["payload"]["userId"], &second["payload"]["userId"]),
+        (&json!(ADA), &json!(GRACE))
+    );
+    let truth = world.truth().await;
+    assert_eq!(
+        (&truth["counters"]["identify"], &truth["counters"]["resume"]),
+        (&json!(1), &json!(1))
+    );
+    assert!(
+        browser
+            .heard
+            .iter()
+            .filter(|frame| frame.contains("guild.snapshot"))
+            .count()
+            == 1,
+        "no second snapshot"
+    );
+}
+
+#[tokio::test]
+async fn who_left_while_the_session_was_lost_is_no_ghost() {
+    let world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    world.voice(GRACE, Some(LOUNGE)).await;
+    browser.event("voice.joined").await;
+    browser.event("voice.joined").await;
+    world
+        .control("gateway", json!({ "action": "forget" }))
+        .await;
+    world.control("gateway", json!({ "action": "drop" })).await;
+    world.voice(ADA, None).await;
+    world.voice(GRACE, Some(STUDY)).await;
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        let frame = browser.frame().await;
+        if frame["event"] != "gateway.state" {
+            events.push((
+                frame["event"].as_str().unwrap().to_owned(),
+                frame["payload"]["userId"].clone(),
+            ));
+        }
+        if events.len() == 3 {
+            break;
+        }
+    }
+    eventually("both rooms are right", || async {
+        let right =
+            who_is_in(&world, LOUNGE).await.is_empty() && who_is_in(&world, STUDY).await == [GRACE];
+        right.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hub_that_was_killed_learns_everything_anew_and_never_shows_half() {
+    let mut world = World::start().await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    world.voice(GRACE, Some(e2e::STAFF)).await;
+    eventually("Ada is seen", || async {
+        (who_is_in(&world, LOUNGE).await == [ADA]).then_some(())
+    })
+    .await;
+    world.restart_hub().await;
+    // Before it was told everything it shows nothing, least of all the staff.
+    world.voice(GRACE, Some(STUDY)).await;
+    world.voice(GRACE, Some(e2e::STAFF)).await;
+    eventually("Ada is seen again", || async {
+        (who_is_in(&world, LOUNGE).await == [ADA]).then_some(())
+    })
+    .await;
+    let mut browser = world.browser("ada").await;
+    browser.settle(Duration::from_millis(100)).await;
+    assert!(
+        browser
+            .heard
+            .iter()
+            .all(|frame| !frame.contains(e2e::STAFF))
+    );
+    assert_eq!(
+        world.truth().await["counters"]["identify"],
+        1,
+        "the worker went on"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_was_killed_comes_back_and_viewers_get_one_snapshot() {
+    let mut world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    world.voice(GRACE, Some(LOUNGE)).await;
+    browser.event("voice.joined").await;
+    browser.event("voice.joined").await;
+    world.worker.kill().await;
+    world.voice(ADA, None).await;
+    world.worker = world.worker.again();
+    world.worker_ready().await;
+    let snapshot = browser.event("guild.snapshot").await;
+    assert_eq!(
+        (&snapshot["payload"]["reason"], &snapshot["n"]),
+        (&json!("worker_started"), &json!(0))
+    );
+    let text = snapshot.to_string();
+    assert!(text.contains(GRACE) && !text.contains(ADA), "no ghost");
+    world.voice(ADA, Some(LOUNGE)).await;
+    assert_eq!(browser.event("voice.joined").await["n"], 1);
+}
+
+#[tokio::test]
+async fn a_silent_worker_is_told_as_down_and_its_return_as_live() {
+    let mut world = World::with(&[("WORKER_SILENCE_MAX_MS", "3000")]).await;
+    let mut browser = world.browser("ada").await;
+    world.worker.kill().await;
+    let told = browser.event("gateway.state").await;
+    assert_eq!(
+        (&told["payload"]["state"], &told["payload"]["reason"]),
+        (&json!("down"), &json!("worker_silent"))
+    );
+    assert!(told.get("n").is_none() && told.get("pos").is_none());
+    world.worker = world.worker.again();
+    loop {
+        if browser.event("gateway.state").await["payload"]["state"] == "live" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_is_asked_to_stop_says_when_to_come_back() {
+    let mut world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    let mut stranger = Browser::open(&world.hub_url).await;
+    let (status, ended, stranger_ended) =
+        tokio::join!(world.hub.terminate(), browser.end(), stranger.end());
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(
+        (ended, stranger_ended),
+        (Ended::Closed(1001), Ended::Closed(1001))
+    );
+    let notice: Value = serde_json::from_str(browser.heard.last().unwrap()).unwrap();
+    assert_eq!(
+        (&notice["type"], &notice["event"]),
+        (&json!("notice"), &json!("draining"))
+    );
+    assert!(notice["reconnectAfterMs"].is_u64());
+}
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_stop_leaves_its_session_resumable() {
+    let mut world = World::start().await;
+    let status = world.worker.terminate().await;
+    assert_eq!(status.code(), Some(0), "{}", world.worker.log());
+    let closed = world.sim.log();
+    assert!(
+        !closed.contains("1000") || !closed.contains("session ended by 1000"),
+        "{closed}"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_discord_refuses_for_good_says_so_and_stays_away() {
+    let mut world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    world
+        .control("gateway", json!({ "action": "close", "code": 4004 }))
+        .await;
+    let status = world.worker.exit().await;
+    assert_eq!(status.code(), Some(69), "{}", world.worker.log());
+    let told = browser.event("gateway.state").await;
+    assert_eq!(told["payload"]["state"], "down");
+}

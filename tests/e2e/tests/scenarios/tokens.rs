@@ -1,0 +1,207 @@
+//! Who is let in.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use e2e::{Browser, Ended, GUILD, World};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+fn forged(header: &Value, claims: &Value, signature: &[u8]) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!(
+        "{}.{}.{}",
+        part(header),
+        part(claims),
+        URL_SAFE_NO_PAD.encode(signature)
+    )
+}
+
+async fn refused_at_both_doors(world: &World, what: &str, token: &str) {
+    let (status, problem) = world
+        .rest_with(Method::GET, "/api/rooms", token, None)
+        .await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::UNAUTHORIZED, &json!("UNAUTHORIZED")),
+        "{what}"
+    );
+    let mut browser = Browser::open(&world.hub_url).await;
+    browser
+        .say(&json!({ "type": "auth", "token": token }))
+        .await;
+    assert_eq!(browser.end().await, Ended::Closed(4401), "{what}");
+    assert!(
+        browser
+            .heard
+            .iter()
+            .all(|frame| !frame.contains("guild.snapshot"))
+    );
+}
+
+#[tokio::test]
+async fn a_forged_token_is_refused_at_both_doors_and_causes_no_request() {
+    let world = World::start().await;
+    let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", trap.local_addr().unwrap());
+    let exp = launch::clock::now_ms() / 1000 + 600;
+    let claims = json!({ "iss": world.issuer_url, "aud": "roomwire", "sub": "eve", "exp": exp });
+    let keys: Value = world
+        .http
+        .get(format!("{}/.well-known/jwks.json", world.issuer_url))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let kid = keys["keys"][0]["kid"].clone();
+    for header in [
+        json!({ "alg": "none" }),
+        json!({ "alg": "None", "kid": kid }),
+        json!({ "alg": "HS256", "kid": kid }),
+        json!({ "alg": "RS256", "kid": "unknown" }),
+        json!({ "alg": "RS256", "jwk": keys["keys"][0], "kid": kid }),
+        json!({ "alg": "RS256", "jku": url, "kid": "evil" }),
+        json!({ "alg": "RS256", "x5u": url, "kid": "evil" }),
+        json!({ "alg": "RS256", "kid": "../../etc/passwd" }),
+    ] {
+        refused_at_both_doors(
+            &world,
+            &header.to_string(),
+            &forged(&header, &claims, &[1; 256]),
+        )
+        .await;
+    }
+    for (what, change) in [
+        ("issuer", json!({ "iss": "http://evil.example" })),
+        ("audience", json!({ "aud": "somebody-else" })),
+        ("expired", json!({ "exp": exp - 3600 })),
+        ("not yet valid", json!({ "nbf": exp + 3600 })),
+        ("no subject", json!({ "sub": null })),
+        ("no expiry", json!({ "exp": null })),
+    ] {
+        let token = world.token(json!({ "sub": "eve", "claims": change })).await;
+        refused_at_both_doors(&world, what, &token).await;
+    }
+    for token in ["", "x", "a.b.c", "..", &"x".repeat(3_000)] {
+        refused_at_both_doors(&world, token, token).await;
+    }
+    let knock = tokio::time::timeout(Duration::from_millis(100), trap.accept()).await;
+    assert!(knock.is_err(), "a token's header made the hub ask somebody");
+}
+
+#[tokio::test]
+async fn unknown_key_ids_cause_at_most_one_refresh_in_the_cooldown() {
+    let world = World::start().await;
+    let fetched = || async {
+        let text = world
+            .http
+            .get(format!("{}/metrics", world.internal_url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("hub_auth_refreshes_total"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum::<u64>()
+    };
+    let before = fetched().await;
+    assert!(before >= 1);
+    for n in 0..200 {
+        let header = json!({ "alg": "ES256", "kid": format!("key-{n}") });
+        let token = forged(&header, &json!({ "sub": "eve" }), &[1; 64]);
+        let (status, _) = world
+            .rest_with(Method::GET, "/api/rooms", &token, None)
+            .await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    assert!(fetched().await <= before + 1);
+}
+
+#[tokio::test]
+async fn a_token_that_expires_ends_its_connection_unless_it_is_refreshed() {
+    let world = World::with(&[("JWT_LEEWAY_S", "0")]).await;
+    let short = world.token(json!({ "sub": "ada", "ttl": 3 })).await;
+    let long = world.token(json!({ "sub": "ada", "ttl": 600 })).await;
+    let mut left_alone = Browser::open(&world.hub_url).await;
+    left_alone
+        .say(&json!({ "type": "auth", "token": short }))
+        .await;
+    let mut refreshed = Browser::open(&world.hub_url).await;
+    refreshed
+        .say(&json!({ "type": "auth", "token": short }))
+        .await;
+    refreshed.event("guild.snapshot").await;
+    refreshed
+        .say(&json!({ "type": "refresh", "token": long, "id": 1 }))
+        .await;
+    let answer = refreshed.event("auth.refreshed").await;
+    assert_eq!(answer["re"], 1);
+    assert_eq!(left_alone.end().await, Ended::Closed(4401));
+    refreshed.say(&json!({ "type": "ping" })).await;
+    refreshed.event("pong").await;
+}
+
+#[tokio::test]
+async fn rights_are_those_of_the_scope_and_guilds_those_of_the_token() {
+    let world = World::start().await;
+    for (wish, method, path, expected) in [
+        (
+            json!({ "sub": "a", "scope": "rooms:read" }),
+            Method::POST,
+            "/api/create-room",
+            403,
+        ),
+        (
+            json!({ "sub": "a", "scope": "rooms:create" }),
+            Method::GET,
+            "/api/rooms",
+            403,
+        ),
+        (
+            json!({ "sub": "a", "guilds": ["5"] }),
+            Method::GET,
+            "/api/rooms",
+            403,
+        ),
+        (
+            json!({ "sub": "a", "guilds": [GUILD] }),
+            Method::GET,
+            "/api/rooms",
+            200,
+        ),
+        (
+            json!({ "sub": "a", "scope": "openid" }),
+            Method::GET,
+            "/api/rooms",
+            200,
+        ),
+    ] {
+        let body = (method == Method::POST).then(|| json!({ "name": "x" }));
+        let (status, answer) = world.rest(method, path, wish.clone(), body).await;
+        assert_eq!(status.as_u16(), expected, "{wish} {answer}");
+    }
+    let token = world.token(json!({ "sub": "a" })).await;
+    for guild in ["5", "999999999999999999"] {
+        let mut browser = Browser::open(&world.hub_url).await;
+        browser
+            .say(&json!({ "type": "auth", "token": token, "guilds": [guild] }))
+            .await;
+        assert_eq!(browser.end().await, Ended::Closed(4403));
+    }
+    let mut browser = world.browser("ada").await;
+    browser
+        .say(&json!({ "type": "subscribe", "guildId": "5", "id": "s" }))
+        .await;
+    let refused = browser.frame().await;
+    assert_eq!(
+        (&refused["type"], &refused["error"]["code"], &refused["re"]),
+        (&json!("error"), &json!("FORBIDDEN"), &json!("s"))
+    );
+}
