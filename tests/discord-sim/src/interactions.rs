@@ -165,7 +165,7 @@ impl Message {
     }
 }
 
-/// Embeds of a webhook are always rich.
+/// Embeds of a webhook are always rich, and their fields say whether they stand in line.
 fn rich(mut embeds: Value) -> Value {
     for embed in embeds
         .as_array_mut()
@@ -174,6 +174,14 @@ fn rich(mut embeds: Value) -> Value {
         .filter_map(Value::as_object_mut)
     {
         embed.insert("type".to_owned(), "rich".into());
+        let fields = embed.get_mut("fields").and_then(Value::as_array_mut);
+        for field in fields
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
+            field.entry("inline").or_insert(Value::Bool(false));
+        }
     }
     embeds
 }

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+pub use rest::routes as rest_routes;
 pub use serve::run;
 pub use settings::Settings;
 

@@ -120,7 +120,6 @@ pub(crate) fn role(role: &Role) -> Value {
     let mut object = json!({
         "id": role.id,
         "name": role.name,
-        "description": null,
         "color": role.color,
         "colors": {"primary_color": role.color, "secondary_color": null, "tertiary_color": null},
         "hoist": role.color != 0,

@@ -115,6 +115,11 @@ routes! {
     DELETE "/webhooks/{application_id}/*/messages/@original" Interaction callbacks::delete_original;
 }
 
+/// Every route that is served, as counters and faults name it: `POST /guilds/*/channels`.
+pub fn routes() -> impl Iterator<Item = String> {
+    ROUTES.iter().map(Route::name)
+}
+
 impl Route {
     /// The route as counters and faults name it: `POST /guilds/*/channels`.
     fn name(&self) -> String {
