@@ -15,7 +15,6 @@ export default defineConfig({
   use: {
     baseURL: process.env.ROOMWIRE_URL ?? 'http://127.0.0.1:3000',
     viewport: { width: 1280, height: 800 },
-    trace: 'retain-on-failure',
     launchOptions: {
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       args: [

@@ -1,4 +1,4 @@
-import type { CreatedRoom, Guild, Room } from '@roomwire/sdk'
+import type { Connection, CreatedRoom, Guild, Room } from '@roomwire/sdk'
 import { useConnection, useGuild, useRooms } from '@roomwire/sdk/react'
 import { useEffect, useMemo, useState } from 'react'
 import { Avatar } from './avatar.js'
@@ -52,6 +52,7 @@ export function RoomsPage({ signed, onSignOut }: RoomsPageProps) {
 
 function Rooms({ signed }: { readonly signed: Signed }) {
   const guild = useGuild()
+  const connection = useConnection()
   const rooms = useRooms()
   const own = useOwnRooms(signed.sub)
   const [opening, setOpening] = useState<readonly CreatedRoom[]>([])
@@ -79,7 +80,7 @@ function Rooms({ signed }: { readonly signed: Signed }) {
       <div className="top">
         <div>
           <h1>Voice rooms</h1>
-          <p className="lead">{guild?.loaded ? summaryOf(rooms) : 'Asking for the rooms…'}</p>
+          <p className="lead">{guild?.loaded ? summaryOf(rooms) : wordsBeforeRooms(connection, guild)}</p>
         </div>
         {rights.create ? (
           <CreateRoom onCreated={created} />
@@ -106,7 +107,7 @@ function Rooms({ signed }: { readonly signed: Signed }) {
           {awaited.map(room => (
             <OpeningCard key={room.channelId} name={room.name} />
           ))}
-          {!guild?.loaded && <Skeletons />}
+          {!guild?.loaded && mayCome(connection, guild) && <Skeletons />}
         </ul>
       )}
     </>
@@ -123,10 +124,24 @@ function byAge(a: Room, b: Room): number {
   return a.channelId.length - b.channelId.length || (a.channelId < b.channelId ? -1 : 1)
 }
 
+/** Whether rooms may still come by themselves. */
+function mayCome(connection: Connection, guild: Guild | undefined): boolean {
+  return connection.state === 'open'
+    ? guild !== undefined && guild.following !== 'refused'
+    : connection.state !== 'closed'
+}
+
+function wordsBeforeRooms(connection: Connection, guild: Guild | undefined): string {
+  if (mayCome(connection, guild)) return 'Asking for the rooms…'
+  return connection.state === 'open'
+    ? 'You are signed in, but not for any guild that is shown here.'
+    : 'The hub did not let this page in.'
+}
+
 function summaryOf(rooms: readonly Room[]): string {
   const people = rooms.reduce((sum, room) => sum + room.members.length, 0)
   const busy = rooms.filter(room => room.members.length > 0).length
-  if (people === 0) return rooms.length === 0 ? 'None is open.' : 'All quiet.'
+  if (people === 0) return rooms.length === 0 ? 'No room is open.' : 'All quiet.'
   return `${people === 1 ? 'One person' : `${people} people`} in ${busy === 1 ? 'one room' : `${busy} rooms`} right now.`
 }
 
