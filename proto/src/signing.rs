@@ -363,7 +363,7 @@ mod tests {
             ("whsec_!!", BadSecret::Form),
             ("whsec_MDEyMw==", BadSecret::Short),
             (&format!("{SECRET},"), BadSecret::Form),
-            (&vec![SECRET; 9].join(","), BadSecret::Count),
+            (&[SECRET; 9].join(","), BadSecret::Count),
         ] {
             assert_eq!(SigningKeys::parse(text).err(), Some(why), "{text:?}");
         }

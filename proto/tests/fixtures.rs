@@ -1,5 +1,7 @@
 //! Both ends of the wire read the same fixtures: these tests, and those of the TypeScript SDK.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use proto::close::{Advice, advice};
 use proto::delivery::{Delivery, ReceivedDelivery, Report};
 use proto::event::Event;

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_WIRE=1 cargo test -p proto --test typescript` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 
