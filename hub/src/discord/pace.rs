@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Call;
+use super::call::Call;
 
 /// The window in which Discord counts invalid answers, in milliseconds ("Invalid Request Limit").
 const INVALID_WINDOW_MS: u64 = 10 * 60 * 1000;

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::{Listed, Rooms, wrong_fields};
+use super::wish::wrong_fields;
+use super::{Listed, Rooms};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal, Verifier};
 use crate::refusal::Refusal;

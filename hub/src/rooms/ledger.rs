@@ -149,6 +149,18 @@ impl Ledger {
             .collect()
     }
 
+    /// The worker told that the room is gone.
+    pub fn missing(&self, channel: ChannelId) {
+        let mut book = self.lock();
+        if book
+            .rooms
+            .get(&channel)
+            .is_some_and(|room| room.standing == Standing::Open)
+        {
+            book.turn(channel, Standing::Missing);
+        }
+    }
+
     /// The room is gone for good.
     pub fn ended(&self, channel: ChannelId) {
         self.lock().turn(channel, Standing::Ended);
@@ -315,7 +327,10 @@ mod tests {
         assert_eq!(standing(&ledger, 1), Some(Standing::Missing));
         assert!(ledger.found(channel(1)) && !ledger.found(channel(1)) && !ledger.found(channel(2)));
         assert_eq!(standing(&ledger, 1), Some(Standing::Open));
-        ledger.compare(guild(), &BTreeSet::new());
+        for id in 1..=3 {
+            ledger.missing(channel(id));
+        }
+        assert_eq!(standing(&ledger, 3), Some(Standing::Ended));
         let compared = ledger.compare(guild(), &BTreeSet::from([channel(1), channel(3)]));
         assert_eq!(
             compared,

@@ -7,38 +7,34 @@
 
 pub mod api;
 mod creators;
+mod heed;
 pub mod ledger;
+mod list;
 mod name;
 mod refused;
+mod wish;
 
-use std::collections::{BTreeSet, HashMap};
+pub use self::list::Listed;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::join_all;
-use proto::event::{Audience, Fact, Room, RoomKind};
-use proto::frame::SnapshotRoom;
-use proto::problem::{Code, FieldProblem};
+use proto::problem::Code;
 use proto::rest::{CreateRoom, CreatedRoom};
 use proto::{ChannelId, GuildId};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::creators::Creators;
 use self::ledger::{Ledger, OwnedRoom, Pending, Standing};
 use self::name::RoomName;
+use self::wish::{Wanted, problem, read_wish};
 use crate::access::Access;
 use crate::auth::{Principal, Subject};
 use crate::discord::{Discord, NewChannel};
-use crate::log::{Change, GuildState, Log, Place};
+use crate::log::Log;
 use crate::refusal::Refusal;
-use crate::view::View;
 
-/// How many may be in a room when nobody says.
-const USER_LIMIT_DEFAULT: u32 = 4;
-/// The most that can be said (Discord's documentation, "Create Guild Channel"); 0 is no limit.
-const USER_LIMIT_MAX: u32 = 99;
 /// When to come back to a full ledger, in ms: rooms end by and by.
 const LEDGER_FULL_RETRY_MS: u64 = 60_000;
 
@@ -86,66 +82,6 @@ struct Shared {
 
 /// The place where the outcome of an end will stand.
 type Outcome = watch::Receiver<Option<Result<(), Refusal>>>;
-
-/// Rooms of one guild as one principal sees them.
-#[derive(Debug)]
-pub struct Listed {
-    /// How the principal sees the guild.
-    pub view: View,
-    /// The rooms, by channel.
-    pub rooms: Vec<SnapshotRoom>,
-    /// Where the guild's log stood.
-    pub place: Place,
-}
-
-/// A wish for a room, checked as far as one can without asking anybody.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
-    name: Option<RoomName>,
-    user_limit: u32,
-    parent_id: Option<ChannelId>,
-}
-
-/// Which fields of a wish are wrong by themselves, all of them.
-pub(crate) fn wrong_fields(wish: &CreateRoom) -> Vec<FieldProblem> {
-    read_wish(wish).err().unwrap_or_default()
-}
-
-fn read_wish(wish: &CreateRoom) -> Result<Wanted, Vec<FieldProblem>> {
-    let mut wrong = Vec::new();
-    let name = wish
-        .name
-        .as_deref()
-        .map(RoomName::new)
-        .transpose()
-        .unwrap_or_else(|why| {
-            wrong.push(problem("name", why.to_string()));
-            None
-        });
-    let user_limit = wish.user_limit.unwrap_or(USER_LIMIT_DEFAULT);
-    if user_limit > USER_LIMIT_MAX {
-        wrong.push(problem(
-            "userLimit",
-            format!("0 (no limit) to {USER_LIMIT_MAX}"),
-        ));
-    }
-    if wrong.is_empty() {
-        Ok(Wanted {
-            name,
-            user_limit,
-            parent_id: wish.parent_id,
-        })
-    } else {
-        Err(wrong)
-    }
-}
-
-fn problem(field: &str, detail: impl Into<String>) -> FieldProblem {
-    FieldProblem {
-        field: field.to_owned(),
-        detail: detail.into(),
-    }
-}
 
 impl Rooms {
     /// The rooms of these guilds; [`Rooms::heed_log`] keeps the ledger in line with what is told.
@@ -362,128 +298,10 @@ impl Rooms {
         Ok(())
     }
 
-    /// The rooms of a guild that a principal sees: what was told, and Roomwire's own that were not
-    /// told of yet (`opening`). `only` narrows it to one room.
-    ///
-    /// # Errors
-    /// `FORBIDDEN`: the right to read is missing, or the guild is none of theirs.
-    pub fn list(
-        &self,
-        actor: &Principal,
-        guild: GuildId,
-        only: Option<ChannelId>,
-    ) -> Result<Listed, Refusal> {
-        let view =
-            self.0
-                .access
-                .view(actor, guild, only.map(|channel| BTreeSet::from([channel])))?;
-        let read = self.0.log.read(guild, |state, place| {
-            let mut rooms = view.rooms(state);
-            rooms.extend(opening(&view, state, self.0.ledger.open_rooms(guild)));
-            rooms.sort_by_key(|room| room.room.channel_id);
-            (rooms, place)
-        });
-        let (rooms, place) =
-            read.ok_or_else(|| Refusal::new(Code::Forbidden, "not a guild of this token"))?;
-        Ok(Listed { view, rooms, place })
-    }
-
-    /// One room that a principal sees, in whichever of their guilds it is.
-    ///
-    /// # Errors
-    /// `FORBIDDEN`: the right to read is missing. `NOT_FOUND`: there is no such room, or not for them.
-    pub fn get(&self, actor: &Principal, channel: ChannelId) -> Result<Listed, Refusal> {
-        for guild in self.0.access.guilds_of(actor) {
-            let listed = self.list(actor, guild, Some(channel))?;
-            if !listed.rooms.is_empty() {
-                return Ok(listed);
-            }
-        }
-        Err(Refusal::new(Code::NotFound, "no such room"))
-    }
-
-    /// Keeps the ledger in line with the log, until `shutdown`: a room that somebody deletes in
-    /// Discord is not open any more.
-    pub async fn heed_log(&self, shutdown: CancellationToken) {
-        let guilds = self
-            .0
-            .access
-            .guilds()
-            .iter()
-            .map(|guild| self.heed_guild(*guild));
-        shutdown.run_until_cancelled(join_all(guilds)).await;
-    }
-
     /// Waits until everything that was begun with Discord is done. Call it when no new wish can come.
     pub async fn settled(&self) {
         self.0.work.close();
         self.0.work.wait().await;
-    }
-
-    async fn heed_guild(&self, guild: GuildId) {
-        while let Some(mut following) = self.0.log.follow(guild) {
-            if following.state.known {
-                let there = following.state.rooms.keys().copied().collect();
-                self.heed_whole(guild, &there, &following.state.owned);
-            }
-            loop {
-                match following.entries.recv().await {
-                    Ok(entry) => self.heed(guild, &entry.change),
-                    // What was missed is in the state of the next follower.
-                    Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return,
-                }
-            }
-        }
-    }
-
-    fn heed(&self, guild: GuildId, change: &Change) {
-        let now_ms = launch::clock::now_ms();
-        let owned = |channel: ChannelId| {
-            self.0
-                .log
-                .read(guild, |state, _| state.owned.contains(&channel))
-                == Some(true)
-        };
-        match change {
-            Change::Told(Fact::RoomDeleted(gone)) => {
-                self.0.ledger.ended(gone.channel_id);
-                if owned(gone.channel_id) {
-                    self.0.log.disown(guild, gone.channel_id, now_ms);
-                }
-            }
-            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
-                if self.0.ledger.found(room.channel_id) {
-                    self.0.log.own(guild, room.channel_id, now_ms);
-                }
-            }
-            Change::Told(Fact::Snapshot(roster)) => {
-                let there = roster.rooms.iter().map(|room| room.channel_id).collect();
-                let owned = self
-                    .0
-                    .log
-                    .read(guild, |state, _| state.owned.clone())
-                    .unwrap_or_default();
-                self.heed_whole(guild, &there, &owned);
-            }
-            Change::Told(
-                Fact::VoiceJoined(_) | Fact::VoiceLeft(_) | Fact::VoiceStateChanged(_),
-            )
-            | Change::Owned(_)
-            | Change::Disowned(_) => {}
-        }
-    }
-
-    /// The whole guild was told: what of ours is not there is not shown as ours any more.
-    fn heed_whole(&self, guild: GuildId, there: &BTreeSet<ChannelId>, owned: &BTreeSet<ChannelId>) {
-        let now_ms = launch::clock::now_ms();
-        let compared = self.0.ledger.compare(guild, there);
-        for channel in &compared.found {
-            self.0.log.own(guild, *channel, now_ms);
-        }
-        for channel in owned.difference(there) {
-            self.0.log.disown(guild, *channel, now_ms);
-        }
     }
 
     fn check(&self, guild: GuildId, wish: &CreateRoom) -> Result<Wanted, Refusal> {
@@ -511,32 +329,6 @@ impl Rooms {
             !state.known || view.sees_category(state, parent)
         }) == Some(true)
     }
-}
-
-/// The rooms of the ledger that were not told of yet, as this view shows them.
-fn opening(view: &View, told: &GuildState, ledger: Vec<OwnedRoom>) -> Vec<SnapshotRoom> {
-    // A guild of just these rooms, so that the view judges them as it judges all others.
-    let mut state = GuildState::default();
-    for room in ledger {
-        if told.rooms.contains_key(&room.channel_id) {
-            continue;
-        }
-        state.apply(&Change::Owned(room.channel_id));
-        state.apply(&Change::Told(Fact::RoomCreated(Room {
-            guild_id: room.guild_id,
-            channel_id: room.channel_id,
-            name: room.name,
-            parent_id: room.parent_id,
-            user_limit: room.user_limit,
-            kind: RoomKind::Voice,
-            audience: Audience::Restricted,
-        })));
-    }
-    let mut rooms = view.rooms(&state);
-    for room in &mut rooms {
-        room.opening = true;
-    }
-    rooms
 }
 
 fn count<T>(name: &'static str, result: &Result<T, Refusal>) {

@@ -1,0 +1,76 @@
+//! Where Discord is, who we are there, and the bounds of asking it.
+
+use launch::Secret;
+use url::Url;
+
+use super::ApplicationId;
+
+/// Where Discord is, who we are there, and the bounds of asking it.
+#[derive(Debug, Clone)]
+pub struct DiscordSettings {
+    /// Where the API is; see [`parse_api_url`].
+    pub api_url: Url,
+    /// The bot's token.
+    pub bot_token: Secret,
+    /// The bot's application; asked of Discord when first needed if it is not given.
+    pub application_id: Option<ApplicationId>,
+    /// How long one call may take as a whole, in ms, waiting for its turn included.
+    pub timeout_ms: u64,
+    /// How many calls are under way at most.
+    pub concurrent_max: usize,
+    /// How many calls wait for their turn at most; one more is refused.
+    pub waiting_max: usize,
+    /// How many calls a second at most.
+    pub per_second_max: u32,
+    /// After how many answers of 401, 403 and 429 in 10 minutes Discord is left alone.
+    pub invalid_answers_max: usize,
+    /// The largest answer that is read, in bytes.
+    pub answer_bytes_max: usize,
+}
+
+impl DiscordSettings {
+    /// [`DiscordSettings::timeout_ms`]: Discord answers within a fraction of it; a person waits.
+    pub const TIMEOUT_MS: u64 = 5_000;
+    /// [`DiscordSettings::concurrent_max`]: at Discord's usual 100 to 200 ms a call, more than its
+    /// 50 calls a second need.
+    pub const CONCURRENT_MAX: usize = 16;
+    /// [`DiscordSettings::waiting_max`]: what is through within the timeout.
+    pub const WAITING_MAX: usize = 64;
+    /// [`DiscordSettings::per_second_max`]: Discord allows a bot 50, and the worker needs a few.
+    pub const PER_SECOND_MAX: u32 = 45;
+    /// [`DiscordSettings::invalid_answers_max`]: 1 % of the 10,000 at which Discord bans an address.
+    pub const INVALID_ANSWERS_MAX: usize = 100;
+    /// [`DiscordSettings::answer_bytes_max`]: a list of 100 commands is well below it.
+    pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+    /// The settings with every bound at its default.
+    pub fn new(api_url: Url, bot_token: Secret) -> Self {
+        Self {
+            api_url,
+            bot_token,
+            application_id: None,
+            timeout_ms: Self::TIMEOUT_MS,
+            concurrent_max: Self::CONCURRENT_MAX,
+            waiting_max: Self::WAITING_MAX,
+            per_second_max: Self::PER_SECOND_MAX,
+            invalid_answers_max: Self::INVALID_ANSWERS_MAX,
+            answer_bytes_max: Self::ANSWER_BYTES_MAX,
+        }
+    }
+}
+
+/// Reads the setting `DISCORD_API_URL`: http or https, a host, and no path, since Discord's own
+/// follows it.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_api_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain && anonymous {
+        Ok(url)
+    } else {
+        Err("an http or https address without a path, as in https://discord.com".to_owned())
+    }
+}
