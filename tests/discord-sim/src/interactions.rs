@@ -450,9 +450,7 @@ fn prepare(
             fill("app_permissions", may(APPLICATION_ID).into());
             fill("authorizing_integration_owners", json!({"0": guild.id}));
             if let Some(place) = place {
-                let mut channel = render::channel(guild, place);
-                channel["permissions"] = may(user).into();
-                fill("channel", channel);
+                fill("channel", render::channel(guild, place));
             }
             if let Some(mut member) = render::member(truth, guild, user) {
                 member["permissions"] = may(user).into();

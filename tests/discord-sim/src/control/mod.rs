@@ -22,7 +22,9 @@ use crate::truth::{
     Change, Channel, ChannelKind, Guild, OverwriteKind, Refusal, Role, Transition, Voice,
 };
 use crate::{Sim, interactions};
-use wishes::{ChannelChange, ChannelWish, GatewayWish, MemberWish, RoleWish, VoiceWish};
+use wishes::{
+    ChannelChange, ChannelWish, GatewayWish, GuildChange, MemberWish, RoleWish, VoiceWish,
+};
 
 /// Transitions in one answer, so that it stays readable; ask again from the last one.
 const TRANSITIONS_AT_ONCE: usize = 10_000;
@@ -66,6 +68,7 @@ async fn attend(sim: &Sim, request: Request) -> Result<Value, Bad> {
         (&Method::POST, ["channels"]) => create_channel(sim, read(&body)?),
         (&Method::PATCH, ["channels", id]) => change_channel(sim, id, read(&body)?),
         (&Method::DELETE, ["channels", id]) => delete_channel(sim, id),
+        (&Method::PATCH, ["guilds", id]) => rename_guild(sim, id, &read(&body)?),
         (&Method::POST, ["roles"]) => set_role(sim, read(&body)?),
         (&Method::POST, ["members"]) => set_member(sim, read(&body)?),
         (&Method::POST, ["gateway"]) => gateway(sim, read(&body)?),
@@ -370,6 +373,17 @@ fn delete_channel(sim: &Sim, id: &str) -> Result<Value, Bad> {
     let mut world = sim.world();
     world
         .act(|truth| truth.delete_channel(id, now_ms))
+        .map_err(not_found)?;
+    Ok(json!({"seq": world.truth.seq()}))
+}
+
+fn rename_guild(sim: &Sim, id: &str, wish: &GuildChange) -> Result<Value, Bad> {
+    let id = id_in_path(id)?;
+    let now_ms = sim.now_ms();
+    check_name(&wish.name)?;
+    let mut world = sim.world();
+    world
+        .act(|truth| truth.rename_guild(id, &wish.name, now_ms))
         .map_err(not_found)?;
     Ok(json!({"seq": world.truth.seq()}))
 }

@@ -138,6 +138,12 @@ impl<'de> Deserialize<'de> for Bits {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct GuildChange {
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RoleWish {
     pub(super) guild_id: Id,
     pub(super) role_id: Id,

@@ -283,6 +283,12 @@ fn whole(id: Id, version: Id, scope: Option<Id>, mut command: Value) -> Value {
     command["version"] = json!(version);
     if let Some(guild) = scope {
         command["guild_id"] = json!(guild);
+        // What only global commands have.
+        if let Some(fields) = command.as_object_mut() {
+            for global in ["contexts", "dm_permission", "integration_types"] {
+                fields.remove(global);
+            }
+        }
     }
     command
 }

@@ -18,10 +18,6 @@ pub(super) fn guild(sim: &Sim, call: &Call) -> Served {
         object["approximate_member_count"] = json!(guild.members.len());
         object["approximate_presence_count"] = json!(guild.voice.len());
     }
-    // The gateway's GUILD_UPDATE has it, this answer has not.
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove("hub_type");
-    }
     Reply::ok(object)
 }
 
