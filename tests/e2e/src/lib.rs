@@ -12,6 +12,7 @@
 )]
 
 mod browser;
+pub mod mirror;
 mod process;
 
 pub use browser::{Browser, Ended};

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 /// `/room <subcommand>` as Discord would send it.
-fn room(user: &str, permissions: &str, subcommand: &str, options: Value) -> Value {
+fn room(user: &str, permissions: &str, subcommand: &str, options: &Value) -> Value {
     json!({ "interaction": {
         "type": 2,
         "guild_id": GUILD,
@@ -29,7 +29,7 @@ async fn a_slash_command_rest_and_the_page_make_the_same_room() {
     let world = World::start().await;
     let mut browser = world.browser("ada").await;
     let options = json!([{ "name": "name", "type": 3, "value": "Chess" }, { "name": "limit", "type": 4, "value": 3 }]);
-    said(&world, room(ADA, "0", "create", options)).await;
+    said(&world, room(ADA, "0", "create", &options)).await;
     let by_command = browser.event("room.created").await["payload"].clone();
 
     let body = json!({ "name": "Chess", "userLimit": 3 });
@@ -51,14 +51,14 @@ async fn a_slash_command_rest_and_the_page_make_the_same_room() {
 
     let id = by_command["channelId"].as_str().unwrap();
     assert!(
-        said(&world, room(ADA, "0", "list", json!([])))
+        said(&world, room(ADA, "0", "list", &json!([])))
             .await
             .contains("Chess")
     );
     let end = json!([{ "name": "room", "type": 7, "value": id }]);
-    said(&world, room(GRACE, "0", "end", end.clone())).await;
+    said(&world, room(GRACE, "0", "end", &end)).await;
     assert!(world.channels().await.get(id).is_some(), "not Grace's room");
-    said(&world, room(ADA, "0", "end", end)).await;
+    said(&world, room(ADA, "0", "end", &end)).await;
     assert_eq!(
         browser.event("room.deleted").await["payload"]["channelId"],
         id
@@ -70,7 +70,7 @@ async fn a_slash_command_rest_and_the_page_make_the_same_room() {
 async fn a_bad_signature_is_401_and_a_ping_is_answered() {
     let world = World::start().await;
     for signature in ["bad", "missing"] {
-        let mut interaction = room(ADA, "8", "create", json!([]));
+        let mut interaction = room(ADA, "8", "create", &json!([]));
         interaction["signature"] = json!(signature);
         assert_eq!(
             world.control("interactions", interaction).await["status"],

@@ -1,6 +1,6 @@
 //! The scenarios of the world: each test is a sentence about the running whole.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod commands;
 mod deliveries;

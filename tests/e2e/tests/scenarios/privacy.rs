@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{ADA, GRACE, GUILD, LOUNGE, STAFF, World, eventually};
+use e2e::mirror::Mirror;
+use e2e::{ADA, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -128,6 +129,104 @@ async fn a_room_that_is_hidden_or_shown_by_an_overwrite_goes_and_comes() {
             .iter()
             .all(|frame| !frame.contains(GRACE))
     );
+}
+
+/// Small and repeatable: xorshift64* (Vigna, 2016).
+struct Luck(u64);
+
+impl Luck {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % end
+    }
+
+    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+}
+
+/// The permissions of @everyone with and without "View Channels", and those of an unrelated role.
+const ROLES: [(&str, &str); 4] = [
+    (GUILD, "6546640449"),
+    (GUILD, "6546639425"),
+    ("100000000000000020", "1024"),
+    ("100000000000000020", "8"),
+];
+
+#[tokio::test]
+async fn whatever_happens_to_roles_and_overwrites_a_browser_has_what_everyone_may_view_and_nothing_else()
+ {
+    let world = World::start().await;
+    let staff_name = world.channels().await[STAFF]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut browser = world.browser("ada").await;
+    let mut mirror = Mirror::default();
+    let mut luck = Luck(0x5eed);
+    for round in 0..40 {
+        world
+            .voice(
+                BOSS,
+                if luck.below(2) == 0 {
+                    Some(STAFF)
+                } else {
+                    None
+                },
+            )
+            .await;
+        for _ in 0..6 {
+            let user = luck.one(&[ADA, GRACE, "200000000000000003"]);
+            let room = luck.one(&[LOUNGE, STUDY]);
+            match luck.below(6) {
+                0 => {
+                    let (role, permissions) = ROLES[luck.below(ROLES.len())];
+                    world
+                        .control(
+                            "roles",
+                            json!({ "guildId": GUILD, "roleId": role, "permissions": permissions }),
+                        )
+                        .await;
+                }
+                1 => {
+                    let (allow, deny) = luck.one(&[&("0", "1024"), &("1024", "0"), &("0", "0")]);
+                    let overwrites =
+                        json!([{ "id": GUILD, "type": 0, "allow": allow, "deny": deny }]);
+                    world
+                        .change_channel(room, json!({ "overwrites": overwrites }))
+                        .await;
+                }
+                2 => world.voice(user, None).await,
+                3 => world.voice(user, Some(STAFF)).await,
+                _ => world.voice(user, Some(room)).await,
+            }
+        }
+        mirror.converge(&world, &mut browser).await;
+        let (_, list) = world
+            .rest(Method::GET, "/api/rooms", json!({ "sub": "ada" }), None)
+            .await;
+        for secret in [STAFF, BOSS, staff_name.as_str()] {
+            assert!(
+                !list.to_string().contains(secret),
+                "{secret} in round {round}"
+            );
+        }
+    }
+    assert!(
+        browser.heard.len() > 60,
+        "much happened: {} frames",
+        browser.heard.len()
+    );
+    let everything = format!("{}{}", world.outputs().await, browser.heard.join("\n"));
+    for secret in [STAFF, BOSS, staff_name.as_str()] {
+        assert!(
+            !everything.contains(secret),
+            "{secret} is in {}",
+            around(&everything, secret)
+        );
+    }
 }
 
 #[tokio::test]

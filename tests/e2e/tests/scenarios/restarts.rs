@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::mirror::Mirror;
 use e2e::{ADA, Browser, Ended, GRACE, LOUNGE, STUDY, World, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -63,25 +64,22 @@ async fn who_left_while_the_session_was_lost_is_no_ghost() {
     world.control("gateway", json!({ "action": "drop" })).await;
     world.voice(ADA, None).await;
     world.voice(GRACE, Some(STUDY)).await;
-    let mut events = Vec::new();
-    for _ in 0..3 {
-        let frame = browser.frame().await;
-        if frame["event"] != "gateway.state" {
-            events.push((
-                frame["event"].as_str().unwrap().to_owned(),
-                frame["payload"]["userId"].clone(),
-            ));
-        }
-        if events.len() == 3 {
-            break;
-        }
-    }
-    eventually("both rooms are right", || async {
-        let right =
-            who_is_in(&world, LOUNGE).await.is_empty() && who_is_in(&world, STUDY).await == [GRACE];
-        right.then_some(())
-    })
-    .await;
+    let mut mirror = Mirror::default();
+    mirror.converge(&world, &mut browser).await;
+    assert!(mirror.seating[STUDY].contains(GRACE));
+    let left = |user: &str| {
+        browser
+            .heard
+            .iter()
+            .filter(|frame| frame.contains("voice.left") && frame.contains(user))
+            .count()
+    };
+    assert_eq!(
+        (left(ADA), left(GRACE)),
+        (1, 1),
+        "the leaves are announced, once"
+    );
+    assert_eq!(world.truth().await["counters"]["identify"], 2);
 }
 
 #[tokio::test]
@@ -183,11 +181,9 @@ async fn a_worker_that_is_asked_to_stop_leaves_its_session_resumable() {
     let mut world = World::start().await;
     let status = world.worker.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", world.worker.log());
-    let closed = world.sim.log();
-    assert!(
-        !closed.contains("1000") || !closed.contains("session ended by 1000"),
-        "{closed}"
-    );
+    let sessions = world.truth().await["sessions"].clone();
+    let sessions = sessions.as_array().unwrap();
+    assert_eq!(sessions.len(), 1, "Discord keeps the session: {sessions:?}");
 }
 
 #[tokio::test]
