@@ -25,8 +25,18 @@ export async function channels(): Promise<Record<string, SimChannel>> {
   return state.guilds[guildId]?.channels ?? {}
 }
 
+interface VoiceChange {
+  readonly userId: string
+  /** Left out: stays where they are; `null`: leaves. */
+  readonly channelId?: string | null
+  readonly selfMute?: boolean
+  readonly selfDeaf?: boolean
+  readonly selfVideo?: boolean
+  readonly selfStream?: boolean
+}
+
 /** Somebody joins, moves, mutes, leaves. */
-export async function voice(change: { userId: string; channelId?: string | null; selfMute?: boolean }) {
+export async function voice(change: VoiceChange) {
   await post('/_sim/voice', { guildId, ...change })
 }
 

@@ -35,9 +35,9 @@ export function RoomCard({ room, mayEnd, leaving }: RoomCardProps) {
             </h3>
             <Occupancy here={room.members.length} limit={room.userLimit} />
           </div>
-          {mayEnd && end.button}
+          {mayEnd && !leaving && end.button}
         </header>
-        {end.panel}
+        {!leaving && end.panel}
         {members.length > 0 ? (
           <ul className="members" aria-label={`In ${name}`}>
             {members.map(({ key, item, leaving }) => (

@@ -62,6 +62,15 @@ function Rooms({ signed }: { readonly signed: Signed }) {
   const awaited = opening.filter(each => !rooms.some(room => room.channelId === each.channelId))
   const { rights } = signed
 
+  // Seen once, a room is not opening any more, not even when it is gone again.
+  useEffect(() => {
+    const seen = new Set(rooms.map(room => room.channelId))
+    setOpening(before =>
+      before.some(room => seen.has(room.channelId))
+        ? before.filter(room => !seen.has(room.channelId))
+        : before,
+    )
+  }, [rooms])
   useEffect(() => {
     if (opening.length === 0) return
     // Discord tells of a room at once or never: a card that waits for longer would lie.

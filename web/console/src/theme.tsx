@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react'
+import { useEffect, useState, useSyncExternalStore } from 'react'
 import { Icon } from './icons.js'
 
 type Theme = 'light' | 'dark'
@@ -8,7 +8,8 @@ const key = 'roomwire.theme'
 /** Turns the page's light on or off; until then the system's choice holds. */
 export function ThemeButton() {
   const [chosen, setChosen] = useState(load)
-  const theme = chosen ?? systemTheme()
+  const system = useSyncExternalStore(listen, systemTheme)
+  const theme = chosen ?? system
   useEffect(() => {
     if (chosen) document.documentElement.dataset.theme = chosen
   }, [chosen])
@@ -40,6 +41,14 @@ function load(): Theme | null {
   }
 }
 
+const prefersDark = '(prefers-color-scheme: dark)'
+
 function systemTheme(): Theme {
-  return window.matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'
+  return window.matchMedia(prefersDark).matches ? 'dark' : 'light'
+}
+
+function listen(changed: () => void) {
+  const media = window.matchMedia(prefersDark)
+  media.addEventListener('change', changed)
+  return () => media.removeEventListener('change', changed)
 }

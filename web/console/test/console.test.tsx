@@ -22,7 +22,8 @@ beforeEach(() => {
   globalThis.IS_REACT_ACT_ENVIRONMENT = true
   sessionStorage.clear()
   // Nothing lingers for people who prefer it so.
-  window.matchMedia = query => ({ matches: query.includes('reduced-motion') }) as MediaQueryList
+  window.matchMedia = query =>
+    Object.assign(new EventTarget(), { matches: query.includes('reduced-motion') }) as MediaQueryList
   page = document.createElement('div')
   document.body.append(page)
   root = createRoot(page)
@@ -130,6 +131,8 @@ test('a room is opened, waited for, shown, and may be ended by who made it', asy
   await click('end-room-confirm')
   await act(() => world.settle())
   expect(world.requests[1]?.url).toBe('https://hub.example/api/end-room/99')
+  await hear(event('room.deleted', made, { n: 2 }))
+  expect(page.querySelector('.opening')).toBeNull()
 })
 
 test('a refusal is shown where it was asked for', async () => {
