@@ -1,0 +1,163 @@
+// What a compose file can be checked for without Docker: its form, by the compose specification's schema
+// (the file that COMPOSE_SCHEMA names; check.sh gets it), and what it promises, by the rules below.
+import { readFileSync } from 'node:fs'
+import Ajv from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+import { parse } from 'yaml'
+
+const root = new URL('../../', import.meta.url)
+const read = path => readFileSync(new URL(path, root), 'utf8')
+const demo = Object.fromEntries(
+  read('tests/compose/demo/demo.env')
+    .split('\n')
+    .filter(line => line && !line.startsWith('#'))
+    .map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+)
+
+/** `${NAME}`, `${NAME:-default}`, `${NAME:?why}`, as compose reads them. */
+function interpolate(text, settings) {
+  return text.replace(/\$\{([A-Z_]+)(?::([-?])([^}]*))?\}/g, (_, name, mark, rest) => {
+    if (settings[name]) return settings[name]
+    if (mark === '-') return rest
+    throw new Error(`${name} is not set, and has no default`)
+  })
+}
+
+const text = read('docker-compose.yml')
+const compose = parse(interpolate(text, demo), { merge: true })
+const services = Object.entries(compose.services)
+const problems = []
+let passed = 0
+
+function rule(name, wrong) {
+  const found = wrong.filter(Boolean)
+  if (found.length === 0) passed += 1
+  else problems.push(`${name}:\n${found.map(each => `    ${each}`).join('\n')}`)
+}
+
+// 1. The form.
+const schema = JSON.parse(readFileSync(process.env.COMPOSE_SCHEMA, 'utf8'))
+const ajv = new Ajv({ strict: false, allErrors: true })
+addFormats(ajv)
+for (const format of ['expose', 'ports', 'subnet_ip_address', 'duration']) ajv.addFormat(format, true)
+delete schema.$schema
+const valid = ajv.compile(schema)
+valid(compose)
+rule(
+  'the compose specification',
+  (valid.errors ?? []).map(error => `${error.instancePath} ${error.message} ${JSON.stringify(error.params)}`),
+)
+
+// 2. A schema that takes anything would prove nothing.
+const spoiled = [
+  ['service', 'read_only', []],
+  ['service', 'healthchek', {}],
+  ['service', 'cap_drop', 'ALL'],
+  ['file', 'servces', {}],
+]
+rule(
+  'the check can fail',
+  spoiled.map(([where, key, value]) => {
+    const copy = structuredClone(compose)
+    if (where === 'file') copy[key] = value
+    else copy.services.hub[key] = value
+    return valid(copy) && `${key}: ${JSON.stringify(value)} was taken`
+  }),
+)
+
+// 3. What the file promises.
+const targets = [...read('Dockerfile').matchAll(/^FROM \S+ AS (\S+)$/gm)].map(match => match[1])
+const withHealth = [...read('Dockerfile').matchAll(/^FROM \S+ AS (\S+)\n(?:(?!^FROM )[^\n]*\n)*?HEALTHCHECK/gm)].map(
+  match => match[1],
+)
+rule(
+  'every service is confined',
+  services.flatMap(([name, it]) => [
+    it.read_only !== true && `${name} can write`,
+    !it.cap_drop?.includes('ALL') && `${name} keeps capabilities`,
+    !it.security_opt?.includes('no-new-privileges:true') && `${name} can gain privileges`,
+    !/^[1-9]\d*:[1-9]\d*$/.test(it.user ?? '') && `${name} may be root`,
+    it.privileged && `${name} is privileged`,
+  ]),
+)
+rule(
+  'every service can be seen to be well',
+  services.map(
+    ([name, it]) =>
+      !it.healthcheck?.test &&
+      !withHealth.includes(it.build?.target) &&
+      // A forwarder is as well as what it forwards to.
+      it.command?.[0] !== 'socat' &&
+      `${name} has no health check`,
+  ),
+)
+rule(
+  'ports are published on loopback alone',
+  services.flatMap(([name, it]) =>
+    (it.ports ?? []).map(port => !/^127\.0\.0\.1:/.test(port) && `${name} publishes ${port}`),
+  ),
+)
+rule(
+  'what is for the demo is in its profile alone',
+  services.map(([name, it]) => {
+    const forDemo = name !== 'hub' && name !== 'gateway-worker'
+    return forDemo !== (it.profiles?.join() === 'demo') && `${name}: profiles ${it.profiles}`
+  }),
+)
+rule(
+  'what is built can be built',
+  services.map(([name, it]) => it.build && !targets.includes(it.build.target) && `${name}: no target ${it.build.target}`),
+)
+rule(
+  'secrets come from files',
+  services.flatMap(([name, it]) => [
+    ...Object.keys(it.environment ?? {}).map(
+      key => /(SECRET|TOKEN)$/.test(key) && `${name}: ${key} stands in the environment`,
+    ),
+    ...Object.entries(it.environment ?? {}).map(
+      ([key, value]) =>
+        key.endsWith('_FILE') &&
+        !it.secrets?.some(secret => value === `/run/secrets/${secret}`) &&
+        `${name}: ${key} names no secret of it`,
+    ),
+    ...(it.secrets ?? []).map(secret => {
+      const file = compose.secrets?.[secret]?.file
+      return !(file && read(file).trim()) && `${name}: the demo has no ${secret}`
+    }),
+  ]),
+)
+// A setting that no program reads is a typing error, or older than the program.
+const sources = {
+  hub: ['hub/src/config.rs', 'launch/src/logs.rs'],
+  'gateway-worker': ['gateway-worker/src/config.rs', 'launch/src/logs.rs'],
+  'discord-sim': ['tests/discord-sim/src/settings.rs', 'launch/src/logs.rs'],
+  'dev-issuer': ['tests/dev-issuer/src/main.rs', 'tests/dev-issuer/src/lib.rs', 'launch/src/logs.rs'],
+}
+rule(
+  'every setting is one that the program reads',
+  services.flatMap(([name, it]) => {
+    const known = (sources[name] ?? []).map(read).join('\n')
+    return Object.keys(it.environment ?? {}).map(
+      key => !known.includes(`env = "${key.replace(/_FILE$/, '')}"`) && `${name} does not know ${key}`,
+    )
+  }),
+)
+rule(
+  'who shares a network with another stands on one that is there',
+  services.map(([name, it]) => {
+    const other = it.network_mode?.match(/^service:(.+)$/)?.[1]
+    return other && !compose.services[other] && `${name} shares with ${other}`
+  }),
+)
+let started = ''
+try {
+  interpolate(text, {})
+  started = 'without settings, compose would start something'
+} catch {
+  // As it should.
+}
+rule('without settings nothing starts', [started])
+
+for (const problem of problems) console.error(`docker-compose.yml, ${problem}`)
+console.log(`${passed} passed, ${problems.length} failed`)
+process.exitCode = problems.length > 0 ? 1 : 0
