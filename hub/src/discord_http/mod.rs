@@ -18,6 +18,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use launch::Secret;
 use proto::problem::Code;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -30,9 +31,16 @@ use self::interaction::{
 };
 use self::replay::Seen;
 use crate::commands::Command;
-use crate::discord::Discord;
+use crate::discord::{ApplicationId, Discord, DiscordError};
 use crate::refusal::Refusal;
 use crate::rooms::Rooms;
+
+/// How often it is tried to replace "thinking" by an answer.
+const LATER_ATTEMPTS_MAX: u32 = 3;
+/// The pause between two attempts, in ms …
+const LATER_PAUSE_MS: u64 = 1_000;
+/// … and the longest for which Discord may ask, in ms: nobody looks at the answer any more then.
+const LATER_PAUSE_MAX_MS: u64 = 10_000;
 
 /// The bounds of the door.
 #[derive(Debug, Clone)]
@@ -201,12 +209,31 @@ impl Interactions {
             tracing::warn!(guild_id = %guild, "an interaction without a token can not be answered later");
             return;
         };
-        // What went wrong is logged where Discord was asked; there is nobody else to tell.
-        let _told = self
-            .0
-            .discord
-            .edit_original(application, token, &content(&text))
-            .await;
+        self.answer_later(application, token, &content(&text)).await;
+    }
+
+    /// Replaces "thinking". Doing it twice does no harm, so that it is tried a few times; what goes
+    /// wrong is logged where Discord is asked, and there is nobody else to tell.
+    async fn answer_later(&self, application: ApplicationId, token: &Secret, answer: &Value) {
+        for attempt in 1..=LATER_ATTEMPTS_MAX {
+            let pause_ms = match self
+                .0
+                .discord
+                .edit_original(application, token, answer)
+                .await
+            {
+                Err(DiscordError::Unavailable) => LATER_PAUSE_MS,
+                Err(DiscordError::RateLimited { retry_after_ms })
+                    if retry_after_ms <= LATER_PAUSE_MAX_MS =>
+                {
+                    retry_after_ms
+                }
+                _ => return,
+            };
+            if attempt < LATER_ATTEMPTS_MAX {
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+        }
     }
 }
 

@@ -113,7 +113,7 @@ fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::{Signer, SigningKey};
+    use ed25519_dalek::{Signer, SigningKey, Verifier};
     use proptest::prelude::*;
 
     use super::*;
@@ -264,6 +264,23 @@ mod tests {
             carry = sum >> 8;
         }
         assert_eq!(carry, 0);
+        assert_eq!(
+            verify("1730000000", &hex::encode(signature), b"{}"),
+            Err(Unsigned::Signature)
+        );
+    }
+
+    #[test]
+    fn a_signature_whose_r_is_of_small_order_is_refused() {
+        // Made with the secret: R is the neutral point, S = k·a, so that S·B = R + k·A holds, and
+        // a verifier that looks at the equation alone takes it.
+        let r = SMALL_ORDER[2];
+        let s = "9343484720fb4dd57607c4326d77738759433af35ad9559c7d5077d97618dc0c";
+        let signature: [u8; 64] = hex::decode(format!("{r}{s}")).unwrap().try_into().unwrap();
+        let lenient = public()
+            .0
+            .verify(b"1730000000{}", &Signature::from_bytes(&signature));
+        assert!(lenient.is_ok(), "else this test shows nothing");
         assert_eq!(
             verify("1730000000", &hex::encode(signature), b"{}"),
             Err(Unsigned::Signature)

@@ -37,7 +37,9 @@ async fn commands(world: &World) -> Vec<Value> {
 #[tokio::test]
 async fn commands_are_registered_only_when_they_changed_and_others_stay() {
     let world = World::new().await;
-    let other = json!({"name": "weather", "description": "not ours"});
+    let other = json!({"name": "weather", "description": "not ours", "options": [
+        {"type": 10, "name": "degrees", "description": "a number", "min_value": 0.5}
+    ]});
     world
         .discord
         .put_guild_command(GUILD.parse().unwrap(), &other)

@@ -9,6 +9,7 @@ use super::world::{ADA, GUILD, LOUNGE, Plan, STAFF_ROOM, World, answer};
 
 const CREATE: &str = "POST /guilds/*/channels";
 const DELETE: &str = "DELETE /channels/*";
+const EDIT: &str = "PATCH /webhooks/*/*/messages/@original";
 
 /// `/room <name> <options>` of a member with these permissions.
 fn room(user: &str, permissions: &str, name: &str, options: Value) -> Value {
@@ -203,6 +204,7 @@ async fn when_discord_is_slow_the_answer_comes_later() {
     })
     .await;
     world.script(CREATE, json!({"delayMs": 400})).await;
+    world.script(EDIT, json!({"status": 500})).await;
     let delivered = world
         .interact(room(
             ADA,

@@ -248,7 +248,7 @@ async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
         rooms_max: 1,
         ..LedgerSettings::default()
     };
-    let discord = |settings: &mut DiscordSettings| settings.timeout_ms = 300;
+    let discord = |settings: &mut DiscordSettings| settings.timeout_ms = 1_000;
     let world = World::with(Plan {
         ledger,
         discord,
@@ -281,14 +281,14 @@ async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
             Some("2"),
         ),
         (
-            json!({"delayMs": 2000}),
+            json!({"delayMs": 5000}),
             (503, "DISCORD_UNAVAILABLE"),
             Some("2"),
         ),
         (
-            json!({"status": 429, "retryAfter": 1.25}),
+            json!({"status": 429, "retryAfter": 2.5}),
             (503, "DISCORD_UNAVAILABLE"),
-            Some("2"),
+            Some("3"),
         ),
     ] {
         let asked = world.asked(CREATE).await;
@@ -302,14 +302,14 @@ async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
             "{fault}: asked once, and not again"
         );
         if fault["status"] == 429 {
-            assert_eq!(refused.body["retryAfterMs"], 1_250);
+            assert_eq!(refused.body["retryAfterMs"], 2_500);
         }
     }
     // Before Discord's time has come it is not asked again, and the wait is what is left of it.
     let asked = world.asked(CREATE).await;
     let refused = world.create(&ada, json!({})).await;
     assert_eq!(refused.code(), (503, "DISCORD_UNAVAILABLE"));
-    assert!((1..=1_250).contains(&refused.body["retryAfterMs"].as_u64().unwrap()));
+    assert!((1..=2_500).contains(&refused.body["retryAfterMs"].as_u64().unwrap()));
     assert_eq!(world.asked(CREATE).await, asked);
     world
         .until("Discord is asked again when its time has come", || async {
