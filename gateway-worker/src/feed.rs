@@ -42,7 +42,7 @@ pub struct FeedSetting {
 }
 
 /// One shard's knowledge, and what of it is still to be told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Feed {
     setting: FeedSetting,
     guilds: BTreeMap<GuildId, Followed>,
@@ -56,7 +56,7 @@ pub struct Feed {
     identify_wanted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Followed {
     roster: Roster,
     presence: Presence,
@@ -474,7 +474,16 @@ impl Feed {
             }
         }
         if change.began {
-            self.outbox.owe(guild, "worker_started");
+            let removed = self
+                .guilds
+                .get(&guild)
+                .is_some_and(|followed| followed.presence == Presence::Removed);
+            let reason = if removed {
+                "guild_removed"
+            } else {
+                "worker_started"
+            };
+            self.outbox.owe(guild, reason);
         }
         for subject in change.gaps {
             self.open_gap(guild, subject);
@@ -620,3 +629,6 @@ fn divide(mut state: RosterState, bytes_max: usize) -> Vec<Fact> {
 fn json_bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,6 @@ impl Outbox {
         dropped.into_iter().map(|entry| entry.guild).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

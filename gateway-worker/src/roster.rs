@@ -446,3 +446,6 @@ impl Roster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+use super::*;
+
+fn guild() -> GuildId {
+    GuildId::new(1).unwrap()
+}
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn channel_id(id: u64) -> ChannelId {
+    ChannelId::new(id).unwrap()
+}
+
+fn room(id: u64) -> Channel {
+    Channel {
+        name: format!("room {id}"),
+        obfuscated: false,
+        ..Channel::hidden(channel_id(id))
+    }
+}
+
+fn staff(id: u64) -> Channel {
+    Channel {
+        everyone_deny: VIEW_CHANNEL,
+        ..room(id)
+    }
+}
+
+fn in_room(id: u64, room: u64) -> VoiceState {
+    VoiceState {
+        user_id: user(id),
+        channel_id: Some(channel_id(room)),
+        flags: VoiceFlags::default(),
+        profile: None,
+    }
+}
+
+fn state(channels: Vec<Channel>, voices: Vec<VoiceState>) -> GuildState {
+    GuildState {
+        guild_id: guild(),
+        everyone: VIEW_CHANNEL,
+        channels,
+        voices,
+        illegible: Vec::new(),
+    }
+}
+
+fn roster(channels: Vec<Channel>, voices: Vec<VoiceState>) -> Roster {
+    let setting = RosterSetting {
+        cdn: "https://cdn".into(),
+        tombstones_max: 2,
+    };
+    let mut roster = Roster::new(guild(), setting);
+    let change = roster.apply(Dispatch::GuildCreated(state(channels, voices)));
+    assert!(change.began && change.facts.is_empty());
+    roster
+}
+
+fn audience(roster: &Roster, room: u64) -> Audience {
+    let state = roster.snapshot("");
+    let room = state
+        .rooms
+        .iter()
+        .find(|found| found.channel_id == channel_id(room));
+    room.unwrap().audience
+}
+
+/// `+room`, `~room`, `-room`, `>user@room`, `<user@room`, `=user@room`.
+fn short(facts: &[Fact]) -> Vec<String> {
+    facts
+        .iter()
+        .map(|fact| match fact {
+            Fact::RoomCreated(room) => format!("+{}", room.channel_id),
+            Fact::RoomUpdated(room) => format!("~{}", room.channel_id),
+            Fact::RoomDeleted(room) => format!("-{}", room.channel_id),
+            Fact::VoiceJoined(voice) => format!(">{}@{}", voice.user_id, voice.channel_id),
+            Fact::VoiceLeft(voice) => format!("<{}@{}", voice.user_id, voice.channel_id),
+            Fact::VoiceStateChanged(voice) => format!("={}@{}", voice.user_id, voice.channel_id),
+            Fact::Snapshot(_) => "snapshot".to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn a_move_is_a_leave_and_a_join_that_name_each_other() {
+    let mut roster = roster(vec![room(10), room(11)], vec![in_room(1, 10)]);
+    let change = roster.apply(Dispatch::VoiceChanged(guild(), in_room(1, 11)));
+    assert_eq!(short(&change.facts), ["<1@10", ">1@11"]);
+    let [Fact::VoiceLeft(left), Fact::VoiceJoined(joined)] = &change.facts[..] else {
+        panic!("{change:?}")
+    };
+    assert_eq!(left.moved_to, Some(channel_id(11)));
+    assert_eq!(joined.moved_from, Some(channel_id(10)));
+    let again = roster.apply(Dispatch::VoiceChanged(guild(), in_room(1, 11)));
+    assert_eq!(again, Change::default());
+}
+
+#[test]
+fn a_new_guild_state_is_told_as_its_difference_and_leaves_no_ghost() {
+    let mut roster = roster(
+        vec![room(10), room(11), room(12)],
+        vec![in_room(1, 10), in_room(2, 11), in_room(3, 12)],
+    );
+    let change = roster.apply(Dispatch::GuildCreated(state(
+        vec![room(10), staff(11), room(13)],
+        vec![in_room(1, 13), in_room(4, 10)],
+    )));
+    assert_eq!(
+        short(&change.facts),
+        [
+            "~11", "+13", "<1@10", ">1@13", ">4@10", "<2@11", "<3@12", "-12"
+        ]
+    );
+}
+
+#[test]
+fn a_deleted_channel_is_left_by_all_first_and_stays_dead() {
+    let mut roster = roster(vec![room(10)], vec![in_room(1, 10), in_room(2, 10)]);
+    let change = roster.apply(Dispatch::ChannelDeleted(guild(), channel_id(10)));
+    assert_eq!(short(&change.facts), ["<1@10", "<2@10", "-10"]);
+    let late = roster.apply(Dispatch::ChannelUpdated(guild(), room(10)));
+    assert_eq!(late, Change::default());
+    let made = roster.apply(Dispatch::ChannelCreated(guild(), room(10)));
+    assert_eq!(made.gaps, [Subject::Channel(channel_id(10))]);
+    let joined = roster.apply(Dispatch::VoiceChanged(guild(), in_room(1, 10)));
+    assert_eq!(joined, Change::gap(Subject::Voice(user(1))));
+}
+
+#[test]
+fn tombstones_are_bounded_and_a_forgotten_one_costs_a_question() {
+    let mut roster = roster(vec![room(10), room(11), room(12)], Vec::new());
+    for id in [10, 11, 12] {
+        roster.apply(Dispatch::ChannelDeleted(guild(), channel_id(id)));
+    }
+    assert_eq!(roster.tombstones.len(), 2);
+    let late = roster.apply(Dispatch::ChannelUpdated(guild(), room(10)));
+    assert_eq!(late, Change::gap(Subject::Channel(channel_id(10))));
+}
+
+#[test]
+fn nobody_is_put_into_a_category() {
+    let category = Channel {
+        kind: Some(RoomKind::Category),
+        ..room(9)
+    };
+    let mut roster = roster(vec![category], Vec::new());
+    let change = roster.apply(Dispatch::VoiceChanged(guild(), in_room(1, 9)));
+    assert_eq!(change, Change::gap(Subject::Voice(user(1))));
+}
+
+#[test]
+fn who_may_view_a_room_follows_the_role_then_the_denial_then_the_permission() {
+    for (everyone, allow, deny, expected) in [
+        (VIEW_CHANNEL, 0, 0, Audience::Everyone),
+        (0, 0, 0, Audience::Restricted),
+        (VIEW_CHANNEL, 0, VIEW_CHANNEL, Audience::Restricted),
+        (0, VIEW_CHANNEL, 0, Audience::Everyone),
+        (0, VIEW_CHANNEL, VIEW_CHANNEL, Audience::Everyone),
+        (ADMINISTRATOR, 0, VIEW_CHANNEL, Audience::Everyone),
+        (1 << 20, 1 << 20, 0, Audience::Restricted),
+    ] {
+        let channel = Channel {
+            everyone_allow: allow,
+            everyone_deny: deny,
+            ..room(10)
+        };
+        let mut roster = roster(vec![channel], Vec::new());
+        roster.apply(Dispatch::EveryoneChanged(guild(), everyone));
+        assert_eq!(audience(&roster, 10), expected, "{everyone} {allow} {deny}");
+    }
+}
+
+#[test]
+fn a_role_that_changes_tells_only_of_the_rooms_it_flips() {
+    let open = Channel {
+        everyone_allow: VIEW_CHANNEL,
+        ..room(12)
+    };
+    let mut roster = roster(vec![room(10), staff(11), open], Vec::new());
+    let change = roster.apply(Dispatch::EveryoneChanged(guild(), 0));
+    assert_eq!(short(&change.facts), ["~10"]);
+    let change = roster.apply(Dispatch::EveryoneChanged(guild(), 1 << 20));
+    assert!(change.facts.is_empty());
+}
+
+#[test]
+fn permissions_and_overwrites_that_change_together_never_show_a_staff_room() {
+    // Before, @everyone saw nothing; now they see all but the staff room.
+    let mut roster = roster(vec![room(10), room(11)], Vec::new());
+    roster.apply(Dispatch::EveryoneChanged(guild(), 0));
+    let change = roster.apply(Dispatch::GuildCreated(state(
+        vec![room(10), staff(11)],
+        Vec::new(),
+    )));
+    assert_eq!(short(&change.facts), ["~10"]);
+    // And if its overwrites can not be read, it stays hidden.
+    roster.apply(Dispatch::EveryoneChanged(guild(), 0));
+    let illegible = GuildState {
+        illegible: vec![Subject::Channel(channel_id(10))],
+        ..state(vec![staff(11)], Vec::new())
+    };
+    let change = roster.apply(Dispatch::GuildCreated(illegible));
+    assert!(change.facts.is_empty(), "{change:?}");
+    assert_eq!(change.gaps, [Subject::Channel(channel_id(10))]);
+    assert_eq!(audience(&roster, 10), Audience::Restricted);
+}
+
+#[test]
+fn an_obfuscated_room_is_shown_to_nobody_and_has_no_name() {
+    let mut roster = roster(vec![room(10)], vec![in_room(1, 10)]);
+    let facts = roster.hide_channel(channel_id(10));
+    let [Fact::RoomUpdated(hidden)] = &facts[..] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(
+        (hidden.audience, hidden.name.as_str()),
+        (Audience::Obfuscated, "")
+    );
+    roster.apply(Dispatch::EveryoneChanged(guild(), ADMINISTRATOR));
+    assert_eq!(audience(&roster, 10), Audience::Obfuscated);
+    assert!(roster.hide_channel(channel_id(99)).is_empty());
+}
+
+#[test]
+fn a_changed_name_or_picture_is_told_and_the_pictures_are_where_discord_has_them() {
+    let mut roster = roster(vec![room(10)], Vec::new());
+    let mut join = |guild_avatar: Option<&str>, user_avatar: Option<&str>| {
+        let profile = Profile {
+            display_name: "Ada".to_owned(),
+            guild_avatar: guild_avatar.map(str::to_owned),
+            user_avatar: user_avatar.map(str::to_owned),
+        };
+        let state = VoiceState {
+            profile: Some(profile),
+            ..in_room(5 << 22, 10)
+        };
+        let change = roster.apply(Dispatch::VoiceChanged(guild(), state));
+        match &change.facts[..] {
+            [Fact::VoiceJoined(voice) | Fact::VoiceStateChanged(voice)] => {
+                voice.member.clone().unwrap().avatar_url
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(join(None, None), "https://cdn/embed/avatars/5.png");
+    assert_eq!(
+        join(None, Some("a_1")),
+        "https://cdn/avatars/20971520/a_1.png"
+    );
+    assert_eq!(
+        join(Some("b"), Some("a_1")),
+        "https://cdn/guilds/1/users/20971520/avatars/b.png"
+    );
+    // A voice state without its member does not forget the name.
+    let again = roster.apply(Dispatch::VoiceChanged(guild(), in_room(5 << 22, 10)));
+    assert_eq!(again, Change::default());
+}
+
+#[test]
+fn a_guild_that_the_bot_lost_is_emptied() {
+    let mut roster = roster(vec![room(10), room(11)], vec![in_room(1, 10)]);
+    let change = roster.apply(Dispatch::GuildRemoved(guild()));
+    assert_eq!(short(&change.facts), ["<1@10", "-10", "-11"]);
+}
