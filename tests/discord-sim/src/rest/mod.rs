@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::Sim;
@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::snowflake::{Id, hash_of};
 use errors::{Problem, Reply, Served, json_response};
 use faults::{Drop, Fault, Faults};
-use limits::{Limits, Scope, too_many};
+use limits::{Limits, Scope, Standing, too_many};
 
 /// What REST keeps about its requests.
 pub(crate) struct Books {
@@ -248,6 +248,16 @@ impl Call {
 
 /// Answers one request below `/api`.
 pub(crate) async fn answer(sim: Sim, request: Request) -> Response {
+    let mut response = attend(&sim, request).await;
+    // Discord's answers come through a proxy that says so; libraries take an answer without it for
+    // a ban at the edge.
+    response
+        .headers_mut()
+        .insert(header::VIA, HeaderValue::from_static("1.1 google"));
+    response
+}
+
+async fn attend(sim: &Sim, request: Request) -> Response {
     let now_ms = sim.now_ms();
     let whole = request.uri().path().to_owned();
     let Some(path) = versioned(&whole) else {
@@ -276,15 +286,16 @@ pub(crate) async fn answer(sim: Sim, request: Request) -> Response {
         if fault.drop == Some(Drop::Before) {
             return cut();
         }
-        if let Some(answer) = scripted(fault) {
+        if let Some(answer) = scripted(fault, route, sim.now_ms()) {
             return answer;
         }
     }
-    let mut response = serve(&sim, route, path, request, now_ms).await;
+    let response = serve(sim, route, path, request, now_ms).await;
     if fault.is_some_and(|fault| fault.drop == Some(Drop::After)) {
-        response = cut();
+        cut()
+    } else {
+        response
     }
-    response
 }
 
 async fn serve(sim: &Sim, route: &Route, path: &str, request: Request, now_ms: u64) -> Response {
@@ -401,18 +412,27 @@ fn resource_of(path: &str) -> &str {
     }
 }
 
-fn scripted(fault: &Fault) -> Option<Response> {
+fn scripted(fault: &Fault, route: &Route, now_ms: u64) -> Option<Response> {
     let status = StatusCode::from_u16(fault.status?).ok()?;
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "checked to be 0 to 86,400 seconds"
-        )]
-        let wait_ms = (fault.retry_after.unwrap_or(0.5) * 1_000.0) as u64;
-        return Some(too_many(wait_ms, Scope::User, 0));
-    }
     Some(match status {
+        StatusCode::TOO_MANY_REQUESTS => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be 0 to 86,400 seconds"
+            )]
+            let wait_ms = (fault.retry_after.unwrap_or(0.5) * 1_000.0) as u64;
+            let standing = Standing {
+                limit: 1,
+                remaining: 0,
+                ends_ms: now_ms.saturating_add(wait_ms),
+                bucket: bucket_of(&route.name()),
+                exceeded: true,
+            };
+            let mut response = too_many(wait_ms, Scope::User, 0);
+            standing.write(&mut response, now_ms);
+            response
+        }
         StatusCode::FORBIDDEN => Problem::missing_permissions().into_response(),
         other => Problem::plain(other).into_response(),
     })
