@@ -81,7 +81,9 @@ export function wordsOfConnection(connection: Connection, now: number): string {
     case 'connecting':
       return 'Connecting…'
     case 'waiting':
-      return `Reconnecting in ${wordsOfMs(connection.nextAttemptAt - now)}`
+      return connection.nextAttemptAt - now < 500
+        ? 'Reconnecting…'
+        : `Reconnecting in ${wordsOfMs(connection.nextAttemptAt - now)}`
     case 'closed':
       return connection.reason ? `Closed: ${connection.reason.text}` : 'Not connected'
   }

@@ -2,11 +2,11 @@
 export interface Backoff {
   /** Upper end of the first wait, milliseconds. 1 to 60,000; default 500. */
   readonly baseMs: number
-  /** Upper end of every wait, milliseconds. `baseMs` to 600,000; default 30,000. */
+  /** Upper end of every wait, milliseconds. `baseMs` to 600,000; default 15,000: so long after a hub is back, every page is. */
   readonly capMs: number
 }
 
-export const defaultBackoff: Backoff = { baseMs: 500, capMs: 30_000 }
+export const defaultBackoff: Backoff = { baseMs: 500, capMs: 15_000 }
 
 /**
  * Full jitter: a wait drawn evenly from zero to a ceiling that doubles with each attempt. Spreads a crowd that

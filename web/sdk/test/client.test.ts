@@ -137,7 +137,7 @@ describe('coming back', () => {
       waits.push(now.nextAttemptAt - world.now)
       await world.pass(waits[i] ?? 0)
     }
-    expect(waits).toEqual([499, 999, 1998, 3996, 7992, 15_984, 29_970, 29_970])
+    expect(waits).toEqual([499, 999, 1998, 3996, 7992, 14_985, 14_985, 14_985])
   })
 
   test('a connection that held begins the next backoff anew', async () => {
@@ -145,7 +145,7 @@ describe('coming back', () => {
     world.luck = 0.999
     for (let i = 0; i < 5; i++) {
       world.socket.end(1006)
-      await world.pass(30_000)
+      await world.pass(15_000)
     }
     world.socket.open()
     world.socket.hear(welcome())
@@ -163,6 +163,20 @@ describe('coming back', () => {
     world.socket.hear(welcome())
     world.socket.end(1013)
     expect(connection()).toMatchObject({ nextAttemptAt: world.now + 999 })
+  })
+
+  test('a page that closes and connects begins it anew', async () => {
+    const { world, roomwire, connection } = await connected()
+    world.luck = 0.999
+    for (let i = 0; i < 3; i++) {
+      world.socket.end(1006)
+      await world.pass(15_000)
+    }
+    roomwire.close()
+    roomwire.connect()
+    await world.settle()
+    world.socket.end(1006)
+    expect(connection()).toMatchObject({ nextAttemptAt: world.now + 499 })
   })
 
   test('a draining hub says when to come back', async () => {
@@ -425,6 +439,27 @@ describe('following', () => {
     await world.pass(500)
     world.socket.open()
     expect(world.socket.sent[0]).toMatchObject({ guilds: ['2'] })
+  })
+
+  test('a guild that was given up is given up again where the hub follows all', async () => {
+    const { world, roomwire } = await live()
+    roomwire.unsubscribe(guildId)
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    world.socket.hear(welcome())
+    world.socket.hear(subscribed())
+    world.socket.hear(snapshot([room('11')]))
+    expect(world.socket.lastSent('unsubscribe')).toEqual({ type: 'unsubscribe', guildId })
+    expect(roomwire.getState().guilds.size).toBe(0)
+  })
+
+  test('missed events on top of nothing are not enough', async () => {
+    const { world, guild } = await connected()
+    world.socket.hear(subscribed({ recovered: true }))
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ guildId })
+    expect(world.socket.lastSent('subscribe')).not.toHaveProperty('recover')
+    expect(guild()?.stale).toBe(true)
   })
 
   test('a guild that the token does not reach any more is forgotten', async () => {

@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { type TokenWish, tokenSource } from '../src/token.js'
+import { World } from './world.js'
+
+function start(answer: (asked: number) => Promise<string> = async asked => `t${asked}`) {
+  const world = new World()
+  const wishes: TokenWish[] = []
+  const tokens = tokenSource(wish => {
+    wishes.push(wish)
+    return answer(wishes.length)
+  }, world.environment)
+  return { world, wishes, tokens }
+}
+
+test('who asks at the same time is given the same answer', async () => {
+  const { tokens, wishes } = start()
+  expect(await Promise.all([tokens.get('connect'), tokens.get('connect')])).toEqual(['t1', 't1'])
+  expect(await tokens.get('connect')).toBe('t2')
+  expect(wishes).toHaveLength(2)
+})
+
+test('a token that is on its way does not answer who needs another one', async () => {
+  const { tokens, wishes } = start()
+  expect(await Promise.all([tokens.get('connect'), tokens.get('refused')])).toEqual(['t1', 't2'])
+  expect(wishes).toEqual(['connect', 'refused'])
+})
+
+test('a token is remembered for as long as it holds, and not after it was refused', async () => {
+  const { tokens } = start(async asked => {
+    if (asked === 2) throw new Error('signed out')
+    return `t${asked}`
+  })
+  tokens.holds(await tokens.get('connect'), 600_000)
+  expect(await tokens.get('connect')).toBe('t1')
+  await expect(tokens.get('refused')).rejects.toThrow('signed out')
+  expect(await tokens.get('connect')).toBe('t3')
+})
+
+test('an app that throws at once has no token to give', async () => {
+  const { tokens } = start(() => {
+    throw new Error('no session')
+  })
+  await expect(tokens.get('connect')).rejects.toThrow('no session')
+})
