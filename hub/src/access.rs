@@ -72,8 +72,7 @@ impl Access {
         Ok(self.whole_view(guild, only))
     }
 
-    /// The view of a guild for somebody whose right to it was proved otherwise (a Discord member's
-    /// signed interaction).
+    /// The view of a guild by the hub's settings alone, whoever looks.
     pub fn whole_view(&self, guild: GuildId, only: Option<BTreeSet<ChannelId>>) -> View {
         View::new(guild, Arc::clone(&self.shown), only)
     }

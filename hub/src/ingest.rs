@@ -77,8 +77,10 @@ impl Ingest {
                     "sign it again, with this moment's timestamp",
                 ),
             })?;
-        let delivery: ReceivedDelivery = serde_json::from_slice(body)
-            .map_err(|_| Refusal::new(Code::BadRequest, "not a delivery as JSON"))?;
+        let delivery: ReceivedDelivery = Some(body)
+            .filter(|body| is_object(body))
+            .and_then(|body| serde_json::from_slice(body).ok())
+            .ok_or_else(|| Refusal::new(Code::BadRequest, "not a delivery as JSON"))?;
         if delivery.r#type.is_some_and(|named| named != DELIVERY_TYPE) {
             return Err(Refusal::new(Code::BadRequest, "not a delivery of events")
                 .field("type", "must be `events` or absent"));
@@ -111,8 +113,11 @@ impl Ingest {
         let told = delivery.events.len();
         let (mut events, mut refused) = (Vec::with_capacity(told), Vec::new());
         for raw in delivery.events {
-            match serde_json::from_str::<Event>(raw.get()) {
-                Ok(event) if !event.id.is_empty() && event.id.len() <= EVENT_ID_BYTES_MAX => {
+            let event = serde_json::from_str::<Event>(raw.get())
+                .ok()
+                .filter(|_| is_object(raw.get().as_bytes()));
+            match event {
+                Some(event) if !event.id.is_empty() && event.id.len() <= EVENT_ID_BYTES_MAX => {
                     events.push(event);
                 }
                 _ => refused.push(RefusedEvent {
@@ -144,6 +149,11 @@ impl Ingest {
         })
         .into_response())
     }
+}
+
+/// An array can be read as the fields of an object in their order; that is nobody's form.
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// A header's value if it stands there once.

@@ -90,6 +90,7 @@ pub async fn write_refusals(request: Request, next: Next) -> Response {
         let retry_after_ms = refusal.retry_after_ms;
         let status = response.status();
         let problem = refusal.problem(&request_id);
+        let problem_code = problem.code;
         tracing::debug!(
             request_id,
             code = problem.code.name(),
@@ -103,7 +104,7 @@ pub async fn write_refusals(request: Request, next: Next) -> Response {
         .unwrap_or_default();
         let mut written =
             (status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response();
-        if status == StatusCode::UNAUTHORIZED {
+        if problem_code == Code::Unauthorized {
             written
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -139,7 +139,7 @@ impl Interactions {
             .map_err(|unsigned| {
                 count(unsigned.label());
                 tracing::debug!(reason = unsigned.label(), "an interaction is not signed");
-                Refusal::new(Code::Unauthorized, "not truly signed")
+                Refusal::new(Code::BadSignature, "not truly signed")
             })?;
         let interaction: Interaction = serde_json::from_slice(&body).map_err(|_| illegible())?;
         if interaction.r#type == PING {

@@ -131,7 +131,9 @@ impl Session {
             return self.end(CloseCode::TooBig);
         }
         // Read whole first: the envelope alone would pass over a field of any depth.
-        let legible = serde_json::from_str::<serde_json::Value>(text).is_ok();
+        // (And an array is no object, though it could be read as one.)
+        let legible =
+            serde_json::from_str(text).is_ok_and(|json: serde_json::Value| json.is_object());
         let envelope = serde_json::from_str(text).ok().filter(|_| legible);
         let Some(Envelope { r#type, id }) = envelope else {
             let refusal = Refusal::new(Code::BadRequest, "not a JSON object with a type");

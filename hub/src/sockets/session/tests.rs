@@ -143,6 +143,8 @@ fn what_is_not_a_frame_is_answered_by_the_documented_code() {
         ("", vec!["BAD_REQUEST", "4400"]),
         ("hello", vec!["BAD_REQUEST", "4400"]),
         ("[]", vec!["BAD_REQUEST", "4400"]),
+        (r#"["ping"]"#, vec!["BAD_REQUEST", "4400"]),
+        (r#"["ping", null]"#, vec!["BAD_REQUEST", "4400"]),
         ("{}", vec!["BAD_REQUEST", "4400"]),
         (r#"{"type":1}"#, vec!["BAD_REQUEST", "4400"]),
         (

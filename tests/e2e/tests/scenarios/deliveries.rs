@@ -239,6 +239,7 @@ async fn one_bad_event_does_not_fail_its_delivery() {
         ("", 400),
         ("{", 400),
         ("[]", 400),
+        (r#"["events",null,null,null,[]]"#, 400),
         (r#"{"events":{}}"#, 400),
         (r#"{"type":"other","events":[]}"#, 400),
         (&format!("{{\"events\":[{}]}}", "1,".repeat(700_000)), 413),
