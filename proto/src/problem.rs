@@ -34,7 +34,7 @@ pub enum Code {
     Unavailable,
     /// A fault of the hub.
     Internal,
-    /// The worker's door: not truly signed.
+    /// A signed door (the worker's, Discord's): not truly signed.
     BadSignature,
     /// The worker's door: truly signed, but outside the replay window.
     StaleTimestamp,

@@ -160,13 +160,13 @@ async fn what_is_not_truly_signed_is_401_and_has_no_effect() {
         let delivered = world.control("interactions", wish.clone()).await;
         assert_eq!(
             (&delivered["status"], &delivered["body"]["code"]),
-            (&json!(401), &json!("UNAUTHORIZED")),
+            (&json!(401), &json!("BAD_SIGNATURE")),
             "{wish}"
         );
     }
     // Not even JSON: the signature comes first.
     let unsigned = answer(world.request(Method::POST, "/interactions", "x").body("{")).await;
-    assert_eq!(unsigned.code(), (401, "UNAUTHORIZED"));
+    assert_eq!(unsigned.code(), (401, "BAD_SIGNATURE"));
     let large = answer(
         world
             .request(Method::POST, "/interactions", "x")
