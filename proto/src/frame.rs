@@ -116,7 +116,7 @@ pub enum Ack {
     /// The token holds.
     #[serde(rename = "auth.ok")]
     AuthOk {
-        /// The first of `guilds`.
+        /// The first of `guilds`; the first that the token allows when there are none.
         guild_id: GuildId,
         /// The guilds that are subscribed now; a `subscribed` follows for each.
         guilds: Vec<GuildId>,

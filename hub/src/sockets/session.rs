@@ -366,7 +366,9 @@ impl Session {
                 .take(self.limits.subscriptions_max)
                 .collect(),
         };
-        let Some(first) = wanted.first().copied() else {
+        // An empty list is a choice too: to be let in, and to subscribe later.
+        let allowed = self.access.guilds_of(&principal);
+        let Some(first) = wanted.first().or(allowed.first()).copied() else {
             let refusal = Refusal::new(Code::Forbidden, "no guild of this hub");
             return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts);
         };

@@ -99,6 +99,7 @@ fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
             r#","guilds":["3","3"]"#,
             vec!["is ada", "auth.ok [3]", "subscribe 3"],
         ),
+        (Some(&[2]), r#","guilds":[]"#, vec!["is ada", "auth.ok []"]),
         (Some(&[2]), r#","guilds":["1"]"#, vec!["FORBIDDEN", "4403"]),
         (Some(&[2]), r#","guilds":["9"]"#, vec!["FORBIDDEN", "4403"]),
         (Some(&[]), "", vec!["FORBIDDEN", "4403"]),

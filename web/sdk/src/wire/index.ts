@@ -84,7 +84,7 @@ re?: Correlation,
  */
 ts: number, } & ({ "event": "auth.ok", 
 /**
- * The first of `guilds`.
+ * The first of `guilds`; the first that the token allows when there are none.
  */
 guildId: GuildId, 
 /**
@@ -129,7 +129,7 @@ guildId: GuildId, } | { "event": "pong" });
  */
 export type Ack = { "event": "auth.ok", 
 /**
- * The first of `guilds`.
+ * The first of `guilds`; the first that the token allows when there are none.
  */
 guildId: GuildId, 
 /**
