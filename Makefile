@@ -24,7 +24,7 @@ oracles: ## other people's Discord libraries against the simulator (installed no
 	cargo build -p discord-sim --bins
 	@exec tests/oracles/run.sh
 
-audit: ## licences, bans, sources, unused dependencies (builds its tools on the first run)
+audit: ## licences, bans, sources, unused dependencies, the compose file (builds its tools on the first run)
 	@exec tests/audit.sh
 
 console: web/node_modules/.package-lock.json ## the console, as the hub embeds it

@@ -10,3 +10,5 @@ done
 "$tools/bin/cargo-deny" check bans licenses sources
 "$tools/bin/cargo-machete"
 npm --prefix web ls --all >/dev/null
+# The compose file, against the compose specification (needs Python's pip, which the tests do not).
+tests/compose/check.sh
