@@ -169,8 +169,9 @@ pub struct Settings {
     /// Audit log entries, and interactions with their messages; the oldest make room
     #[arg(long, env = "SIM_RECORDS_MAX", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Bounds")]
     pub sim_records_max: u32,
-    /// Seconds until a request's header must be whole
-    #[arg(long, env = "SIM_HEADER_S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Bounds")]
+    /// Seconds until a request's header must be whole, and that a connection may be idle between
+    /// two requests (longer than clients keep theirs, so that none is cut while it is reused)
+    #[arg(long, env = "SIM_HEADER_S", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Bounds")]
     pub sim_header_s: u64,
 
     /// How the process logs.

@@ -416,8 +416,10 @@ function judge() {
 
 /** Dispatches that the simulator's sources name and that were not seen. */
 function unseen() {
-  const files = readdirSync(join(sources, "gateway")).map((file) => join(sources, "gateway", file));
-  const text = [...files, join(sources, "interactions.rs")].map((file) => readFileSync(file, "utf8")).join("\n");
+  const text = ["gateway", "interactions"]
+    .flatMap((folder) => readdirSync(join(sources, folder)).map((file) => join(sources, folder, file)))
+    .map((file) => readFileSync(file, "utf8"))
+    .join("\n");
   const names = new Set([...text.matchAll(/"(READY|RESUMED|[A-Z]+(?:_[A-Z]+)+)"/g)].map((match) => match[1]));
   const seen = new Set([...records.values()].map((held) => held.label));
   return [...names].filter((name) => !seen.has(name));

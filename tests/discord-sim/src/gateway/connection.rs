@@ -162,15 +162,14 @@ impl Connection {
         {
             self.sends.pop_front();
         }
-        self.sends.push_back(now);
         let now_ms = self.sim.now_ms();
         let id = self.attached.id;
-        if self.sends.len()
-            > usize::try_from(self.sim.settings().sim_sends_per_minute).unwrap_or(usize::MAX)
-        {
+        let most = usize::try_from(self.sim.settings().sim_sends_per_minute).unwrap_or(usize::MAX);
+        if self.sends.len() >= most {
             self.sim.world().gateway.refuse(id, 4008, now_ms);
             return;
         }
+        self.sends.push_back(now);
         let received = payload::read(bytes);
         if received.as_ref().is_some_and(|received| received.op == 1) {
             self.heartbeat_by = now + patience(&self.sim);

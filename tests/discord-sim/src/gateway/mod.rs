@@ -5,6 +5,7 @@ mod identify;
 mod intents;
 pub(crate) mod payload;
 mod receive;
+mod requests;
 mod session;
 mod tell;
 
@@ -177,6 +178,9 @@ impl Gateway {
     }
 
     fn close(&mut self, connection: u64, code: u16) {
+        if !self.is_open(connection) {
+            return;
+        }
         *self.counts.closed.entry(code).or_default() += 1;
         self.order(connection, Order::Close(code));
         // It is the last order: what the client still sends finds nobody.

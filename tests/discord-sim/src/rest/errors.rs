@@ -156,6 +156,9 @@ impl From<Refusal> for Problem {
             Refusal::TooManyChannels => {
                 Self::bad(30013, "Maximum number of guild channels reached (500)")
             }
+            Refusal::TooManyRoles => {
+                Self::bad(30005, "Maximum number of guild roles reached (250)")
+            }
             Refusal::TooManyMembers => Self::bad(30001, "Maximum number of server members reached"),
             // Never reaches here: nothing to change is a success.
             Refusal::Unchanged => Self::plain(StatusCode::INTERNAL_SERVER_ERROR),

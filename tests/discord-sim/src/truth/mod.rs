@@ -7,6 +7,9 @@
 
 pub mod permissions;
 mod seed;
+mod shapes;
+mod transition;
+mod voice;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,10 +18,18 @@ pub use seed::{
     nth, people,
 };
 
-use crate::snowflake::{Id, hash_of};
+pub use shapes::{
+    Channel, ChannelKind, Guild, Member, Overwrite, OverwriteKind, Role, User, Voice, VoiceChange,
+    VoiceFlags, normalise_name,
+};
+pub use transition::{Change, Refusal, Transition};
+
+use crate::snowflake::Id;
 
 /// Channels of one guild, categories included (error 30013 above it).
 pub const CHANNELS_MAX: usize = 500;
+/// Roles of one guild (error 30005 above it).
+pub const ROLES_MAX: usize = 250;
 /// Channels of one category.
 pub const CATEGORY_CHILDREN_MAX: usize = 50;
 
@@ -34,353 +45,6 @@ pub struct Truth {
     history: VecDeque<Transition>,
     history_max: usize,
     members_max: usize,
-}
-
-/// One guild.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guild {
-    /// Its id, and that of its @everyone role.
-    pub id: Id,
-    /// Its name.
-    pub name: String,
-    /// Who owns it, and may do everything.
-    pub owner_id: Id,
-    /// Roles by id; @everyone has the guild's id.
-    pub roles: BTreeMap<Id, Role>,
-    /// Channels by id.
-    pub channels: BTreeMap<Id, Channel>,
-    /// Members by user id.
-    pub members: BTreeMap<Id, Member>,
-    /// Who sits in voice, by user id.
-    pub voice: BTreeMap<Id, Voice>,
-    /// An outage: nothing is told about this guild until it ends.
-    pub unavailable: bool,
-}
-
-/// A role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Role {
-    /// Its id.
-    pub id: Id,
-    /// Its name.
-    pub name: String,
-    /// Permission bits.
-    pub permissions: u64,
-    /// Its place, 0 for @everyone.
-    pub position: u32,
-    /// Its colour, 0xRRGGBB; 0 for none.
-    pub color: u32,
-    /// The bot that it belongs to, if it came with one.
-    pub bot_id: Option<Id>,
-}
-
-/// The types of channel that are simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// `GUILD_TEXT`, 0.
-    Text,
-    /// `GUILD_VOICE`, 2.
-    Voice,
-    /// `GUILD_CATEGORY`, 4.
-    Category,
-    /// `GUILD_STAGE_VOICE`, 13.
-    Stage,
-}
-
-impl ChannelKind {
-    /// Discord's number.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Text => 0,
-            Self::Voice => 2,
-            Self::Category => 4,
-            Self::Stage => 13,
-        }
-    }
-
-    /// The kind that Discord's number means, if it is simulated.
-    pub const fn from_number(number: u64) -> Option<Self> {
-        match number {
-            0 => Some(Self::Text),
-            2 => Some(Self::Voice),
-            4 => Some(Self::Category),
-            13 => Some(Self::Stage),
-            _ => None,
-        }
-    }
-
-    /// Whether members can sit in it.
-    pub const fn is_voice(self) -> bool {
-        matches!(self, Self::Voice | Self::Stage)
-    }
-}
-
-/// A channel of a guild.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Channel {
-    /// Its id.
-    pub id: Id,
-    /// What kind it is.
-    pub kind: ChannelKind,
-    /// Its name, 1 to 100 characters.
-    pub name: String,
-    /// Sorting position.
-    pub position: u32,
-    /// The category it is in.
-    pub parent_id: Option<Id>,
-    /// Overwrites by the id of their role or member.
-    pub overwrites: BTreeMap<Id, Overwrite>,
-    /// How many may sit in it; 0 for no limit. Voice and stage only.
-    pub user_limit: u32,
-    /// Bits per second. Voice and stage only.
-    pub bitrate: u32,
-    /// Age-restricted.
-    pub nsfw: bool,
-    /// Seconds between two messages of a member.
-    pub rate_limit_per_user: u32,
-    /// A text channel's topic.
-    pub topic: Option<String>,
-    /// A voice region; none for automatic.
-    pub rtc_region: Option<String>,
-    /// 1 automatic, 2 full.
-    pub video_quality_mode: u32,
-    /// A voice channel's status line.
-    pub status: Option<String>,
-    /// Since when somebody sits in it, Unix seconds.
-    pub voice_start_s: Option<u64>,
-}
-
-impl Channel {
-    /// A channel with Discord's defaults.
-    pub fn new(id: Id, kind: ChannelKind, name: &str) -> Self {
-        Self {
-            id,
-            kind,
-            name: normalise_name(kind, name),
-            position: 0,
-            parent_id: None,
-            overwrites: BTreeMap::new(),
-            user_limit: 0,
-            bitrate: 64_000,
-            nsfw: false,
-            rate_limit_per_user: 0,
-            topic: None,
-            rtc_region: None,
-            video_quality_mode: 1,
-            status: None,
-            voice_start_s: None,
-        }
-    }
-}
-
-/// A name as Discord keeps it: text channels are lower case with dashes, others are trimmed.
-pub fn normalise_name(kind: ChannelKind, name: &str) -> String {
-    let trimmed = name.trim();
-    match kind {
-        ChannelKind::Text => trimmed
-            .to_lowercase()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join("-"),
-        ChannelKind::Voice | ChannelKind::Category | ChannelKind::Stage => trimmed.to_owned(),
-    }
-}
-
-/// Whom an overwrite is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OverwriteKind {
-    /// 0: a role.
-    Role,
-    /// 1: a member.
-    Member,
-}
-
-/// What a channel allows and denies to one role or member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overwrite {
-    /// The role or the member.
-    pub id: Id,
-    /// Which of both.
-    pub kind: OverwriteKind,
-    /// Permission bits that are allowed.
-    pub allow: u64,
-    /// Permission bits that are denied.
-    pub deny: u64,
-}
-
-/// A user of Discord.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Their id.
-    pub id: Id,
-    /// Their unique name.
-    pub username: String,
-    /// The name that is shown.
-    pub global_name: Option<String>,
-    /// Their avatar's hash.
-    pub avatar: Option<String>,
-    /// Whether it is an application.
-    pub bot: bool,
-}
-
-/// A user in a guild.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Their name in this guild.
-    pub nick: Option<String>,
-    /// Their roles, without @everyone.
-    pub roles: Vec<Id>,
-    /// Since when they are here, Unix milliseconds.
-    pub joined_ms: u64,
-}
-
-/// Somebody in a voice channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Voice {
-    /// Where.
-    pub channel: Id,
-    /// The id of their voice session.
-    pub session_id: String,
-    /// Their marks.
-    pub flags: VoiceFlags,
-}
-
-/// The marks of a voice state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct VoiceFlags {
-    /// Muted by the server.
-    pub mute: bool,
-    /// Deafened by the server.
-    pub deaf: bool,
-    /// Muted by themselves.
-    pub self_mute: bool,
-    /// Deafened by themselves.
-    pub self_deaf: bool,
-    /// Camera on.
-    pub self_video: bool,
-    /// Streaming.
-    pub self_stream: bool,
-    /// Not allowed to speak (stages).
-    pub suppress: bool,
-}
-
-/// What somebody does with their voice state; `None` keeps what is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct VoiceChange {
-    /// `Some(Some(_))` joins or moves, `Some(None)` leaves.
-    pub channel: Option<Option<Id>>,
-    /// Muted by the server.
-    pub mute: Option<bool>,
-    /// Deafened by the server.
-    pub deaf: Option<bool>,
-    /// Muted by themselves.
-    pub self_mute: Option<bool>,
-    /// Deafened by themselves.
-    pub self_deaf: Option<bool>,
-    /// Camera on.
-    pub self_video: Option<bool>,
-    /// Streaming.
-    pub self_stream: Option<bool>,
-    /// Not allowed to speak (stages).
-    pub suppress: Option<bool>,
-}
-
-/// One change of the truth.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
-    /// Its number: the first is 1, without gaps.
-    pub seq: u64,
-    /// When, Unix milliseconds.
-    pub at_ms: u64,
-    /// In which guild.
-    pub guild: Id,
-    /// What.
-    pub change: Change,
-}
-
-/// What a transition changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Somebody joined, moved, changed their marks, or left (`after` is none).
-    Voice {
-        /// Who.
-        user: Id,
-        /// Where and how before; none: not in voice.
-        before: Option<Voice>,
-        /// Where and how since; none: not in voice.
-        after: Option<Voice>,
-    },
-    /// A channel was made.
-    ChannelCreated(Box<Channel>),
-    /// A channel is different now.
-    ChannelUpdated(Box<Channel>),
-    /// A channel is gone; this is what it was.
-    ChannelDeleted(Box<Channel>),
-    /// The status line of a voice channel changed.
-    ChannelStatus {
-        /// Which.
-        channel: Id,
-        /// What it says now.
-        status: Option<String>,
-    },
-    /// The voice session of a channel began or ended.
-    ChannelStart {
-        /// Which.
-        channel: Id,
-        /// Unix seconds of the beginning; none: it ended.
-        since_s: Option<u64>,
-    },
-    /// A role was made.
-    RoleCreated(Role),
-    /// A role is different now.
-    RoleUpdated(Role),
-    /// A role is gone.
-    RoleDeleted(Id),
-    /// The guild's own fields changed.
-    GuildUpdated,
-    /// Somebody is a member since now.
-    MemberAdded(Id),
-    /// A member's roles or name changed.
-    MemberUpdated(Id),
-    /// An outage began.
-    Unavailable,
-    /// An outage ended.
-    Available,
-}
-
-/// Why the truth did not change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No such guild.
-    #[error("unknown guild")]
-    UnknownGuild,
-    /// No such channel.
-    #[error("unknown channel")]
-    UnknownChannel,
-    /// No such role.
-    #[error("unknown role")]
-    UnknownRole,
-    /// Not a channel that one can sit in.
-    #[error("not a voice channel")]
-    NotVoice,
-    /// Marks can not change: they are in no voice channel.
-    #[error("the user is in no voice channel")]
-    NotInVoice,
-    /// The parent is not a category of this guild.
-    #[error("the parent is not a category of this guild")]
-    NotACategory,
-    /// The guild has [`CHANNELS_MAX`] channels.
-    #[error("maximum number of guild channels reached (500)")]
-    TooManyChannels,
-    /// The category has [`CATEGORY_CHILDREN_MAX`] channels.
-    #[error("maximum number of channels in category reached (50)")]
-    CategoryFull,
-    /// The guild has as many members as it may.
-    #[error("the guild is full (SIM_MEMBERS_MAX)")]
-    TooManyMembers,
-    /// It is so already.
-    #[error("nothing would change")]
-    Unchanged,
 }
 
 impl Truth {
@@ -435,142 +99,6 @@ impl Truth {
             .values()
             .find(|guild| guild.channels.contains_key(&channel))
             .ok_or(Refusal::UnknownChannel)
-    }
-
-    /// Somebody joins, moves, changes their marks, or leaves. Unknown users become members; a new
-    /// join clears the marks that are not given.
-    ///
-    /// # Errors
-    /// Unknown guild or channel, not a voice channel, not in voice, or nothing would change.
-    pub fn voice(
-        &mut self,
-        guild_id: Id,
-        user: Id,
-        wish: VoiceChange,
-        now_ms: u64,
-    ) -> Result<Vec<Transition>, Refusal> {
-        let guild = self.guild(guild_id)?;
-        let before = guild.voice.get(&user).cloned();
-        let target = match wish.channel {
-            None => Some(before.as_ref().ok_or(Refusal::NotInVoice)?.channel),
-            Some(target) => target,
-        };
-        let after = match target {
-            None => None,
-            Some(channel) => {
-                let place = guild
-                    .channels
-                    .get(&channel)
-                    .ok_or(Refusal::UnknownChannel)?;
-                if !place.kind.is_voice() {
-                    return Err(Refusal::NotVoice);
-                }
-                let moved = before
-                    .as_ref()
-                    .is_none_or(|before| before.channel != channel);
-                let was = before
-                    .as_ref()
-                    .map_or_else(VoiceFlags::default, |before| before.flags);
-                let stage_audience = moved && place.kind == ChannelKind::Stage;
-                Some(Voice {
-                    channel,
-                    session_id: before.as_ref().map_or_else(
-                        || hash_of(&[user.get(), guild_id.get(), self.seq]),
-                        |before| before.session_id.clone(),
-                    ),
-                    flags: VoiceFlags {
-                        mute: wish.mute.unwrap_or(was.mute),
-                        deaf: wish.deaf.unwrap_or(was.deaf),
-                        self_mute: wish.self_mute.unwrap_or(was.self_mute),
-                        self_deaf: wish.self_deaf.unwrap_or(was.self_deaf),
-                        self_video: wish.self_video.unwrap_or(was.self_video),
-                        self_stream: wish.self_stream.unwrap_or(was.self_stream),
-                        suppress: wish.suppress.unwrap_or(if moved {
-                            stage_audience
-                        } else {
-                            was.suppress
-                        }),
-                    },
-                })
-            }
-        };
-        if before == after {
-            return Err(Refusal::Unchanged);
-        }
-        let mut made = self.admit(guild_id, user, now_ms)?;
-        made.extend(self.seat(guild_id, user, after, now_ms));
-        Ok(made)
-    }
-
-    /// Makes `user` a member, if they are not one yet.
-    fn admit(&mut self, guild_id: Id, user: Id, now_ms: u64) -> Result<Vec<Transition>, Refusal> {
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
-        if guild.members.contains_key(&user) {
-            return Ok(Vec::new());
-        }
-        if guild.members.len() >= self.members_max {
-            return Err(Refusal::TooManyMembers);
-        }
-        guild.members.insert(
-            user,
-            Member {
-                nick: None,
-                roles: Vec::new(),
-                joined_ms: now_ms,
-            },
-        );
-        self.users
-            .entry(user)
-            .or_insert_with(|| seed::stranger(user));
-        Ok(vec![self.record(
-            guild_id,
-            Change::MemberAdded(user),
-            now_ms,
-        )])
-    }
-
-    /// Puts `user` where `after` says; the channels' voice sessions begin and end with it.
-    fn seat(
-        &mut self,
-        guild_id: Id,
-        user: Id,
-        after: Option<Voice>,
-        now_ms: u64,
-    ) -> Vec<Transition> {
-        let Some(guild) = self.guilds.get_mut(&guild_id) else {
-            return Vec::new();
-        };
-        let before = match &after {
-            Some(voice) => guild.voice.insert(user, voice.clone()),
-            None => guild.voice.remove(&user),
-        };
-        let touched =
-            [before.as_ref(), after.as_ref()].map(|voice| voice.map(|voice| voice.channel));
-        let mut changes = vec![Change::Voice {
-            user,
-            before,
-            after,
-        }];
-        for channel in touched.into_iter().flatten() {
-            let since_s = guild
-                .voice
-                .values()
-                .any(|voice| voice.channel == channel)
-                .then_some(now_ms / 1_000);
-            if let Some(place) = guild.channels.get_mut(&channel)
-                && place.voice_start_s.is_some() != since_s.is_some()
-            {
-                place.voice_start_s = since_s;
-                changes.push(Change::ChannelStart { channel, since_s });
-            }
-        }
-        changes
-            .into_iter()
-            .map(|change| self.record(guild_id, change, now_ms))
-            .collect()
     }
 
     /// Makes a channel as given, with a fresh id and at the end of the list.
@@ -714,7 +242,7 @@ impl Truth {
     /// Gives a role other permissions; an unknown role id makes a role.
     ///
     /// # Errors
-    /// Unknown guild, or nothing would change.
+    /// Unknown guild, too many roles, or nothing would change.
     pub fn set_role(
         &mut self,
         guild_id: Id,
@@ -725,6 +253,9 @@ impl Truth {
             .guilds
             .get_mut(&guild_id)
             .ok_or(Refusal::UnknownGuild)?;
+        if guild.roles.len() >= ROLES_MAX && !guild.roles.contains_key(&role.id) {
+            return Err(Refusal::TooManyRoles);
+        }
         let change = match guild.roles.insert(role.id, role.clone()) {
             Some(before) if before == role => return Err(Refusal::Unchanged),
             Some(_) => Change::RoleUpdated(role),

@@ -145,6 +145,25 @@ async fn forgotten_transitions_are_admitted() {
 }
 
 #[tokio::test]
+async fn an_outage_within_an_outage_and_a_role_too_many_are_refused() {
+    let discord = Discord::start().await;
+    let outage = json!({"action": "outage", "guildId": GUILD, "seconds": 60});
+    discord.told("gateway", outage.clone()).await;
+    assert_eq!(
+        discord.control("POST", "gateway", Some(outage)).await.0,
+        400
+    );
+    let role = |n: u32| json!({"guildId": GUILD, "roleId": n.to_string(), "permissions": 0});
+    for n in 1..=247 {
+        discord.told("roles", role(n)).await;
+    }
+    assert_eq!(
+        discord.control("POST", "roles", Some(role(248))).await.0,
+        400
+    );
+}
+
+#[tokio::test]
 async fn the_state_shows_who_sits_where() {
     let discord = Discord::start().await;
     assert_eq!(

@@ -145,6 +145,10 @@ async fn too_many_payloads_are_closed_with_4008() {
         bot.send(json!({"op": 1, "d": null})).await;
     }
     assert_eq!(bot.closed().await, Some(4008));
+    assert_eq!(
+        discord.state().await["counters"]["closed"],
+        json!({"4008": 1})
+    );
 }
 
 #[tokio::test]

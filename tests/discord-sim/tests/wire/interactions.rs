@@ -228,3 +228,45 @@ async fn an_endpoint_that_is_not_there_is_reported_and_not_waited_for() {
         .await;
     assert_eq!(answer["status"], Value::Null);
 }
+
+#[tokio::test]
+async fn webhook_events_are_wrapped_dated_and_signed() {
+    let (url, got) = endpoint(Value::Null).await;
+    let mut settings = settings();
+    settings.sim_webhook_events_url = Some(url);
+    let discord = Discord::start_with(settings).await;
+    discord
+        .told("webhook-events", json!({"event": {"type": 0}}))
+        .await;
+    discord
+        .told(
+            "webhook-events",
+            json!({"event": {"type": "APPLICATION_AUTHORIZED", "data": {"user": {"id": ADA}}}}),
+        )
+        .await;
+    let key = discord.state().await["publicKey"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let got = got.lock().unwrap().clone();
+    let bodies: Vec<Value> = got
+        .iter()
+        .map(|(_, body)| serde_json::from_slice(body).unwrap())
+        .collect();
+    assert!(
+        got.iter()
+            .all(|(headers, body)| is_signed(headers, body, &key))
+    );
+    assert_eq!(
+        bodies[0],
+        json!({"version": 1, "application_id": BOT, "type": 0})
+    );
+    assert_eq!(
+        (
+            &bodies[1]["type"],
+            &bodies[1]["event"]["data"]["user"]["id"]
+        ),
+        (&json!(1), &json!(ADA))
+    );
+    assert!(bodies[1]["event"]["timestamp"].is_string());
+}

@@ -326,6 +326,7 @@ async fn a_bucket_is_announced_and_enforced_by_resource() {
         assert_eq!(response.headers()["x-ratelimit-limit"], "2");
         assert_eq!(response.headers()["x-ratelimit-remaining"], remaining);
         assert!(response.headers().contains_key("x-ratelimit-bucket"));
+        assert_eq!(response.headers()["via"], "1.1 google");
     }
     let response = discord.api(Method::GET, &path).send().await.unwrap();
     assert_eq!(response.status(), 429);

@@ -1,0 +1,147 @@
+//! What Discord does to a bot's connections: closes, cuts, silence, outages, oddities.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Bad;
+use super::wishes::GatewayWish;
+use crate::gateway::Which;
+use crate::render::{self, GuildCreate, Hidden};
+use crate::snowflake::Id;
+use crate::truth::{Change, Channel, Guild, Truth};
+use crate::{Sim, World};
+
+pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
+    let now_ms = sim.now_ms();
+    let which = Which {
+        shard: wish.shard,
+        session: wish.session.clone(),
+    };
+    let mut world = sim.world();
+    let touched = match wish.action.as_str() {
+        "close" => {
+            let code = wish.code.ok_or("code: a close code")?;
+            if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+                return Err("code: a close code that may be sent".into());
+            }
+            world.gateway.close_all(&which, code, now_ms)
+        }
+        "drop" => world.gateway.cut_all(&which, now_ms),
+        "reconnect" => world.gateway.reconnect_all(&which),
+        "heartbeat" => world.gateway.request_heartbeats(&which),
+        "invalidate" => {
+            world
+                .gateway
+                .invalidate_all(&which, wish.resumable.unwrap_or(false), now_ms)
+        }
+        "silence" => world.gateway.silence_all(&which, wish.time()?),
+        "forget" => world.gateway.expire_all(&which, now_ms),
+        "odd" => odd(&mut world, &which),
+        "dispatch" => {
+            let event = wish.event.as_deref().ok_or("event: the dispatch's name")?;
+            world
+                .gateway
+                .dispatch_all(&which, event, &wish.data.unwrap_or_default())
+        }
+        "outage" => {
+            let guild = wish.guild_id.ok_or("guildId: which guild")?;
+            let time = wish.time()?;
+            if world.truth.guild(guild)?.unavailable {
+                return Err("the guild has an outage already".into());
+            }
+            world.act(|truth| truth.set_outage(guild, true, now_ms))?;
+            tokio::spawn(end_outage(sim.clone(), guild, time));
+            1
+        }
+        _ => {
+            return Err(
+                "action: one of close, drop, reconnect, heartbeat, invalidate, silence, outage, forget, odd, dispatch"
+                    .into(),
+            );
+        }
+    };
+    Ok(json!({"ok": true, "sessions": touched}))
+}
+
+async fn end_outage(sim: Sim, guild: Id, time: Duration) {
+    tokio::select! {
+        () = sim.shutdown().cancelled() => return,
+        () = tokio::time::sleep(time) => {}
+    }
+    let now_ms = sim.now_ms();
+    if let Err(refusal) = sim
+        .world()
+        .act(|truth| truth.set_outage(guild, false, now_ms))
+    {
+        tracing::warn!(%refusal, "an outage could not end");
+    }
+}
+
+/// What a client must survive, though none of it changes the truth: duplicates, fields that are
+/// null or missing, events that nobody knows, and news of what is long gone.
+fn odd(world: &mut World, which: &Which) -> usize {
+    let World { truth, gateway, .. } = world;
+    let mut touched = gateway.dispatch_all(
+        which,
+        "SOMETHING_NEW_FROM_DISCORD",
+        &json!({"id": "1", "nested": [null]}),
+    );
+    touched = touched.max(gateway.dispatch_all(which, "SOMETHING_ELSE", &Value::Null));
+    for guild in truth.guilds.values().filter(|guild| !guild.unavailable) {
+        for (user, voice) in &guild.voice {
+            let whole = render::full_voice_state(truth, guild, *user, Some(voice), None);
+            gateway.dispatch_all(which, "VOICE_STATE_UPDATE", &whole);
+            let mut bare = whole;
+            if let Some(fields) = bare.as_object_mut() {
+                fields.remove("member");
+                fields.insert("request_to_speak_timestamp".to_owned(), Value::Null);
+                if !voice.flags.self_stream {
+                    fields.remove("self_stream");
+                }
+            }
+            gateway.dispatch_all(which, "VOICE_STATE_UPDATE", &bare);
+        }
+        for channel in guild.channels.values() {
+            let mut object = render::channel(guild, channel);
+            if let Some(fields) = object.as_object_mut() {
+                for optional in [
+                    "last_message_id",
+                    "rtc_region",
+                    "nsfw",
+                    "rate_limit_per_user",
+                    "flags",
+                ] {
+                    fields.remove(optional);
+                }
+                if channel.parent_id.is_none() {
+                    fields.remove("parent_id");
+                }
+                fields.insert("a_field_of_tomorrow".to_owned(), json!({"x": 1}));
+            }
+            gateway.dispatch_all(which, "CHANNEL_UPDATE", &object);
+        }
+        // An update may arrive after the channel's end.
+        if let Some(gone) = last_deleted(truth, guild) {
+            gateway.dispatch_all(which, "CHANNEL_UPDATE", &render::channel(guild, &gone));
+        }
+        let again = GuildCreate {
+            voice_states: true,
+            all_members: false,
+            hidden: Hidden::Shown,
+        };
+        gateway.dispatch_all(which, "GUILD_CREATE", &again.render(truth, guild));
+    }
+    touched
+}
+
+fn last_deleted(truth: &Truth, guild: &Guild) -> Option<Channel> {
+    let (_, transitions) = truth.transitions_since(0);
+    transitions
+        .filter(|transition| transition.guild == guild.id)
+        .filter_map(|transition| match &transition.change {
+            Change::ChannelDeleted(channel) => Some(channel.as_ref().clone()),
+            _ => None,
+        })
+        .last()
+}

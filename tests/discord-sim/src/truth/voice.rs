@@ -1,0 +1,149 @@
+//! Who sits where: joins, moves, marks and leaves.
+
+use super::{
+    Change, ChannelKind, Member, Refusal, Transition, Truth, Voice, VoiceChange, VoiceFlags, seed,
+};
+use crate::snowflake::{Id, hash_of};
+
+impl Truth {
+    /// Somebody joins, moves, changes their marks, or leaves. Unknown users become members; a new
+    /// join clears the marks that are not given.
+    ///
+    /// # Errors
+    /// Unknown guild or channel, not a voice channel, not in voice, or nothing would change.
+    pub fn voice(
+        &mut self,
+        guild_id: Id,
+        user: Id,
+        wish: VoiceChange,
+        now_ms: u64,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let guild = self.guild(guild_id)?;
+        let before = guild.voice.get(&user).cloned();
+        let target = match wish.channel {
+            None => Some(before.as_ref().ok_or(Refusal::NotInVoice)?.channel),
+            Some(target) => target,
+        };
+        let after = match target {
+            None => None,
+            Some(channel) => {
+                let place = guild
+                    .channels
+                    .get(&channel)
+                    .ok_or(Refusal::UnknownChannel)?;
+                if !place.kind.is_voice() {
+                    return Err(Refusal::NotVoice);
+                }
+                let moved = before
+                    .as_ref()
+                    .is_none_or(|before| before.channel != channel);
+                let was = before
+                    .as_ref()
+                    .map_or_else(VoiceFlags::default, |before| before.flags);
+                let stage_audience = moved && place.kind == ChannelKind::Stage;
+                Some(Voice {
+                    channel,
+                    session_id: before.as_ref().map_or_else(
+                        || hash_of(&[user.get(), guild_id.get(), self.seq]),
+                        |before| before.session_id.clone(),
+                    ),
+                    flags: VoiceFlags {
+                        mute: wish.mute.unwrap_or(was.mute),
+                        deaf: wish.deaf.unwrap_or(was.deaf),
+                        self_mute: wish.self_mute.unwrap_or(was.self_mute),
+                        self_deaf: wish.self_deaf.unwrap_or(was.self_deaf),
+                        self_video: wish.self_video.unwrap_or(was.self_video),
+                        self_stream: wish.self_stream.unwrap_or(was.self_stream),
+                        suppress: wish.suppress.unwrap_or(if moved {
+                            stage_audience
+                        } else {
+                            was.suppress
+                        }),
+                    },
+                })
+            }
+        };
+        if before == after {
+            return Err(Refusal::Unchanged);
+        }
+        let mut made = self.admit(guild_id, user, now_ms)?;
+        made.extend(self.seat(guild_id, user, after, now_ms));
+        Ok(made)
+    }
+
+    /// Makes `user` a member, if they are not one yet.
+    pub(super) fn admit(
+        &mut self,
+        guild_id: Id,
+        user: Id,
+        now_ms: u64,
+    ) -> Result<Vec<Transition>, Refusal> {
+        let guild = self
+            .guilds
+            .get_mut(&guild_id)
+            .ok_or(Refusal::UnknownGuild)?;
+        if guild.members.contains_key(&user) {
+            return Ok(Vec::new());
+        }
+        if guild.members.len() >= self.members_max {
+            return Err(Refusal::TooManyMembers);
+        }
+        guild.members.insert(
+            user,
+            Member {
+                nick: None,
+                roles: Vec::new(),
+                joined_ms: now_ms,
+            },
+        );
+        self.users
+            .entry(user)
+            .or_insert_with(|| seed::stranger(user));
+        Ok(vec![self.record(
+            guild_id,
+            Change::MemberAdded(user),
+            now_ms,
+        )])
+    }
+
+    /// Puts `user` where `after` says; the channels' voice sessions begin and end with it.
+    pub(super) fn seat(
+        &mut self,
+        guild_id: Id,
+        user: Id,
+        after: Option<Voice>,
+        now_ms: u64,
+    ) -> Vec<Transition> {
+        let Some(guild) = self.guilds.get_mut(&guild_id) else {
+            return Vec::new();
+        };
+        let before = match &after {
+            Some(voice) => guild.voice.insert(user, voice.clone()),
+            None => guild.voice.remove(&user),
+        };
+        let touched =
+            [before.as_ref(), after.as_ref()].map(|voice| voice.map(|voice| voice.channel));
+        let mut changes = vec![Change::Voice {
+            user,
+            before,
+            after,
+        }];
+        for channel in touched.into_iter().flatten() {
+            let since_s = guild
+                .voice
+                .values()
+                .any(|voice| voice.channel == channel)
+                .then_some(now_ms / 1_000);
+            if let Some(place) = guild.channels.get_mut(&channel)
+                && place.voice_start_s.is_some() != since_s.is_some()
+            {
+                place.voice_start_s = since_s;
+                changes.push(Change::ChannelStart { channel, since_s });
+            }
+        }
+        changes
+            .into_iter()
+            .map(|change| self.record(guild_id, change, now_ms))
+            .collect()
+    }
+}
