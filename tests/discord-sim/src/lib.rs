@@ -20,6 +20,7 @@ pub mod truth;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use rest::routes as rest_routes;
 pub use serve::run;
@@ -41,6 +42,8 @@ struct Sim {
 struct Shared {
     settings: Settings,
     shutdown: CancellationToken,
+    /// Whatever runs beside the accept loop; the end waits for it.
+    tasks: TaskTracker,
     /// Truth and gateway under one lock: a transition and its dispatches are one step.
     world: Mutex<World>,
     rest: Mutex<rest::Books>,
@@ -71,6 +74,7 @@ impl Sim {
                 interactions: Mutex::new(interactions::Interactions::new(&settings)),
                 settings,
                 shutdown,
+                tasks: TaskTracker::new(),
                 outbound,
             }),
         })
@@ -82,6 +86,10 @@ impl Sim {
 
     fn shutdown(&self) -> &CancellationToken {
         &self.shared.shutdown
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.shared.tasks
     }
 
     fn now_ms(&self) -> u64 {

@@ -16,7 +16,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::gateway::connection::{self, Wish};
 use crate::{Settings, Sim, avatars, control, people, rest};
@@ -51,7 +50,7 @@ pub async fn run(
     let header_time = Duration::from_secs(settings.sim_header_s);
     let quiet = settings.sim_quiet;
     let sim = Sim::new(settings, address, shutdown.clone())?;
-    let tasks = TaskTracker::new();
+    let tasks = sim.tasks().clone();
     if !quiet {
         tasks.spawn(people::live(sim.clone()));
     }
@@ -174,7 +173,10 @@ async fn upgrade(sim: Sim, request: Request) -> Response {
         Ok(upgrade) => upgrade
             .max_message_size(MESSAGE_BYTES_MAX)
             .max_frame_size(MESSAGE_BYTES_MAX)
-            .on_upgrade(move |socket| connection::serve(socket, wish, sim)),
+            .on_upgrade(move |socket| {
+                let tasks = sim.tasks().clone();
+                tasks.track_future(connection::serve(socket, wish, sim))
+            }),
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
                 return Err("the guild has an outage already".into());
             }
             world.act(|truth| truth.set_outage(guild, true, now_ms))?;
-            tokio::spawn(end_outage(sim.clone(), guild, time));
+            sim.tasks().spawn(end_outage(sim.clone(), guild, time));
             1
         }
         _ => {

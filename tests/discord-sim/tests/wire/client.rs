@@ -76,6 +76,11 @@ impl Discord {
         }
     }
 
+    /// Asks it to end.
+    pub(crate) fn stop(&self) {
+        self.shutdown.cancel();
+    }
+
     pub(crate) async fn state(&self) -> Value {
         self.control("GET", "state", None).await.1
     }

@@ -545,6 +545,14 @@ async fn requests_over_the_gateway_are_answered() {
 }
 
 #[tokio::test]
+async fn at_the_end_connections_are_told_to_go_away() {
+    let discord = Discord::start().await;
+    let mut bot = discord.ready().await;
+    discord.stop();
+    assert_eq!(bot.closed().await, Some(1001));
+}
+
+#[tokio::test]
 async fn odd_things_come_without_changing_the_truth() {
     let discord = Discord::start().await;
     let mut bot = discord.ready().await;
