@@ -95,6 +95,31 @@ fn read_processor(stat: &str) -> Option<f64> {
     Some((user + system) / TICKS_PER_S)
 }
 
+/// Processor time that was used so far on all cores by everybody, in seconds.
+///
+/// # Errors
+/// There is no readable `/proc/stat`.
+pub(crate) fn busy_s() -> anyhow::Result<f64> {
+    read_busy(&fs::read_to_string("/proc/stat")?).context("/proc/stat can not be read")
+}
+
+fn read_busy(stat: &str) -> Option<f64> {
+    let mut fields = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace();
+    let mut busy = 0.0;
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is in these already.
+    for place in 0..8 {
+        let ticks: f64 = fields.next()?.parse().ok()?;
+        if place != 3 && place != 4 {
+            busy += ticks;
+        }
+    }
+    Some(busy / TICKS_PER_S)
+}
+
 /// One line that describes the machine and how busy it is.
 pub(crate) fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -136,6 +161,9 @@ mod tests {
         let stat = "7 (a) name) S 1 2 3 4 5 6 7 8 9 10 250 150 0 0 20";
         assert_eq!(read_processor(stat), Some(4.0));
         assert_eq!(read_processor("7 (short) S 1"), None);
+        let stat = "cpu  100 10 200 9000 800 1 2 37 5 5\ncpu0 1 1\n";
+        assert_eq!(read_busy(stat), Some(3.5));
+        assert_eq!(read_busy("cpu  1 2 3"), None);
     }
 
     #[test]
@@ -149,6 +177,7 @@ mod tests {
                 > 0.0
         );
         assert!(descriptor_limit().unwrap().soft > 0);
+        assert!(busy_s().unwrap() > 0.0);
         assert!(machine().contains("Linux"));
     }
 }

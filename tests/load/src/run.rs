@@ -13,7 +13,7 @@ use crate::board::Board;
 use crate::browsers::Browsers;
 use crate::figures::{Figure, quantile};
 use crate::floor::{Floor, Plan};
-use crate::kernel::Observed;
+use crate::kernel::{self, Observed};
 use crate::rooms;
 use crate::script::{Stage, USERS};
 use crate::settings::Settings;
@@ -95,23 +95,23 @@ pub(crate) async fn measure(
 
     let mut observed = Vec::new();
     for name in PROCESSES {
-        observed.push((name, world.observe(name)?));
+        observed.push(world.observe(name)?);
     }
-    observed.push(("this program", Observed::this_process()));
+    observed.push(Observed::this_process());
     let (before, weight_before, begun) = (processor_s(&observed)?, board.weight(), Instant::now());
     let (rated, late_ms) = scene
         .at_rate(settings.rated_events(), settings.events_per_s)
         .await?;
-    let (after, weight, elapsed_s) = (
-        processor_s(&observed)?,
-        board.weight(),
-        begun.elapsed().as_secs_f64(),
-    );
+    let (after, weight) = (processor_s(&observed)?, board.weight());
+    let elapsed_s = begun.elapsed().as_secs_f64();
     let frames = weight.0 - weight_before.0;
-    let shares: Vec<_> = observed
+    let names = PROCESSES
         .iter()
+        .copied()
+        .chain(["this program", "everything else"]);
+    let shares: Vec<_> = names
         .zip(before.iter().zip(&after))
-        .map(|((name, _), (before, after))| (*name, (after - before) / elapsed_s))
+        .map(|(name, (before, after))| (name, (after - before) / elapsed_s))
         .collect();
     let hub_share = shares.first().map_or(f64::NAN, |(_, share)| *share);
     let event_bytes = (weight.1 - weight_before.1) / frames.max(1) + FRAME_HEADER_BYTES;
@@ -229,7 +229,7 @@ impl Measured {
             .map(|(name, share)| format!("{name} {:.0} %", share * 100.0))
             .collect();
         format!(
-            "{} (event, browser) pairs delivered, lost 0, doubled 0, gaps 0; {} bytes a frame; at the steady rate of one core: {}; requests at most {:.1} ms late",
+            "{} (event, browser) pairs delivered, lost 0, doubled 0, gaps 0; {} bytes a frame; of one core meanwhile: {}; requests at most {:.1} ms late",
             self.delivered,
             self.event_bytes,
             shares.join(", "),
@@ -238,11 +238,14 @@ impl Measured {
     }
 }
 
-fn processor_s(observed: &[(&str, Observed)]) -> anyhow::Result<Vec<f64>> {
-    observed
+/// Processor time of each of these, and last of everything else on the machine.
+fn processor_s(observed: &[Observed]) -> anyhow::Result<Vec<f64>> {
+    let mut used: Vec<f64> = observed
         .iter()
-        .map(|(_, observed)| observed.processor_s())
-        .collect()
+        .map(Observed::processor_s)
+        .collect::<anyhow::Result<_>>()?;
+    used.push(kernel::busy_s()? - used.iter().sum::<f64>());
+    Ok(used)
 }
 
 /// What happens and who watches.

@@ -118,7 +118,8 @@ impl World {
 
     /// Ends every process and waits for it.
     pub(crate) async fn stop(mut self) {
-        for process in &mut self.processes {
+        // The worker before the simulator, or it would complain.
+        for process in self.processes.iter_mut().rev() {
             // One that has ended already needs no end.
             let _ended = process.child.start_kill();
         }
