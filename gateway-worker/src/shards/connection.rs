@@ -22,10 +22,16 @@ use crate::dispatch;
 use crate::feed::{Desk, Feed, count};
 use crate::retry::Backoff;
 
+/// Gateway opcodes (Discord's documentation, "Gateway Opcodes").
+const DISPATCH: u8 = 0;
+const RECONNECT: u8 = 7;
+const INVALID_SESSION: u8 = 9;
+const HELLO: u8 = 10;
+
 /// How often the connection is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long Discord has to answer our Close when the worker stops.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After close code 4008, "rate limited": longer than usual.
 const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(2);
 /// Failures in a row from which on the gateway counts as unreachable.
@@ -111,10 +117,10 @@ impl Connection {
                     continue;
                 }
                 item = self.shard.next() => match item {
-                    Some(Ok(Message::Text(text))) => {
-                        self.hear(&text);
-                        continue;
-                    }
+                    Some(Ok(Message::Text(text))) => match self.hear(&text) {
+                        Some(pause) => pause,
+                        None => continue,
+                    },
                     Some(Ok(Message::Close(frame))) => {
                         self.closed(frame.map_or(0, |frame| frame.code))?
                     }
@@ -129,20 +135,30 @@ impl Connection {
         }
     }
 
-    fn hear(&mut self, text: &str) {
+    /// Takes a payload. Returns how long to wait before what it leads to, a new connection.
+    fn hear(&mut self, text: &str) -> Option<Duration> {
         self.heard = Instant::now();
         let Ok(payload) = serde_json::from_str::<Payload<'_>>(text) else {
             self.lost();
-            return;
+            return None;
         };
         let data = payload.d.map_or("null", RawValue::get);
         match payload.op {
-            0 => self.dispatch(payload.t.as_deref().unwrap_or(""), payload.s, data),
-            7 => self.tell(GatewayState::Resuming, "reconnect_asked"),
-            9 if data == "true" => self.tell(GatewayState::Resuming, "session_invalid"),
-            9 => self.tell(GatewayState::Rebuilding, "session_invalid"),
-            _ => {}
+            DISPATCH => {
+                self.dispatch(payload.t.as_deref().unwrap_or(""), payload.s, data);
+                return None;
+            }
+            RECONNECT => self.tell(GatewayState::Resuming, "reconnect_asked"),
+            INVALID_SESSION if data == "true" => {
+                self.tell(GatewayState::Resuming, "session_invalid");
+            }
+            INVALID_SESSION => self.tell(GatewayState::Rebuilding, "session_invalid"),
+            _ => return None,
         }
+        // At once the first time; a gateway that goes on asking is not followed in circles.
+        let again = self.reconnect.failures() > 0;
+        let pause = self.reconnect.after_failure(&mut rand::rng());
+        again.then_some(pause)
     }
 
     fn dispatch(&mut self, name: &str, sequence: Option<u64>, data: &str) {
@@ -348,9 +364,10 @@ impl Connection {
         }
         self.shard.close(CloseFrame::RESUME);
         let goodbye = async {
-            // What still comes is replayed to whoever resumes.
-            while let Some(Ok(message)) = self.shard.next().await {
-                if message.is_close() {
+            // What still comes is replayed to whoever resumes. A HELLO is of the connection that
+            // twilight opens after the old one: there, nothing must be said any more.
+            while let Some(Ok(Message::Text(text))) = self.shard.next().await {
+                if serde_json::from_str::<Payload<'_>>(&text).is_ok_and(|new| new.op == HELLO) {
                     break;
                 }
             }

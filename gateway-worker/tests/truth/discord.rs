@@ -1,5 +1,7 @@
 //! The simulator's truth, told the way that Discord tells it, with all that is allowed to go wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test's own world may fall over")]
+
 use std::collections::BTreeMap;
 
 use discord_sim::snowflake::Id;
@@ -150,13 +152,13 @@ impl Discord {
         self.telling = Telling::Plain;
         let mut sent = vec![self.send(
             "READY",
-            json!({"guilds": [{"id": guild(), "unavailable": true}]}),
+            &json!({"guilds": [{"id": guild(), "unavailable": true}]}),
         )];
         let whole = self.guild_create();
         sent.push(if self.here().unavailable {
-            self.send("GUILD_DELETE", json!({"id": guild(), "unavailable": true}))
+            self.send("GUILD_DELETE", &json!({"id": guild(), "unavailable": true}))
         } else {
-            self.send("GUILD_CREATE", whole)
+            self.send("GUILD_CREATE", &whole)
         });
         sent
     }
@@ -175,10 +177,10 @@ impl Discord {
         sent
     }
 
-    pub(crate) fn grant(&mut self, wish: Wish) -> Vec<Sent> {
+    pub(crate) fn grant(&mut self, wish: &Wish) -> Vec<Sent> {
         self.now += 1_000;
         let (id, now) = (guild_id(0), self.now);
-        let made = match wish {
+        let made = match *wish {
             Wish::Voice { user, room, flags } => {
                 let channel = self.room(room);
                 let Some(channel) = channel else {
@@ -262,7 +264,7 @@ impl Discord {
                 if self.here().unavailable {
                     return Vec::new();
                 }
-                return vec![self.send("CHANNEL_UPDATE", data)];
+                return vec![self.send("CHANNEL_UPDATE", &data)];
             }
             Wish::Swap => {
                 self.swap = true;
@@ -403,7 +405,7 @@ impl Discord {
         (!rooms.is_empty()).then(|| rooms[index % rooms.len()])
     }
 
-    fn send(&mut self, name: &'static str, data: Value) -> Sent {
+    fn send(&mut self, name: &'static str, data: &Value) -> Sent {
         self.sequence += 1;
         let sent = Sent {
             session: self.session(),
@@ -443,7 +445,7 @@ impl Discord {
                 }
                 self.telling = Telling::Plain;
             }
-            sent.push(self.send(name, data));
+            sent.push(self.send(name, &data));
         }
         if self.telling == Telling::Missed {
             return self.identify();
@@ -517,7 +519,7 @@ impl Discord {
         all.push(("GUILD_CREATE", self.guild_create()));
         all.push(("SOMETHING_NEW", json!(null)));
         all.into_iter()
-            .map(|(name, data)| self.send(name, data))
+            .map(|(name, data)| self.send(name, &data))
             .collect()
     }
 
