@@ -34,6 +34,12 @@ answers() { # url, name
     exit 1
 }
 
+for port in 3000 3001 3100 3900 3901; do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+        echo "The demo needs port $port, and something listens there already (another demo?)." >&2
+        exit 1
+    fi
+done
 command -v curl >/dev/null || { echo "The demo needs curl." >&2; exit 1; }
 # Only for this demo: everything listens on loopback, and nobody outside can sign with it.
 secret="whsec_$(head -c 32 /dev/urandom | base64 | tr -d '\n')"
