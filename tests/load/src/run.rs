@@ -209,12 +209,12 @@ impl Measured {
             ));
         }
         figures.push(Figure::new(
-            "processor time a frame (floor: a write), us",
+            "processor time of the hub a frame (floor: of a write), us",
             self.frame_us,
             floor.write_us,
         ));
         figures.push(Figure::new(
-            "memory an idle connection, KiB resident",
+            format!("memory an idle connection, {USERS} people in its snapshot, KiB"),
             self.connection_kib,
             floor.socket_kib,
         ));
