@@ -152,10 +152,10 @@ pub struct Profile {
 /// What can not be known without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
+    /// One channel; before the voice states, so that who is in it finds it known.
+    Channel(ChannelId),
     /// One user's voice state.
     Voice(UserId),
-    /// One channel.
-    Channel(ChannelId),
     /// The guild as a whole; only GUILD_CREATE tells that.
     Guild,
 }

@@ -23,6 +23,8 @@ use crate::dispatch::{Channel, Dispatch, Read, Subject, VoiceState};
 use crate::outbox::{Limits, Outbox, Pushed};
 use crate::roster::{Change, Roster, RosterSetting};
 
+/// How often an answer may lead to the next question before the guild is read anew instead.
+const UNSETTLED_MAX: u32 = 10;
 /// What a snapshot takes besides its rooms and people, in bytes, generously.
 const ENVELOPE_BYTES: usize = 1_024;
 
@@ -64,6 +66,8 @@ struct Followed {
     gaps: BTreeMap<Subject, u64>,
     /// The hub refused an event of this guild, and no snapshot has been taken since.
     refused: bool,
+    /// How many answers in a row led to new questions.
+    unsettled: u32,
 }
 
 /// Whether a guild is there.
@@ -95,8 +99,8 @@ pub struct Question {
 pub enum Finding {
     /// The channel.
     Channel(ChannelFinding),
-    /// The user's voice state, and their channel if it was asked for as well. `None`: not in voice.
-    Voice(Option<(VoiceState, Option<ChannelFinding>)>),
+    /// The user's voice state. `None`: not in voice.
+    Voice(Option<VoiceState>),
     /// Nothing that could be used, repeatedly: only GUILD_CREATE can help.
     Unknown,
 }
@@ -171,6 +175,7 @@ impl Feed {
                     presence: Presence::Awaited,
                     gaps: BTreeMap::new(),
                     refused: false,
+                    unsettled: 0,
                 };
                 (*guild, followed)
             })
@@ -268,13 +273,6 @@ impl Feed {
             == Some(&question.ticket)
     }
 
-    /// Whether this is a room of a guild, as far as known.
-    pub fn is_room(&self, guild: GuildId, channel: ChannelId) -> bool {
-        self.guilds
-            .get(&guild)
-            .is_some_and(|followed| followed.roster.is_room(channel))
-    }
-
     /// Takes the answer to a question, unless something newer was read meanwhile.
     pub fn answer(&mut self, question: Question, finding: Finding, now_ms: u64) -> Tally {
         let mut tally = Tally::default();
@@ -285,27 +283,35 @@ impl Feed {
             return tally;
         };
         followed.gaps.remove(&question.subject);
-        let roster = &mut followed.roster;
         let mut change = Change::default();
         match (question.subject, finding) {
             (_, Finding::Channel(channel)) => {
-                change.facts = take_channel(roster, channel, Seated::Perhaps);
+                let awaited = followed
+                    .gaps
+                    .keys()
+                    .any(|gap| matches!(gap, Subject::Voice(_)));
+                change.facts = take_channel(&mut followed.roster, channel, awaited);
             }
-            (Subject::Voice(user), Finding::Voice(found)) => {
-                let state = found.map_or_else(
-                    || nowhere(user),
-                    |(state, channel)| {
-                        if let Some(channel) = channel {
-                            change.facts = take_channel(roster, channel, Seated::Yes);
-                        }
-                        state
-                    },
-                );
-                let seated = roster.apply(Dispatch::VoiceChanged(question.guild, state));
-                change.facts.extend(seated.facts);
-                change.gaps = seated.gaps;
+            (Subject::Voice(user), Finding::Voice(state)) => {
+                let state = state.unwrap_or_else(|| nowhere(user));
+                let channel = state.channel_id;
+                change = followed
+                    .roster
+                    .apply(Dispatch::VoiceChanged(question.guild, state));
+                if !change.gaps.is_empty() {
+                    // In a room that is not known: first that, then the user again.
+                    change.gaps.extend(channel.map(Subject::Channel));
+                    followed.unsettled += 1;
+                }
             }
             (_, Finding::Voice(_) | Finding::Unknown) => change.gaps.push(Subject::Guild),
+        }
+        if change.gaps.is_empty() && followed.gaps.is_empty() {
+            followed.unsettled = 0;
+        } else if followed.unsettled > UNSETTLED_MAX {
+            // Discord's answers go on contradicting each other.
+            followed.unsettled = 0;
+            change.gaps = vec![Subject::Guild];
         }
         self.publish(question.guild, change, now_ms, &mut tally);
         self.settle(now_ms);
@@ -436,6 +442,8 @@ impl Feed {
         let Some(followed) = self.guilds.get_mut(&guild) else {
             return;
         };
+        let mut asked = false;
+        let subject = dispatch.subject();
         match &dispatch {
             Dispatch::GuildCreated(_) => {
                 followed.presence = Presence::Present;
@@ -456,10 +464,20 @@ impl Feed {
             | Dispatch::ChannelDeleted(..)
             | Dispatch::VoiceChanged(..) => {
                 // A newer word on it than whatever is being asked for.
-                followed.gaps.remove(&dispatch.subject());
+                asked = followed.gaps.remove(&dispatch.subject()).is_some();
             }
         }
-        let change = followed.roster.apply(dispatch);
+        // An update may be of the past (it can come after the deletion), so it does not answer
+        // whether the channel is there.
+        let unanswered = asked
+            && matches!(
+                dispatch,
+                Dispatch::ChannelCreated(..) | Dispatch::ChannelUpdated(..)
+            );
+        let mut change = followed.roster.apply(dispatch);
+        if unanswered {
+            change.gaps.push(subject);
+        }
         tally.illegible |= !change.gaps.is_empty();
         self.publish(guild, change, now_ms, tally);
     }
@@ -581,18 +599,12 @@ impl Feed {
     }
 }
 
-/// Whether somebody is known to be in a channel.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seated {
-    Yes,
-    Perhaps,
-}
-
-fn take_channel(roster: &mut Roster, finding: ChannelFinding, seated: Seated) -> Vec<Fact> {
+/// `awaited`: somebody is in a room that is not known, which may be this.
+fn take_channel(roster: &mut Roster, finding: ChannelFinding, awaited: bool) -> Vec<Fact> {
     match finding {
         ChannelFinding::There(channel) => roster.put_channel(channel),
         ChannelFinding::Gone(id) => roster.delete_channel(id),
-        ChannelFinding::Hidden(id) if seated == Seated::Yes && !roster.is_room(id) => {
+        ChannelFinding::Hidden(id) if awaited && !roster.is_channel(id) => {
             roster.put_channel(Channel::hidden(id))
         }
         ChannelFinding::Hidden(id) => roster.hide_channel(id),

@@ -97,8 +97,13 @@ impl Roster {
         self.known
     }
 
+    /// Whether this channel is known.
+    pub fn is_channel(&self, channel: ChannelId) -> bool {
+        self.channels.contains_key(&channel)
+    }
+
     /// Whether this is a channel that somebody can be in.
-    pub fn is_room(&self, channel: ChannelId) -> bool {
+    fn is_room(&self, channel: ChannelId) -> bool {
         self.channels
             .get(&channel)
             .is_some_and(|channel| channel.kind != Some(RoomKind::Category))

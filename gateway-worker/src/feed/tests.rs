@@ -271,12 +271,19 @@ fn a_room_that_only_a_voice_state_tells_of_is_known_as_hidden() {
         "self_deaf": false, "self_mute": false, "self_video": false, "suppress": false,
     });
     shard.hear("VOICE_STATE_UPDATE", &state);
-    let question = shard.feed.question().unwrap();
     let found = dispatch::read_voice_state(state.to_string().as_bytes()).unwrap();
     let hidden = ChannelFinding::Hidden(ChannelId::new(77).unwrap());
-    shard
-        .feed
-        .answer(question, Finding::Voice(Some((found, Some(hidden)))), 1);
+    // The user, then the room, then the user again.
+    let mut asked = Vec::new();
+    while let Some(question) = shard.feed.question() {
+        asked.push(question.subject);
+        let finding = match question.subject {
+            Subject::Channel(_) => Finding::Channel(hidden.clone()),
+            _ => Finding::Voice(Some(found.clone())),
+        };
+        shard.feed.answer(question, finding, 1);
+    }
+    assert_eq!(asked.len(), 3, "{asked:?}");
     let parcel = shard.feed.parcel(false).unwrap();
     let [room, joined] = &parcel.events[..] else {
         panic!("{parcel:?}")
@@ -332,4 +339,29 @@ fn what_was_lost_altogether_has_every_guild_read_anew() {
     shard.feed.lose();
     assert!(shard.feed.wants_identify());
     assert!(shard.state(1).is_some() && shard.state(2).is_some());
+}
+
+#[test]
+fn answers_that_contradict_each_other_end_with_the_guild_read_anew() {
+    let mut shard = Shard::live(&[1]);
+    let state = json!({
+        "guild_id": "1", "channel_id": "77", "user_id": "5", "deaf": false, "mute": false,
+        "self_deaf": false, "self_mute": false, "self_video": false, "suppress": false,
+    });
+    shard.hear("VOICE_STATE_UPDATE", &state);
+    let found = dispatch::read_voice_state(state.to_string().as_bytes()).unwrap();
+    let mut asked = 0;
+    while let Some(question) = shard.feed.question() {
+        asked += 1;
+        assert!(asked < 100);
+        let finding = match question.subject {
+            Subject::Channel(id) => Finding::Channel(ChannelFinding::Gone(id)),
+            _ => Finding::Voice(Some(found.clone())),
+        };
+        shard.feed.answer(question, finding, 1);
+        if shard.feed.wants_identify() {
+            break;
+        }
+    }
+    assert!(shard.feed.wants_identify());
 }

@@ -76,24 +76,12 @@ impl Questions {
             Subject::Guild => Ok(Finding::Unknown),
             Subject::Channel(channel) => Ok(Finding::Channel(self.channel(guild, channel).await?)),
             Subject::Voice(user) => {
-                let state = match self.rest.voice_state(guild, user).await {
-                    Ok(state) => state,
+                match self.rest.voice_state(guild, user).await {
+                    Ok(state) => Ok(Finding::Voice(Some(state))),
                     // 10065, Unknown Voice State: not in voice.
-                    Err(Failure::NotFound) => return Ok(Finding::Voice(None)),
-                    Err(why) => return Err(why),
-                };
-                let unknown = state
-                    .channel_id
-                    .filter(|channel| !self.desk.look(|feed| feed.is_room(guild, *channel)));
-                let channel = match unknown {
-                    None => None,
-                    Some(channel) => match self.channel(guild, channel).await? {
-                        // In a channel that does not exist: one of the answers is out of date.
-                        ChannelFinding::Gone(_) => return Err(Failure::NotFound),
-                        found => Some(found),
-                    },
-                };
-                Ok(Finding::Voice(Some((state, channel))))
+                    Err(Failure::NotFound) => Ok(Finding::Voice(None)),
+                    Err(why) => Err(why),
+                }
             }
         }
     }

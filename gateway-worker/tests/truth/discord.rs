@@ -305,8 +305,7 @@ impl Discord {
                 };
                 let json = self.voice_json(id, Some(voice)).to_string();
                 let state = dispatch::read_voice_state(json.as_bytes()).unwrap();
-                let channel = state.channel_id.map(channel);
-                Finding::Voice(Some((state, channel)))
+                Finding::Voice(Some(state))
             }
         }
     }

@@ -178,7 +178,7 @@ fn limits() -> Limits {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_history_ends_as_the_truth_and_its_events_reduce_to_the_same(
