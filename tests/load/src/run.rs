@@ -109,9 +109,10 @@ pub(crate) async fn measure(
         .iter()
         .copied()
         .chain(["this program", "everything else"]);
+    // Rounded to ticks, what is next to nothing may come out below it.
     let shares: Vec<_> = names
         .zip(before.iter().zip(&after))
-        .map(|(name, (before, after))| (name, (after - before) / elapsed_s))
+        .map(|(name, (before, after))| (name, ((after - before) / elapsed_s).max(0.0)))
         .collect();
     let hub_share = shares.first().map_or(f64::NAN, |(_, share)| *share);
     let event_bytes = (weight.1 - weight_before.1) / frames.max(1) + FRAME_HEADER_BYTES;
