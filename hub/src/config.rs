@@ -102,7 +102,7 @@ pub struct Settings {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Bounds and timeouts")]
 pub struct Bounds {
-    /// TCP connections of the public listener; more wait in the kernel's queue [count; below the usual descriptor limit]
+    /// TCP connections of the public listener; more wait in the kernel's queue [count; the hub raises its soft descriptor limit to the hard one]
     #[arg(long, env = "TCP_CONNECTIONS_MAX", default_value_t = 20_000)]
     pub tcp_connections_max: usize,
     /// A request's head must have come after this [ms; slow clients hold a connection, nothing else]

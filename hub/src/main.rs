@@ -18,6 +18,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: hub::config::Settings) -> anyhow::Result<()> {
+    let descriptors = launch::descriptors::raise_limit();
+    let wanted = settings.bounds.tcp_connections_max;
+    if descriptors.is_some_and(|limit| usize::try_from(limit).is_ok_and(|limit| limit < wanted)) {
+        tracing::warn!(
+            descriptors,
+            wanted,
+            "fewer file descriptors than TCP_CONNECTIONS_MAX: raise the hard limit of open files, or lower the setting"
+        );
+    }
     let shutdown = launch::shutdown::on_signals()?;
     let public = launch::bind("HUB_LISTEN", settings.hub_listen).await?;
     let internal = launch::bind("INTERNAL_LISTEN", settings.internal_listen).await?;

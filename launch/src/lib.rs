@@ -4,6 +4,7 @@
 //! ([`logs::init`]), bind ([`bind`]), then run until [`shutdown::on_signals`] says otherwise.
 
 pub mod clock;
+pub mod descriptors;
 pub mod exit;
 pub mod logs;
 pub mod secret;

@@ -30,9 +30,6 @@ use crate::access::Access;
 use crate::auth::Verifier;
 use crate::refusal::Refusal;
 
-/// How many frames are written at once before the connection looks up.
-const FRAMES_A_WRITE: usize = 256;
-
 /// The bounds of the door.
 #[derive(Debug, Clone)]
 pub struct SocketLimits {
@@ -184,7 +181,7 @@ async fn live(sockets: Sockets, place: Place, wire: Wire) {
                         Received::Text(text) => conversation.session.text(&text, now_ms, ts),
                         Received::Control { pong: true } => Vec::new(),
                         Received::Control { pong: false } => conversation.session.control(now_ms, ts),
-                        Received::Gone => return None,
+                        Received::Closed | Received::Gone => return None,
                         Received::Wrong(code) => return Some(code),
                     }
                 }
@@ -207,7 +204,7 @@ async fn live(sockets: Sockets, place: Place, wire: Wire) {
     let writing = async {
         loop {
             tokio::select! {
-                frames = outbox.take(FRAMES_A_WRITE) => {
+                frames = outbox.take() => {
                     if writer.write(frames.iter().map(Frame::text)).await.is_err() {
                         return;
                     }
@@ -229,16 +226,19 @@ async fn live(sockets: Sockets, place: Place, wire: Wire) {
         shared.fanout.unsubscribe(id, *guild);
     }
     drop(conversation);
-    if let Some(code) = code {
-        metrics::counter!("hub_sockets_closed_total", "code" => code.code().to_string())
-            .increment(1);
-        let goodbye = Duration::from_millis(shared.limits.close_timeout_ms);
-        let _late = timeout(
-            goodbye,
-            say_goodbye(&mut writer, &mut reader, &outbox, code),
-        )
-        .await;
-    }
+    let goodbye = Duration::from_millis(shared.limits.close_timeout_ms);
+    let farewell = async {
+        match code {
+            Some(code) => {
+                metrics::counter!("hub_sockets_closed_total", "code" => code.code().to_string())
+                    .increment(1);
+                say_goodbye(&mut writer, &mut reader, &outbox, code).await;
+            }
+            // The peer's Close is answered with the same (RFC 6455, section 5.5.1).
+            None => drop(writer.flush().await),
+        }
+    };
+    let _late = timeout(goodbye, farewell).await;
 }
 
 async fn say_goodbye(
@@ -257,7 +257,10 @@ async fn say_goodbye(
         return;
     }
     // The peer's own Close ends the connection in order; what it still sends is of no interest.
-    while !matches!(reader.receive().await, Received::Gone | Received::Wrong(_)) {}
+    while !matches!(
+        reader.receive().await,
+        Received::Closed | Received::Gone | Received::Wrong(_)
+    ) {}
 }
 
 struct Conversation<'a> {

@@ -1,5 +1,9 @@
 //! What waits to be written to one connection: bounded in bytes; a receiver that stays behind
 //! the bound is closed (1013).
+//!
+//! The bound is on what waits already when another frame comes: a snapshot that is larger than it
+//! reaches whoever reads. So one connection holds at most the bound, one frame, and what is
+//! being written ([`WRITE_BYTES`] and one frame).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use proto::close::CloseCode;
 use tokio::sync::Notify;
+
+/// What is taken to be written at once, in bytes; one frame may pass it.
+pub const WRITE_BYTES: usize = 64 * 1024;
 
 /// One frame that waits. Its body is shared by every connection that gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +75,13 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Takes a frame, unless that would pass the bound: then the connection is to be closed, and
-    /// nothing more is taken.
+    /// Takes a frame, unless what waits is past the bound already: then the connection is to be
+    /// closed, and nothing more is taken.
     fn push(&mut self, frame: Frame) {
         if self.close.is_some() {
             return;
         }
-        if self.bytes + frame.bytes() > self.bytes_max {
+        if self.bytes > self.bytes_max {
             self.close = Some(CloseCode::Overloaded);
             self.frames.clear();
             self.bytes = 0;
@@ -85,9 +92,15 @@ impl Backlog {
         self.frames.push_back(frame);
     }
 
-    fn take(&mut self, max: usize) -> Vec<Frame> {
-        let frames: Vec<_> = self.frames.drain(..max.min(self.frames.len())).collect();
-        self.bytes -= frames.iter().map(Frame::bytes).sum::<usize>();
+    fn take(&mut self, bytes_max: usize) -> Vec<Frame> {
+        let (mut frames, mut bytes) = (Vec::new(), 0_usize);
+        while bytes < bytes_max
+            && let Some(frame) = self.frames.pop_front()
+        {
+            bytes += frame.bytes();
+            frames.push(frame);
+        }
+        self.bytes -= bytes;
         frames
     }
 }
@@ -136,10 +149,10 @@ impl Outbox {
         self.0.closed.notify_one();
     }
 
-    /// At most `max` frames, as soon as there is one.
-    pub async fn take(&self, max: usize) -> Vec<Frame> {
+    /// The next frames, about [`WRITE_BYTES`] of them, as soon as there is one.
+    pub async fn take(&self) -> Vec<Frame> {
         loop {
-            let frames = self.lock().take(max);
+            let frames = self.lock().take(WRITE_BYTES);
             if !frames.is_empty() {
                 return frames;
             }
@@ -187,13 +200,20 @@ mod tests {
     #[tokio::test]
     async fn frames_come_in_order_and_the_bound_ends_the_connection() {
         let outbox = Outbox::new(200);
-        for body in ["a", "b", "c"] {
-            outbox.push(Frame::whole(body));
-        }
-        assert_eq!(outbox.take(2).await, [Frame::whole("a"), Frame::whole("b")]);
-        outbox.push(Frame::whole("x".repeat(200)));
+        let large = Frame::whole("x".repeat(WRITE_BYTES));
+        outbox.push(Frame::whole("a"));
+        outbox.push(large.clone());
+        assert_eq!(outbox.take().await, [Frame::whole("a"), large.clone()]);
+        outbox.push(large.clone());
+        assert_eq!(
+            outbox.take().await,
+            std::slice::from_ref(&large),
+            "whoever reads gets it, however large"
+        );
+        outbox.push(large);
+        outbox.push(Frame::whole("b"));
         assert_eq!(outbox.closed().await, CloseCode::Overloaded);
-        outbox.push(Frame::whole("d"));
+        outbox.push(Frame::whole("c"));
         assert!(
             outbox.take_now().is_empty(),
             "nothing is kept for a connection that ends"

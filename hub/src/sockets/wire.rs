@@ -147,7 +147,9 @@ pub(super) enum Received {
         /// It was a pong.
         pong: bool,
     },
-    /// The peer closed, or the connection broke.
+    /// The peer closed; the library has its answer ready, see [`Writer::flush`].
+    Closed,
+    /// The connection broke, or is at its end.
     Gone,
     /// The connection is to end with this code.
     Wrong(CloseCode),
@@ -174,7 +176,8 @@ impl Reader {
             Some(Ok(Message::Binary(_))) => Received::Wrong(CloseCode::Unsupported),
             Some(Ok(Message::Ping(_))) => Received::Control { pong: false },
             Some(Ok(Message::Pong(_))) => Received::Control { pong: true },
-            Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Received::Gone,
+            Some(Ok(Message::Close(_))) => Received::Closed,
+            Some(Ok(Message::Frame(_))) | None => Received::Gone,
             Some(Err(error)) => match error {
                 Error::Capacity(CapacityError::MessageTooLong { .. }) => {
                     Received::Wrong(CloseCode::TooBig)
@@ -207,6 +210,14 @@ impl Writer {
                 self.sink.feed(Message::Text(text)).await?;
             }
         }
+        self.sink.flush().await
+    }
+
+    /// Writes what the library itself has to say.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
         self.sink.flush().await
     }
 

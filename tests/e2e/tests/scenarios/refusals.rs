@@ -74,6 +74,11 @@ async fn frames_that_no_library_sends_end_with_their_code_too() {
             1009_u16,
         ),
         (
+            "a Close, answered by the same",
+            with(&[0x88, 0x82], &[0x03, 0xe8]),
+            1000,
+        ),
+        (
             "text that is not UTF-8",
             with(&[0x81, 0x82], &[0xc3, 0x28]),
             1007,
