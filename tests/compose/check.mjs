@@ -142,6 +142,25 @@ rule(
     )
   }),
 )
+// A setting that somebody writes down and that changes nothing is worse than an error.
+const written = parse(text, { merge: true }).services
+// What the file decides itself, because the rest of it stands on it: ports, names, mounts.
+const decided = ['HUB_LISTEN', 'INTERNAL_LISTEN', 'WORKER_LISTEN', 'HUB_ENDPOINT']
+rule(
+  'what stands in .env reaches the hub and the worker',
+  ['hub', 'gateway-worker'].flatMap(name => [
+    JSON.stringify(written[name].env_file) !==
+      JSON.stringify(['.env', `.env.${name}`].map(path => ({ path, required: false }))) &&
+      `${name} reads ${JSON.stringify(written[name].env_file)}`,
+    ...Object.entries(written[name].environment).map(
+      ([key, value]) =>
+        !decided.includes(key) &&
+        !key.endsWith('_FILE') &&
+        !value.startsWith(`\${${key}:`) &&
+        `${name}: ${key} is ${value}, whatever .env says`,
+    ),
+  ]),
+)
 rule(
   'who shares a network with another stands on one that is there',
   services.map(([name, it]) => {
