@@ -15,7 +15,7 @@ export interface RoomwireOptions {
   readonly getToken: GetToken
   /** Which guilds to follow, at most 100; left out: all that the token allows. */
   readonly guilds?: readonly string[]
-  /** Only these rooms, as many as fit the hub's 4 KiB for a first frame (about 150); left out: all. */
+  /** Only these rooms; without `guilds`, as many as fit the hub's 4 KiB for a first frame (about 100); left out: all. */
   readonly rooms?: readonly string[]
   readonly backoff?: Partial<Backoff>
   readonly patience?: Partial<Patience>
@@ -67,7 +67,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     backoff: { ...defaultBackoff, ...options.backoff },
     patience: { ...defaultPatience, ...options.patience },
     environment,
-    hello: token => ({ type: 'auth', token, ...subscriptions.opening() }),
+    hello: subscriptions.hello,
     onState: connection => {
       if (connection.state !== 'open') subscriptions.end()
       store.set({ ...store.get(), connection })

@@ -1,6 +1,7 @@
 /** Which guilds a page follows, and what is known of each, over one connection after the other. */
 import type { Frame } from './frames.js'
 import { continueFrom, follow, type Guild, type GuildTrack, take, unknownGuild } from './guild.js'
+import { bytesOf, type Hello, helloBytesMax } from './hello.js'
 import type { ClientFrame, Correlation } from './wire/index.js'
 
 /** What subscriptions are made of, and whom they tell. */
@@ -20,8 +21,8 @@ export interface SubscriptionParts {
 export interface Subscriptions {
   readonly subscribe: (guildId: string, rooms?: readonly string[]) => void
   readonly unsubscribe: (guildId: string) => void
-  /** What the auth frame asks for. */
-  readonly opening: () => { guilds?: string[]; rooms?: string[]; recover?: Record<string, string> }
+  /** The auth frame, as much of it as the hub takes at once. */
+  readonly hello: (token: string) => Hello
   /** A connection has begun; the hub named the guilds that it will follow. */
   readonly begin: (guilds: readonly string[]) => void
   /** The connection is gone. */
@@ -39,6 +40,8 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   const chosen = new Map<string, readonly string[] | undefined>()
   /** Given up by `unsubscribe`. */
   const dropped = new Set<string>()
+  /** Guilds of the options for which the auth frame had no place: asked for one by one. */
+  let postponed: readonly string[] = []
   let gapAt = Number.NEGATIVE_INFINITY
 
   function subscribe(guildId: string, rooms?: readonly string[]) {
@@ -55,28 +58,48 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     keep(track => track.guild.guildId !== guildId)
   }
 
-  function opening() {
-    // Without a prototype, so that every guild id is a key like any other.
-    const recover: Record<string, string> = Object.create(null)
-    for (const [guildId, { pos }] of tracks) {
-      if (pos !== undefined && !chosen.has(guildId)) recover[guildId] = pos
-    }
+  function hello(token: string): Hello {
+    postponed = []
+    const whole = helloFor(token)
+    if (bytesOf(whole) <= helloBytesMax || !whole.guilds) return withPositions(whole)
+    postponed = whole.guilds
+    return { type: 'auth', token, guilds: [] }
+  }
+
+  function helloFor(token: string): Hello {
     return {
+      type: 'auth',
+      token,
       ...(parts.guilds && {
         guilds: parts.guilds.filter(guildId => !chosen.has(guildId) && !dropped.has(guildId)),
       }),
       ...(parts.rooms && { rooms: [...parts.rooms] }),
-      ...(Object.keys(recover).length > 0 && { recover }),
     }
   }
 
+  /** Adds where to continue, for as many guilds as there is place for; the others begin with a snapshot. */
+  function withPositions(frame: Hello): Hello {
+    // Without a prototype, so that every guild id is a key like any other.
+    const recover: Record<string, string> = Object.create(null)
+    let bytes = bytesOf({ ...frame, recover })
+    for (const [guildId, { pos }] of tracks) {
+      if (pos === undefined || chosen.has(guildId) || dropped.has(guildId)) continue
+      // The pair's braces weigh more than its comma.
+      bytes += bytesOf({ [guildId]: pos })
+      if (bytes > helloBytesMax) break
+      recover[guildId] = pos
+    }
+    return Object.keys(recover).length > 0 ? { ...frame, recover } : frame
+  }
+
   function begin(named: readonly string[]) {
-    keep(({ guild }) => named.includes(guild.guildId) || chosen.has(guild.guildId))
+    const asked = [...chosen.keys(), ...postponed]
+    keep(({ guild }) => named.includes(guild.guildId) || asked.includes(guild.guildId))
     for (const guildId of named) {
       if (dropped.has(guildId)) parts.say({ type: 'unsubscribe', guildId })
       else put(follow(trackOf(guildId), 'awaited'))
     }
-    for (const guildId of chosen.keys()) {
+    for (const guildId of asked) {
       const track = trackOf(guildId)
       put(follow(track, 'awaited'))
       ask(guildId, track.pos)
@@ -152,7 +175,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     parts.onGuilds(guilds)
   }
 
-  return { subscribe, unsubscribe, opening, begin, end, onFrame }
+  return { subscribe, unsubscribe, hello, begin, end, onFrame }
 }
 
 /** A subscribe frame's `id` is this and its guild. */

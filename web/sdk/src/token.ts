@@ -1,4 +1,5 @@
 import type { Environment } from './environment.js'
+import { bytesOf, helloBytesMax } from './hello.js'
 
 /** Why a token is wanted. */
 export type TokenWish =
@@ -9,7 +10,10 @@ export type TokenWish =
   /** The one in use was refused: another one is needed. */
   | 'refused'
 
-/** Gives a token; the app's own session decides how. A rejection is tried again later. */
+/**
+ * Gives a token; the app's own session decides how. A rejection, or what is too long for a first frame
+ * (4 KiB), counts as no token: it is tried again later.
+ */
 export type GetToken = (wish: TokenWish) => Promise<string>
 
 /** Asks the app for tokens, and remembers one for as long as the hub said that it holds. */
@@ -33,6 +37,7 @@ export function tokenSource(getToken: GetToken, environment: Environment): Token
       if (asking && (asking.wish === wish || wish === 'connect')) return asking.answer
       const answer = Promise.resolve()
         .then(() => getToken(wish))
+        .then(usable)
         .finally(() => {
           if (asking?.answer === answer) asking = null
         })
@@ -43,4 +48,11 @@ export function tokenSource(getToken: GetToken, environment: Environment): Token
       known = { token, until: environment.now() + ms - marginMs }
     },
   }
+}
+
+/** What the hub would close a connection over for good (an error page, say) is no token. */
+function usable(token: string): string {
+  if (typeof token !== 'string' || token === '') throw new TypeError('getToken gave no token')
+  if (bytesOf({ type: 'auth', token }) > helloBytesMax) throw new RangeError('the token is too long')
+  return token
 }

@@ -73,6 +73,17 @@ describe('connecting', () => {
     expect(world.sockets).toHaveLength(1)
   })
 
+  test.each([
+    ['the page of a proxy', '<p>'.repeat(2_000)],
+    ['nothing', ''],
+  ])('%s is no token: it waits and asks again', async (_, token) => {
+    const { world, roomwire, connection } = start({ getToken: async () => token })
+    roomwire.connect()
+    await world.settle()
+    expect(connection()).toMatchObject({ state: 'waiting', reason: { code: null, text: 'no token' } })
+    expect(world.sockets).toHaveLength(0)
+  })
+
   test('an app that never answers for a token does not hold it up for ever', async () => {
     const { world, roomwire, connection } = start({ getToken: () => new Promise(() => {}) })
     roomwire.connect()
@@ -252,6 +263,44 @@ describe('coming back', () => {
     await world.pass(500)
     world.socket.open()
     expect(world.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p2' } })
+  })
+
+  test('the first frame stays within what the hub takes, whatever the number of guilds', async () => {
+    const guilds = Array.from({ length: 100 }, (_, n) => String(100_000_000_000_000_000n + BigInt(n)))
+    const { world, roomwire } = await connected()
+    world.socket.hear(welcome({ guilds }))
+    for (const guildId of guilds) {
+      world.socket.hear(subscribed({ guildId }))
+      world.socket.hear(snapshot([room('11')], { guildId, pos: 'p'.repeat(43) }))
+    }
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    const [hello] = world.socket.sent
+    const bytes = JSON.stringify(hello).length
+    expect(bytes).toBeLessThanOrEqual(4_096)
+    expect(bytes).toBeGreaterThan(3_900)
+    expect(hello).not.toHaveProperty('guilds')
+    // Whoever had no place begins with a snapshot, and is not forgotten before it.
+    world.socket.hear(welcome({ guilds }))
+    world.socket.hear(snapshot([room('12')], { guildId: guilds[99], pos: 'q' }))
+    expect(roomwire.getState().guilds.size).toBe(100)
+    expect(roomwire.getState().guilds.get(guilds[99] ?? '')).toMatchObject({ stale: false })
+  })
+
+  test('guilds and rooms without a place in the first frame are asked for one by one', async () => {
+    const guilds = Array.from({ length: 100 }, (_, n) => String(100_000_000_000_000_000n + BigInt(n)))
+    const rooms = Array.from({ length: 120 }, (_, n) => String(300_000_000_000_000_000n + BigInt(n)))
+    const { world, roomwire } = start({ guilds, rooms })
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    expect(world.socket.sent).toEqual([{ type: 'auth', token: 'token 1', guilds: [] }])
+    world.socket.hear(welcome({ guilds: [], guildId: undefined }))
+    const asked = world.socket.sent.filter(frame => frame.type === 'subscribe')
+    expect(asked.map(frame => frame.guildId)).toEqual(guilds)
+    expect(asked[0]).toMatchObject({ rooms })
+    expect(roomwire.getState().guilds.size).toBe(100)
   })
 
   test('recovered, it keeps what it knew and takes in what it missed, whatever its number', async () => {
