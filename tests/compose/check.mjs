@@ -142,6 +142,27 @@ rule(
     )
   }),
 )
+const hub = compose.services.hub
+const connectionsMax = Number(read('hub/src/config.rs').match(/"TCP_CONNECTIONS_MAX", default_value_t = ([\d_]+)/)[1].replaceAll('_', ''))
+rule('the hub has descriptors for all its connections', [
+  !(hub.ulimits?.nofile?.hard > connectionsMax) && `${hub.ulimits?.nofile?.hard} for ${connectionsMax} connections`,
+])
+rule(
+  'health and metrics can be had from the network inside, and are not published',
+  [
+    ['hub', 'INTERNAL_LISTEN'],
+    ['gateway-worker', 'WORKER_LISTEN'],
+  ].flatMap(([name, key]) => {
+    const { environment, networks, ports = [] } = compose.services[name]
+    const port = Number(environment[key]?.match(/^0\.0\.0\.0:(\d+)$/)?.[1])
+    const published = ports.map(each => each.split(':').at(-1).split('-').map(Number))
+    return [
+      !port && `${name} listens on ${environment[key]}`,
+      !networks.includes('inside') && `${name} is not inside`,
+      published.some(([from, to = from]) => from <= port && port <= to) && `${name} publishes ${port}`,
+    ]
+  }),
+)
 // A setting that somebody writes down and that changes nothing is worse than an error.
 const written = parse(text, { merge: true }).services
 // What the file decides itself, because the rest of it stands on it: ports, names, mounts.
