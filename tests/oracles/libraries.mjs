@@ -84,11 +84,23 @@ async function check(name, what, deed) {
   }
 }
 
+/** Asks until what is found is so. */
+async function becomes(what, found) {
+  const end = Date.now() + DEADLINE_MS;
+  while (!(await found())) {
+    if (Date.now() > end) {
+      throw new Error(`not within ${DEADLINE_MS} ms: ${what}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 async function drive(name, command) {
   const sim = await startSim({ SIM_RECONNECT_GRACE_MS: "500", SIM_HEARTBEAT_MS: "5000" });
   const voice = (wish) => sim.control("POST", "voice", { guildId: GUILD, userId: GRACE, ...wish });
   const gateway = (wish) => sim.control("POST", "gateway", wish);
   const counters = async () => (await sim.control("GET", "state")).counters;
+  const sessions = async () => (await sim.control("GET", "state")).sessions;
   const bot = new Program(command, sim.address);
   try {
     await check(name, "reaches ready and knows the guild and its channels", async () => {
@@ -140,9 +152,7 @@ async function drive(name, command) {
         await gateway(wish);
         await voice({ channelId: LOUNGE });
         await bot.sees("voice", { name: "Grace", before: null, after: "Lounge" });
-        while ((await counters()).resumed === before.resumed) {
-          await new Promise((resolve) => setTimeout(resolve, 50));
-        }
+        await becomes("resumed", async () => (await counters()).resumed > before.resumed);
         await voice({ channelId: null });
         await bot.sees("voice", { name: "Grace", before: "Lounge", after: null });
         const after = await counters();
@@ -150,12 +160,11 @@ async function drive(name, command) {
       });
     }
     await check(name, "identifies anew after op 9 with d: false", async () => {
-      const before = await counters();
+      const former = new Set((await sessions()).map(({ session }) => session));
       await gateway({ action: "invalidate", resumable: false });
-      while ((await counters()).identify === before.identify) {
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await becomes("another session", async () =>
+        (await sessions()).some(({ session, connected }) => connected && !former.has(session)),
+      );
       await voice({ channelId: STUDY_HALL });
       await bot.sees("voice", { name: "Grace", after: "Study hall" });
     });
