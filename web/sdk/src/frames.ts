@@ -69,6 +69,8 @@ export type Frame =
       readonly guildId: string
       readonly recovered: boolean
       readonly pos: string | undefined
+      /** Id of the frame that it answers; none for the subscriptions that a connection begins with. */
+      readonly re: string | undefined
     }
   | { readonly kind: 'unsubscribed'; readonly guildId: string }
   | { readonly kind: 'pong' }
@@ -131,7 +133,13 @@ function readAck(frame: Fields): Frame | null {
     case 'subscribed':
       return guildId === undefined
         ? null
-        : { kind: 'subscribed', guildId, recovered: frame.recovered === true, pos: text(frame.pos) }
+        : {
+            kind: 'subscribed',
+            guildId,
+            recovered: frame.recovered === true,
+            pos: text(frame.pos),
+            re: correlation(frame.re),
+          }
     case 'unsubscribed':
       return guildId === undefined ? null : { kind: 'unsubscribed', guildId }
     case 'pong':
@@ -150,13 +158,12 @@ function expiresInMs(frame: Fields): number | undefined {
 
 function readError(frame: Fields): Frame {
   const error = isRecord(frame.error) ? frame.error : {}
-  const re = frame.re
   return {
     kind: 'error',
     code: text(error.code) ?? 'INTERNAL',
     message: text(error.message) ?? '',
     retryAfterMs: count(error.retryAfterMs),
-    re: typeof re === 'number' ? String(re) : text(re),
+    re: correlation(frame.re),
   }
 }
 
@@ -264,6 +271,10 @@ function isRecord(value: unknown): value is Fields {
 
 function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+function correlation(value: unknown): string | undefined {
+  return typeof value === 'number' ? String(value) : text(value)
 }
 
 function texts(value: unknown): string[] {

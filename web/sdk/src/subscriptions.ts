@@ -42,17 +42,22 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   const dropped = new Set<string>()
   /** Guilds of the options for which the auth frame had no place: asked for one by one. */
   let postponed: readonly string[] = []
+  /** Ids of `subscribe` frames without an answer yet, a guild; what comes before it belongs to another subscription. */
+  const unanswered = new Map<string, string>()
+  let askedCount = 0
   let gapAt = Number.NEGATIVE_INFINITY
 
   function subscribe(guildId: string, rooms?: readonly string[]) {
     chosen.set(guildId, rooms)
     dropped.delete(guildId)
-    put(follow(trackOf(guildId), 'awaited'))
+    // A position in one choice of rooms is none in another.
+    put({ ...follow(trackOf(guildId), 'awaited'), pos: undefined })
     ask(guildId, undefined)
   }
 
   function unsubscribe(guildId: string) {
     chosen.delete(guildId)
+    unanswered.delete(guildId)
     dropped.add(guildId)
     parts.say({ type: 'unsubscribe', guildId })
     keep(track => track.guild.guildId !== guildId)
@@ -107,13 +112,19 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function end() {
+    unanswered.clear()
     for (const track of tracks.values()) put(follow(track, 'away'))
   }
 
   function onFrame(frame: Frame) {
-    if (frame.kind === 'error' && frame.re?.startsWith(askPrefix))
-      return onRefused(frame.re.slice(askPrefix.length))
+    if (frame.kind === 'error') return onRefused(frame.re)
     if (frame.kind !== 'subscribed' && frame.kind !== 'change') return
+    const awaited = unanswered.get(frame.guildId)
+    // The gateway's state is the guild's, whichever rooms are chosen.
+    if (awaited !== undefined && !(frame.kind === 'change' && frame.change.kind === 'gateway')) {
+      if (frame.kind !== 'subscribed' || frame.re !== awaited) return
+      unanswered.delete(frame.guildId)
+    }
     const track = tracks.get(frame.guildId)
     if (!track) return
     if (frame.kind === 'subscribed') return onSubscribed(track, frame)
@@ -139,19 +150,24 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     else ask(track.guild.guildId, undefined)
   }
 
-  function onRefused(guildId: string) {
-    const track = tracks.get(guildId)
-    if (track) put({ ...follow(track, 'refused'), pos: undefined })
+  function onRefused(re: string | undefined) {
+    for (const [guildId, id] of unanswered) {
+      if (id !== re) continue
+      unanswered.delete(guildId)
+      put({ ...follow(trackOf(guildId), 'refused'), pos: undefined })
+    }
   }
 
   function ask(guildId: string, recover: string | undefined) {
     const rooms = chosen.has(guildId) ? chosen.get(guildId) : parts.rooms
+    const id = `subscribe:${++askedCount}`
+    unanswered.set(guildId, id)
     parts.say({
       type: 'subscribe',
       guildId,
       ...(rooms && { rooms: [...rooms] }),
       ...(recover !== undefined && { recover }),
-      id: askPrefix + guildId,
+      id,
     })
   }
 
@@ -177,6 +193,3 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   return { subscribe, unsubscribe, hello, begin, end, onFrame }
 }
-
-/** A subscribe frame's `id` is this and its guild. */
-const askPrefix = 'subscribe:'

@@ -421,9 +421,9 @@ describe('following', () => {
     expect(world.socket.lastSent('subscribe')).toEqual({
       type: 'subscribe',
       guildId,
-      id: `subscribe:${guildId}`,
+      id: 'subscribe:1',
     })
-    world.socket.hear(subscribed())
+    world.socket.hear(subscribed({ re: 'subscribe:1' }))
     world.socket.hear(snapshot([room('11', [voice('11', '3')])]))
     expect(guild()?.stale).toBe(false)
     expect(guild()?.rooms[0]?.members).toHaveLength(1)
@@ -432,7 +432,7 @@ describe('following', () => {
   test('frames that keep missing bring a new connection, with backoff', async () => {
     const { world, connection } = await live()
     world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
-    world.socket.hear(subscribed())
+    world.socket.hear(subscribed({ re: 'subscribe:1' }))
     world.socket.hear(snapshot())
     world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
     expect(connection()).toMatchObject({ state: 'waiting', reason: { text: 'frames were missing' } })
@@ -452,9 +452,9 @@ describe('following', () => {
       type: 'subscribe',
       guildId: '77',
       rooms: ['5'],
-      id: 'subscribe:77',
+      id: 'subscribe:1',
     })
-    world.socket.hear(subscribed({ guildId: '77' }))
+    world.socket.hear(subscribed({ guildId: '77', re: 'subscribe:1' }))
     world.socket.hear(snapshot([], { guildId: '77', pos: 'q1' }))
     expect(roomwire.getState().guilds.get('77')).toMatchObject({ loaded: true, stale: false })
     world.socket.end(1006)
@@ -464,13 +464,51 @@ describe('following', () => {
     expect(world.socket.lastSent('subscribe')).toMatchObject({ guildId: '77', rooms: ['5'], recover: 'q1' })
   })
 
+  test('a narrower choice of rooms never grows back, not even for a moment', async () => {
+    const { world, roomwire, guild } = await live([room('11'), room('12')])
+    const shown = () => guild()?.rooms.map(each => each.channelId)
+    roomwire.subscribe(guildId, ['11'])
+    // Still on its way from the wider subscription.
+    world.socket.hear(snapshot([room('11'), room('12'), room('13')], { pos: 'wide' }))
+    world.socket.hear(subscribed({ re: 'subscribe:1' }))
+    world.socket.hear(snapshot([room('11')], { pos: 'narrow' }))
+    expect(shown()).toEqual(['11'])
+
+    world.socket.end(1006)
+    await world.pass(500)
+    world.socket.open()
+    expect(world.socket.sent[0]).not.toHaveProperty('recover')
+    world.socket.hear(welcome())
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ rooms: ['11'], recover: 'narrow' })
+    world.socket.hear(subscribed())
+    world.socket.hear(snapshot([room('11'), room('12')], { pos: 'wide' }))
+    world.socket.hear(event('room.created', room('14'), { n: 1, pos: 'wider' }))
+    expect(shown()).toEqual(['11'])
+    expect(guild()?.stale).toBe(true)
+    world.socket.hear(subscribed({ re: 'subscribe:2', recovered: true, pos: 'narrow' }))
+    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 1, pos: 'next' }))
+    expect(shown()).toEqual(['11'])
+    expect(guild()).toMatchObject({ stale: false, rooms: [{ members: [{ userId: '3' }] }] })
+  })
+
+  test('another choice of rooms, made while away, does not continue from the one before', async () => {
+    const { world, roomwire } = await live([room('11')])
+    world.socket.end(1006)
+    roomwire.subscribe(guildId, ['12'])
+    await world.pass(500)
+    world.socket.open()
+    world.socket.hear(welcome())
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ rooms: ['12'] })
+    expect(world.socket.lastSent('subscribe')).not.toHaveProperty('recover')
+  })
+
   test('a refused subscription says so', async () => {
     const { world, roomwire } = await live()
     roomwire.subscribe('77')
     world.socket.hear({
       v: 1,
       type: 'error',
-      re: 'subscribe:77',
+      re: 'subscribe:1',
       error: { code: 'FORBIDDEN', message: 'no' },
       ts: 0,
     })

@@ -90,6 +90,8 @@ test("the client's frames are those that the hub's tests take", async () => {
   await connect()
   await world.pass(3_545_000)
   roomwire.subscribe('1', ['2'])
+  world.socket.hear(subscribed({ guildId: '1', re: world.socket.lastSent('subscribe')?.id }))
+  world.socket.hear(snapshot([], { guildId: '1', pos }))
   world.socket.end(1006)
   await world.pass(500)
   await connect()
