@@ -82,7 +82,7 @@ async fn token(
 ) -> Response {
     let request = match request {
         Ok(Json(request)) => request,
-        Err(why) => return problem(why.status(), "BAD_REQUEST", &why.body_text()),
+        Err(why) => return refused(&why),
     };
     let ring = issuer.ring.read().unwrap_or_else(PoisonError::into_inner);
     match request.issue(&issuer.issuer, &ring, launch::clock::now_ms()) {
@@ -117,6 +117,15 @@ where
     Json<T>: IntoResponse,
 {
     ([(CACHE_CONTROL, "no-store")], Json(body))
+}
+
+/// What is no token request is 400, as the hub answers what is not of the documented form; too long is 413.
+fn refused(why: &JsonRejection) -> Response {
+    let (status, code) = match why.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE"),
+        _ => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+    };
+    problem(status, code, &why.body_text())
 }
 
 fn failed(error: &anyhow::Error) -> Response {
