@@ -74,6 +74,9 @@ export function createLine(parts: LineParts): Line {
   let socket: Socket | null = null
   let openedAt: number | null = null
   let impatient = false
+  /** What kind of token the next attempt needs. */
+  let nextWish: TokenWish = 'connect'
+  let renewalsFailed = 0
   let renewing: string | null = null
   let callOffAttempt = () => {}
   let callOffRenewal = () => {}
@@ -83,7 +86,7 @@ export function createLine(parts: LineParts): Line {
     if (connection.state === 'connecting' || connection.state === 'open') return
     if (connection.state === 'closed') attempt = 0
     endWake ??= environment.onWake(wake)
-    void begin('connect')
+    void begin(nextWish)
   }
 
   function close() {
@@ -102,7 +105,7 @@ export function createLine(parts: LineParts): Line {
   function wake() {
     if (connection.state === 'open') socket?.probe()
     // A hub that said when to come back is left alone until then.
-    if (connection.state === 'waiting' && impatient) void begin('connect')
+    if (connection.state === 'waiting' && impatient) void begin(nextWish)
   }
 
   async function begin(wish: TokenWish) {
@@ -136,6 +139,7 @@ export function createLine(parts: LineParts): Line {
   }
 
   function onWelcome(welcome: Welcome, token: string) {
+    nextWish = 'connect'
     openedAt = environment.now()
     trust(token, welcome.expiresInMs)
     enter({ state: 'open', connectionId: welcome.connectionId, sub: welcome.sub })
@@ -145,7 +149,7 @@ export function createLine(parts: LineParts): Line {
   function onFrame(frame: Frame) {
     if (connection.state !== 'open') return
     if (frame.kind === 'auth.refreshed' && renewing !== null) trust(renewing, frame.expiresInMs)
-    else if (frame.kind === 'error' && frame.re === renewalId) planRenewal(renewMsMin + jitter())
+    else if (frame.kind === 'error' && frame.re === renewalId) renewLater()
     else parts.onFrame(frame)
   }
 
@@ -155,6 +159,7 @@ export function createLine(parts: LineParts): Line {
     const waitMs = waitAfter(end.code, end.hints, jitter())
     if (waitMs === null) return stay({ state: 'closed', reason })
     const advice = adviceOf(end.code)
+    if (advice === 'comeBackWithNewToken') tokens.forget()
     wait(reason, waitMs, advice === 'comeBackWithNewToken' ? 'refused' : 'connect', advice === 'comeBack')
   }
 
@@ -169,6 +174,7 @@ export function createLine(parts: LineParts): Line {
     leave()
     attempt++
     impatient = mayWake
+    nextWish = wish
     callOffAttempt = environment.after(waitMs, () => void begin(wish))
     enter({ state: 'waiting', reason, nextAttemptAt: environment.now() + waitMs })
   }
@@ -196,6 +202,7 @@ export function createLine(parts: LineParts): Line {
   /** Remembers for how long the hub trusts `token`, and plans the one after it. */
   function trust(token: string, holdsMs: number | undefined) {
     renewing = null
+    renewalsFailed = 0
     if (holdsMs === undefined) return
     tokens.holds(token, holdsMs)
     planRenewal(Math.max(holdsMs - renewBeforeMs, holdsMs * 0.75, renewMsMin))
@@ -215,8 +222,14 @@ export function createLine(parts: LineParts): Line {
       say({ type: 'refresh', token, id: renewalId })
     } catch {
       // The connection lives until the present token's end; until then it is tried again.
-      if (mine === era) planRenewal(renewMsMin + fullJitter(backoff, 3, environment.random()))
+      if (mine === era) renewLater()
     }
+  }
+
+  /** Renewals have a backoff of their own: the connection itself is well. */
+  function renewLater() {
+    renewing = null
+    planRenewal(renewMsMin + fullJitter(backoff, ++renewalsFailed, environment.random()))
   }
 
   return { connect, close, drop, say }

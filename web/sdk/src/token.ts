@@ -22,6 +22,8 @@ export interface TokenSource {
   readonly get: (wish: TokenWish) => Promise<string>
   /** The hub took this token and said for how long it holds, milliseconds. */
   readonly holds: (token: string, ms: number) => void
+  /** The hub did not take the remembered one. */
+  readonly forget: () => void
 }
 
 /** A token is not used any more this long before its end, milliseconds. */
@@ -46,6 +48,9 @@ export function tokenSource(getToken: GetToken, environment: Environment): Token
     },
     holds: (token, ms) => {
       known = { token, until: environment.now() + ms - marginMs }
+    },
+    forget: () => {
+      known = null
     },
   }
 }

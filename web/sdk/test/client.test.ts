@@ -223,6 +223,26 @@ describe('coming back', () => {
     expect(world.socket.sent[0]).toMatchObject({ token: 'token 2' })
   })
 
+  test('a person who tries at once after a refused token brings another one too', async () => {
+    const { world, wishes, roomwire } = await connected()
+    world.socket.end(4401)
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    expect(wishes).toEqual(['connect', 'refused'])
+    expect(world.socket.sent[0]).toMatchObject({ token: 'token 2' })
+  })
+
+  test('a refused token is not used again after a rest', async () => {
+    const { world, roomwire } = await connected()
+    world.socket.end(4401)
+    roomwire.close()
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    expect(world.socket.sent[0]).toMatchObject({ token: 'token 2' })
+  })
+
   test('a token that still holds is used again', async () => {
     const { world, wishes } = await connected()
     world.socket.end(1006)
@@ -393,6 +413,27 @@ describe('staying alive', () => {
     expect(wishes).toHaveLength(1)
     await world.pass(1)
     expect(wishes).toHaveLength(2)
+  })
+
+  test('a renewal that the hub refuses is tried again, and the waits grow', async () => {
+    const { world } = await connected({ patience: { quietMs: 1e8 } })
+    world.luck = 0.999
+    await world.pass(3_540_000)
+    const waits: number[] = []
+    for (let i = 0; i < 5; i++) {
+      const { now } = world
+      const sent = world.socket.sent.length
+      world.socket.hear({
+        v: 1,
+        type: 'error',
+        re: 'refresh',
+        error: { code: 'UNAVAILABLE', message: 'no' },
+        ts: 0,
+      })
+      while (world.socket.sent.length === sent) await world.pass(1)
+      waits.push(world.now - now)
+    }
+    expect(waits).toEqual([1_999, 2_998, 4_996, 8_992, 15_985])
   })
 
   test('a renewal that the app fails is tried again', async () => {
