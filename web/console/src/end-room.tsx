@@ -3,6 +3,7 @@ import { useRoomActions } from '@roomwire/sdk/react'
 import { useState } from 'react'
 import { Icon } from './icons.js'
 import { ProblemNote } from './problem-note.js'
+import { wordsOfEndProblem } from './problem-words.js'
 
 /** What ending a room is waiting for. */
 type Ending = 'asked' | 'under-way' | 'told' | { readonly problem: unknown }
@@ -50,7 +51,8 @@ interface EndPanelProps {
 }
 
 function EndPanel({ room, ending, onEnd, onKeep }: EndPanelProps) {
-  if (typeof ending === 'object') return <ProblemNote problem={ending.problem} onDismiss={onKeep} />
+  if (typeof ending === 'object')
+    return <ProblemNote problem={ending.problem} wordsOf={wordsOfEndProblem} onDismiss={onKeep} />
   const busy = ending !== 'asked'
   return (
     <div className="question">

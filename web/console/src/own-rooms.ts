@@ -1,35 +1,65 @@
-import { useState } from 'react'
+import { useCallback, useSyncExternalStore } from 'react'
 
 const key = 'roomwire.own-rooms'
-/** Of so many rooms this tab remembers that it made them. */
+/** Of so many rooms this browser remembers who made them, a person. */
 const roomsMax = 100
 
-/** The rooms that this tab has made: frames do not say whose a room is. */
+/** The rooms that this person has made with this browser, in any of its tabs: frames do not say whose a room is. */
 export function useOwnRooms(sub: string) {
-  const [rooms, setRooms] = useState(() => load(sub))
+  const stored = useSyncExternalStore(
+    listen,
+    useCallback(() => read(sub), [sub]),
+  )
+  const rooms = parse(stored)
   return {
     made: (channelId: string) => rooms.includes(channelId),
     remember: (channelId: string) => {
-      const next = [channelId, ...rooms].slice(0, roomsMax)
-      setRooms(next)
-      save(sub, next)
+      // Read anew: another tab may have made one since.
+      const before = parse(read(sub)).filter(each => each !== channelId)
+      write(sub, JSON.stringify([channelId, ...before].slice(0, roomsMax)))
     },
   }
 }
 
-function load(sub: string): readonly string[] {
+/** What a browser that forbids storage remembers until the next reload. */
+const unstored = new Map<string, string>()
+const listeners = new Set<() => void>()
+
+function read(sub: string): string {
+  const kept = unstored.get(sub)
+  if (kept !== undefined) return kept
   try {
-    const rooms: unknown = JSON.parse(sessionStorage.getItem(`${key}.${sub}`) ?? '[]')
-    return Array.isArray(rooms) ? rooms.filter(room => typeof room === 'string') : []
+    return localStorage.getItem(`${key}.${sub}`) ?? ''
   } catch {
-    return []
+    return ''
   }
 }
 
-function save(sub: string, rooms: readonly string[]) {
+function write(sub: string, rooms: string) {
   try {
-    sessionStorage.setItem(`${key}.${sub}`, JSON.stringify(rooms))
+    localStorage.setItem(`${key}.${sub}`, rooms)
+    unstored.delete(sub)
   } catch {
-    // A browser may forbid storage; then a reload forgets.
+    unstored.set(sub, rooms)
+  }
+  for (const call of listeners) call()
+}
+
+function listen(changed: () => void) {
+  listeners.add(changed)
+  // Tells of the other tabs.
+  window.addEventListener('storage', changed)
+  return () => {
+    listeners.delete(changed)
+    window.removeEventListener('storage', changed)
+  }
+}
+
+function parse(stored: string): readonly string[] {
+  try {
+    const rooms: unknown = JSON.parse(stored || '[]')
+    return Array.isArray(rooms) ? rooms.filter(room => typeof room === 'string') : []
+  } catch {
+    return []
   }
 }

@@ -1,14 +1,16 @@
 import { Icon } from './icons.js'
-import { wordsOfProblem } from './problem-words.js'
+import { type ProblemWords, wordsOfProblem } from './problem-words.js'
 
 interface ProblemNoteProps {
   readonly problem: unknown
+  /** Chooses the words; where the usual ones say too little. */
+  readonly wordsOf?: (problem: unknown) => ProblemWords
   readonly onDismiss?: () => void
 }
 
 /** What went wrong, where it went wrong. */
-export function ProblemNote({ problem, onDismiss }: ProblemNoteProps) {
-  const { title, details, reference } = wordsOfProblem(problem)
+export function ProblemNote({ problem, wordsOf = wordsOfProblem, onDismiss }: ProblemNoteProps) {
+  const { title, details, reference } = wordsOf(problem)
   return (
     <div className="note bad" role="alert">
       <Icon name="warning" />

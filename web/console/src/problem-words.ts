@@ -9,6 +9,17 @@ export interface ProblemWords {
   readonly reference: string | null
 }
 
+/** Ending a room failed: the hub says "not found" of every room that is not its own to end. */
+export function wordsOfEndProblem(problem: unknown): ProblemWords {
+  const words = wordsOfProblem(problem)
+  if (!(problem instanceof RoomwireProblem) || problem.code !== 'NOT_FOUND') return words
+  return {
+    ...words,
+    title: 'This room can not be ended here',
+    details: ['Either Roomwire did not make it, or you may only end rooms that you made yourself.'],
+  }
+}
+
 export function wordsOfProblem(problem: unknown): ProblemWords {
   if (!(problem instanceof RoomwireProblem)) {
     return { title: 'That did not work', details: [String(problem)], reference: null }

@@ -21,6 +21,7 @@ let page: HTMLElement
 beforeEach(() => {
   globalThis.IS_REACT_ACT_ENVIRONMENT = true
   sessionStorage.clear()
+  localStorage.clear()
   // Nothing lingers for people who prefer it so.
   window.matchMedia = query =>
     Object.assign(new EventTarget(), { matches: query.includes('reduced-motion') }) as MediaQueryList
@@ -135,6 +136,23 @@ test('a room is opened, waited for, shown, and may be ended by who made it', asy
   expect(page.querySelector('.opening')).toBeNull()
 })
 
+test('who made a room may end it from another tab too, and nobody else is offered that', async () => {
+  const { hear } = await open('rooms:read rooms:end')
+  expect(all('end-room')).toEqual([])
+  const tell = (rooms: string) =>
+    act(async () => {
+      localStorage.setItem('roomwire.own-rooms.ada', rooms)
+      window.dispatchEvent(new StorageEvent('storage'))
+    })
+  await tell('["12"]')
+  expect(one('end-room').closest<HTMLElement>('[data-testid="room"]')?.dataset.channelId).toBe('12')
+  await tell('{"no":"list"')
+  expect(all('end-room')).toEqual([])
+  localStorage.setItem('roomwire.own-rooms.grace', '["11"]')
+  await hear(event('room.created', { channelId: '13', name: 'More' }, { n: 1 }))
+  expect(all('end-room')).toEqual([])
+})
+
 test('a refusal is shown where it was asked for', async () => {
   const { world } = await open('rooms:manage rooms:create')
   world.answer = async () =>
@@ -148,7 +166,7 @@ test('a refusal is shown where it was asked for', async () => {
   await click('end-room-confirm')
   await act(() => world.settle())
   const alert = all('room')[1]?.querySelector('[role="alert"]')
-  expect(alert?.textContent).toContain('no such room')
+  expect(alert?.textContent).toContain('Roomwire did not make it')
   expect(alert?.textContent).toContain('r7')
 })
 
