@@ -121,7 +121,8 @@ async function drive(name, command) {
     });
     await check(name, "creates, changes and deletes a channel, and sees its echo", async () => {
       bot.tell({ do: "create", name: "By the library" });
-      await bot.sees("created", { name: "By the library", limit: 3 });
+      // Without its limit: a library that keeps one object a channel may show it changed already.
+      await bot.sees("created", { name: "By the library" });
       await bot.sees("updated", { name: "By the library", limit: 5 });
       await bot.sees("deleted", { name: "By the library" });
       const { auditLog } = await sim.control("GET", "state");
@@ -177,10 +178,8 @@ async function drive(name, command) {
       await bot.sees("voice", { name: "Grace", after: "Lounge" });
     });
     await check(name, "heartbeats and was never closed for a mistake", async () => {
-      const { heartbeats, closed } = await counters();
-      if (heartbeats === 0) {
-        throw new Error("not one heartbeat");
-      }
+      await becomes("a heartbeat", async () => (await counters()).heartbeats > 0);
+      const { closed } = await counters();
       equal(Object.keys(closed).filter((code) => code !== "4000"), [], "closes");
     });
   } finally {
