@@ -8,8 +8,8 @@ import { wordsOfEndProblem } from './problem-words.js'
 /** What ending a room is waiting for. */
 type Ending = 'asked' | 'under-way' | 'told' | { readonly problem: unknown }
 
-/** The way to end a room: a button, a question, an answer. `head` is where the button goes. */
-export function useEndRoom(room: Room) {
+/** The way to end a room: a button, a question, an answer. The card goes when Discord has told that the room is gone. */
+export function useEndRoom(room: Room, stale: boolean) {
   const { endRoom } = useRoomActions()
   const [ending, setEnding] = useState<Ending | null>(null)
 
@@ -17,7 +17,6 @@ export function useEndRoom(room: Room) {
     setEnding('under-way')
     try {
       await endRoom(room.channelId)
-      // The card goes when Discord has told that the room is gone.
       setEnding('told')
     } catch (problem) {
       setEnding({ problem })
@@ -38,7 +37,13 @@ export function useEndRoom(room: Room) {
       </button>
     ),
     panel: ending !== null && (
-      <EndPanel room={room} ending={ending} onEnd={() => void end()} onKeep={() => setEnding(null)} />
+      <EndPanel
+        room={room}
+        ending={ending}
+        stale={stale}
+        onEnd={() => void end()}
+        onKeep={() => setEnding(null)}
+      />
     ),
   }
 }
@@ -46,13 +51,21 @@ export function useEndRoom(room: Room) {
 interface EndPanelProps {
   readonly room: Room
   readonly ending: Ending
+  readonly stale: boolean
   readonly onEnd: () => void
   readonly onKeep: () => void
 }
 
-function EndPanel({ room, ending, onEnd, onKeep }: EndPanelProps) {
+function EndPanel({ room, ending, stale, onEnd, onKeep }: EndPanelProps) {
   if (typeof ending === 'object')
     return <ProblemNote problem={ending.problem} wordsOf={wordsOfEndProblem} onDismiss={onKeep} />
+  if (ending === 'told') {
+    return (
+      <div className="question" role="status">
+        <p>{stale ? 'Ended. The page follows when the hub hears from Discord again.' : 'Ended.'}</p>
+      </div>
+    )
+  }
   const busy = ending !== 'asked'
   return (
     <div className="question">

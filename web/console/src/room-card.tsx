@@ -8,13 +8,15 @@ import { Occupancy } from './occupancy.js'
 interface RoomCardProps {
   readonly room: Room
   readonly mayEnd: boolean
+  /** The page does not hear of rooms right now. */
+  readonly stale: boolean
   /** Is gone, and is seen for a moment more. */
   readonly leaving: boolean
 }
 
-export function RoomCard({ room, mayEnd, leaving }: RoomCardProps) {
+export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
   const members = useLingering(room.members, keyOfMember, leavingMs())
-  const end = useEndRoom(room)
+  const end = useEndRoom(room, stale)
   const name = room.name === room.channelId ? 'Unnamed room' : room.name
   const headingId = `room-${room.channelId}`
   return (

@@ -1,5 +1,5 @@
 import type { Connection, CreatedRoom, Guild, Room } from '@roomwire/sdk'
-import { useConnection, useGuild, useRooms } from '@roomwire/sdk/react'
+import { useConnection, useRooms } from '@roomwire/sdk/react'
 import { useEffect, useMemo, useState } from 'react'
 import { Avatar } from './avatar.js'
 import { CreateRoom } from './create-room.js'
@@ -8,8 +8,10 @@ import { leavingMs, useLingering } from './lingering.js'
 import { useOwnRooms } from './own-rooms.js'
 import { OpeningCard, RoomCard } from './room-card.js'
 import type { Signed } from './session.js'
+import { StaleNote } from './stale-note.js'
 import { Status } from './status.js'
 import { ThemeButton } from './theme.js'
+import { useWorstGuild } from './worst-guild.js'
 
 interface RoomsPageProps {
   readonly signed: Signed
@@ -51,7 +53,8 @@ export function RoomsPage({ signed, onSignOut }: RoomsPageProps) {
 }
 
 function Rooms({ signed }: { readonly signed: Signed }) {
-  const guild = useGuild()
+  const guild = useWorstGuild()
+  const stale = guild?.stale ?? true
   const connection = useConnection()
   const rooms = useRooms()
   const own = useOwnRooms(signed.sub)
@@ -72,11 +75,12 @@ function Rooms({ signed }: { readonly signed: Signed }) {
     )
   }, [rooms])
   useEffect(() => {
-    if (opening.length === 0) return
+    // While the page hears nothing, it can not say that a room did not come.
+    if (opening.length === 0 || stale) return
     // Discord tells of a room at once or never: a card that waits for longer would lie.
     const timer = setTimeout(() => setOpening([]), openingMsMax)
     return () => clearTimeout(timer)
-  }, [opening])
+  }, [opening, stale])
 
   function created(room: CreatedRoom) {
     own.remember(room.channelId)
@@ -89,7 +93,9 @@ function Rooms({ signed }: { readonly signed: Signed }) {
       <div className="top">
         <div>
           <h1>Voice rooms</h1>
-          <p className="lead">{guild?.loaded ? summaryOf(rooms) : wordsBeforeRooms(connection, guild)}</p>
+          <p className="lead">
+            {guild?.loaded ? summaryOf(rooms, stale) : wordsBeforeRooms(connection, guild)}
+          </p>
         </div>
         {rights.create ? (
           <CreateRoom onCreated={created} />
@@ -100,16 +106,17 @@ function Rooms({ signed }: { readonly signed: Signed }) {
       <p className="unseen" aria-live="polite">
         {news}
       </p>
-      {guild?.loaded && guild.stale && <StaleNote guild={guild} />}
+      {guild?.loaded && stale && <StaleNote guild={guild} />}
       {guild?.loaded && cards.length + awaited.length === 0 ? (
-        <Empty mayCreate={rights.create} />
+        <Empty mayCreate={rights.create} stale={stale} />
       ) : (
-        <ul className={guild?.stale && guild.loaded ? 'rooms stale' : 'rooms'} aria-label="Rooms">
+        <ul className={guild?.loaded && stale ? 'rooms stale' : 'rooms'} aria-label="Rooms">
           {cards.map(({ key, item, leaving }) => (
             <RoomCard
               key={key}
               room={item}
               leaving={leaving}
+              stale={stale}
               mayEnd={rights.endAny || (rights.endOwn && own.made(item.channelId))}
             />
           ))}
@@ -147,45 +154,31 @@ function wordsBeforeRooms(connection: Connection, guild: Guild | undefined): str
     : 'The hub did not let this page in.'
 }
 
-function summaryOf(rooms: readonly Room[]): string {
+/** @param stale what is shown was so, and may not be so any more */
+export function summaryOf(rooms: readonly Room[], stale: boolean): string {
   const people = rooms.reduce((sum, room) => sum + room.members.length, 0)
   const busy = rooms.filter(room => room.members.length > 0).length
-  if (people === 0) return rooms.length === 0 ? 'No room is open.' : 'All quiet.'
-  return `${people === 1 ? 'One person' : `${people} people`} in ${busy === 1 ? 'one room' : `${busy} rooms`} right now.`
+  const when = stale ? ' when last heard.' : '.'
+  if (rooms.length === 0) return `${stale ? 'No room was open' : 'No room is open'}${when}`
+  if (people === 0) return `All quiet${when}`
+  const where = `${people === 1 ? 'One person' : `${people} people`} in ${busy === 1 ? 'one room' : `${busy} rooms`}`
+  return where + (stale ? when : ' right now.')
 }
 
-/** Says why what is shown may not be so. */
-function StaleNote({ guild }: { readonly guild: Guild }) {
-  const connection = useConnection()
-  const why =
-    connection.state === 'open'
-      ? (staleWords[guild.gateway?.state ?? 'down'] ?? staleWords.rebuilding)
-      : staleWords.away
-  return (
-    <p className="note" role="note" data-testid="stale">
-      {why}
-    </p>
-  )
+interface EmptyProps {
+  readonly mayCreate: boolean
+  readonly stale: boolean
 }
 
-const staleWords = {
-  away: 'This page has lost the hub. Below is what was known last.',
-  live: 'The rooms are being read anew.',
-  resuming: 'The hub has lost Discord for a moment and is catching up. Below is what was known last.',
-  rebuilding: 'The hub is reading the rooms anew. Below is what was known last.',
-  down: 'The hub does not hear from Discord. Below is what was known last.',
-}
-
-function Empty({ mayCreate }: { readonly mayCreate: boolean }) {
+function Empty({ mayCreate, stale }: EmptyProps) {
+  const now = mayCreate
+    ? 'No voice room is open. Open the first one above, and it will be in Discord a moment later.'
+    : 'No voice room is open. As soon as somebody opens one, it will be here.'
   return (
     <div className="empty">
       <Mark />
-      <h2>It is quiet here</h2>
-      <p>
-        {mayCreate
-          ? 'No voice room is open. Open the first one above, and it will be in Discord a moment later.'
-          : 'No voice room is open. As soon as somebody opens one, it will be here.'}
-      </p>
+      <h2>{stale ? 'It was quiet here' : 'It is quiet here'}</h2>
+      <p>{stale ? 'No voice room was open when last heard.' : now}</p>
     </div>
   )
 }
