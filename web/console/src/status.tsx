@@ -1,15 +1,29 @@
-import type { Connection, Gateway } from '@roomwire/sdk'
-import { useConnection, useGuild, useRoomwire } from '@roomwire/sdk/react'
+import type { Connection, Gateway, Guild } from '@roomwire/sdk'
+import { useConnection, useRoomwire } from '@roomwire/sdk/react'
 import type { ReactNode } from 'react'
 import { useNow, wordsOfMs } from './clock.js'
+import { wordsOfStaleness } from './stale-note.js'
+import { useWorstGuild } from './worst-guild.js'
 
 /** The state of the way here: this page to the hub, and the hub to Discord. */
 export function Status() {
   return (
-    <div className="status" role="status">
+    <div className="status">
       <ConnectionPill />
       <GatewayPill />
+      <Announcement />
     </div>
+  )
+}
+
+/** Reads out what has changed, and no countdown. */
+function Announcement() {
+  const connection = useConnection()
+  const guild = useWorstGuild()
+  return (
+    <p className="unseen" role="status" data-testid="announcement">
+      {wordsToAnnounce(connection, guild)}
+    </p>
   )
 }
 
@@ -36,7 +50,7 @@ function ConnectionPill() {
 }
 
 function GatewayPill() {
-  const guild = useGuild()
+  const guild = useWorstGuild()
   const connection = useConnection()
   const known = connection.state === 'open' ? (guild?.gateway ?? null) : null
   const now = useNow(known !== null && known.state !== 'live')
@@ -101,6 +115,14 @@ export function wordsOfGateway(gateway: Gateway, now: number): string {
     case 'down':
       return `Discord down for ${age}`
   }
+}
+
+/** The state of the way here in words that stay the same for as long as it does, however often it is tried. */
+export function wordsToAnnounce(connection: Connection, guild: Guild | undefined): string {
+  if (connection.state === 'closed') return wordsOfConnection(connection, 0)
+  if (guild?.loaded && guild.stale) return wordsOfStaleness(connection, guild)
+  if (connection.state !== 'open') return 'Connecting to the hub.'
+  return guild?.loaded ? 'Connected. What is shown is live.' : 'Connected.'
 }
 
 function whyOf(connection: Connection): string | undefined {

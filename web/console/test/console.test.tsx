@@ -106,6 +106,52 @@ test('what may be out of date says so', async () => {
   expect(all('room')).toHaveLength(2)
 })
 
+test('a page that may be out of date does not speak in the present', async () => {
+  const { hear } = await open('rooms:read')
+  expect(page.querySelector('.lead')?.textContent).toBe('One person in one room right now.')
+  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  expect(page.querySelector('.lead')?.textContent).toBe('One person in one room when last heard.')
+  await hear(
+    event('voice.left', voice('11', '7'), { n: 1 }),
+    event('room.deleted', { channelId: '11' }, { n: 2 }),
+    event('room.deleted', { channelId: '12' }, { n: 3 }),
+  )
+  expect(page.querySelector('.lead')?.textContent).toBe('No room was open when last heard.')
+  expect(page.querySelector('.empty')?.textContent).not.toContain('is open')
+})
+
+test('of several guilds the worst is told', async () => {
+  const { hear } = await open('rooms:read')
+  const other = '100000000000000002'
+  await hear(
+    welcome({ guilds: ['100000000000000001', other] }),
+    subscribed({ guildId: other }),
+    subscribed(),
+    snapshot([room('11')]),
+    snapshot([room('21')], { guildId: other }, { gateway: { state: 'down', ageMs: 10 } }),
+  )
+  expect(all('room')).toHaveLength(2)
+  expect(one('gateway').dataset.state).toBe('down')
+  expect(one('stale').textContent).toContain('does not hear from Discord')
+})
+
+test('the live region tells of changes, and does not count down', async () => {
+  const { hear, world } = await open('rooms:read')
+  const told = () => one('announcement').textContent
+  expect(page.querySelectorAll('[role="status"]')).toHaveLength(1)
+  expect(one('connection').closest('[role="status"]')).toBeNull()
+  expect(told()).toBe('Connected. What is shown is live.')
+  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  expect(told()).toBe(one('stale').textContent)
+  await act(async () => world.socket.end(1006))
+  const lost = told()
+  expect(lost).toContain('lost the hub')
+  for (let i = 0; i < 4; i++) {
+    await act(() => world.pass(15_000))
+    expect(told()).toBe(lost)
+  }
+})
+
 test('who may only watch is offered nothing else', async () => {
   await open('rooms:read')
   expect(all('create-room-submit')).toEqual([])
@@ -134,6 +180,36 @@ test('a room is opened, waited for, shown, and may be ended by who made it', asy
   expect(world.requests[1]?.url).toBe('https://hub.example/api/end-room/99')
   await hear(event('room.deleted', made, { n: 2 }))
   expect(page.querySelector('.opening')).toBeNull()
+})
+
+test('while the gateway is down, what was asked for is done, and waits to be heard of', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    const { hear, world } = await open('rooms:read rooms:create rooms:manage')
+    await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+    world.answer = async (_, init) =>
+      init.method === 'POST'
+        ? new Response('{"channelId":"99","name":"Talk","guildId":"1","userLimit":4}', { status: 201 })
+        : new Response('{"ok":true}')
+    await click('create-room-submit')
+    await act(() => world.settle())
+    await act(async () => vi.advanceTimersByTime(600_000))
+    expect(page.textContent).toContain('opening…')
+
+    await click('end-room')
+    await click('end-room-confirm')
+    await act(() => world.settle())
+    expect(one('room').textContent).toContain(
+      'Ended. The page follows when the hub hears from Discord again.',
+    )
+
+    // Heard again, and nothing of the room: it will not come.
+    await hear(event('gateway.state', { state: 'live', ageMs: 1 }))
+    await act(async () => vi.advanceTimersByTime(10_000))
+    expect(page.textContent).not.toContain('opening…')
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('who made a room may end it from another tab too, and nobody else is offered that', async () => {
