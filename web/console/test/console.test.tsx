@@ -6,6 +6,7 @@ import { act } from 'react'
 import { createRoot, type Root } from 'react-dom/client'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { event, room, snapshot, subscribed, voice, World, welcome } from '../../sdk/test/world.js'
+import { Mishap } from '../src/mishap.js'
 import { rightsOf } from '../src/rights.js'
 import { RoomsPage } from '../src/rooms-page.js'
 import { loadSession, saveSession, signedOf } from '../src/session.js'
@@ -285,4 +286,21 @@ test('a session lives in its tab, and ends when the hub refuses its token', asyn
   expect(loadSession()).toBeNull()
   sessionStorage.setItem('roomwire.session', '{"kind":')
   expect(loadSession()).toBeNull()
+})
+
+test('a part of the page that fails does not leave an empty page', async () => {
+  const quiet = vi.spyOn(console, 'error').mockImplementation(() => {})
+  const Broken = () => {
+    throw new Error('of the page')
+  }
+  await act(async () =>
+    root.render(
+      <Mishap>
+        <Broken />
+      </Mishap>,
+    ),
+  )
+  expect(page.querySelector('[role="alert"]')?.textContent).toContain('The page has failed')
+  expect(page.querySelector('button')?.textContent).toBe('Load it anew')
+  quiet.mockRestore()
 })
