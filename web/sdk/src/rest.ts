@@ -1,43 +1,7 @@
 import type { Environment } from './environment.js'
+import { parseJson, RoomwireProblem, readProblem } from './problem.js'
 import type { TokenSource } from './token.js'
-import type { Code, CreatedRoom, CreateRoom, FieldProblem, Problem, RoomList } from './wire/index.js'
-import { RETRIABLE } from './wire/index.js'
-
-/** What went wrong: one of the hub's codes, or `NETWORK` if no hub answered. */
-export type ProblemCode = Code | 'NETWORK'
-
-/** A request that the hub refused (RFC 9457), or that did not reach it. */
-export class RoomwireProblem extends Error {
-  /** What programs act on. */
-  readonly code: ProblemCode
-  /** The HTTP status; 0 for `NETWORK`. */
-  readonly status: number
-  /** The same words for every problem of this code. */
-  readonly title: string
-  /** Which fields are wrong. */
-  readonly errors: readonly FieldProblem[]
-  /** Names the request in the hub's log. */
-  readonly requestId: string | null
-  /** Where waiting helps: how long, milliseconds. */
-  readonly retryAfterMs: number | null
-  /** Whether the same request may succeed later. */
-  readonly retriable: boolean
-
-  constructor(
-    problem: Partial<Omit<Problem, 'code'>> & { code: ProblemCode; status: number },
-    cause?: unknown,
-  ) {
-    super(problem.detail || problem.title || problem.code, { cause })
-    this.name = 'RoomwireProblem'
-    this.code = problem.code
-    this.status = problem.status
-    this.title = problem.title ?? problem.code
-    this.errors = problem.errors ?? []
-    this.requestId = problem.requestId ?? null
-    this.retryAfterMs = problem.retryAfterMs ?? null
-    this.retriable = problem.code === 'NETWORK' || RETRIABLE.has(problem.code)
-  }
-}
+import type { CreatedRoom, CreateRoom, RoomList } from './wire/index.js'
 
 /** How a request is made. */
 export interface RequestOptions {
@@ -45,7 +9,7 @@ export interface RequestOptions {
   readonly signal?: AbortSignal
 }
 
-/** Commands to rooms. Each rejects with a `RoomwireProblem`. */
+/** Commands to rooms. Each rejects with a `RoomwireProblem`, or with the reason of the signal that ended it. */
 export interface RoomActions {
   /** Opens a room; it appears in the state when Discord has told of it. */
   readonly createRoom: (
@@ -63,103 +27,97 @@ export interface IdempotencyOptions {
   readonly idempotencyKey?: string
 }
 
-/** A request is given up after this, milliseconds: Discord's own limits may take their time. */
+/**
+ * An attempt, from asking for a token to the answer's last byte, is given up after this, milliseconds: Discord's own
+ * limits may take their time.
+ */
 export const requestMsMax = 15_000
 
 export function roomActions(base: string, tokens: TokenSource, environment: Environment): RoomActions {
   async function request(method: string, path: string, options: RequestOptions, init: RequestInit = {}) {
-    const once = async (wish: 'connect' | 'refused') => {
-      const token = await tokens.get(wish)
-      const headers = { ...init.headers, authorization: `Bearer ${token}` }
-      return fetchWithin(environment, base + path, { ...init, method, headers }, options.signal)
-    }
+    const once = (wish: 'connect' | 'refused') =>
+      within(environment, options.signal, async signal => {
+        const token = await tokens.get(wish).catch(withoutToken)
+        const headers = { ...init.headers, authorization: `Bearer ${token}` }
+        const answer = await environment.fetch(base + path, { ...init, method, headers, signal })
+        return { status: answer.status, ok: answer.ok, text: await answer.text() }
+      })
     const first = await once('connect')
     // Tokens may end between two looks at a clock: one more try, with another one.
-    const response = first.status === 401 ? await once('refused') : first
-    if (!response.ok) throw await readProblem(response)
-    return response
+    const answer = first.status === 401 ? await once('refused') : first
+    if (!answer.ok) throw readProblem(answer.status, answer.text)
+    return answer.text
   }
 
   return {
     createRoom: async (room = {}, options = {}) => {
       const { idempotencyKey } = options
-      const response = await request('POST', '/api/create-room', options, {
+      const answer = await request('POST', '/api/create-room', options, {
         headers: {
           'content-type': 'application/json',
           ...(idempotencyKey && { 'idempotency-key': idempotencyKey }),
         },
         body: JSON.stringify(room),
       })
-      return (await response.json()) as CreatedRoom
+      return readAnswer<CreatedRoom>(answer, body => typeof body.channelId === 'string')
     },
     endRoom: async (channelId, options = {}) => {
-      await request('DELETE', `/api/end-room/${encodeURIComponent(channelId)}`, options)
+      const answer = await request('DELETE', `/api/end-room/${encodeURIComponent(channelId)}`, options)
+      readAnswer(answer, body => body.ok === true)
     },
     listRooms: async (guildId, options = {}) => {
       const query = guildId === undefined ? '' : `?guildId=${encodeURIComponent(guildId)}`
-      const response = await request('GET', `/api/rooms${query}`, options)
-      return (await response.json()) as RoomList
+      const answer = await request('GET', `/api/rooms${query}`, options)
+      return readAnswer<RoomList>(answer, body => Array.isArray(body.rooms))
     },
   }
 }
 
-async function fetchWithin(
+/** Lets `work` go on until it is done, its time is over, or the page gives it up. */
+async function within<Result>(
   environment: Environment,
-  url: string,
-  init: RequestInit,
   signal: AbortSignal | undefined,
-): Promise<Response> {
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  signal?.throwIfAborted()
   const end = new AbortController()
-  const abort = () => end.abort()
-  if (signal?.aborted) abort()
-  signal?.addEventListener('abort', abort)
-  const callOff = environment.after(requestMsMax, abort)
+  const giveUp = () => end.abort(signal?.reason)
+  signal?.addEventListener('abort', giveUp)
+  const callOff = environment.after(requestMsMax, () => end.abort(new Error('no answer in time')))
+  const ended = new Promise<never>((_, reject) => {
+    end.signal.addEventListener('abort', () => reject(end.signal.reason))
+  })
   try {
-    return await environment.fetch(url, { ...init, signal: end.signal })
+    // Whatever does not listen to the signal, an app's `getToken` say, is left behind.
+    return await Promise.race([work(end.signal), ended])
   } catch (cause) {
-    if (signal?.aborted) throw cause
+    signal?.throwIfAborted()
+    if (cause instanceof RoomwireProblem) throw cause
     throw new RoomwireProblem({ code: 'NETWORK', status: 0, title: 'The hub can not be reached' }, cause)
   } finally {
     callOff()
-    signal?.removeEventListener('abort', abort)
+    signal?.removeEventListener('abort', giveUp)
   }
 }
 
-/** Reads a problem; an answer that is none (some proxy's page) becomes one by its status. */
-async function readProblem(response: Response): Promise<RoomwireProblem> {
-  const { status } = response
-  try {
-    const body = (await response.json()) as Partial<Problem> | null
-    if (body && typeof body.code === 'string')
-      return new RoomwireProblem({ ...body, code: body.code, status })
-  } catch {
-    // Not JSON.
-  }
-  const code = codeOf(status)
-  return new RoomwireProblem({ code, status, title: `The hub answered with status ${status}` })
+function withoutToken(cause: unknown): never {
+  throw new RoomwireProblem(
+    { code: 'UNAUTHORIZED', status: 0, title: 'There is no token to ask with' },
+    cause,
+  )
 }
 
-function codeOf(status: number): Code {
-  switch (status) {
-    case 400:
-      return 'BAD_REQUEST'
-    case 401:
-      return 'UNAUTHORIZED'
-    case 403:
-      return 'FORBIDDEN'
-    case 404:
-      return 'NOT_FOUND'
-    case 409:
-      return 'CONFLICT'
-    case 413:
-      return 'TOO_LARGE'
-    case 429:
-      return 'RATE_LIMITED'
-    case 502:
-    case 503:
-    case 504:
-      return 'UNAVAILABLE'
-    default:
-      return status < 500 ? 'BAD_REQUEST' : 'INTERNAL'
-  }
+/** Reads a success; a page of something in between is none. */
+function readAnswer<Answer>(
+  text: string,
+  holds: (body: Readonly<Record<string, unknown>>) => boolean,
+): Answer {
+  const body = parseJson(text)
+  if (body && holds(body)) return body as Answer
+  throw new RoomwireProblem({
+    code: 'NETWORK',
+    status: 0,
+    title: 'The hub can not be reached',
+    detail: 'Something else answered in its place.',
+  })
 }

@@ -26,6 +26,9 @@ export interface TokenSource {
   readonly forget: () => void
 }
 
+/** An app that has not answered after this has no token to give, milliseconds; the next who asks, asks anew. */
+export const tokenMsMax = 15_000
+
 /** A token is not used any more this long before its end, milliseconds. */
 const marginMs = 30_000
 
@@ -37,10 +40,15 @@ export function tokenSource(getToken: GetToken, environment: Environment): Token
       if (wish === 'refused') known = null
       if (wish === 'connect' && known && environment.now() < known.until) return Promise.resolve(known.token)
       if (asking && (asking.wish === wish || wish === 'connect')) return asking.answer
-      const answer = Promise.resolve()
-        .then(() => getToken(wish))
+      let callOff = () => {}
+      const tooLate = new Promise<never>((_, reject) => {
+        callOff = environment.after(tokenMsMax, () => reject(new Error('getToken did not answer in time')))
+      })
+      const given = Promise.resolve().then(() => getToken(wish))
+      const answer = Promise.race([given, tooLate])
         .then(usable)
         .finally(() => {
+          callOff()
           if (asking?.answer === answer) asking = null
         })
       asking = { wish, answer }

@@ -46,7 +46,7 @@ describe('requests', () => {
   })
 
   test('carry a key for who tries again', async () => {
-    const { world, roomwire } = start([json({}, 201)])
+    const { world, roomwire } = start([json({ channelId: '5' }, 201)])
     await roomwire.createRoom({}, { idempotencyKey: 'k-1' })
     expect(world.requests[0]?.init.headers).toMatchObject({ 'idempotency-key': 'k-1' })
   })
@@ -87,7 +87,7 @@ describe('tokens', () => {
   })
 
   test('that hold by word of the hub are used again, until shortly before their end', async () => {
-    const { world, wishes, roomwire } = start([json({}), json({}), json({})])
+    const { world, wishes, roomwire } = start([json({ ok: true }), json({ ok: true }), json({ ok: true })])
     roomwire.connect()
     await world.settle()
     world.socket.open()
@@ -143,14 +143,74 @@ describe('failures', () => {
     expect(world.timersLeft).toBe(0)
   })
 
+  test('in the middle of an answer come after a while too', async () => {
+    const { world, roomwire } = start([async () => new Response(new ReadableStream(), { status: 200 })])
+    const ending = problem(roomwire.endRoom('5'))
+    await world.settle()
+    await world.pass(15_000)
+    expect(await ending).toMatchObject({ code: 'NETWORK', status: 0 })
+  })
+
+  test('of an app without a token are problems', async () => {
+    const world = new World()
+    const failure = new Error('signed out')
+    const roomwire = createRoomwire({
+      url: 'https://hub.example',
+      getToken: () => Promise.reject(failure),
+      environment: world.environment,
+    })
+    const refused = await problem(roomwire.endRoom('5'))
+    expect(refused).toMatchObject({ code: 'UNAUTHORIZED', status: 0, retriable: false, cause: failure })
+    expect(world.requests).toEqual([])
+  })
+
+  test('of an app that never answers for a token come after a while', async () => {
+    const world = new World()
+    const roomwire = createRoomwire({
+      url: 'https://hub.example',
+      getToken: () => new Promise(() => {}),
+      environment: world.environment,
+    })
+    const ending = problem(roomwire.endRoom('5'))
+    await world.settle()
+    await world.pass(15_000)
+    expect(await ending).toMatchObject({ status: 0 })
+    expect(world.requests).toEqual([])
+  })
+
+  test.each(['<html>Welcome to our network</html>', 'null', '[]', '{}'])(
+    'of something that answers %j in the place of the hub are problems',
+    async text => {
+      const page = async () => new Response(text, { status: 200 })
+      const { roomwire } = start([page, page, page])
+      for (const refused of [roomwire.endRoom('5'), roomwire.createRoom(), roomwire.listRooms()]) {
+        expect(await problem(refused)).toMatchObject({ code: 'NETWORK', retriable: true })
+      }
+    },
+  )
+
+  test('of another system than the hub do not carry its fields', async () => {
+    const foreign = { code: 'E17', title: 7, detail: {}, errors: {}, requestId: [], retryAfterMs: 'soon' }
+    const { roomwire } = start([json(foreign, 400), json({ code: 'E17', errors: [null, { field: 1 }] }, 400)])
+    const refused = await problem(roomwire.endRoom('5'))
+    expect(refused).toMatchObject({
+      code: 'E17',
+      title: 'E17',
+      errors: [],
+      requestId: null,
+      retryAfterMs: null,
+    })
+    expect((await problem(roomwire.endRoom('5'))).errors).toEqual([])
+  })
+
   test('that the page itself asked for are its own', async () => {
     const { world, roomwire } = start([])
     world.answer = (_, init) =>
-      new Promise((_, reject) => init.signal?.addEventListener('abort', () => reject(new Error('mine'))))
+      new Promise((_, reject) => init.signal?.addEventListener('abort', () => reject(new Error('aborted'))))
     const end = new AbortController()
     const ending = roomwire.endRoom('5', { signal: end.signal })
     await world.settle()
-    end.abort()
+    end.abort(new Error('mine'))
     await expect(ending).rejects.toThrow('mine')
   })
 })

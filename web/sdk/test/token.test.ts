@@ -42,3 +42,13 @@ test('an app that throws at once has no token to give', async () => {
   })
   await expect(tokens.get('connect')).rejects.toThrow('no session')
 })
+
+test('an app that does not answer is asked anew, and holds nobody up', async () => {
+  const { tokens, world } = start(asked => (asked === 1 ? new Promise(() => {}) : Promise.resolve('late')))
+  const first = tokens.get('connect').catch((error: Error) => error.message)
+  await world.settle()
+  await world.pass(15_000)
+  expect(await first).toBe('getToken did not answer in time')
+  expect(await tokens.get('connect')).toBe('late')
+  expect(world.timersLeft).toBe(0)
+})

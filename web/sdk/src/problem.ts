@@ -1,0 +1,104 @@
+import type { Code, FieldProblem, Problem } from './wire/index.js'
+import { RETRIABLE } from './wire/index.js'
+
+/** What went wrong: one of the hub's codes, or `NETWORK` if no hub answered. */
+export type ProblemCode = Code | 'NETWORK'
+
+/** A request that the hub refused (RFC 9457), or that did not reach it. */
+export class RoomwireProblem extends Error {
+  /** What programs act on. */
+  readonly code: ProblemCode
+  /** The HTTP status; 0 if no hub answered: for `NETWORK`, and where the app had no token to give. */
+  readonly status: number
+  /** The same words for every problem of this code. */
+  readonly title: string
+  /** Which fields are wrong. */
+  readonly errors: readonly FieldProblem[]
+  /** Names the request in the hub's log. */
+  readonly requestId: string | null
+  /** Where waiting helps: how long, milliseconds. */
+  readonly retryAfterMs: number | null
+  /** Whether the same request may succeed later. */
+  readonly retriable: boolean
+
+  constructor(
+    problem: Partial<Omit<Problem, 'code'>> & { code: ProblemCode; status: number },
+    cause?: unknown,
+  ) {
+    super(problem.detail || problem.title || problem.code, { cause })
+    this.name = 'RoomwireProblem'
+    this.code = problem.code
+    this.status = problem.status
+    this.title = problem.title ?? problem.code
+    this.errors = problem.errors ?? []
+    this.requestId = problem.requestId ?? null
+    this.retryAfterMs = problem.retryAfterMs ?? null
+    this.retriable = problem.code === 'NETWORK' || RETRIABLE.has(problem.code)
+  }
+}
+
+/** Reads a refusal; an answer that is none of the hub's (some proxy's page) becomes one by its status. */
+export function readProblem(status: number, text: string): RoomwireProblem {
+  const body = parseJson(text)
+  if (!body || typeof body.code !== 'string') {
+    return new RoomwireProblem({
+      code: codeOf(status),
+      status,
+      title: `The hub answered with status ${status}`,
+    })
+  }
+  const { title, detail, requestId, retryAfterMs, errors } = body
+  return new RoomwireProblem({
+    // A newer hub may have codes that this SDK does not know.
+    code: body.code as Code,
+    status,
+    ...(typeof title === 'string' && { title }),
+    ...(typeof detail === 'string' && { detail }),
+    ...(typeof requestId === 'string' && { requestId }),
+    ...(typeof retryAfterMs === 'number' && retryAfterMs >= 0 && { retryAfterMs }),
+    ...(Array.isArray(errors) && { errors: errors.filter(isFieldProblem) }),
+  })
+}
+
+/** A JSON object; `null` for whatever else the text is. */
+export function parseJson(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const body: unknown = JSON.parse(text)
+    return isRecord(body) ? body : null
+  } catch {
+    return null
+  }
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isFieldProblem(value: unknown): value is FieldProblem {
+  return isRecord(value) && typeof value.field === 'string' && typeof value.detail === 'string'
+}
+
+function codeOf(status: number): Code {
+  switch (status) {
+    case 400:
+      return 'BAD_REQUEST'
+    case 401:
+      return 'UNAUTHORIZED'
+    case 403:
+      return 'FORBIDDEN'
+    case 404:
+      return 'NOT_FOUND'
+    case 409:
+      return 'CONFLICT'
+    case 413:
+      return 'TOO_LARGE'
+    case 429:
+      return 'RATE_LIMITED'
+    case 502:
+    case 503:
+    case 504:
+      return 'UNAVAILABLE'
+    default:
+      return status < 500 ? 'BAD_REQUEST' : 'INTERNAL'
+  }
+}
