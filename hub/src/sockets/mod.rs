@@ -1,11 +1,13 @@
 //! The browsers' door: one WebSocket each, from the handshake to the goodbye.
 
 pub mod fanout;
+mod framing;
 pub mod outbox;
 pub mod registry;
 pub mod session;
 mod wire;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::get;
 use proto::close::CloseCode;
 use proto::frame::{Ack, AckFrame, FRAME_VERSION, Notice, NoticeFrame, ServerFrame};
 use proto::problem::Code;
@@ -91,7 +93,7 @@ impl Sockets {
     /// `GET /api/ws`.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/api/ws", any(open))
+            .route("/api/ws", get(open))
             .with_state(self.clone())
     }
 
@@ -164,6 +166,7 @@ async fn live(sockets: Sockets, place: Place, wire: Wire) {
         place,
         outbox: outbox.clone(),
         pings,
+        todo: VecDeque::new(),
     };
     let listening = async {
         loop {
@@ -174,17 +177,17 @@ async fn live(sockets: Sockets, place: Place, wire: Wire) {
                     .saturating_sub(sockets.now_ms()),
             );
             let actions = tokio::select! {
-                received = reader.receive() => {
-                    conversation.session.heard();
+                // Who has not been told yet what they asked for is not asked for more.
+                received = reader.receive(), if !conversation.is_busy() => {
                     let (now_ms, ts) = (sockets.now_ms(), launch::clock::now_ms());
                     match received {
                         Received::Text(text) => conversation.session.text(&text, now_ms, ts),
-                        Received::Control { pong: true } => Vec::new(),
-                        Received::Control { pong: false } => conversation.session.control(now_ms, ts),
+                        Received::Control { pong } => conversation.session.control(pong, now_ms, ts),
                         Received::Closed | Received::Gone => return None,
                         Received::Wrong(code) => return Some(code),
                     }
                 }
+                () = outbox.room(), if conversation.is_busy() => Vec::new(),
                 () = tokio::time::sleep(due) => conversation.session.tick(sockets.now_ms(), launch::clock::now_ms()),
                 code = outbox.closed() => return Some(code),
                 () = shared.draining.cancelled() => {
@@ -205,7 +208,8 @@ async fn live(sockets: Sockets, place: Place, wire: Wire) {
         loop {
             tokio::select! {
                 frames = outbox.take() => {
-                    if writer.write(frames.iter().map(Frame::text)).await.is_err() {
+                    writer.queue(frames.iter().map(Frame::text));
+                    if writer.write().await.is_err() {
                         return;
                     }
                 }
@@ -247,13 +251,8 @@ async fn say_goodbye(
     outbox: &Outbox,
     code: CloseCode,
 ) {
-    let last_words = outbox.take_now();
-    if writer
-        .write(last_words.iter().map(Frame::text))
-        .await
-        .is_err()
-        || writer.close(code).await.is_err()
-    {
+    writer.queue(outbox.take_now().iter().map(Frame::text));
+    if writer.write().await.is_err() || writer.close(code).await.is_err() {
         return;
     }
     // The peer's own Close ends the connection in order; what it still sends is of no interest.
@@ -269,14 +268,27 @@ struct Conversation<'a> {
     place: Place,
     outbox: Outbox,
     pings: tokio::sync::mpsc::Sender<()>,
+    /// What the session said and is still to be done.
+    todo: VecDeque<Action>,
 }
 
 impl Conversation<'_> {
-    /// Does what the session says; the code if the connection is to end.
+    /// Whether something waits for room in the outbox.
+    fn is_busy(&self) -> bool {
+        !self.todo.is_empty()
+    }
+
+    /// Does what the session says, as far as the outbox has room for snapshots; the code if the
+    /// connection is to end.
     async fn act(&mut self, actions: Vec<Action>) -> Option<CloseCode> {
-        let mut todo = std::collections::VecDeque::from(actions);
-        while let Some(action) = todo.pop_front() {
+        self.todo.extend(actions);
+        while let Some(action) = self.todo.pop_front() {
             match action {
+                // A snapshot after the other: whoever reads gets all, however many there are.
+                Action::Subscribe(..) if !self.outbox.has_room() => {
+                    self.todo.push_front(action);
+                    return None;
+                }
                 Action::Send(frame) => self.send(&frame),
                 Action::Verify(token) => {
                     let result = self.sockets.0.verifier.verify(&token).await;
@@ -286,12 +298,9 @@ impl Conversation<'_> {
                             .unwrap_or(i64::MAX)
                             .saturating_sub_unsigned(ts)
                     });
-                    todo.extend(self.session.verified(
-                        result,
-                        expires_in_ms,
-                        self.sockets.now_ms(),
-                        ts,
-                    ));
+                    let now_ms = self.sockets.now_ms();
+                    let actions = self.session.verified(result, expires_in_ms, now_ms, ts);
+                    self.todo.extend(actions);
                 }
                 Action::Authenticated(principal) => {
                     if !self.place.name(&principal.subject) {

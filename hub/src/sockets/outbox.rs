@@ -113,6 +113,7 @@ pub struct Outbox(Arc<Shared>);
 struct Shared {
     backlog: Mutex<Backlog>,
     moved: Notify,
+    drained: Notify,
     closed: Notify,
 }
 
@@ -128,6 +129,7 @@ impl Outbox {
         Self(Arc::new(Shared {
             backlog: Mutex::new(backlog),
             moved: Notify::new(),
+            drained: Notify::new(),
             closed: Notify::new(),
         }))
     }
@@ -154,9 +156,22 @@ impl Outbox {
         loop {
             let frames = self.lock().take(WRITE_BYTES);
             if !frames.is_empty() {
+                self.0.drained.notify_one();
                 return frames;
             }
             self.0.moved.notified().await;
+        }
+    }
+
+    /// Whether more can be put in without a thought: less waits than is written at once.
+    pub fn has_room(&self) -> bool {
+        self.lock().bytes < WRITE_BYTES
+    }
+
+    /// Returns as soon as [`Outbox::has_room`].
+    pub async fn room(&self) {
+        while !self.has_room() {
+            self.0.drained.notified().await;
         }
     }
 

@@ -139,9 +139,13 @@ impl Session {
             let refusal = Refusal::new(Code::BadRequest, "not a JSON object with a type");
             return self.end_with_error(&refusal, None, CloseCode::BadMessage, ts);
         };
-        let re = id.filter(
-            |id| !matches!(id, Correlation::Text(text) if text.len() > CORRELATION_BYTES_MAX),
-        );
+        let Ok(re) = read_correlation(id) else {
+            let refusal = Refusal::new(
+                Code::BadRequest,
+                "an id is a number, or a text of at most 64 bytes",
+            );
+            return vec![error(&refusal, None, ts)];
+        };
         if !["auth", "refresh", "subscribe", "unsubscribe", "ping"].contains(&r#type.as_str()) {
             return vec![error(
                 &Refusal::new(Code::BadRequest, "unknown type"),
@@ -205,14 +209,10 @@ impl Session {
         }
     }
 
-    /// A pong, or anything else that shows that the peer is there.
-    pub fn heard(&mut self) {
-        self.pong_due_ms = None;
-    }
-
-    /// A control frame came; too many of them end the connection.
-    pub fn control(&mut self, now_ms: u64, ts: u64) -> Vec<Action> {
-        if self.budget.spend(&self.limits, now_ms) {
+    /// A ping or pong came. A pong that is waited for costs nothing; too many others end the connection.
+    pub fn control(&mut self, pong: bool, now_ms: u64, ts: u64) -> Vec<Action> {
+        let awaited = pong && self.pong_due_ms.take().is_some();
+        if awaited || self.budget.spend(&self.limits, now_ms) {
             Vec::new()
         } else {
             self.end_with_error(&flooded(), None, CloseCode::TooMany, ts)
@@ -373,7 +373,9 @@ impl Session {
             return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts);
         };
         if wanted.len() > self.limits.subscriptions_max {
-            return self.end_with_error(&self.too_many_guilds(), re, CloseCode::TooMany, ts);
+            // Waiting does not help: the same list would be as long.
+            let refusal = Refusal::new(Code::BadRequest, self.too_many_guilds().detail);
+            return self.end_with_error(&refusal, re, CloseCode::BadMessage, ts);
         }
         let views: Result<Vec<_>, _> = wanted
             .iter()
@@ -491,7 +493,19 @@ impl Session {
 struct Envelope {
     r#type: String,
     #[serde(default)]
-    id: Option<Correlation>,
+    id: serde_json::Value,
+}
+
+/// The `id` of a client frame, if it has one.
+fn read_correlation(id: serde_json::Value) -> Result<Option<Correlation>, ()> {
+    if id.is_null() {
+        return Ok(None);
+    }
+    match serde_json::from_value(id) {
+        Ok(Correlation::Text(text)) if text.len() > CORRELATION_BYTES_MAX => Err(()),
+        Ok(id) => Ok(Some(id)),
+        Err(_) => Err(()),
+    }
 }
 
 /// A token bucket: milliseconds of allowance, of which each frame costs `1000 / frames_per_s_max`.

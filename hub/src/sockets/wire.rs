@@ -1,15 +1,18 @@
 //! Frames to and from the socket: the only file that knows the WebSocket library.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -17,13 +20,15 @@ use hyper_util::rt::TokioIo;
 use proto::close::CloseCode;
 use proto::problem::Code;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::framing::Framing;
 use crate::refusal::Refusal;
 
 /// The library reads into a buffer of this size, one a connection.
@@ -102,20 +107,23 @@ impl Handshake {
                 .max_write_buffer_size(usize::MAX)
                 .max_message_size(Some(message_bytes_max))
                 .max_frame_size(Some(message_bytes_max));
-            let begun = Begun::default();
-            let socket = Patient {
+            let progress = Arc::new(Progress::new());
+            let socket = Followed {
                 inner: TokioIo::new(upgraded),
-                begun: begun.clone(),
+                progress: Arc::clone(&progress),
             };
             let stream = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
             let (sink, stream) = stream.split();
             Some(Wire {
                 reader: Reader {
                     stream,
-                    begun,
+                    progress,
                     message_timeout,
                 },
-                writer: Writer { sink },
+                writer: Writer {
+                    sink,
+                    pending: VecDeque::new(),
+                },
             })
         };
         (response.into_response(), opened)
@@ -124,11 +132,11 @@ impl Handshake {
 
 fn accept_key(headers: &HeaderMap) -> Option<String> {
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
-    // Sixteen bytes in base64.
-    (key.len() == 24).then(|| derive_accept_key(key))
+    let nonce = STANDARD.decode(key).ok()?;
+    (nonce.len() == 16).then(|| derive_accept_key(key))
 }
 
-type Socket = WebSocketStream<Patient<TokioIo<hyper::upgrade::Upgraded>>>;
+type Socket = WebSocketStream<Followed<TokioIo<hyper::upgrade::Upgraded>>>;
 
 /// Both directions of a connection, which move independently.
 pub(super) struct Wire {
@@ -158,19 +166,19 @@ pub(super) enum Received {
 /// The reading direction.
 pub(super) struct Reader {
     stream: SplitStream<Socket>,
-    begun: Begun,
+    progress: Arc<Progress>,
     message_timeout: Duration,
 }
 
 impl Reader {
-    /// The next message. One that is not whole in time after its first byte is a policy violation.
+    /// The next message. One that is not whole in time after its first byte, or comes in endless
+    /// fragments, is against the policy.
     pub(super) async fn receive(&mut self) -> Received {
-        let begun = self.begun.clone();
+        let progress = Arc::clone(&self.progress);
         let message = tokio::select! {
             message = self.stream.next() => message,
-            () = begun.overdue(self.message_timeout) => return Received::Wrong(CloseCode::Policy),
+            () = progress.overdue(self.message_timeout) => return Received::Wrong(CloseCode::Policy),
         };
-        self.begun.clear();
         match message {
             Some(Ok(Message::Text(text))) => Received::Text(text),
             Some(Ok(Message::Binary(_))) => Received::Wrong(CloseCode::Unsupported),
@@ -183,6 +191,7 @@ impl Reader {
                     Received::Wrong(CloseCode::TooBig)
                 }
                 Error::Utf8(_) => Received::Wrong(CloseCode::InvalidText),
+                Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Received::Gone,
                 Error::Protocol(_) => Received::Wrong(CloseCode::ProtocolError),
                 _ => Received::Gone,
             },
@@ -193,22 +202,27 @@ impl Reader {
 /// The writing direction.
 pub(super) struct Writer {
     sink: SplitSink<Socket, Message>,
+    pending: VecDeque<Bytes>,
 }
 
 impl Writer {
-    /// Writes texts, in one go where the socket takes them.
+    /// Queues texts behind those of a write that was given up half-way.
+    pub(super) fn queue(&mut self, texts: impl IntoIterator<Item = Bytes>) {
+        self.pending.extend(texts);
+    }
+
+    /// Writes what is queued, in one go where the socket takes it. Given up half-way, what is left
+    /// stays queued: nothing that comes later overtakes it.
     ///
     /// # Errors
     /// The connection is gone.
-    pub(super) async fn write(
-        &mut self,
-        texts: impl IntoIterator<Item = Bytes>,
-    ) -> Result<(), Error> {
-        for text in texts {
+    pub(super) async fn write(&mut self) -> Result<(), Error> {
+        while let Some(text) = self.pending.front() {
             // What the hub writes comes from serde_json and is UTF-8.
-            if let Ok(text) = Utf8Bytes::try_from(text) {
+            if let Ok(text) = Utf8Bytes::try_from(text.clone()) {
                 self.sink.feed(Message::Text(text)).await?;
             }
+            self.pending.pop_front();
         }
         self.sink.flush().await
     }
@@ -242,40 +256,44 @@ impl Writer {
     }
 }
 
-/// When the first byte of a message came that is not whole yet: nanoseconds since `origin`, 0 if none.
-#[derive(Clone)]
-struct Begun {
+/// How the message that is coming stands: shared by the reader, who waits for it, and the socket,
+/// which sees its bytes.
+struct Progress {
+    framing: Mutex<Framing>,
     origin: Instant,
-    at: Arc<AtomicU64>,
+    /// When the message that is not whole yet began: nanoseconds since `origin`, 0 if none.
+    begun_at: AtomicU64,
+    flood: Notify,
 }
 
-impl Default for Begun {
-    fn default() -> Self {
+impl Progress {
+    fn new() -> Self {
         Self {
+            framing: Mutex::default(),
             origin: Instant::now(),
-            at: Arc::default(),
+            begun_at: AtomicU64::new(0),
+            flood: Notify::new(),
         }
     }
-}
 
-impl Begun {
-    fn note(&self) {
-        let now = u64::try_from(self.origin.elapsed().as_nanos())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let _known = self
-            .at
-            .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    fn saw(&self, bytes: &[u8]) {
+        let mut framing = self.framing.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = framing.take(bytes);
+        if framing.is_flood() {
+            self.flood.notify_one();
+        }
+        if !framing.is_begun() {
+            self.begun_at.store(0, Ordering::Relaxed);
+        } else if ended || self.begun_at.load(Ordering::Relaxed) == 0 {
+            let now = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.begun_at.store(now.max(1), Ordering::Relaxed);
+        }
     }
 
-    fn clear(&self) {
-        self.at.store(0, Ordering::Relaxed);
-    }
-
-    /// Returns when a message has been incomplete for `timeout`.
+    /// Returns when a message has been incomplete for `timeout`, or has too many fragments.
     async fn overdue(&self, timeout: Duration) {
         loop {
-            let wait = match self.at.load(Ordering::Relaxed) {
+            let wait = match self.begun_at.load(Ordering::Relaxed) {
                 // Nothing has begun; what begins meanwhile is noticed half a timeout late at most.
                 0 => timeout / 2,
                 at => {
@@ -286,18 +304,21 @@ impl Begun {
                     }
                 }
             };
-            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+                () = self.flood.notified() => return,
+            }
         }
     }
 }
 
-/// A socket that notes when the bytes of a message begin to come.
-struct Patient<S> {
+/// A socket whose incoming bytes are followed.
+struct Followed<S> {
     inner: S,
-    begun: Begun,
+    progress: Arc<Progress>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Followed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -306,13 +327,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.begun.note();
+            self.progress.saw(&buffer.filled()[before..]);
         }
         polled
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Followed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -106,7 +106,7 @@ fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
         (
             Some(&[1, 2, 3]),
             r#","guilds":["1","2","3"]"#,
-            vec!["RATE_LIMITED", "4429"],
+            vec!["BAD_REQUEST", "4400"],
         ),
         (None, r#","guilds":["2"]"#, vec!["FORBIDDEN", "4403"]),
     ] {
@@ -152,7 +152,7 @@ fn what_is_not_a_frame_is_answered_by_the_documented_code() {
             r#"{"type":"ping","type":"ping"}"#,
             vec!["BAD_REQUEST", "4400"],
         ),
-        (r#"{"type":"ping","id":{}}"#, vec!["BAD_REQUEST", "4400"]),
+        (r#"{"type":"ping","id":{}}"#, vec!["BAD_REQUEST"]),
         ("\u{0}", vec!["BAD_REQUEST", "4400"]),
         (&deep, vec!["BAD_REQUEST", "4400"]),
         (r#"{"type":"dance"}"#, vec!["BAD_REQUEST"]),
@@ -280,7 +280,7 @@ fn time_ends_what_waits() {
     let mut expiring = opened(None);
     assert_eq!(expiring.due_ms(), 20_000, "the ping comes first");
     assert_eq!(short(&expiring.tick(20_000, TS)), ["ping"]);
-    expiring.heard();
+    expiring.control(true, 20_000, TS);
     assert!(short(&expiring.tick(20_001, TS)).is_empty());
     assert_eq!(short(&expiring.tick(65_000, TS)), ["UNAUTHORIZED", "4401"]);
 
@@ -302,7 +302,27 @@ fn a_flood_ends_the_connection_and_a_steady_client_does_not() {
         let said = short(&steady.text(r#"{"type":"ping"}"#, at * 50, TS));
         assert_eq!(said, ["pong None"], "at {at}");
     }
-    assert_eq!(steady.control(10_000, TS).len(), 0);
+    assert_eq!(steady.control(false, 10_000, TS).len(), 0);
+}
+
+#[test]
+fn only_a_pong_answers_a_ping_and_a_flood_of_pongs_ends_the_connection() {
+    let mut talking = opened(None);
+    talking.tick(20_000, TS);
+    assert_eq!(
+        short(&talking.text(r#"{"type":"ping"}"#, 25_000, TS)),
+        ["pong None"]
+    );
+    assert_eq!(
+        short(&talking.tick(30_000, TS)),
+        ["1001"],
+        "it talks, but does not answer"
+    );
+    let mut flooding = opened(None);
+    let end = (0..40)
+        .map(|_| short(&flooding.control(true, 0, TS)))
+        .find(|said| !said.is_empty());
+    assert_eq!(end.unwrap(), ["RATE_LIMITED", "4429"]);
 }
 
 #[test]
