@@ -18,7 +18,7 @@ export function MemberRow({ member, leaving }: MemberRowProps) {
     >
       <Avatar id={member.userId} name={member.displayName} url={member.avatarUrl} />
       <span className="member-name" title={member.displayName}>
-        {member.displayName}
+        <bdi>{member.displayName}</bdi>
       </span>
       {marks.length > 0 && (
         <ul className="marks">

@@ -33,7 +33,7 @@ export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
           </span>
           <div className="room-title">
             <h3 id={headingId} title={name}>
-              {name}
+              <bdi>{name}</bdi>
             </h3>
             <Occupancy here={room.members.length} limit={room.userLimit} />
           </div>
@@ -66,7 +66,9 @@ export function OpeningCard({ name }: { readonly name: string }) {
             <Icon name="speaker" />
           </span>
           <div className="room-title">
-            <h3>{name}</h3>
+            <h3>
+              <bdi>{name}</bdi>
+            </h3>
             <p className="occupancy">opening…</p>
           </div>
         </header>
