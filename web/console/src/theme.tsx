@@ -5,6 +5,12 @@ type Theme = 'light' | 'dark'
 
 const key = 'roomwire.theme'
 
+/** Shows the page in the colours that were chosen last; before anything is drawn, so that nothing flashes. */
+export function applyStoredTheme() {
+  const chosen = load()
+  if (chosen) document.documentElement.dataset.theme = chosen
+}
+
 /** Turns the page's light on or off; until then the system's choice holds. */
 export function ThemeButton() {
   const [chosen, setChosen] = useState(load)

@@ -11,6 +11,7 @@ import { rightsOf } from '../src/rights.js'
 import { RoomsPage } from '../src/rooms-page.js'
 import { loadSession, saveSession, signedOf } from '../src/session.js'
 import { SignIn } from '../src/sign-in.js'
+import { applyStoredTheme } from '../src/theme.js'
 
 declare global {
   var IS_REACT_ACT_ENVIRONMENT: boolean
@@ -93,6 +94,16 @@ test('names are text, whatever they hold', async () => {
   expect(page.querySelector('h3')?.textContent).toBe(name)
   expect(one('member').textContent).toContain(name)
   expect(page.querySelector('[onerror]')).toBeNull()
+})
+
+test('a name that turns the direction of writing turns nothing but itself', async () => {
+  const name = '\u202eevil'
+  await open('rooms:read', [
+    room('11', [voice('11', '7', { member: { displayName: name, avatarUrl: 'https://x.example/a' } })], {
+      name,
+    }),
+  ])
+  expect([...page.querySelectorAll('bdi')].map(each => each.textContent)).toEqual([name, name])
 })
 
 test('what may be out of date says so', async () => {
@@ -303,4 +314,14 @@ test('a part of the page that fails does not leave an empty page', async () => {
   expect(page.querySelector('[role="alert"]')?.textContent).toContain('The page has failed')
   expect(page.querySelector('button')?.textContent).toBe('Load it anew')
   quiet.mockRestore()
+})
+
+test('the colours that were chosen hold before anybody signs in', () => {
+  const { dataset } = document.documentElement
+  applyStoredTheme()
+  expect(dataset.theme).toBeUndefined()
+  localStorage.setItem('roomwire.theme', 'dark')
+  applyStoredTheme()
+  expect(dataset.theme).toBe('dark')
+  delete dataset.theme
 })
