@@ -42,6 +42,11 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
     }
   }
 
+  function dismiss() {
+    setProblem(null)
+    nameField.current?.focus()
+  }
+
   return (
     <form className="create" onSubmit={event => void submit(event)} aria-label="New room">
       <label className="field grow">
@@ -71,11 +76,11 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
           onChange={event => setLimit(event.target.value)}
         />
       </label>
-      <button type="submit" className="primary" data-testid="create-room-submit" disabled={busy}>
+      <button type="submit" className="primary" data-testid="create-room-submit" aria-disabled={busy}>
         <Icon name="plus" />
         {busy ? 'Opening…' : 'Open room'}
       </button>
-      {problem !== null && <ProblemNote problem={problem} onDismiss={() => setProblem(null)} />}
+      {problem !== null && <ProblemNote problem={problem} onDismiss={dismiss} />}
     </form>
   )
 }

@@ -1,6 +1,6 @@
 import type { Room } from '@roomwire/sdk'
 import { useRoomActions } from '@roomwire/sdk/react'
-import { useState } from 'react'
+import { useRef, useState } from 'react'
 import { Icon } from './icons.js'
 import { ProblemNote } from './problem-note.js'
 import { wordsOfEndProblem } from './problem-words.js'
@@ -12,6 +12,7 @@ type Ending = 'asked' | 'under-way' | 'told' | { readonly problem: unknown }
 export function useEndRoom(room: Room, stale: boolean) {
   const { endRoom } = useRoomActions()
   const [ending, setEnding] = useState<Ending | null>(null)
+  const asked = useRef(false)
 
   async function end() {
     setEnding('under-way')
@@ -29,7 +30,12 @@ export function useEndRoom(room: Room, stale: boolean) {
         type="button"
         className="quiet round"
         data-testid="end-room"
-        onClick={() => setEnding('asked')}
+        onClick={() => {
+          asked.current = true
+          setEnding('asked')
+        }}
+        // biome-ignore lint/a11y/noAutofocus: who kept the room goes on from where the question was asked
+        autoFocus={asked.current}
         aria-label={`End ${room.name}`}
         title="End this room"
       >
@@ -58,11 +64,13 @@ interface EndPanelProps {
 
 function EndPanel({ room, ending, stale, onEnd, onKeep }: EndPanelProps) {
   if (typeof ending === 'object')
-    return <ProblemNote problem={ending.problem} wordsOf={wordsOfEndProblem} onDismiss={onKeep} />
+    return <ProblemNote problem={ending.problem} wordsOf={wordsOfEndProblem} onDismiss={onKeep} takesFocus />
   if (ending === 'told') {
     return (
       <div className="question" role="status">
-        <p>{stale ? 'Ended. The page follows when the hub hears from Discord again.' : 'Ended.'}</p>
+        <p tabIndex={-1} ref={takeFocus}>
+          {stale ? 'Ended. The page follows when the hub hears from Discord again.' : 'Ended.'}
+        </p>
       </div>
     )
   }
@@ -78,8 +86,9 @@ function EndPanel({ room, ending, stale, onEnd, onKeep }: EndPanelProps) {
           type="button"
           className="danger"
           data-testid="end-room-confirm"
-          onClick={onEnd}
-          disabled={busy}
+          // Not `disabled`, which would take the focus away.
+          onClick={busy ? undefined : onEnd}
+          aria-disabled={busy}
           // biome-ignore lint/a11y/noAutofocus: the question follows a click on "end", and keyboards go on from here
           autoFocus
         >
@@ -89,6 +98,9 @@ function EndPanel({ room, ending, stale, onEnd, onKeep }: EndPanelProps) {
     </div>
   )
 }
+
+/** The same function at every render, so that it is called once for each element. */
+const takeFocus = (element: HTMLElement | null) => element?.focus()
 
 function questionOf(members: number): string {
   if (members === 0) return 'End this room? Nobody is in it.'

@@ -6,10 +6,17 @@ interface ProblemNoteProps {
   /** Chooses the words; where the usual ones say too little. */
   readonly wordsOf?: (problem: unknown) => ProblemWords
   readonly onDismiss?: () => void
+  /** It comes in the place of what had the focus. */
+  readonly takesFocus?: boolean
 }
 
 /** What went wrong, where it went wrong. */
-export function ProblemNote({ problem, wordsOf = wordsOfProblem, onDismiss }: ProblemNoteProps) {
+export function ProblemNote({
+  problem,
+  wordsOf = wordsOfProblem,
+  onDismiss,
+  takesFocus = false,
+}: ProblemNoteProps) {
   const { title, details, reference } = wordsOf(problem)
   return (
     <div className="note bad" role="alert">
@@ -30,6 +37,8 @@ export function ProblemNote({ problem, wordsOf = wordsOfProblem, onDismiss }: Pr
           type="button"
           className="quiet round"
           onClick={onDismiss}
+          // biome-ignore lint/a11y/noAutofocus: only where it replaces what had the focus
+          autoFocus={takesFocus}
           aria-label="Dismiss"
           title="Dismiss"
         >

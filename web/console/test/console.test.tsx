@@ -258,6 +258,44 @@ test('a refusal is shown where it was asked for', async () => {
   expect(alert?.textContent).toContain('r7')
 })
 
+test('the focus stays where a question is asked, answered, refused and dismissed', async () => {
+  const { world } = await open('rooms:read rooms:create rooms:manage', [room('11')])
+  const focused = () => {
+    const active = document.activeElement as HTMLElement | null
+    return active?.dataset.testid ?? active?.getAttribute('aria-label') ?? active?.textContent
+  }
+  await click('end-room')
+  expect(focused()).toBe('end-room-confirm')
+  await act(async () => page.querySelector<HTMLElement>('.answers .quiet')?.click())
+  expect(focused()).toBe('end-room')
+
+  let answer = (_: Response) => {}
+  world.answer = () => new Promise(resolve => (answer = resolve))
+  await click('end-room')
+  await click('end-room-confirm')
+  await act(() => world.settle())
+  expect(focused()).toBe('end-room-confirm')
+  await click('end-room-confirm')
+  expect(world.requests).toHaveLength(1)
+  await act(async () => answer(new Response('', { status: 404 })))
+  await act(() => world.settle())
+  expect(focused()).toBe('Dismiss')
+  await act(async () => page.querySelector<HTMLElement>('[aria-label="Dismiss"]')?.click())
+  expect(focused()).toBe('end-room')
+
+  world.answer = async () => new Response('{"ok":true}')
+  await click('end-room')
+  await click('end-room-confirm')
+  await act(() => world.settle())
+  expect(focused()).toBe('Ended.')
+
+  world.answer = async () => new Response('', { status: 503 })
+  await click('create-room-submit')
+  await act(() => world.settle())
+  await act(async () => page.querySelector<HTMLElement>('[aria-label="Dismiss"]')?.click())
+  expect(focused()).toBe('create-room-name')
+})
+
 test('without rooms the page says a friendly word', async () => {
   await open('rooms:read', [])
   expect(page.textContent).toContain('It is quiet here')
