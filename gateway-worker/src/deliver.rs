@@ -1,7 +1,8 @@
 //! Signed deliveries to the hub: one at a time for each shard, in order, until they are taken.
 //!
 //! A delivery keeps its id and its body over all attempts; every attempt is signed afresh. While
-//! the hub does not answer, everything waits in the outbox.
+//! the hub does not answer, everything waits in the outbox; and when meanwhile the state is another
+//! than the delivery says, its events go into a new one, so that the hub never hears an old state.
 
 mod answer;
 mod http_date;
@@ -137,7 +138,8 @@ impl Courier {
         let mut beat_at = Instant::now();
         loop {
             let beat_due = beat_at <= Instant::now();
-            let Some(parcel) = self.desk.take(|feed| feed.parcel(beat_due)) else {
+            let now = launch::clock::now_ms();
+            let Some(parcel) = self.desk.take(|feed| feed.parcel(beat_due, now)) else {
                 if last.is_cancelled() {
                     return;
                 }
@@ -152,14 +154,15 @@ impl Courier {
                 Settled::Told => Instant::now() + beat,
                 Settled::Untold => Instant::now(),
             };
-            if last.is_cancelled() && self.desk.look(crate::feed::Feed::is_drained) {
+            let now = launch::clock::now_ms();
+            if last.is_cancelled() && self.desk.look(|feed| feed.is_drained(now)) {
                 return;
             }
         }
     }
 
-    /// Tries until the parcel is settled. An empty one is not worth a second attempt: the next
-    /// beat is newer.
+    /// Tries until the parcel is settled. An empty one, or one whose state is no longer so, is not
+    /// worth a second attempt: the next has the same events and is newer.
     async fn deliver(&mut self, parcel: &Parcel) -> Settled {
         let body = match body_of(parcel) {
             Ok(body) => body,
@@ -186,7 +189,9 @@ impl Courier {
                 }
                 Next::Again(pause) => {
                     sleep(pause).await;
-                    if parcel.events.is_empty() {
+                    let now = launch::clock::now_ms();
+                    let current = self.desk.look(|feed| feed.is_current(parcel, now));
+                    if parcel.events.is_empty() || !current {
                         return Settled::Untold;
                     }
                 }

@@ -28,6 +28,9 @@ const UNSETTLED_MAX: u32 = 10;
 /// What a snapshot takes besides its rooms and people, in bytes, generously.
 const ENVELOPE_BYTES: usize = 1_024;
 
+/// The reason of a guild, or a shard, whose news the hub is still to hear.
+const CATCHING_UP: &str = "catching_up";
+
 /// What a feed is told at its beginning.
 #[derive(Debug, Clone)]
 pub struct FeedSetting {
@@ -41,6 +44,9 @@ pub struct FeedSetting {
     pub outbox: Limits,
     /// How many questions of one guild may be open; more mean that the guild is read anew.
     pub gaps_max: usize,
+    /// How old, in ms, an event may be that a delivery leaves behind; an older one means that the
+    /// hub is not shown what is so now.
+    pub behind_max_ms: u64,
 }
 
 /// One shard's knowledge, and what of it is still to be told.
@@ -320,9 +326,10 @@ impl Feed {
 
     /// What goes to the hub next; nothing if there are no events, the hub knows the state and no
     /// beat is due.
-    pub fn parcel(&mut self, beat_due: bool) -> Option<Parcel> {
-        let gateway = self.gateway_report();
+    pub fn parcel(&mut self, beat_due: bool, now_ms: u64) -> Option<Parcel> {
         let events = self.outbox.batch();
+        // After the batch is taken: it says what is so once the hub has it.
+        let gateway = self.gateway_report(now_ms);
         if events.is_empty() && !beat_due && self.told.as_ref() == Some(&gateway) {
             return None;
         }
@@ -334,6 +341,11 @@ impl Feed {
                 gateway,
             },
         })
+    }
+
+    /// Whether what a parcel, not taken yet, says of the state is still so.
+    pub fn is_current(&self, parcel: &Parcel, now_ms: u64) -> bool {
+        parcel.report.gateway == self.gateway_report(now_ms)
     }
 
     /// The hub has taken a parcel. Returns how many of its events were refused.
@@ -388,8 +400,8 @@ impl Feed {
     }
 
     /// Whether everything was told that can be told.
-    pub fn is_drained(&self) -> bool {
-        self.outbox.is_empty() && self.told.as_ref() == Some(&self.gateway_report())
+    pub fn is_drained(&self, now_ms: u64) -> bool {
+        self.outbox.is_empty() && self.told.as_ref() == Some(&self.gateway_report(now_ms))
     }
 
     /// Whether the gateway session is live.
@@ -398,10 +410,10 @@ impl Feed {
     }
 
     /// How it is.
-    pub fn health(&self) -> FeedHealth {
+    pub fn health(&self, now_ms: u64) -> FeedHealth {
         FeedHealth {
             shard: self.setting.shard,
-            gateway: self.gateway_report(),
+            gateway: self.gateway_report(now_ms),
             guilds: self.guilds.len(),
             debts: self.outbox.debts().count(),
             gaps: self
@@ -569,8 +581,17 @@ impl Feed {
         }
     }
 
-    fn gateway_report(&self) -> GatewayReport {
-        let (state, reason) = self.gateway;
+    /// How the shard is, and its guilds that differ, once the hub has what is in flight.
+    fn gateway_report(&self, now_ms: u64) -> GatewayReport {
+        let (mut state, mut reason) = self.gateway;
+        let late = self
+            .outbox
+            .behind_since_ms()
+            .is_some_and(|since| now_ms.saturating_sub(since) > self.setting.behind_max_ms);
+        if state == GatewayState::Live && late {
+            (state, reason) = (GatewayState::Rebuilding, Some(CATCHING_UP));
+        }
+        let lacking = self.outbox.lacking();
         let guilds = self
             .guilds
             .iter()
@@ -581,8 +602,13 @@ impl Feed {
                     // What is worse for the whole shard need not be said of each guild.
                     _ if state != GatewayState::Live => return None,
                     Presence::Awaited => (GatewayState::Rebuilding, "guild_awaited"),
-                    Presence::Present if followed.gaps.is_empty() => return None,
-                    Presence::Present => (GatewayState::Rebuilding, "illegible"),
+                    Presence::Present if !followed.gaps.is_empty() => {
+                        (GatewayState::Rebuilding, "illegible")
+                    }
+                    Presence::Present if lacking.contains(id) => {
+                        (GatewayState::Rebuilding, CATCHING_UP)
+                    }
+                    Presence::Present => return None,
                 };
                 let report = GuildReport {
                     state: own,

@@ -187,7 +187,7 @@ fn refuse(desk: &Desk) {
 
 fn warn_of_guilds_elsewhere(desks: &[((u32, u32), Arc<Desk>)]) {
     for ((shard, count), desk) in desks {
-        if desk.look(|feed| feed.health().guilds) == 0 {
+        if desk.look(|feed| feed.health(launch::clock::now_ms()).guilds) == 0 {
             tracing::info!(shard, count, "no followed guild is on this shard");
         }
     }
@@ -214,5 +214,7 @@ fn feed_setting(config: &Config, shard: (u32, u32)) -> FeedSetting {
             batch_bytes_max: size(config.delivery.batch_bytes_max),
         },
         gaps_max: size(config.gateway.gaps_max.into()),
+        // Two beats: a burst is not a backlog.
+        behind_max_ms: config.delivery.beat_ms.saturating_mul(2),
     }
 }

@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use proto::gateway::GatewayState;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -83,22 +84,26 @@ impl Board {
     }
 
     fn health(&self) -> Health {
-        let status = if self.draining.is_cancelled() {
-            Status::Draining
-        } else if self.is_ready() {
-            Status::Ok
-        } else {
-            Status::Degraded
-        };
-        let shards = self
+        let shards: Vec<ShardHealth> = self
             .shards()
             .into_iter()
             .map(|shard| ShardHealth {
-                feed: shard.desk.look(Feed::health),
+                feed: look_at(&shard),
                 acknowledged: shard.acknowledged.is_current(),
                 acknowledged_at: shard.acknowledged.at_ms(),
             })
             .collect();
+        // A shard that catches up is ready, since its session and its hub are there, but not well.
+        let live = shards
+            .iter()
+            .all(|shard| shard.feed.gateway.state == GatewayState::Live);
+        let status = if self.draining.is_cancelled() {
+            Status::Draining
+        } else if self.is_ready() && live {
+            Status::Ok
+        } else {
+            Status::Degraded
+        };
         Health { status, shards }
     }
 
@@ -155,13 +160,18 @@ async fn render_metrics(State(pages): State<Pages>) -> impl IntoResponse {
     pages.metrics.render()
 }
 
+fn look_at(shard: &Shown) -> FeedHealth {
+    let now_ms = launch::clock::now_ms();
+    shard.desk.look(|feed| feed.health(now_ms))
+}
+
 /// Gauges are read when somebody looks.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts far below 2^52, for a gauge"
 )]
 fn gauge(shard: &Shown) {
-    let health = shard.desk.look(Feed::health);
+    let health = look_at(shard);
     let number = health.shard.0.to_string();
     let set = |name: &'static str, value: f64| {
         metrics::gauge!(name, "shard" => number.clone()).set(value);

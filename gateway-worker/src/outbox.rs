@@ -39,11 +39,14 @@ struct Entry {
     event: Event,
     guild: GuildId,
     bytes: usize,
+    /// It pays a debt, alone or with others.
+    pays: bool,
 }
 
 impl Entry {
     fn new(event: Event) -> Self {
         Self {
+            pays: false,
             guild: event.fact.guild_id(),
             // What can not be written can not be delivered either, and counts as nothing.
             bytes: serde_json::to_vec(&event).map_or(0, |json| json.len()),
@@ -119,7 +122,10 @@ impl Outbox {
         }
         self.debts.remove(&guild);
         for entry in entries {
-            self.queue(entry);
+            self.queue(Entry {
+                pays: true,
+                ..entry
+            });
         }
         true
     }
@@ -159,6 +165,23 @@ impl Outbox {
         }
     }
 
+    /// Who will not be known whole by what is in flight: who owes a snapshot, or has one waiting
+    /// behind it, or a part of one.
+    pub fn lacking(&self) -> BTreeSet<GuildId> {
+        let waiting = self.behind().filter(|entry| entry.pays);
+        self.debts
+            .keys()
+            .copied()
+            .chain(waiting.map(|entry| entry.guild))
+            .collect()
+    }
+
+    /// When the oldest event was read that waits behind what is in flight, in ms since the Unix
+    /// epoch; none if nothing does.
+    pub fn behind_since_ms(&self) -> Option<u64> {
+        self.behind().next().map(|entry| entry.event.ts)
+    }
+
     /// How many events wait, those in flight included.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -172,6 +195,10 @@ impl Outbox {
     /// The JSON of what waits, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn behind(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.range(self.in_flight..)
     }
 
     fn fits(&self, events: usize, bytes: usize) -> bool {

@@ -160,24 +160,29 @@ impl World {
     }
 
     fn hear(&mut self, name: &str, data: &Value) {
+        self.hear_at(launch::clock::now_ms(), name, data);
+    }
+
+    fn hear_at(&mut self, now: u64, name: &str, data: &Value) {
         self.sequence += 1;
         let read = dispatch::read(name, &data.to_string());
         let sequence = self.sequence;
-        self.desk.with(|feed| feed.read("s", sequence, read, 1));
+        self.desk.with(|feed| feed.read("s", sequence, read, now));
     }
 
     fn join(&mut self, user: u64) {
-        self.hear(
-            "VOICE_STATE_UPDATE",
-            &json!({"guild_id": "1", "channel_id": "2", "user_id": user.to_string(), "deaf": false,
-                "mute": false, "self_deaf": false, "self_mute": false, "self_video": false, "suppress": false}),
-        );
+        self.hear("VOICE_STATE_UPDATE", &state_of(user));
     }
 
     async fn attempt(&mut self) -> anyhow::Result<Attempt> {
         let attempt = timeout(DEADLINE, self.attempts.recv()).await?;
         attempt.ok_or_else(|| anyhow::anyhow!("the hub is gone"))
     }
+}
+
+fn state_of(user: u64) -> Value {
+    json!({"guild_id": "1", "channel_id": "2", "user_id": user.to_string(), "deaf": false,
+        "mute": false, "self_deaf": false, "self_mute": false, "self_video": false, "suppress": false})
 }
 
 fn config(endpoint: &str) -> anyhow::Result<Config> {
@@ -211,6 +216,7 @@ fn feed() -> anyhow::Result<Feed> {
             batch_bytes_max: 100_000,
         },
         gaps_max: 10,
+        behind_max_ms: 4_000,
     }))
 }
 
@@ -244,6 +250,34 @@ async fn what_is_not_taken_comes_again_under_its_id_until_it_is() -> anyhow::Res
     assert_eq!(first.events(), ["guild.snapshot worker_started"]);
     assert_eq!(next.events(), ["voice.joined"]);
     assert_eq!(next.body["store"], "a");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_refused_comes_again_with_the_state_as_it_is_now() -> anyhow::Result<()>
+{
+    let mut replies = vec![reply(503, Value::Null); 6];
+    replies[0] = reply(200, receipt("a"));
+    let mut world = World::new(replies).await?;
+    world.attempt().await?;
+    world.join(5);
+    let first = world.attempt().await?;
+    assert_eq!(first.body["gateway"], json!({"state": "live"}));
+    // Read long ago, and still behind what the hub does not take.
+    world.hear_at(1, "VOICE_STATE_UPDATE", &state_of(6));
+    let mut again = first.clone();
+    let last = loop {
+        let attempt = world.attempt().await?;
+        if attempt.body["events"] != first.body["events"] {
+            break attempt;
+        }
+        again = attempt;
+    };
+    let late = json!({"state": "rebuilding", "reason": "catching_up"});
+    assert_eq!(again.body["gateway"], late);
+    assert_ne!(again.id, first.id);
+    assert_eq!(last.events(), ["voice.joined"]);
+    assert_eq!(last.body["gateway"], json!({"state": "live"}));
     Ok(())
 }
 

@@ -12,6 +12,8 @@ const LIMITS: Limits = Limits {
     batch_bytes_max: 100_000,
 };
 
+const BEHIND_MAX_MS: u64 = 4_000;
+
 fn guild(id: u64) -> GuildId {
     GuildId::new(id).unwrap()
 }
@@ -33,6 +35,7 @@ impl Shard {
             },
             outbox: limits,
             gaps_max: 3,
+            behind_max_ms: BEHIND_MAX_MS,
         };
         Self {
             feed: Feed::new(setting),
@@ -91,7 +94,7 @@ impl Shard {
     /// What goes to the hub; it refuses events of these guilds.
     fn deliver(&mut self, store: &str, refused: &[u64]) -> Vec<String> {
         let mut told = Vec::new();
-        while let Some(parcel) = self.feed.parcel(false) {
+        while let Some(parcel) = self.feed.parcel(false, 1) {
             told.extend(parcel.events.iter().map(name));
             let refused = parcel
                 .events
@@ -115,9 +118,23 @@ impl Shard {
     }
 
     fn state(&self, of: u64) -> Option<(GatewayState, String)> {
-        let report = self.feed.health().gateway;
+        let report = self.feed.health(1).gateway;
         let own = report.guilds.get(&guild(of))?;
         Some((own.state, own.reason.clone().unwrap()))
+    }
+}
+
+fn catching_up() -> Option<(GatewayState, String)> {
+    Some((GatewayState::Rebuilding, "catching_up".to_owned()))
+}
+
+fn taken() -> Receipt {
+    Receipt {
+        accepted: 0,
+        duplicates: 0,
+        refused: Vec::new(),
+        duplicate: false,
+        store: "a".to_owned(),
     }
 }
 
@@ -141,11 +158,12 @@ fn a_guild_begins_with_one_snapshot_and_goes_on_with_events() {
         Some((GatewayState::Rebuilding, "guild_awaited".to_owned()))
     );
     shard.guild_create(1);
-    assert_eq!(shard.state(1), None);
+    assert_eq!(shard.state(1), catching_up());
     shard.join(1, 5);
     assert_eq!(shard.deliver("a", &[]), ["1 worker_started 0", "1 joined"]);
-    assert!(shard.feed.parcel(false).is_none());
-    let beat = shard.feed.parcel(true).unwrap();
+    assert_eq!(shard.state(1), None);
+    assert!(shard.feed.parcel(false, 1).is_none());
+    let beat = shard.feed.parcel(true, 1).unwrap();
     assert!(beat.events.is_empty());
     assert_eq!(beat.report.store.as_deref(), Some("a"));
 }
@@ -200,7 +218,7 @@ fn another_store_is_owed_every_guild() {
     assert!(shard.deliver("b", &[]).is_empty());
     // A refusal tells of it: what was in flight is in the snapshot.
     shard.join(1, 6);
-    assert_eq!(shard.feed.parcel(false).unwrap().events.len(), 1);
+    assert_eq!(shard.feed.parcel(false, 1).unwrap().events.len(), 1);
     shard.feed.change_store("c".to_owned(), 1);
     assert_eq!(
         shard.deliver("c", &[]),
@@ -221,7 +239,6 @@ fn a_guild_that_the_hub_refuses_owes_one_snapshot_and_no_more() {
     assert_eq!(shard.deliver("a", &[1]), ["1 joined"]);
     // Once a snapshot was taken, the next refusal is a new one.
     shard.feed.owe_all("test");
-    assert_eq!(shard.deliver("a", &[2]).len(), 0);
     shard.feed.settle(1);
     assert_eq!(shard.deliver("a", &[]).len(), 2);
     shard.join(1, 7);
@@ -260,7 +277,7 @@ fn a_voice_state_without_its_guild_is_asked_for_in_every_guild() {
     let mut shard = Shard::live(&[1, 2]);
     let state = json!({"user_id": "5", "channel_id": "11"});
     shard.hear("VOICE_STATE_UPDATE", &state);
-    assert_eq!(shard.feed.health().gaps, 2);
+    assert_eq!(shard.feed.health(1).gaps, 2);
 }
 
 #[test]
@@ -284,7 +301,7 @@ fn a_room_that_only_a_voice_state_tells_of_is_known_as_hidden() {
         shard.feed.answer(question, finding, 1);
     }
     assert_eq!(asked.len(), 3, "{asked:?}");
-    let parcel = shard.feed.parcel(false).unwrap();
+    let parcel = shard.feed.parcel(false, 1).unwrap();
     let [room, joined] = &parcel.events[..] else {
         panic!("{parcel:?}")
     };
@@ -310,7 +327,7 @@ fn a_guild_too_large_for_one_delivery_is_told_in_several() {
     shard.feed.settle(1);
     let mut voices = 0;
     let mut parcels = 0;
-    while let Some(parcel) = shard.feed.parcel(false) {
+    while let Some(parcel) = shard.feed.parcel(false, 1) {
         parcels += 1;
         assert!(json_bytes(&parcel.events) <= 4_100);
         for event in &parcel.events {
@@ -320,14 +337,10 @@ fn a_guild_too_large_for_one_delivery_is_told_in_several() {
                 other => panic!("{other:?}"),
             }
         }
-        let receipt = Receipt {
-            accepted: 0,
-            duplicates: 0,
-            refused: Vec::new(),
-            duplicate: false,
-            store: "a".to_owned(),
-        };
-        shard.feed.delivered(&parcel, receipt, 1);
+        // It is live only by the delivery that completes it.
+        let told = parcel.report.gateway.guilds.get(&guild(1));
+        assert_eq!(told.is_none(), voices == 40, "{told:?}");
+        shard.feed.delivered(&parcel, taken(), 1);
     }
     assert_eq!(voices, 40);
     assert!(parcels > 1);
@@ -364,4 +377,74 @@ fn answers_that_contradict_each_other_end_with_the_guild_read_anew() {
         }
     }
     assert!(shard.feed.wants_identify());
+}
+
+#[test]
+fn a_backlog_is_told_as_catching_up_until_the_delivery_that_empties_it() {
+    let small = Limits {
+        batch_events_max: 2,
+        ..LIMITS
+    };
+    let mut shard = Shard::new(&[1], small);
+    shard.identify(&[1]);
+    shard.guild_create(1);
+    shard.deliver("a", &[]);
+    for user in 1..=6 {
+        shard.join(1, user);
+    }
+    let state = |feed: &Feed, parcel: &Parcel, now| {
+        assert!(feed.is_current(parcel, now));
+        let gateway = &parcel.report.gateway;
+        (gateway.state, gateway.reason.clone())
+    };
+    let live = (GatewayState::Live, None);
+    let late = (GatewayState::Rebuilding, Some("catching_up".to_owned()));
+    // A burst is no backlog, but it becomes one when it is not taken.
+    let first = shard.feed.parcel(false, 1 + BEHIND_MAX_MS).unwrap();
+    assert_eq!(state(&shard.feed, &first, 1 + BEHIND_MAX_MS), live);
+    let now = 2 + BEHIND_MAX_MS;
+    assert!(!shard.feed.is_current(&first, now));
+    let again = shard.feed.parcel(false, now).unwrap();
+    assert_eq!(again.events, first.events);
+    assert_eq!(state(&shard.feed, &again, now), late);
+    shard.feed.delivered(&again, taken(), now);
+    let second = shard.feed.parcel(false, now).unwrap();
+    assert_eq!(state(&shard.feed, &second, now), late);
+    assert!(shard.feed.is_live());
+    shard.feed.delivered(&second, taken(), now);
+    // Nothing is behind the last, so with it the hub knows all.
+    let last = shard.feed.parcel(false, now).unwrap();
+    assert_eq!(
+        (last.events.len(), state(&shard.feed, &last, now)),
+        (2, live)
+    );
+    shard.feed.delivered(&last, taken(), now);
+    assert!(shard.feed.parcel(false, now).is_none());
+}
+
+#[test]
+fn a_guild_that_owes_a_snapshot_is_told_as_catching_up() {
+    let mut shard = Shard::live(&[1, 2]);
+    // One that does not fit is owed for good.
+    shard.feed.outbox.owe(guild(1), "test");
+    let beat = shard.feed.parcel(false, 1).unwrap();
+    let told = &beat.report.gateway.guilds[&guild(1)];
+    assert_eq!(
+        (
+            told.state,
+            told.reason.as_deref(),
+            beat.report.gateway.state
+        ),
+        (
+            GatewayState::Rebuilding,
+            Some("catching_up"),
+            GatewayState::Live
+        )
+    );
+    assert_eq!(shard.state(2), None);
+    shard.feed.delivered(&beat, taken(), 1);
+    // Its payment was queued meanwhile, and the delivery that brings it tells of it.
+    let paid = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!(paid.events.len(), 1);
+    assert!(paid.report.gateway.guilds.is_empty());
 }

@@ -113,6 +113,7 @@ impl Worker {
             },
             outbox: limits,
             gaps_max: 20,
+            behind_max_ms: 4_000,
         };
         Self {
             feed: Feed::new(setting),
@@ -132,7 +133,7 @@ impl Worker {
             }
         }
         self.given.push(given);
-        while let Some(parcel) = self.feed.parcel(false) {
+        while let Some(parcel) = self.feed.parcel(false, 7) {
             self.events.extend(parcel.events.iter().cloned());
             let receipt = Receipt {
                 accepted: 0,
@@ -163,7 +164,7 @@ impl Worker {
                 return;
             }
         }
-        let health = self.feed.health();
+        let health = self.feed.health(7);
         assert!(health.gaps == 0, "it never comes to rest: {health:?}");
     }
 }
@@ -260,7 +261,7 @@ proptest! {
             for sent in sent.drain(..) {
                 let read = dispatch::read(sent.name, &sent.data);
                 worker.feed.read(&sent.session, sent.sequence, read, 7);
-                let health = worker.feed.health();
+                let health = worker.feed.health(7);
                 prop_assert!(health.outbox_events <= 6 && health.outbox_bytes <= 40_000, "{health:?}");
             }
             if hub_takes {
@@ -283,7 +284,7 @@ proptest! {
         for event in std::mem::take(&mut worker.events) {
             reduced.take(&event);
         }
-        while worker.feed.parcel(false).is_some() {
+        while worker.feed.parcel(false, 7).is_some() {
             deliver(&mut worker.feed, &mut reduced);
         }
         prop_assert_eq!(reduced.rooms.into_values().collect::<Vec<_>>(), discord.rooms());
@@ -292,7 +293,7 @@ proptest! {
 }
 
 fn deliver(feed: &mut Feed, reduced: &mut Reduced) {
-    let Some(parcel) = feed.parcel(true) else {
+    let Some(parcel) = feed.parcel(true, 7) else {
         return;
     };
     for event in &parcel.events {
