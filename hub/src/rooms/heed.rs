@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
+use super::ledger::Standing;
 use crate::log::Change;
 
 impl Rooms {
@@ -74,10 +75,16 @@ impl Rooms {
                     .unwrap_or_default();
                 self.heed_whole(guild, &there, &owned);
             }
+            // It was told to be gone just before it was published to be ours.
+            Change::Owned(channel) => {
+                let standing = self.0.ledger.room(*channel).map(|room| room.standing);
+                if standing == Some(Standing::Missing) {
+                    self.0.log.disown(guild, *channel, now_ms);
+                }
+            }
             Change::Told(
                 Fact::VoiceJoined(_) | Fact::VoiceLeft(_) | Fact::VoiceStateChanged(_),
             )
-            | Change::Owned(_)
             | Change::Disowned(_) => {}
         }
     }

@@ -3,12 +3,16 @@
 //! In this version it lives in memory: a hub that restarts does not own the rooms it made before,
 //! and so leaves them alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::{ChannelId, GuildId};
 
 use crate::auth::Subject;
+
+/// How many channels that were told to be gone are remembered for a room that is being made: as
+/// many as Discord allows a guild, which no guild loses while one call is under way.
+const GONE_MAX: usize = 500;
 
 /// The bounds of the ledger.
 #[derive(Debug, Clone)]
@@ -43,8 +47,8 @@ impl Default for LedgerSettings {
 pub enum Standing {
     /// Discord made it, and nothing says that it is gone.
     Open,
-    /// The worker told of the whole guild, and it was not there. It may come: what was told may be
-    /// older than the room.
+    /// The worker told that it is gone, or told of the whole guild, and it was not there. It may
+    /// come: what was told may be older than the room.
     Missing,
     /// It is gone for good.
     Ended,
@@ -86,10 +90,21 @@ pub struct LedgerFull;
 struct Book {
     settings: LedgerSettings,
     next: u64,
-    pending: HashSet<u64>,
+    pending: HashMap<u64, Making>,
     rooms: BTreeMap<ChannelId, OwnedRoom>,
     /// The channels among `rooms` that are not open, oldest first.
     past: VecDeque<ChannelId>,
+}
+
+/// A room that Discord is asked to make, and what was told meanwhile. Its channel is not known
+/// before Discord answers, and by then all that is ever told of it may have been told.
+struct Making {
+    guild: GuildId,
+    /// Which channels were told to be gone.
+    gone: BTreeSet<ChannelId>,
+    /// The guild was told as a whole, or more was told to be gone than is remembered: a room that
+    /// is not there may have been made and deleted.
+    doubtful: bool,
 }
 
 impl Ledger {
@@ -98,34 +113,50 @@ impl Ledger {
         Self(Arc::new(Mutex::new(Book {
             settings,
             next: 0,
-            pending: HashSet::new(),
+            pending: HashMap::new(),
             rooms: BTreeMap::new(),
             past: VecDeque::new(),
         })))
     }
 
-    /// Writes down that Discord will be asked for a room.
+    /// Writes down that Discord will be asked for a room in a guild.
     ///
     /// # Errors
     /// [`LedgerFull`]: it must not be asked.
-    pub fn begin(&self) -> Result<Pending, LedgerFull> {
+    pub fn begin(&self, guild: GuildId) -> Result<Pending, LedgerFull> {
         let mut book = self.lock();
         if book.open() + book.pending.len() >= book.settings.rooms_max {
             return Err(LedgerFull);
         }
         book.next += 1;
         let pending = book.next;
-        book.pending.insert(pending);
+        let making = Making {
+            guild,
+            gone: BTreeSet::new(),
+            doubtful: false,
+        };
+        book.pending.insert(pending, making);
         Ok(Pending(pending))
     }
 
-    /// Writes down that Discord made it.
+    /// Writes down that Discord made it, and says where the room is in its life by now. `there`:
+    /// whether it is among what was told, at this moment (with the log held, so that what is told
+    /// later is told of a room that stands here). One that is not, and that may have been told to
+    /// be gone already, is missing.
     #[expect(clippy::needless_pass_by_value, reason = "a place is filled once")]
-    pub fn made(&self, pending: Pending, room: OwnedRoom) {
+    pub fn made(&self, pending: Pending, room: OwnedRoom, there: bool) -> Standing {
+        let channel = room.channel_id;
         let mut book = self.lock();
-        book.pending.remove(&pending.0);
-        book.rooms.insert(room.channel_id, room);
-        book.measure();
+        let making = book.pending.remove(&pending.0);
+        let gone = making.is_some_and(|making| making.doubtful || making.gone.contains(&channel));
+        book.rooms.insert(channel, room);
+        let standing = if gone && !there {
+            Standing::Missing
+        } else {
+            Standing::Open
+        };
+        book.turn(channel, standing);
+        standing
     }
 
     /// Strikes out what [`Ledger::begin`] wrote: Discord did not make it.
@@ -152,12 +183,14 @@ impl Ledger {
     /// The worker told that the room is gone.
     pub fn missing(&self, channel: ChannelId) {
         let mut book = self.lock();
-        if book
-            .rooms
-            .get(&channel)
-            .is_some_and(|room| room.standing == Standing::Open)
-        {
-            book.turn(channel, Standing::Missing);
+        match book.rooms.get(&channel).map(|room| room.standing) {
+            Some(Standing::Open) => book.turn(channel, Standing::Missing),
+            Some(Standing::Missing | Standing::Ended) => {}
+            None => {
+                for making in book.pending.values_mut() {
+                    making.remember_gone(channel);
+                }
+            }
         }
     }
 
@@ -182,6 +215,9 @@ impl Ledger {
     /// The worker told of a whole guild: which rooms are missing in it now, and which are not any more.
     pub fn compare(&self, guild: GuildId, there: &BTreeSet<ChannelId>) -> Compared {
         let mut book = self.lock();
+        for making in book.pending.values_mut() {
+            making.doubtful |= making.guild == guild;
+        }
         let mut compared = Compared::default();
         for room in book.rooms.values().filter(|room| room.guild_id == guild) {
             match (room.standing, there.contains(&room.channel_id)) {
@@ -212,6 +248,16 @@ pub struct Compared {
     pub missing: Vec<ChannelId>,
     /// Were missing, and were told of.
     pub found: Vec<ChannelId>,
+}
+
+impl Making {
+    fn remember_gone(&mut self, channel: ChannelId) {
+        if self.gone.len() < GONE_MAX {
+            self.gone.insert(channel);
+        } else {
+            self.doubtful = true;
+        }
+    }
 }
 
 impl Book {
@@ -265,8 +311,8 @@ mod tests {
         GuildId::new(1).unwrap()
     }
 
-    fn add(ledger: &Ledger, id: u64) {
-        let room = OwnedRoom {
+    fn room(id: u64) -> OwnedRoom {
+        OwnedRoom {
             guild_id: guild(),
             channel_id: channel(id),
             creator: Subject::new("ada").unwrap(),
@@ -274,8 +320,12 @@ mod tests {
             parent_id: None,
             user_limit: 4,
             standing: Standing::Open,
-        };
-        ledger.made(ledger.begin().unwrap(), room);
+        }
+    }
+
+    fn add(ledger: &Ledger, id: u64) {
+        let pending = ledger.begin(guild()).unwrap();
+        assert_eq!(ledger.made(pending, room(id), false), Standing::Open);
     }
 
     fn standing(ledger: &Ledger, id: u64) -> Option<Standing> {
@@ -286,10 +336,10 @@ mod tests {
     fn rooms_that_discord_is_making_count_and_a_refusal_gives_the_place_back() {
         let ledger = ledger(2, 10);
         add(&ledger, 1);
-        let pending = ledger.begin().unwrap();
-        assert_eq!(ledger.begin(), Err(LedgerFull));
+        let pending = ledger.begin(guild()).unwrap();
+        assert_eq!(ledger.begin(guild()), Err(LedgerFull));
         ledger.abandon(pending);
-        let pending = ledger.begin().unwrap();
+        let pending = ledger.begin(guild()).unwrap();
         ledger.abandon(pending);
         assert_eq!(ledger.open_rooms(guild()).len(), 1);
     }
@@ -306,7 +356,45 @@ mod tests {
         assert_eq!(standing(&ledger, 2), Some(Standing::Ended));
         assert_eq!(standing(&ledger, 3), Some(Standing::Ended));
         assert!(ledger.open_rooms(guild()).is_empty());
-        assert!(ledger.begin().is_ok());
+        assert!(ledger.begin(guild()).is_ok());
+    }
+
+    #[test]
+    fn a_room_that_was_told_to_be_gone_before_discord_answered_is_missing_and_keeps_no_place() {
+        let other = GuildId::new(2).unwrap();
+        let gone_before = |ledger: &Ledger| ledger.missing(channel(1));
+        let another_gone = |ledger: &Ledger| ledger.missing(channel(2));
+        let whole = |ledger: &Ledger| drop(ledger.compare(guild(), &BTreeSet::new()));
+        let other_whole = |ledger: &Ledger| drop(ledger.compare(other, &BTreeSet::new()));
+        let many_gone = |ledger: &Ledger| {
+            (2..=GONE_MAX as u64 + 2).for_each(|id| ledger.missing(channel(id)));
+        };
+        type Tell<'a> = &'a dyn Fn(&Ledger);
+        let cases: [(&str, Tell<'_>, bool, Standing); 8] = [
+            ("nothing", &|_| {}, false, Standing::Open),
+            ("it is gone", &gone_before, false, Standing::Missing),
+            ("it is gone and back", &gone_before, true, Standing::Open),
+            ("another is gone", &another_gone, false, Standing::Open),
+            ("the guild", &whole, false, Standing::Missing),
+            ("the guild, with it", &whole, true, Standing::Open),
+            ("another guild", &other_whole, false, Standing::Open),
+            ("too many are gone", &many_gone, false, Standing::Missing),
+        ];
+        for (told, tell, there, standing) in cases {
+            let ledger = ledger(1, 10);
+            ledger.missing(channel(1));
+            let pending = ledger.begin(guild()).unwrap();
+            tell(&ledger);
+            assert_eq!(ledger.made(pending, room(1), there), standing, "{told}");
+            let open = standing == Standing::Open;
+            assert_eq!(
+                ledger.open_rooms(guild()).len(),
+                usize::from(open),
+                "{told}"
+            );
+            assert_eq!(ledger.begin(guild()).is_err(), open, "{told}");
+            assert_eq!(ledger.found(channel(1)), !open, "{told}: it may come");
+        }
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Rooms {
                 Refusal::new(Code::RateLimited, "too many rooms in a minute")
                     .retry_after_ms(wait_ms)
             })?;
-        let pending = self.0.ledger.begin().map_err(|ledger::LedgerFull| {
+        let pending = self.0.ledger.begin(guild).map_err(|ledger::LedgerFull| {
             tracing::warn!("the ledger is full; nobody can create a room");
             Refusal::new(Code::Unavailable, "Roomwire holds as many rooms as it may")
                 .retry_after_ms(LEDGER_FULL_RETRY_MS)
@@ -203,10 +203,16 @@ impl Rooms {
             user_limit: channel.user_limit,
             standing: Standing::Open,
         };
-        self.0.ledger.made(pending, room);
-        self.0
-            .log
-            .own(guild_id, channel_id, launch::clock::now_ms());
+        // With the log held: whatever is told after this finds the room in the ledger.
+        let standing = self.0.log.read(guild_id, |told, _| {
+            let there = told.rooms.contains_key(&channel_id);
+            self.0.ledger.made(pending, room, there)
+        });
+        if standing == Some(Standing::Open) {
+            self.0
+                .log
+                .own(guild_id, channel_id, launch::clock::now_ms());
+        }
         tracing::info!(%guild_id, %channel_id, "room created");
         Ok(CreatedRoom {
             channel_id,

@@ -6,6 +6,7 @@
     reason = "the steps that tests share may fail like tests"
 )]
 
+mod answer_comes_last;
 mod discord;
 mod interactions;
 mod rest;

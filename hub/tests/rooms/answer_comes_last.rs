@@ -1,0 +1,230 @@
+//! What Discord tells of a room before it answers the request that made it: the gateway and REST
+//! are two ways, and neither waits for the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::routing::post;
+use axum::{Json, Router};
+use hub::access::Access;
+use hub::auth::{Principal, Rights, Subject};
+use hub::discord::{Discord, DiscordSettings};
+use hub::log::{Log, LogSettings, Teller};
+use hub::rooms::ledger::{Ledger, LedgerSettings};
+use hub::rooms::{Rooms, RoomsSettings};
+use hub::view::RoomsShown;
+use launch::Secret;
+use proto::event::Event;
+use proto::frame::SnapshotRoom;
+use proto::rest::CreateRoom;
+use proto::{ChannelId, GuildId};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const MADE: u64 = 900;
+const BEFORE: u64 = 800;
+/// How long a fact may take to come true.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rooms in a ledger of one place, and a Discord that makes the channel `MADE`, then the next, and
+/// answers late.
+struct Late {
+    rooms: Rooms,
+    log: Log,
+    asked: Arc<Semaphore>,
+    may_answer: Arc<Semaphore>,
+    _stop: DropGuard,
+}
+
+impl Late {
+    async fn new() -> Self {
+        let (asked, may_answer) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let signals = (Arc::clone(&asked), Arc::clone(&may_answer));
+        let next = Arc::new(AtomicU64::new(MADE));
+        let make = post(move || {
+            let (asked, may_answer) = signals.clone();
+            let id = next.fetch_add(1, Ordering::Relaxed).to_string();
+            async move {
+                asked.add_permits(1);
+                may_answer.acquire().await.unwrap().forget();
+                Json(json!({"id": id, "name": "x"}))
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/api/v10/guilds/{guild}/channels", make);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let access = Access::new(guild(), &[], RoomsShown::Owned);
+        let bounds = LogSettings {
+            follow_entries_max: 100,
+            seen_events_max: 100,
+        };
+        let log = Log::new(access.guilds(), "test".to_owned(), 1, &bounds);
+        let discord = DiscordSettings::new(url.parse().unwrap(), Secret::new("x"));
+        let rooms = Rooms::new(
+            log.clone(),
+            access,
+            Ledger::new(LedgerSettings {
+                rooms_max: 1,
+                past_max: 10,
+            }),
+            Discord::new(discord).unwrap(),
+            &RoomsSettings::default(),
+        );
+        let shutdown = CancellationToken::new();
+        let (heeding, heeded) = (rooms.clone(), shutdown.clone());
+        tokio::spawn(async move { heeding.heed_log(heeded).await });
+        Self {
+            rooms,
+            log,
+            asked,
+            may_answer,
+            _stop: shutdown.drop_guard(),
+        }
+    }
+
+    fn tell(&self, event: &str, payload: Value) {
+        let id = self.log.read(guild(), |_, place| format!("{place:?}"));
+        let mut told = json!({"id": id, "event": event, "ts": 1});
+        told["payload"] = payload;
+        let event: Event = serde_json::from_value(told).unwrap();
+        self.log.append(vec![event], Teller::Worker, 1);
+    }
+
+    fn tell_created(&self, channel: u64) {
+        self.tell("room.created", room(channel));
+    }
+
+    fn tell_deleted(&self, channel: u64) {
+        self.tell(
+            "room.deleted",
+            json!({"guildId": "1", "channelId": channel.to_string()}),
+        );
+    }
+
+    fn tell_whole(&self, rooms: &[u64]) {
+        let rooms: Vec<_> = rooms.iter().map(|channel| room(*channel)).collect();
+        self.tell(
+            "guild.snapshot",
+            json!({"guildId": "1", "rooms": rooms, "voices": [], "reason": "worker_started"}),
+        );
+    }
+
+    /// Waits until all that was told so far was heeded: a room that is told to be gone now is
+    /// disowned after it.
+    async fn heeded(&self) {
+        let mark = ChannelId::new(BEFORE).unwrap();
+        self.log.own(guild(), mark, 1);
+        self.tell_created(BEFORE);
+        self.tell_deleted(BEFORE);
+        self.until_disowned(mark).await;
+    }
+
+    async fn until_disowned(&self, channel: ChannelId) {
+        let mut following = self.log.follow(guild()).unwrap();
+        let disowned = async {
+            while following.state.owned.contains(&channel) {
+                let entry = following.entries.recv().await.unwrap();
+                following.state.apply(&entry.change);
+            }
+        };
+        tokio::time::timeout(PATIENCE, disowned).await.unwrap();
+    }
+
+    /// What is listed of our room after Discord made it, when `tell` was told before it said so,
+    /// and whether another one may be made.
+    async fn made_after(&self, tell: impl FnOnce(&Self)) -> (Vec<bool>, bool) {
+        let wish = CreateRoom::default();
+        let actor = ada();
+        let create = self.rooms.create(&actor, &wish);
+        let answer = async {
+            self.asked.acquire().await.unwrap().forget();
+            tell(self);
+            self.heeded().await;
+            self.may_answer.add_permits(2);
+        };
+        let (made, ()) = tokio::join!(create, answer);
+        assert_eq!(made.unwrap().channel_id.get(), MADE);
+        let listed = self.rooms.list(&actor, guild(), None).unwrap();
+        let opening = listed.rooms.iter().map(|room| room.opening).collect();
+        (opening, self.rooms.create(&actor, &wish).await.is_ok())
+    }
+}
+
+fn guild() -> GuildId {
+    GuildId::new(1).unwrap()
+}
+
+fn room(channel: u64) -> Value {
+    json!({"guildId": "1", "channelId": channel.to_string(), "name": "x", "userLimit": 4})
+}
+
+fn ada() -> Principal {
+    Principal {
+        subject: Subject::new("ada").unwrap(),
+        guilds: None,
+        rights: Rights::MEMBER,
+        expires_at_ms: u64::MAX,
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_was_deleted_before_discord_answered_is_not_listed_and_keeps_no_place() {
+    let late = Late::new().await;
+    let tell = |late: &Late| {
+        late.tell_created(MADE);
+        late.tell_deleted(MADE);
+    };
+    assert_eq!(late.made_after(tell).await, (vec![], true));
+}
+
+#[tokio::test]
+async fn a_room_that_came_and_went_between_two_whole_tellings_is_not_listed_and_keeps_no_place() {
+    let late = Late::new().await;
+    late.tell_whole(&[]);
+    let tell = |late: &Late| late.tell_whole(&[]);
+    assert_eq!(late.made_after(tell).await, (vec![], true));
+    // What was told was older than the room, if it comes after all.
+    late.tell_created(MADE);
+    late.heeded().await;
+    let listed = late.rooms.list(&ada(), guild(), None).unwrap();
+    let told = |room: &&SnapshotRoom| room.room.channel_id.get() == MADE && !room.opening;
+    assert_eq!(listed.rooms.iter().filter(told).count(), 1);
+}
+
+#[tokio::test]
+async fn a_room_that_was_told_of_before_discord_answered_is_not_opening() {
+    let late = Late::new().await;
+    assert_eq!(
+        late.made_after(|late| late.tell_created(MADE)).await,
+        (vec![false], false)
+    );
+    let late = Late::new().await;
+    assert_eq!(
+        late.made_after(|late| late.tell_whole(&[MADE])).await,
+        (vec![false], false)
+    );
+}
+
+#[tokio::test]
+async fn a_room_is_opening_although_another_was_deleted_before_discord_answered() {
+    let late = Late::new().await;
+    assert_eq!(late.made_after(|_| {}).await, (vec![true], false));
+}
+
+#[tokio::test]
+async fn a_room_that_is_gone_when_it_is_published_to_be_ours_is_disowned() {
+    let late = Late::new().await;
+    let tell = |late: &Late| {
+        late.tell_created(MADE);
+        late.tell_deleted(MADE);
+    };
+    late.made_after(tell).await;
+    let made = ChannelId::new(MADE).unwrap();
+    late.log.own(guild(), made, 1);
+    late.until_disowned(made).await;
+}
