@@ -160,6 +160,17 @@ pub enum Subject {
     Guild,
 }
 
+impl Subject {
+    /// Of what sort it is, for logs: which one may be nobody's business.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Channel(_) => "channel",
+            Self::Voice(_) => "user",
+            Self::Guild => "guild",
+        }
+    }
+}
+
 /// What became of the text of a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {

@@ -7,7 +7,7 @@ use gateway_worker::config::Config;
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = Config::parse_or_exit();
-    launch::logs::init(&config.logs);
+    launch::logs::init(&config.log_settings());
     match Box::pin(start(config)).await {
         Ok(()) => ExitCode::from(launch::exit::CLEAN),
         Err(error) => {

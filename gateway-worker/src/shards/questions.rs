@@ -63,7 +63,7 @@ impl Questions {
             }
             let wait = backoff.after_failure(&mut rand::rng());
             if backoff.failures() >= self.attempts_max {
-                tracing::warn!(guild = %question.guild, subject = ?question.subject, %why, "Discord's REST can not tell either; the guild is read anew");
+                tracing::warn!(guild = %question.guild, about = question.subject.kind(), %why, "Discord's REST can not tell either; the guild is read anew");
                 return Some(Finding::Unknown);
             }
             sleep(wait).await;
@@ -95,3 +95,6 @@ impl Questions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
