@@ -1,6 +1,9 @@
 //! Health, readiness and metrics, on a listener of their own.
 
+mod exchange;
+
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,6 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Acknowledged;
 use crate::feed::{Desk, Feed, FeedHealth};
+use exchange::Bounds;
+
+/// The bounds of this listener. A probe or a scrape takes milliseconds, and there are a few.
+const EXCHANGE: Bounds = Bounds {
+    connections_max: 64,
+    time_max: Duration::from_secs(10),
+};
 
 /// What the pages show: the shards, once Discord has said which there are.
 #[derive(Debug, Default)]
@@ -119,15 +129,12 @@ struct Pages {
 }
 
 /// Serves the pages until the token is cancelled.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     board: Arc<Board>,
     metrics: PrometheusHandle,
     end: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let pages = Pages { board, metrics };
     let router = Router::new()
         .route("/health", get(health))
@@ -135,9 +142,7 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(render_metrics))
         .with_state(pages);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(end.cancelled_owned())
-        .await
+    exchange::accept(listener, router, EXCHANGE, end).await;
 }
 
 async fn health(State(pages): State<Pages>) -> impl IntoResponse {
