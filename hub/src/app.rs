@@ -12,8 +12,10 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use proto::position::PositionKey;
 use proto::rest::{ConsoleConfig, SignIn};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -43,6 +45,15 @@ use crate::sockets::registry::Registry;
 const TICK: Duration = Duration::from_millis(250);
 /// After a failed accept (out of descriptors) the loop takes a breath.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The bounds of one listener.
+#[derive(Debug, Clone, Copy)]
+struct ServeLimits {
+    connections_max: usize,
+    header_timeout: Duration,
+    write_timeout: Duration,
+    finish_timeout: Duration,
+}
 
 /// Runs the hub on these listeners until `shutdown`, then drains.
 ///
@@ -126,7 +137,12 @@ pub async fn run(
                 .run(guild, following, log.clone(), stopped.clone()),
         );
     }
-    tasks.spawn(watch_silence(freshness, fanout.clone(), stopped.clone()));
+    tasks.spawn(watch_silence(
+        freshness,
+        fanout.clone(),
+        log.clone(),
+        stopped.clone(),
+    ));
     let (heeding, heeded) = (rooms.clone(), stopped.clone());
     tasks.spawn(async move { heeding.heed_log(heeded).await });
     if signed_doors_open {
@@ -186,29 +202,21 @@ pub async fn run(
         public = %public.local_addr()?, internal = %internal.local_addr()?, guilds = access.guilds().len(),
         "hub is listening"
     );
-    let header_timeout = Duration::from_millis(bounds.header_timeout_ms);
-    let public = serve(
-        public,
-        finish(public_router),
-        bounds.tcp_connections_max,
-        header_timeout,
-        shutdown.clone(),
-    );
+    let limits = ServeLimits {
+        connections_max: bounds.tcp_connections_max,
+        header_timeout: Duration::from_millis(bounds.header_timeout_ms),
+        write_timeout: Duration::from_millis(bounds.write_timeout_ms),
+        finish_timeout: Duration::from_millis(bounds.drain_timeout_ms / 2),
+    };
+    let public = serve(public, finish(public_router), limits, shutdown.clone());
     // The worker may deliver, and operators may look, until the last browser is gone.
-    let internal = serve(
-        internal,
-        finish(internal_router),
-        bounds.tcp_connections_max,
-        header_timeout,
-        stopped.clone(),
-    );
+    let internal = serve(internal, finish(internal_router), limits, stopped.clone());
     let (public, internal) = (tokio::spawn(public), tokio::spawn(internal));
 
     shutdown.cancelled().await;
     draining.cancel();
     let drain = async {
-        sockets.drained().await;
-        let _joined = public.await;
+        let (_joined, ()) = tokio::join!(public, sockets.drained());
         // What was begun with Discord is done to its end.
         interactions.settled().await;
         rooms.settled().await;
@@ -217,7 +225,7 @@ pub async fn run(
         tasks.close();
         tasks.wait().await;
     };
-    if tokio::time::timeout(Duration::from_millis(bounds.drain_timeout_ms), drain)
+    if timeout(Duration::from_millis(bounds.drain_timeout_ms), drain)
         .await
         .is_err()
     {
@@ -261,21 +269,21 @@ fn cors(origins: &[String]) -> CorsLayer {
 async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
-    header_timeout: Duration,
+    limits: ServeLimits,
     shutdown: CancellationToken,
 ) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(64 * 1024);
     let (builder, places, connections) = (
         Arc::new(builder),
-        Arc::new(Semaphore::new(connections_max)),
+        Arc::new(Semaphore::new(limits.connections_max)),
         TaskTracker::new(),
     );
+    let mut failures: u64 = 0;
     loop {
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
@@ -288,8 +296,12 @@ async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
+                failures += 1;
                 metrics::counter!("hub_accept_failures_total").increment(1);
-                tracing::warn!(%error, "can not accept a connection");
+                // The first says that it began, every power of two that it goes on.
+                if failures.is_power_of_two() {
+                    tracing::warn!(%error, failures, "can not accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -301,16 +313,7 @@ async fn serve(
             shutdown.clone(),
         );
         connections.spawn(async move {
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            // A connection that breaks is its peer's business.
-            let _ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = shutdown.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
+            converse(stream, &builder, service, limits, shutdown).await;
             drop(place);
         });
     }
@@ -319,7 +322,42 @@ async fn serve(
     connections.wait().await;
 }
 
-async fn watch_silence(freshness: Freshness, fanout: Fanout, stopped: CancellationToken) {
+/// One connection, until its end: its peer's, or that of the hub. Why it ended is its peer's business.
+async fn converse(
+    stream: TcpStream,
+    builder: &Builder<TokioExecutor>,
+    service: TowerToHyperService<Router>,
+    limits: ServeLimits,
+    shutdown: CancellationToken,
+) {
+    // The timeout of a request's head runs from its first byte; who never sends one waits here.
+    let mut first = [0];
+    let spoke = tokio::select! {
+        spoke = timeout(limits.header_timeout, stream.peek(&mut first)) => spoke,
+        () = shutdown.cancelled() => return,
+    };
+    if !matches!(spoke, Ok(Ok(1))) {
+        return;
+    }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
+    tokio::pin!(connection);
+    let _ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            // A head that is still half-sent is not waited for.
+            match timeout(limits.finish_timeout, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+}
+
+async fn watch_silence(freshness: Freshness, fanout: Fanout, log: Log, stopped: CancellationToken) {
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -332,7 +370,7 @@ async fn watch_silence(freshness: Freshness, fanout: Fanout, stopped: Cancellati
                 guilds = changed.len(),
                 "nothing heard of the worker; telling viewers that what they see is old"
             );
-            fanout.tell_freshness(changed, launch::clock::now_ms());
+            fanout.tell_freshness(&log, &changed);
         }
     }
 }

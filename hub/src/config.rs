@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use launch::Secret;
 use launch::logs::LogSettings;
 use proto::GuildId;
@@ -13,7 +14,7 @@ use proto::signing::SigningKeys;
 use url::Url;
 
 use crate::auth::settings::{self as auth, AuthSettings, parse_jwks_url};
-use crate::discord::{ApplicationId, DiscordSettings, parse_api_url};
+use crate::discord::{ApplicationId, DiscordSettings, parse_api_url, parse_bot_token};
 use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::log::LogSettings as LogBounds;
 use crate::rooms::RoomsSettings;
@@ -23,6 +24,13 @@ use crate::sockets::SocketLimits;
 use crate::sockets::registry::RegistryLimits;
 use crate::sockets::session::SessionLimits;
 use crate::view::RoomsShown;
+
+/// No time is longer, in ms: a week.
+const MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// No bound on a size is larger, in bytes: a gibibyte.
+const BYTES_MAX: u64 = 1 << 30;
+/// No bound on a number is larger.
+const COUNT_MAX: u64 = 10_000_000;
 
 /// Roomwire's hub: shows Discord voice rooms to browsers, and opens and closes them.
 #[derive(Debug, Clone, Parser)]
@@ -60,7 +68,7 @@ pub struct Settings {
     #[arg(long, env = "ROOMS_SHOWN", default_value = "everyone")]
     pub rooms_shown: RoomsShown,
     /// The bot's token
-    #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true, value_parser = parse_bot_token)]
     pub discord_bot_token: Secret,
     /// The application's public key, in hex; without it Discord's signed requests are answered 404
     #[arg(long, env = "DISCORD_PUBLIC_KEY")]
@@ -103,149 +111,152 @@ pub struct Settings {
 #[command(next_help_heading = "Bounds and timeouts")]
 pub struct Bounds {
     /// TCP connections of the public listener; more wait in the kernel's queue [count; the hub raises its soft descriptor limit to the hard one]
-    #[arg(long, env = "TCP_CONNECTIONS_MAX", default_value_t = 20_000)]
+    #[arg(long, env = "TCP_CONNECTIONS_MAX", default_value_t = 20_000, value_parser = size(COUNT_MAX))]
     pub tcp_connections_max: usize,
     /// A request's head must have come after this [ms; slow clients hold a connection, nothing else]
-    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub header_timeout_ms: u64,
+    /// A peer that takes nothing of an answer for this long is let go [ms]
+    #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
+    pub write_timeout_ms: u64,
     /// A request with its body must be answered after this [ms]
-    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub request_timeout_ms: u64,
     /// Time for a clean end after SIGTERM [ms; below the 30 s that supervisors usually grant]
-    #[arg(long, env = "DRAIN_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, env = "DRAIN_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=MS_MAX))]
     pub drain_timeout_ms: u64,
     /// On draining, clients come back spread over this time [ms]
-    #[arg(long, env = "RECONNECT_SPREAD_MS", default_value_t = 5_000)]
+    #[arg(long, env = "RECONNECT_SPREAD_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=MS_MAX))]
     pub reconnect_spread_ms: u64,
 
     /// WebSockets at once; more are refused with 503 [count]
-    #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 15_000)]
+    #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 15_000, value_parser = size(COUNT_MAX))]
     pub connections_max: usize,
     /// WebSockets that have not said who they are; more are refused with 503 [count]
-    #[arg(long, env = "UNAUTHENTICATED_MAX", default_value_t = 2_000)]
+    #[arg(long, env = "UNAUTHENTICATED_MAX", default_value_t = 2_000, value_parser = size(COUNT_MAX))]
     pub unauthenticated_max: usize,
     /// WebSockets of one subject; a further one is closed with 4429 [count; tabs and devices of one person]
-    #[arg(long, env = "CONNECTIONS_PER_SUBJECT_MAX", default_value_t = 50)]
+    #[arg(long, env = "CONNECTIONS_PER_SUBJECT_MAX", default_value_t = 50, value_parser = size(COUNT_MAX))]
     pub connections_per_subject_max: usize,
     /// A client says who it is within this time, else 4408 [ms]
-    #[arg(long, env = "AUTH_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, env = "AUTH_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub auth_timeout_ms: u64,
     /// The largest client message, else 1009 [bytes]
-    #[arg(long, env = "MESSAGE_BYTES_MAX", default_value_t = 16 * 1024)]
+    #[arg(long, env = "MESSAGE_BYTES_MAX", default_value_t = 16 * 1024, value_parser = size(BYTES_MAX))]
     pub message_bytes_max: usize,
     /// The largest client message before authentication, else 1009 [bytes; a token and a few ids]
-    #[arg(long, env = "UNAUTHENTICATED_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024)]
+    #[arg(long, env = "UNAUTHENTICATED_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024, value_parser = size(BYTES_MAX))]
     pub unauthenticated_message_bytes_max: usize,
     /// A client message is whole within this time of its first byte, else 1008 [ms]
-    #[arg(long, env = "MESSAGE_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, env = "MESSAGE_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub message_timeout_ms: u64,
     /// Client frames a second over time, else 4429 [count; people do not click faster]
-    #[arg(long, env = "CLIENT_FRAMES_PER_S_MAX", default_value_t = 20)]
+    #[arg(long, env = "CLIENT_FRAMES_PER_S_MAX", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub client_frames_per_s_max: u32,
     /// Client frames at once, else 4429 [count; a page that subscribes all its guilds]
-    #[arg(long, env = "CLIENT_FRAMES_BURST_MAX", default_value_t = 120)]
+    #[arg(long, env = "CLIENT_FRAMES_BURST_MAX", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub client_frames_burst_max: u32,
     /// Guilds of one WebSocket [count]
-    #[arg(long, env = "SUBSCRIPTIONS_MAX", default_value_t = 100)]
+    #[arg(long, env = "SUBSCRIPTIONS_MAX", default_value_t = 100, value_parser = size(COUNT_MAX))]
     pub subscriptions_max: usize,
     /// The hub pings this often [ms; below what proxies take for idle]
-    #[arg(long, env = "PING_INTERVAL_MS", default_value_t = 20_000)]
+    #[arg(long, env = "PING_INTERVAL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub ping_interval_ms: u64,
     /// ... and closes after this long without an answer [ms]
-    #[arg(long, env = "PONG_TIMEOUT_MS", default_value_t = 10_000)]
+    #[arg(long, env = "PONG_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub pong_timeout_ms: u64,
-    /// What may wait for one WebSocket, else 1013 [bytes]
-    #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 1_000_000)]
+    /// What may wait for one WebSocket when another frame comes, else 1013 [bytes]
+    #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 1_000_000, value_parser = size(BYTES_MAX))]
     pub outbox_bytes_max: usize,
     /// A WebSocket's goodbye may take this long [ms]
-    #[arg(long, env = "CLOSE_TIMEOUT_MS", default_value_t = 1_000)]
+    #[arg(long, env = "CLOSE_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub close_timeout_ms: u64,
 
     /// The largest delivery, else 413 [bytes]
-    #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 1024 * 1024)]
+    #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 1024 * 1024, value_parser = size(BYTES_MAX))]
     pub delivery_bytes_max: usize,
     /// The most events of one delivery, else 413 [count]
-    #[arg(long, env = "DELIVERY_EVENTS_MAX", default_value_t = 5_000)]
+    #[arg(long, env = "DELIVERY_EVENTS_MAX", default_value_t = 5_000, value_parser = size(COUNT_MAX))]
     pub delivery_events_max: usize,
     /// Without a delivery for this long the gateway is `down` [ms; three of the worker's beats]
-    #[arg(long, env = "WORKER_SILENCE_MAX_MS", default_value_t = 6_000)]
+    #[arg(long, env = "WORKER_SILENCE_MAX_MS", default_value_t = 6_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub worker_silence_max_ms: u64,
     /// How far the fan-out may be behind a log before viewers get a snapshot instead [entries]
-    #[arg(long, env = "FOLLOW_ENTRIES_MAX", default_value_t = 4_096)]
+    #[arg(long, env = "FOLLOW_ENTRIES_MAX", default_value_t = 4_096, value_parser = size(COUNT_MAX))]
     pub follow_entries_max: usize,
     /// Event ids that are remembered at most [count; about 100 bytes each]
-    #[arg(long, env = "SEEN_EVENTS_MAX", default_value_t = 1_000_000)]
+    #[arg(long, env = "SEEN_EVENTS_MAX", default_value_t = 1_000_000, value_parser = size(COUNT_MAX))]
     pub seen_events_max: usize,
 
     /// The largest body of a REST request, else 413 [bytes]
-    #[arg(long, env = "REQUEST_BYTES_MAX", default_value_t = RoomsApi::BODY_BYTES_MAX)]
+    #[arg(long, env = "REQUEST_BYTES_MAX", default_value_t = RoomsApi::BODY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub request_bytes_max: usize,
     /// Rooms that one subject may create in a minute, else 429 [count]
-    #[arg(long, env = "CREATE_ROOMS_PER_MINUTE", default_value_t = RoomsSettings::CREATES_PER_MINUTE)]
+    #[arg(long, env = "CREATE_ROOMS_PER_MINUTE", default_value_t = RoomsSettings::CREATES_PER_MINUTE, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub create_rooms_per_minute: u32,
     /// Subjects that are remembered for it [count; those of one minute]
-    #[arg(long, env = "CREATORS_MAX", default_value_t = RoomsSettings::CREATORS_MAX)]
+    #[arg(long, env = "CREATORS_MAX", default_value_t = RoomsSettings::CREATORS_MAX, value_parser = size(COUNT_MAX))]
     pub creators_max: usize,
     /// Roomwire's own rooms that stand open, else nobody can create one [count]
-    #[arg(long, env = "LEDGER_ROOMS_MAX", default_value_t = LedgerSettings::ROOMS_MAX)]
+    #[arg(long, env = "LEDGER_ROOMS_MAX", default_value_t = LedgerSettings::ROOMS_MAX, value_parser = size(COUNT_MAX))]
     pub ledger_rooms_max: usize,
     /// Past rooms that are remembered, so that ending one twice succeeds twice [count]
-    #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerSettings::PAST_MAX)]
+    #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerSettings::PAST_MAX, value_parser = size(COUNT_MAX))]
     pub ledger_past_max: usize,
     /// A call to Discord may take this long, waiting for its turn included [ms]
-    #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = DiscordSettings::TIMEOUT_MS)]
+    #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = DiscordSettings::TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub discord_timeout_ms: u64,
     /// Calls to Discord at once [count]
-    #[arg(long, env = "DISCORD_CONCURRENT_MAX", default_value_t = DiscordSettings::CONCURRENT_MAX)]
+    #[arg(long, env = "DISCORD_CONCURRENT_MAX", default_value_t = DiscordSettings::CONCURRENT_MAX, value_parser = size(COUNT_MAX))]
     pub discord_concurrent_max: usize,
     /// Calls that wait for their turn; one more is refused [count]
-    #[arg(long, env = "DISCORD_WAITING_MAX", default_value_t = DiscordSettings::WAITING_MAX)]
+    #[arg(long, env = "DISCORD_WAITING_MAX", default_value_t = DiscordSettings::WAITING_MAX, value_parser = size(COUNT_MAX))]
     pub discord_waiting_max: usize,
     /// Calls to Discord a second [count; Discord allows a bot 50]
-    #[arg(long, env = "DISCORD_PER_SECOND_MAX", default_value_t = DiscordSettings::PER_SECOND_MAX)]
+    #[arg(long, env = "DISCORD_PER_SECOND_MAX", default_value_t = DiscordSettings::PER_SECOND_MAX, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub discord_per_second_max: u32,
     /// Discord is left alone after this many answers of 401, 403 and 429 in 10 minutes [count; 10,000 are a ban]
-    #[arg(long, env = "DISCORD_INVALID_ANSWERS_MAX", default_value_t = DiscordSettings::INVALID_ANSWERS_MAX)]
+    #[arg(long, env = "DISCORD_INVALID_ANSWERS_MAX", default_value_t = DiscordSettings::INVALID_ANSWERS_MAX, value_parser = size(COUNT_MAX))]
     pub discord_invalid_answers_max: usize,
     /// The largest answer of Discord that is read [bytes]
-    #[arg(long, env = "DISCORD_ANSWER_BYTES_MAX", default_value_t = DiscordSettings::ANSWER_BYTES_MAX)]
+    #[arg(long, env = "DISCORD_ANSWER_BYTES_MAX", default_value_t = DiscordSettings::ANSWER_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub discord_answer_bytes_max: usize,
     /// The largest interaction [bytes]
-    #[arg(long, env = "INTERACTION_BYTES_MAX", default_value_t = InteractionSettings::BODY_BYTES_MAX)]
+    #[arg(long, env = "INTERACTION_BYTES_MAX", default_value_t = InteractionSettings::BODY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub interaction_bytes_max: usize,
     /// How old an interaction's signature may be, and how far in the future [ms]
-    #[arg(long, env = "INTERACTION_WINDOW_MS", default_value_t = InteractionSettings::WINDOW_MS)]
+    #[arg(long, env = "INTERACTION_WINDOW_MS", default_value_t = InteractionSettings::WINDOW_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub interaction_window_ms: u64,
     /// A command that takes longer is answered "thinking" first [ms; Discord waits 3 s]
-    #[arg(long, env = "INTERACTION_ANSWER_MS", default_value_t = InteractionSettings::ANSWER_WITHIN_MS)]
+    #[arg(long, env = "INTERACTION_ANSWER_MS", default_value_t = InteractionSettings::ANSWER_WITHIN_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub interaction_answer_ms: u64,
     /// Interactions that are remembered, so that a repeat has no second effect [count]
-    #[arg(long, env = "INTERACTIONS_REMEMBERED_MAX", default_value_t = InteractionSettings::REMEMBERED_MAX)]
+    #[arg(long, env = "INTERACTIONS_REMEMBERED_MAX", default_value_t = InteractionSettings::REMEMBERED_MAX, value_parser = size(COUNT_MAX))]
     pub interactions_remembered_max: usize,
 
     /// Leeway on a token's `exp` and `nbf` [s]
-    #[arg(long, env = "JWT_LEEWAY_S", default_value_t = auth::LEEWAY_S)]
+    #[arg(long, env = "JWT_LEEWAY_S", default_value_t = auth::LEEWAY_S, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub jwt_leeway_s: u64,
     /// The largest token [bytes]
-    #[arg(long, env = "JWT_BYTES_MAX", default_value_t = auth::TOKEN_BYTES_MAX)]
+    #[arg(long, env = "JWT_BYTES_MAX", default_value_t = auth::TOKEN_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub jwt_bytes_max: usize,
     /// Unknown key ids cause at most one refresh of the keys in this time [ms]
-    #[arg(long, env = "JWKS_COOLDOWN_MS", default_value_t = auth::REFRESH_COOLDOWN_MS)]
+    #[arg(long, env = "JWKS_COOLDOWN_MS", default_value_t = auth::REFRESH_COOLDOWN_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_cooldown_ms: u64,
     /// The keys are refreshed this often; a removed key is refused within it [ms]
-    #[arg(long, env = "JWKS_INTERVAL_MS", default_value_t = auth::REFRESH_INTERVAL_MS)]
+    #[arg(long, env = "JWKS_INTERVAL_MS", default_value_t = auth::REFRESH_INTERVAL_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_interval_ms: u64,
     /// A refresh of the keys may take this long [ms]
-    #[arg(long, env = "JWKS_TIMEOUT_MS", default_value_t = auth::FETCH_TIMEOUT_MS)]
+    #[arg(long, env = "JWKS_TIMEOUT_MS", default_value_t = auth::FETCH_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_timeout_ms: u64,
     /// The last good keys are used at most this long without a refresh [ms]
-    #[arg(long, env = "JWKS_STALE_MAX_MS", default_value_t = auth::STALE_MAX_MS)]
+    #[arg(long, env = "JWKS_STALE_MAX_MS", default_value_t = auth::STALE_MAX_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_stale_max_ms: u64,
     /// The largest key set [bytes]
-    #[arg(long, env = "JWKS_BYTES_MAX", default_value_t = auth::JWKS_BYTES_MAX)]
+    #[arg(long, env = "JWKS_BYTES_MAX", default_value_t = auth::JWKS_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub jwks_bytes_max: usize,
     /// The most keys of a set [count]
-    #[arg(long, env = "JWKS_KEYS_MAX", default_value_t = auth::KEYS_MAX)]
+    #[arg(long, env = "JWKS_KEYS_MAX", default_value_t = auth::KEYS_MAX, value_parser = size(COUNT_MAX))]
     pub jwks_keys_max: usize,
 }
 
@@ -349,6 +360,11 @@ impl Settings {
     }
 }
 
+/// A bound from 1 on: a bound of 0 would let nothing through.
+fn size(max: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=max)
+}
+
 fn parse_signing_keys(text: &str) -> Result<SigningKeys, String> {
     SigningKeys::parse(text).map_err(|why| why.to_string())
 }
@@ -439,11 +455,20 @@ mod tests {
             ("ROOMS_SHOWN", "staff"),
             ("HUB_LISTEN", "3000"),
             ("DISCORD_PUBLIC_KEY", "00"),
+            ("DISCORD_BOT_TOKEN", "hunter2\nhunter2"),
             ("DISCORD_APPLICATION_ID", "me"),
             ("DISCORD_API_URL", "discord.com"),
             ("LOG_LEVEL", "loud"),
             ("LOG_FORMAT", "xml"),
             ("OUTBOX_BYTES_MAX", "-1"),
+            ("OUTBOX_BYTES_MAX", "0"),
+            ("TCP_CONNECTIONS_MAX", "0"),
+            ("TCP_CONNECTIONS_MAX", "9223372036854775807"),
+            ("FOLLOW_ENTRIES_MAX", "9223372036854775807"),
+            ("DISCORD_CONCURRENT_MAX", "18446744073709551615"),
+            ("PING_INTERVAL_MS", "18446744073709551615"),
+            ("PING_INTERVAL_MS", "0"),
+            ("AUTH_TIMEOUT_MS", "0"),
             ("CONSOLE_ISSUER_URL", "https://issuer.example"),
         ] {
             let Err(Refusal::Wrong(line)) = with(&[(name, value)]) else {

@@ -1,6 +1,6 @@
 //! The console: a page that shows the rooms, embedded into the hub, and what it asks first.
 
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -28,7 +28,14 @@ pub fn router(config: ConsoleConfig, issuer: Option<&Url>, images: &Url) -> Rout
             "/console.json",
             get(move || async move { ([(header::CACHE_CONTROL, "no-store")], Json(config)) }),
         )
-        .fallback(get(move |uri: Uri| async move { file(uri.path(), policy) }))
+        .fallback(move |method: Method, uri: Uri| async move {
+            // What is asked of an address that is not there is the same whatever the method.
+            if method == Method::GET || method == Method::HEAD {
+                file(uri.path(), policy)
+            } else {
+                StatusCode::NOT_FOUND.into_response()
+            }
+        })
 }
 
 fn file(path: &str, policy: HeaderValue) -> Response {

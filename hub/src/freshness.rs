@@ -26,8 +26,8 @@ struct Gateway {
     heard_ms: u64,
 }
 
-/// A guild whose state is another now.
-pub type Changed = Vec<(GuildId, GatewayPayload)>;
+/// Guilds whose state is another now.
+pub type Changed = Vec<GuildId>;
 
 impl Freshness {
     /// Nothing heard of any guild yet. After `silence_max_ms` without a delivery a guild is `down`.
@@ -48,23 +48,33 @@ impl Freshness {
         }))
     }
 
-    /// A worker reports of the guilds of one shard.
-    pub fn report(&self, shard: (u32, u32), report: &GatewayReport, now_ms: u64) -> Changed {
+    /// A worker reports of the guilds of one shard. One that it never told of (`is_known`) is not
+    /// live, whatever the connection is: there is nothing to be fresh.
+    pub fn report(
+        &self,
+        shard: (u32, u32),
+        report: &GatewayReport,
+        is_known: impl Fn(GuildId) -> bool,
+        now_ms: u64,
+    ) -> Changed {
         let mut changed = Vec::new();
         for (guild, gateway) in self
             .lock()
             .iter_mut()
             .filter(|(guild, _)| guild.shard(shard.1) == shard.0)
         {
-            let (state, reason) = report
+            let (mut state, mut reason) = report
                 .guilds
                 .get(guild)
-                .map_or((report.state, &report.reason), |own| {
-                    (own.state, &own.reason)
+                .map_or((report.state, report.reason.as_deref()), |own| {
+                    (own.state, own.reason.as_deref())
                 });
+            if state == GatewayState::Live && !is_known(*guild) {
+                (state, reason) = (GatewayState::Rebuilding, Some("not_told"));
+            }
             gateway.heard_ms = now_ms;
-            if gateway.turn(state, reason.as_deref(), now_ms) {
-                changed.push((*guild, gateway.payload(now_ms)));
+            if gateway.turn(state, reason, now_ms) {
+                changed.push(*guild);
             }
         }
         changed
@@ -78,7 +88,7 @@ impl Freshness {
                 && gateway.state != GatewayState::Down
                 && gateway.turn(GatewayState::Down, Some("worker_silent"), now_ms)
             {
-                changed.push((*guild, gateway.payload(now_ms)));
+                changed.push(*guild);
             }
         }
         changed
@@ -162,23 +172,21 @@ mod tests {
         assert_eq!(freshness.of(guild, 50).age_ms, 50);
         assert_eq!(
             freshness
-                .report((0, 1), &report(GatewayState::Live), 100)
+                .report((0, 1), &report(GatewayState::Live), |_| true, 100)
                 .len(),
             1
         );
         assert!(
             freshness
-                .report((0, 1), &report(GatewayState::Live), 2_100)
+                .report((0, 1), &report(GatewayState::Live), |_| true, 2_100)
                 .is_empty(),
             "nothing new"
         );
         assert_eq!(freshness.of(guild, 2_150).age_ms, 50);
         assert!(freshness.tick(8_099).is_empty());
-        let changed = freshness.tick(8_100);
-        assert_eq!(
-            (changed[0].1.state, changed[0].1.age_ms),
-            (GatewayState::Down, 0)
-        );
+        assert_eq!(freshness.tick(8_100), [guild]);
+        let told = freshness.of(guild, 8_100);
+        assert_eq!((told.state, told.age_ms), (GatewayState::Down, 0));
         assert!(freshness.tick(9_000).is_empty(), "told once");
         assert_eq!(freshness.of(guild, 9_100).age_ms, 1_000);
     }
@@ -190,9 +198,21 @@ mod tests {
             GuildId::new(2 << 22).unwrap(),
         ];
         let freshness = Freshness::new(&guilds, 6_000, 0);
-        let changed = freshness.report((1, 2), &report(GatewayState::Live), 0);
+        let changed = freshness.report((1, 2), &report(GatewayState::Live), |_| true, 0);
         assert_eq!(changed.len(), 1);
-        assert_eq!(changed[0].0, guilds[0]);
+        assert_eq!(changed[0], guilds[0]);
         assert_eq!(freshness.counts(), [1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_guild_that_the_worker_never_told_of_is_not_live() {
+        let guild = GuildId::new(1).unwrap();
+        let freshness = Freshness::new(&[guild], 6_000, 0);
+        freshness.report((0, 1), &report(GatewayState::Live), |_| false, 0);
+        let told = freshness.of(guild, 0);
+        assert_eq!(
+            (told.state, told.reason.as_deref()),
+            (GatewayState::Rebuilding, Some("not_told"))
+        );
     }
 }

@@ -135,10 +135,11 @@ impl Ingest {
         metrics::counter!("hub_ingest_events_total", "outcome" => "refused")
             .increment(refused.len() as u64);
         if let (Some(shard), Some(report)) = (delivery.shard, &delivery.gateway) {
+            let is_known = |guild| self.log.read(guild, |state, _| state.known) == Some(true);
             let changed = self
                 .freshness
-                .report(shard, report, self.fanout.elapsed_ms());
-            self.fanout.tell_freshness(changed, now_ms);
+                .report(shard, report, is_known, self.fanout.elapsed_ms());
+            self.fanout.tell_freshness(&self.log, &changed);
         }
         Ok(Json(Receipt {
             accepted: appended.accepted,

@@ -49,7 +49,7 @@ struct Written {
 }
 
 /// A place in one guild's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Which continuous history.
     pub epoch: u64,
@@ -133,23 +133,33 @@ impl Log {
     }
 
     /// Appends events in order, and with that publishes them. An event whose id is known is a
-    /// repeat; one of a guild that this hub does not serve is refused.
+    /// repeat; one of a guild that this hub does not serve is refused. What stands together in
+    /// one delivery stays together in the log: a move is not torn apart.
     pub fn append(&self, events: Vec<Event>, teller: Teller, now_ms: u64) -> Appended {
         let mut appended = Appended::default();
+        let mut held: Option<(GuildId, &GuildLog, MutexGuard<'_, Written>)> = None;
         for event in events {
-            let Some(guild) = self.0.guilds.get(&event.fact.guild_id()) else {
-                appended.refused.push(RefusedEvent {
-                    id: event.id,
-                    code: Code::Forbidden,
-                });
-                continue;
-            };
+            let id = event.fact.guild_id();
+            if held.as_ref().is_none_or(|(guild, ..)| *guild != id) {
+                drop(held.take());
+                let Some(guild) = self.0.guilds.get(&id) else {
+                    appended.refused.push(RefusedEvent {
+                        id: event.id,
+                        code: Code::Forbidden,
+                    });
+                    continue;
+                };
+                held = Some((id, guild, lock(&guild.written)));
+            }
             if !lock(&self.0.seen).insert(&event.id, now_ms) {
                 appended.duplicates += 1;
                 continue;
             }
             appended.accepted += 1;
-            guild.publish(event.ts, |state| state.admit(event.fact, teller));
+            if let Some((_, guild, written)) = &mut held {
+                let changes = written.state.admit(event.fact, teller);
+                guild.publish(written, changes, event.ts);
+            }
         }
         appended
     }
@@ -157,14 +167,16 @@ impl Log {
     /// Publishes that a room is Roomwire's own.
     pub fn own(&self, guild: GuildId, channel: ChannelId, now_ms: u64) {
         if let Some(guild) = self.0.guilds.get(&guild) {
-            guild.publish(now_ms, |_| vec![Change::Owned(channel)]);
+            let written = &mut lock(&guild.written);
+            guild.publish(written, vec![Change::Owned(channel)], now_ms);
         }
     }
 
     /// Publishes that a room is no longer Roomwire's own.
     pub fn disown(&self, guild: GuildId, channel: ChannelId, now_ms: u64) {
         if let Some(guild) = self.0.guilds.get(&guild) {
-            guild.publish(now_ms, |_| vec![Change::Disowned(channel)]);
+            let written = &mut lock(&guild.written);
+            guild.publish(written, vec![Change::Disowned(channel)], now_ms);
         }
     }
 
@@ -187,9 +199,10 @@ impl Log {
 }
 
 impl GuildLog {
-    fn publish(&self, ts: u64, changes: impl FnOnce(&GuildState) -> Vec<Change>) {
-        let mut written = lock(&self.written);
-        for change in changes(&written.state) {
+    /// Changes the state and tells followers, under the lock whose holder calls, so that they see
+    /// the log's order.
+    fn publish(&self, written: &mut Written, changes: Vec<Change>, ts: u64) {
+        for change in changes {
             if let Change::Told(Fact::Snapshot(_)) = change {
                 // What comes after a snapshot does not continue what came before it.
                 written.place = Place {
@@ -200,7 +213,7 @@ impl GuildLog {
                 written.place.offset += 1;
             }
             written.state.apply(&change);
-            // Sent under the lock, so that followers see the log's order. Nobody following is fine.
+            // Nobody following is fine.
             let _followed = self.followers.send(Arc::new(Entry {
                 place: written.place,
                 change,

@@ -19,7 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::{Frame, Outbox, unnumbered};
-use crate::freshness::{Changed, Freshness};
+use crate::freshness::Freshness;
 use crate::log::{Change, Entry, Following, GuildState, Log, Place};
 use crate::view::{Before, View};
 
@@ -41,6 +41,12 @@ struct GuildFanout {
     place: Place,
     state: GuildState,
     views: HashMap<View, Watched>,
+    /// What viewers were last told of the guild's freshness, and when.
+    told: GatewayPayload,
+    told_ms: u64,
+    /// The freshness is another, and is told once the fan-out has come to this place: what made
+    /// it so comes first.
+    fresher_at: Option<Place>,
 }
 
 /// A view that somebody watches.
@@ -71,6 +77,9 @@ impl Fanout {
                     place: following.place,
                     state: following.state.clone(),
                     views: HashMap::new(),
+                    told: freshness.of(*guild, 0),
+                    told_ms: 0,
+                    fresher_at: None,
                 };
                 fanouts.insert(*guild, Mutex::new(fanout));
                 followed.push((*guild, following));
@@ -132,7 +141,7 @@ impl Fanout {
         let place = fanout.place;
         outbox.push(opening(self.position(place, 0, fingerprint)));
         outbox.push(Frame::numbered(
-            self.snapshot(&fanout.state, place, view, fingerprint, reason),
+            self.snapshot(&fanout, view, fingerprint, reason),
             0,
         ));
         let watched = fanout.views.entry(view.clone()).or_insert_with(|| Watched {
@@ -156,28 +165,52 @@ impl Fanout {
         }
     }
 
-    /// Tells of guilds whose freshness changed. Not numbered: it is no event of the guild's log.
-    pub fn tell_freshness(&self, changed: Changed, now_ms: u64) {
-        for (guild, payload) in changed {
-            let Some(fanout) = self.lock(guild) else {
+    /// Tells viewers of guilds whose freshness changed, after what the log holds already. Not
+    /// numbered: it is no event of the guild's log.
+    pub fn tell_freshness(&self, log: &Log, changed: &[GuildId]) {
+        for guild in changed {
+            let Some(mut fanout) = self.lock(*guild) else {
                 continue;
             };
-            let frame = EventFrame {
-                v: FRAME_VERSION,
-                event: ViewEvent::GatewayState(payload),
-                guild_id: guild,
-                pos: None,
-                ts: now_ms,
-                n: None,
-            };
-            let body = Bytes::from(encode(&frame));
-            for watcher in fanout
-                .views
-                .values()
-                .flat_map(|watched| watched.watchers.values())
-            {
-                watcher.outbox.push(Frame::whole(body.clone()));
-            }
+            fanout.fresher_at = log.read(*guild, |_, place| place);
+            self.tell_freshness_if_due(*guild, &mut fanout);
+        }
+    }
+
+    fn tell_freshness_if_due(&self, guild: GuildId, fanout: &mut GuildFanout) {
+        if fanout.fresher_at.is_none_or(|at| fanout.place < at) {
+            return;
+        }
+        fanout.fresher_at = None;
+        let payload = self.gateway(guild);
+        if (payload.state, &payload.reason) == (fanout.told.state, &fanout.told.reason) {
+            return;
+        }
+        (fanout.told, fanout.told_ms) = (payload.clone(), self.elapsed_ms());
+        let body = Bytes::from(encode(&EventFrame {
+            v: FRAME_VERSION,
+            event: ViewEvent::GatewayState(payload),
+            guild_id: guild,
+            pos: None,
+            ts: launch::clock::now_ms(),
+            n: None,
+        }));
+        let views = fanout.views.values();
+        for watcher in views.flat_map(|watched| watched.watchers.values()) {
+            watcher.outbox.push(Frame::whole(body.clone()));
+        }
+    }
+
+    /// How fresh what the fan-out has come to is: what viewers were told, with its age.
+    fn told(&self, guild: GuildId, fanout: &GuildFanout) -> GatewayPayload {
+        let now = self.gateway(guild);
+        if now.state == fanout.told.state {
+            return now;
+        }
+        let since_ms = self.elapsed_ms().saturating_sub(fanout.told_ms);
+        GatewayPayload {
+            age_ms: fanout.told.age_ms + since_ms,
+            ..fanout.told.clone()
         }
     }
 
@@ -208,31 +241,40 @@ impl Fanout {
         let Some(mut fanout) = self.lock(guild) else {
             return;
         };
-        let fanout = &mut *fanout;
         let before = Before::of(&fanout.state, &entry.change);
         fanout.state.apply(&entry.change);
         fanout.place = entry.place;
         if let Change::Told(Fact::Snapshot(roster)) = &entry.change {
-            return self.snapshot_all(fanout, &roster.reason);
+            self.snapshot_all(&mut fanout, &roster.reason);
+        } else {
+            self.pass_on_in_views(guild, &mut fanout, &before, entry);
         }
+        self.tell_freshness_if_due(guild, &mut fanout);
+    }
+
+    fn pass_on_in_views(
+        &self,
+        guild: GuildId,
+        fanout: &mut GuildFanout,
+        before: &Before,
+        entry: &Entry,
+    ) {
         for (view, watched) in &mut fanout.views {
-            let events = view.project(&before, &fanout.state, &entry.change);
+            let events = view.project(before, &fanout.state, &entry.change);
             let of = events.len();
             for (index, event) in events.into_iter().enumerate() {
                 // Only with its last frame is an entry behind a viewer.
-                let last = index + 1 == of;
-                let place = if last {
-                    entry.place
+                let (offset, step) = if index + 1 == of {
+                    (entry.place.offset, 0)
                 } else {
-                    Place {
-                        offset: entry.place.offset - 1,
-                        ..entry.place
-                    }
+                    (
+                        entry.place.offset - 1,
+                        u32::try_from(index + 1).unwrap_or(u32::MAX),
+                    )
                 };
-                let step = if last {
-                    0
-                } else {
-                    u32::try_from(index + 1).unwrap_or(u32::MAX)
+                let place = Place {
+                    offset,
+                    ..entry.place
                 };
                 let frame = EventFrame {
                     v: FRAME_VERSION,
@@ -252,39 +294,29 @@ impl Fanout {
             fanout.place = following.place;
             fanout.state.clone_from(&following.state);
             self.snapshot_all(&mut fanout, "behind");
+            self.tell_freshness_if_due(guild, &mut fanout);
         }
     }
 
     fn snapshot_all(&self, fanout: &mut GuildFanout, reason: &str) {
-        for (view, watched) in &mut fanout.views {
-            let body = self.snapshot(
-                &fanout.state,
-                fanout.place,
-                view,
-                watched.fingerprint,
-                reason,
-            );
+        let mut views = std::mem::take(&mut fanout.views);
+        for (view, watched) in &mut views {
+            let body = self.snapshot(fanout, view, watched.fingerprint, reason);
             for watcher in watched.watchers.values_mut() {
                 watcher.n = 0;
             }
             watched.tell(&body);
         }
+        fanout.views = views;
     }
 
-    fn snapshot(
-        &self,
-        state: &GuildState,
-        place: Place,
-        view: &View,
-        fingerprint: u32,
-        reason: &str,
-    ) -> Bytes {
+    fn snapshot(&self, fanout: &GuildFanout, view: &View, fingerprint: u32, reason: &str) -> Bytes {
         let guild_id = view.guild();
         let payload = SnapshotPayload {
             guild_id,
             reason: reason.to_owned(),
-            rooms: view.rooms(state),
-            gateway: self.gateway(guild_id),
+            rooms: view.rooms(&fanout.state),
+            gateway: self.told(guild_id, fanout),
             part: None,
             of: None,
         };
@@ -293,7 +325,7 @@ impl Fanout {
             v: FRAME_VERSION,
             event: ViewEvent::Snapshot(payload),
             guild_id,
-            pos: Some(self.position(place, 0, fingerprint)),
+            pos: Some(self.position(fanout.place, 0, fingerprint)),
             ts: launch::clock::now_ms(),
             n: None,
         }))

@@ -163,9 +163,11 @@ impl Outbox {
         }
     }
 
-    /// Whether more can be put in without a thought: less waits than is written at once.
+    /// Whether more can be put in without a thought: less waits than is written at once, and than
+    /// half the bound.
     pub fn has_room(&self) -> bool {
-        self.lock().bytes < WRITE_BYTES
+        let backlog = self.lock();
+        backlog.bytes < WRITE_BYTES.min(backlog.bytes_max / 2)
     }
 
     /// Returns as soon as [`Outbox::has_room`].

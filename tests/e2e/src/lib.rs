@@ -77,7 +77,7 @@ impl World {
     /// A quiet world with some of the hub's settings changed.
     pub async fn with(hub_settings: &[(&str, &str)]) -> Self {
         let [sim_at, issuer_at, hub_at, internal_at, worker_at] = free_addresses();
-        let http = Client::builder().timeout(DEADLINE).build().unwrap();
+        let http = unpooled();
         let urls = [&sim_at, &issuer_at, &hub_at, &internal_at, &worker_at]
             .map(|at| format!("http://{at}"));
         let [sim_url, issuer_url, hub_url, internal_url, worker_url] = urls;
@@ -345,4 +345,10 @@ fn free_addresses<const N: usize>() -> [String; N] {
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
     std::array::from_fn(|index| listeners[index].local_addr().unwrap().to_string())
+}
+
+/// One connection a request: a test that is refused half-way must not spoil the next.
+fn unpooled() -> Client {
+    let builder = Client::builder().timeout(DEADLINE);
+    builder.pool_max_idle_per_host(0).build().unwrap()
 }

@@ -92,6 +92,24 @@ async fn frames_that_no_library_sends_end_with_their_code_too() {
             1008,
         ),
         ("a fragment, then silence", with(&[0x01, 0x81], b"x"), 1008),
+        (
+            "a whole message with the beginning of another, then silence",
+            [
+                with(&[0x81, 0x8f], br#"{"type":"ping"}"#),
+                with(&[0x81, 0x8a], b"half"),
+            ]
+            .concat(),
+            1008,
+        ),
+        (
+            "endless empty fragments",
+            [
+                with(&[0x01, 0x80], &[]),
+                with(&[0x00, 0x80], &[]).repeat(2_000),
+            ]
+            .concat(),
+            1008,
+        ),
     ] {
         let answer = raw(&world, &bytes).await;
         let close = answer
@@ -313,4 +331,105 @@ async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
     healthy.say(&json!({ "type": "ping" })).await;
     healthy.event("pong").await;
     drop(hear);
+}
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_is_let_go_and_a_method_changes_nothing() {
+    let world = World::with(&[("HEADER_TIMEOUT_MS", "300"), ("TCP_CONNECTIONS_MAX", "3")]).await;
+    let address = world.hub_url.trim_start_matches("http://");
+    for _ in 0..3 {
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(e2e::DEADLINE, silent.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok() && answer.is_empty(), "{ended:?} {answer:?}");
+    }
+    for path in ["/webhook-events", "/api/internal/events", "/nothing"] {
+        let url = format!("{}{path}", world.hub_url);
+        assert_eq!(
+            world
+                .http
+                .post(url)
+                .body("{}")
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            404,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_misses_nothing_before_its_goodbye() {
+    let mut world =
+        World::with(&[("CLOSE_TIMEOUT_MS", "15000"), ("DRAIN_TIMEOUT_MS", "20000")]).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let stream = socket
+        .connect(world.hub_url.trim_start_matches("http://").parse().unwrap())
+        .await
+        .unwrap();
+    let url = format!("{}/api/ws", world.hub_url.replacen("http", "ws", 1));
+    let (mut slow, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let token = world.token(json!({ "sub": "slow" })).await;
+    let frame = json!({ "type": "auth", "token": token }).to_string();
+    futures_util::SinkExt::send(&mut slow, Message::text(frame))
+        .await
+        .unwrap();
+    // Enough that the kernel's buffers are full and the hub is in the middle of a write.
+    let mut watcher = world.browser("ada").await;
+    for step in 0..1_500 {
+        let mute = step % 2 == 0;
+        world
+            .control(
+                "voice",
+                json!({ "guildId": GUILD, "userId": ADA, "channelId": LOUNGE, "selfMute": mute }),
+            )
+            .await;
+    }
+    watcher.settle(Duration::from_millis(300)).await;
+    let read_all = async {
+        let mut expected = 0;
+        while let Some(Ok(message)) = slow.next().await {
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
+            if let Some(n) = frame["n"].as_u64() {
+                assert_eq!(n, expected, "no hole before the goodbye");
+                expected = n + 1;
+            }
+        }
+        expected
+    };
+    let (status, read) = tokio::join!(world.hub.terminate(), read_all);
+    assert_eq!(status.code(), Some(0));
+    assert!(read > 1_000, "{read}");
+}
+
+#[tokio::test]
+async fn who_reads_gets_every_guild_however_small_the_outbox_and_an_untold_one_is_not_live() {
+    let guilds: Vec<String> = (1..=60).map(|id: u64| id.to_string()).collect();
+    let world = World::with(&[
+        ("GUILD_IDS", &guilds.join(",")),
+        ("OUTBOX_BYTES_MAX", "2000"),
+    ])
+    .await;
+    let mut wanted = vec![GUILD.to_owned()];
+    wanted.extend(guilds);
+    let token = world.token(json!({ "sub": "ada", "guilds": wanted })).await;
+    let mut browser = Browser::open(&world.hub_url).await;
+    browser
+        .say(&json!({ "type": "auth", "token": token }))
+        .await;
+    for _ in &wanted {
+        let snapshot = browser.event("guild.snapshot").await;
+        let state = if snapshot["guildId"] == GUILD {
+            "live"
+        } else {
+            "rebuilding"
+        };
+        assert_eq!(snapshot["payload"]["gateway"]["state"], state, "{snapshot}");
+    }
 }

@@ -92,7 +92,8 @@ async fn a_hub_that_was_killed_learns_everything_anew_and_never_shows_half() {
     })
     .await;
     world.restart_hub().await;
-    // Before it was told everything it shows nothing, least of all the staff.
+    // Before it was told everything it shows nothing, least of all the staff, and says so.
+    let mut early = world.browser("early").await;
     world.voice(GRACE, Some(STUDY)).await;
     world.voice(GRACE, Some(e2e::STAFF)).await;
     eventually("Ada is seen again", || async {
@@ -112,6 +113,18 @@ async fn a_hub_that_was_killed_learns_everything_anew_and_never_shows_half() {
         1,
         "the worker went on"
     );
+    early.settle(Duration::from_millis(100)).await;
+    let mut empty = true;
+    for heard in &early.heard {
+        assert!(!heard.contains(e2e::STAFF));
+        if heard.contains("guild.snapshot") {
+            empty = heard.contains("\"rooms\":[]");
+        }
+        assert!(
+            !(empty && heard.contains("\"live\"")),
+            "live, and nothing told: {heard}"
+        );
+    }
 }
 
 #[tokio::test]
