@@ -30,7 +30,7 @@ use twilight_http::routing::Route;
 use twilight_model::id::Id;
 use twilight_model::id::marker::ApplicationMarker;
 
-pub use self::settings::{DiscordSettings, parse_api_url};
+pub use self::settings::{DiscordSettings, parse_api_url, parse_bot_token};
 
 use self::call::Call;
 use self::pace::Pace;
@@ -124,6 +124,7 @@ impl Discord {
     /// # Errors
     /// When the token has characters that no header can carry, or when there is no TLS to be had.
     pub fn new(settings: DiscordSettings) -> anyhow::Result<Self> {
+        let (concurrent_max, admitted_max) = settings.permits();
         let mut authorization =
             HeaderValue::from_str(&format!("Bot {}", settings.bot_token.expose())).map_err(
                 |_| anyhow::anyhow!("DISCORD_BOT_TOKEN has characters that a token can not have"),
@@ -141,8 +142,8 @@ impl Discord {
                 settings.invalid_answers_max,
             )),
             started: Instant::now(),
-            admitted: Semaphore::new(settings.concurrent_max + settings.waiting_max),
-            under_way: Semaphore::new(settings.concurrent_max),
+            admitted: Semaphore::new(admitted_max),
+            under_way: Semaphore::new(concurrent_max),
             application_id: OnceCell::new_with(settings.application_id),
             settings,
         })))
