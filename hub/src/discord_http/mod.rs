@@ -10,7 +10,7 @@ mod replay;
 mod signature;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
@@ -91,6 +91,9 @@ struct Shared {
     discord: Discord,
     settings: InteractionSettings,
     seen: Mutex<Seen<Answer>>,
+    /// The zero of the time for which interactions are remembered: a wall clock that is set there
+    /// and back would forget one whose signature is still believed.
+    started: Instant,
     work: TaskTracker,
 }
 
@@ -107,6 +110,7 @@ impl Interactions {
             rooms,
             discord,
             seen: Mutex::new(Seen::new(settings.remembered_max)),
+            started: Instant::now(),
             settings,
             work: TaskTracker::new(),
         }))
@@ -147,7 +151,7 @@ impl Interactions {
             return Ok(written(&pong()));
         }
         let id = interaction.id.ok_or_else(illegible)?;
-        let mut answer = self.answer(id, interaction, now_ms);
+        let mut answer = self.answer(id, interaction);
         let answer = answer
             .wait_for(Option::is_some)
             .await
@@ -157,7 +161,7 @@ impl Interactions {
     }
 
     /// The answer to an interaction: what was answered before, or what is done now.
-    fn answer(&self, id: u64, interaction: Interaction, now_ms: u64) -> Answer {
+    fn answer(&self, id: u64, interaction: Interaction) -> Answer {
         let (tell, answer) = watch::channel(None);
         let first = || {
             let door = self.clone();
@@ -166,6 +170,7 @@ impl Interactions {
                 .spawn(async move { door.act(interaction, tell).await });
             answer
         };
+        let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get_or_insert(id, now_ms, first)
     }

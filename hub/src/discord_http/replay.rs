@@ -26,7 +26,8 @@ impl<T: Clone> Seen<T> {
         }
     }
 
-    /// What is remembered of this interaction, or else what `first` makes of it.
+    /// What is remembered of this interaction, or else what `first` makes of it. `now_ms` is
+    /// monotonic, from any zero.
     pub(super) fn get_or_insert(&mut self, id: u64, now_ms: u64, first: impl FnOnce() -> T) -> T {
         if let Some(known) = self.by_id.get(&id) {
             return known.clone();

@@ -1,4 +1,4 @@
-//! How often one subject may create a room. Pure: the time is given.
+//! How often one subject may create a room. Pure: the time is given, and never goes back.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ impl Creators {
         }
     }
 
-    /// Takes one room from the subject's bucket.
+    /// Takes one room from the subject's bucket. `now_ms` is monotonic, from any zero.
     ///
     /// # Errors
     /// How long to wait, in ms.

@@ -18,6 +18,7 @@ pub use self::list::Listed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use proto::problem::Code;
 use proto::rest::{CreateRoom, CreatedRoom};
@@ -74,6 +75,8 @@ struct Shared {
     ledger: Ledger,
     discord: Discord,
     creators: Mutex<Creators>,
+    /// The zero of the creators' time: a wall clock that is set would refuse or forget them.
+    started: Instant,
     /// Ends that are under way, each with the place where its outcome will stand.
     ending: Mutex<HashMap<ChannelId, Outcome>>,
     /// What is done with Discord is done to its end, also when whoever asked went away.
@@ -101,6 +104,7 @@ impl Rooms {
                 settings.creates_per_minute,
                 settings.creators_max,
             )),
+            started: Instant::now(),
             ending: Mutex::new(HashMap::new()),
             work: TaskTracker::new(),
         }))
@@ -146,7 +150,7 @@ impl Rooms {
             .ok_or_else(|| Refusal::new(Code::Forbidden, "not a guild of this token"))?;
         let wanted = self.check(guild, wish)?;
         lock(&self.0.creators)
-            .take(&actor.subject, launch::clock::now_ms())
+            .take(&actor.subject, self.now_ms())
             .map_err(|wait_ms| {
                 Refusal::new(Code::RateLimited, "too many rooms in a minute")
                     .retry_after_ms(wait_ms)
@@ -308,6 +312,10 @@ impl Rooms {
     pub async fn settled(&self) {
         self.0.work.close();
         self.0.work.wait().await;
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn check(&self, guild: GuildId, wish: &CreateRoom) -> Result<Wanted, Refusal> {
