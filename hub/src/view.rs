@@ -246,6 +246,17 @@ impl View {
             }
         }
     }
+
+    /// Where a new room stands for which nobody named a category: if rooms are shown by a list, in
+    /// the first category of it, since elsewhere nobody would see the room.
+    pub fn default_category(&self, state: &GuildState) -> Option<ChannelId> {
+        let RoomsShown::Listed(ids) = &*self.shown else {
+            return None;
+        };
+        ids.iter()
+            .copied()
+            .find(|id| self.sees_category(state, *id))
+    }
 }
 
 fn room_payload(room: &Room) -> RoomPayload {

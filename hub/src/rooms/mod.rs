@@ -320,7 +320,10 @@ impl Rooms {
 
     fn check(&self, guild: GuildId, wish: &CreateRoom) -> Result<Wanted, Refusal> {
         let mut wrong = match read_wish(wish) {
-            Ok(wanted) if self.may_be_in(guild, wanted.parent_id) => return Ok(wanted),
+            Ok(mut wanted) if self.may_be_in(guild, wanted.parent_id) => {
+                wanted.parent_id = wanted.parent_id.or_else(|| self.default_category(guild));
+                return Ok(wanted);
+            }
             Ok(_) => Vec::new(),
             Err(wrong) => wrong,
         };
@@ -330,6 +333,15 @@ impl Rooms {
         let mut refusal = Refusal::new(Code::BadRequest, "some fields are wrong");
         refusal.errors = wrong;
         Err(refusal)
+    }
+
+    /// Where a room stands for which nobody named a category.
+    fn default_category(&self, guild: GuildId) -> Option<ChannelId> {
+        let view = self.0.access.whole_view(guild, None);
+        self.0
+            .log
+            .read(guild, |state, _| view.default_category(state))
+            .flatten()
     }
 
     /// Whether a room may be put into a category: one that viewers may know of. Of a guild that no

@@ -167,12 +167,54 @@ async fn a_listed_hidden_category_may_be_named() {
     // Only in our log does it exist: it is Discord that refuses.
     assert_eq!(world.asked(CREATE).await, 1, "{refused:?}");
     let created = world.room(&ada, json!({"parentId": CATEGORY})).await;
-    let elsewhere = world.room(&ada, json!({})).await;
-    let listed = world.listed(&ada).await;
-    assert!(
-        listed.contains(&(created, true))
-            && !listed.iter().any(|(channel, _)| *channel == elsewhere)
+    assert!(world.listed(&ada).await.contains(&(created, true)));
+}
+
+#[tokio::test]
+async fn where_rooms_are_listed_one_for_which_nobody_names_a_category_is_made_in_the_first_of_them()
+{
+    // A channel that is no category, one of no guild, and two categories.
+    let shown = format!("{HIDDEN_CATEGORY},{LOUNGE},{CATEGORY},9").parse();
+    let world = World::with(Plan {
+        shown: shown.unwrap(),
+        ..Plan::default()
+    })
+    .await;
+    let ada = world.member("ada").await;
+    let untold = world.create(&ada, json!({})).await;
+    assert_eq!(
+        (untold.status, &untold.body["parentId"]),
+        (201, &Value::Null),
+        "no category is known yet"
     );
+    world.tell_all("1", &[]);
+    let created = world.create(&ada, json!({})).await;
+    assert_eq!(
+        (created.status, &created.body["parentId"]),
+        (201, &json!(CATEGORY))
+    );
+    let channel = created.body["channelId"].as_str().unwrap().to_owned();
+    assert_eq!(world.channel(&channel).await["parentId"], CATEGORY);
+    assert!(world.listed(&ada).await.contains(&(channel, true)));
+}
+
+#[tokio::test]
+async fn where_rooms_are_not_listed_or_no_category_is_a_room_stands_in_none() {
+    for shown in ["everyone", "owned", LOUNGE] {
+        let world = World::with(Plan {
+            shown: shown.parse().unwrap(),
+            ..Plan::default()
+        })
+        .await;
+        let ada = world.member("ada").await;
+        world.tell_all("1", &[]);
+        let created = world.create(&ada, json!({})).await;
+        assert_eq!(
+            (created.status, &created.body["parentId"]),
+            (201, &Value::Null),
+            "{shown}"
+        );
+    }
 }
 
 #[tokio::test]
