@@ -78,7 +78,13 @@ pub async fn run(
     let log = Log::new(access.guilds(), store, now_ms, &settings.log());
     let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, 0);
     let positions = PositionKey::derive(settings.hub_secret.first());
-    let (fanout, followed) = Fanout::new(&log, access.guilds(), freshness.clone(), positions);
+    let (fanout, followed) = Fanout::new(
+        &log,
+        access.guilds(),
+        freshness.clone(),
+        positions,
+        bounds.views_per_guild_max,
+    );
     let verifier = Verifier::new(settings.auth());
     let draining = CancellationToken::new();
     let sockets = Sockets::new(

@@ -159,6 +159,9 @@ pub struct Bounds {
     /// Guilds of one WebSocket [count]
     #[arg(long, env = "SUBSCRIPTIONS_MAX", default_value_t = 100, value_parser = size(COUNT_MAX))]
     pub subscriptions_max: usize,
+    /// Different views of one guild (choices of rooms), else UNAVAILABLE [count; each event costs each of them]
+    #[arg(long, env = "VIEWS_PER_GUILD_MAX", default_value_t = 1_000, value_parser = size(COUNT_MAX))]
+    pub views_per_guild_max: usize,
     /// The hub pings this often [ms; below what proxies take for idle]
     #[arg(long, env = "PING_INTERVAL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub ping_interval_ms: u64,

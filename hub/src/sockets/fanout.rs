@@ -26,6 +26,10 @@ use crate::view::{Before, View};
 /// Names one connection of this hub.
 pub type ConnectionId = u64;
 
+/// A guild has as many different views as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyViews;
+
 /// The fan-out of all guilds. A clone is a reference.
 #[derive(Clone)]
 pub struct Fanout(Arc<Shared>);
@@ -34,6 +38,7 @@ struct Shared {
     guilds: BTreeMap<GuildId, Mutex<GuildFanout>>,
     freshness: Freshness,
     positions: PositionKey,
+    views_max: usize,
     started: Instant,
 }
 
@@ -68,6 +73,7 @@ impl Fanout {
         guilds: &[GuildId],
         freshness: Freshness,
         positions: PositionKey,
+        views_max: usize,
     ) -> (Self, Vec<(GuildId, Following)>) {
         let mut followed = Vec::new();
         let mut fanouts = BTreeMap::new();
@@ -89,6 +95,7 @@ impl Fanout {
             guilds: fanouts,
             freshness,
             positions,
+            views_max,
             started: Instant::now(),
         };
         (Self(Arc::new(shared)), followed)
@@ -124,7 +131,10 @@ impl Fanout {
     }
 
     /// Adds a connection to a view: pushes what `opening` makes of the position, then the snapshot.
-    /// False if this hub does not serve the guild.
+    ///
+    /// # Errors
+    /// When the guild has as many different views as it may: each event costs each of them.
+    /// What the connection watched there before goes on.
     pub fn subscribe(
         &self,
         connection: ConnectionId,
@@ -132,10 +142,14 @@ impl Fanout {
         outbox: &Outbox,
         reason: &str,
         opening: impl FnOnce(String) -> Frame,
-    ) -> bool {
+    ) -> Result<(), TooManyViews> {
         let Some(mut fanout) = self.lock(view.guild()) else {
-            return false;
+            return Ok(());
         };
+        if fanout.views.len() >= self.0.views_max && !fanout.views.contains_key(view) {
+            metrics::counter!("hub_fanout_views_full_total").increment(1);
+            return Err(TooManyViews);
+        }
         fanout.forget(connection);
         let fingerprint = view.fingerprint();
         let place = fanout.place;
@@ -155,7 +169,7 @@ impl Fanout {
                 n: 1,
             },
         );
-        true
+        Ok(())
     }
 
     /// Takes a connection from a guild, whatever it watched there.

@@ -17,7 +17,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use proto::close::CloseCode;
-use proto::frame::{Ack, AckFrame, FRAME_VERSION, Notice, NoticeFrame, ServerFrame};
+use proto::frame::{Ack, AckFrame, Correlation, FRAME_VERSION, Notice, NoticeFrame, ServerFrame};
 use proto::problem::Code;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ use self::wire::{Handshake, Received, Wire, Writer};
 use crate::access::Access;
 use crate::auth::Verifier;
 use crate::refusal::Refusal;
+use crate::view::View;
 
 /// The bounds of the door.
 #[derive(Debug, Clone)]
@@ -311,28 +312,7 @@ impl Conversation<'_> {
                         return Some(CloseCode::TooMany);
                     }
                 }
-                Action::Subscribe(view, re) => {
-                    let guild_id = view.guild();
-                    let opening = |pos| {
-                        text(&ServerFrame::Ack(AckFrame {
-                            v: FRAME_VERSION,
-                            ack: Ack::Subscribed {
-                                guild_id,
-                                recovered: false,
-                                pos,
-                            },
-                            re,
-                            ts: launch::clock::now_ms(),
-                        }))
-                    };
-                    self.sockets.0.fanout.subscribe(
-                        self.place.id,
-                        &view,
-                        &self.outbox,
-                        "subscribed",
-                        opening,
-                    );
-                }
+                Action::Subscribe(view, re) => self.subscribe(&view, re),
                 Action::Unsubscribe(guild) => {
                     self.sockets.0.fanout.unsubscribe(self.place.id, guild);
                 }
@@ -342,6 +322,32 @@ impl Conversation<'_> {
             }
         }
         None
+    }
+
+    fn subscribe(&self, view: &View, re: Option<Correlation>) {
+        let guild_id = view.guild();
+        let opening = |pos| {
+            text(&ServerFrame::Ack(AckFrame {
+                v: FRAME_VERSION,
+                ack: Ack::Subscribed {
+                    guild_id,
+                    recovered: false,
+                    pos,
+                },
+                re: re.clone(),
+                ts: launch::clock::now_ms(),
+            }))
+        };
+        let fanout = &self.sockets.0.fanout;
+        let subscribed = fanout.subscribe(self.place.id, view, &self.outbox, "subscribed", opening);
+        if subscribed.is_err() {
+            let refusal = Refusal::new(
+                Code::Unavailable,
+                "too many different choices of this guild's rooms",
+            )
+            .retry_after_ms(10_000);
+            self.send(&error_frame(&refusal, re, launch::clock::now_ms()));
+        }
     }
 
     fn send(&self, frame: &ServerFrame) {

@@ -159,6 +159,7 @@ impl World {
             access.guilds(),
             freshness,
             PositionKey::derive(b"test"),
+            10,
         );
         let mut settings =
             DiscordSettings::new(sim.parse().unwrap(), Secret::new(discord_sim::TOKEN));

@@ -433,3 +433,28 @@ async fn who_reads_gets_every_guild_however_small_the_outbox_and_an_untold_one_i
         assert_eq!(snapshot["payload"]["gateway"]["state"], state, "{snapshot}");
     }
 }
+
+#[tokio::test]
+async fn different_views_of_a_guild_are_bounded_and_equal_ones_are_one() {
+    let world = World::with(&[("VIEWS_PER_GUILD_MAX", "2")]).await;
+    let mut browsers = [
+        world.browser("ada").await,
+        world.browser("grace").await,
+        world.browser("linus").await,
+    ];
+    // Ada keeps the whole; Grace and Linus want to choose.
+    for (browser, room, expected) in [
+        (1, "1", "subscribed"),
+        (2, "2", "UNAVAILABLE"),
+        (2, "1", "subscribed"),
+    ] {
+        let browser = &mut browsers[browser];
+        browser
+            .say(&json!({ "type": "subscribe", "guildId": GUILD, "rooms": [room], "id": 1 }))
+            .await;
+        let answer = browser.frame().await;
+        assert_eq!(answer["re"], 1);
+        assert!(answer.to_string().contains(expected), "{answer}");
+        browser.settle(Duration::from_millis(50)).await;
+    }
+}
