@@ -92,8 +92,9 @@ pub struct GatewaySettings {
     /// doubles. 300 s bounds a crash loop to about 320 identifies a day
     #[arg(long, env = "IDENTIFY_WAIT_MAX_S", default_value_t = 300)]
     pub identify_wait_max_s: u64,
-    /// Milliseconds between two identifies of one bucket (Discord's own is 5 s)
-    #[arg(long, env = "IDENTIFY_EVERY_MS", default_value_t = 5_000)]
+    /// Milliseconds between two identifies of one bucket (Discord counts 5 s between their arrivals,
+    /// and a connection takes its time: half a second more saves an identify that comes too early)
+    #[arg(long, env = "IDENTIFY_EVERY_MS", default_value_t = 5_500)]
     pub identify_every_ms: u64,
     /// Milliseconds before identifying anew after op 9 (random between a fifth of it and all of
     /// it; Discord asks for 1 to 5 s)

@@ -126,7 +126,7 @@ impl Ingest {
                 }),
             }
         }
-        let mut appended = self.log.append(events, teller, now_ms);
+        let mut appended = self.log.append(events, teller, self.fanout.elapsed_ms());
         refused.append(&mut appended.refused);
         metrics::counter!("hub_ingest_events_total", "outcome" => "accepted")
             .increment(appended.accepted);

@@ -134,7 +134,8 @@ impl Log {
 
     /// Appends events in order, and with that publishes them. An event whose id is known is a
     /// repeat; one of a guild that this hub does not serve is refused. What stands together in
-    /// one delivery stays together in the log: a move is not torn apart.
+    /// one delivery stays together in the log: a move is not torn apart. `now_ms` is monotonic: how
+    /// long an id is remembered does not depend on the time of day.
     pub fn append(&self, events: Vec<Event>, teller: Teller, now_ms: u64) -> Appended {
         let mut appended = Appended::default();
         let mut held: Option<(GuildId, &GuildLog, MutexGuard<'_, Written>)> = None;
