@@ -289,6 +289,26 @@ impl World {
         self.worker_ready().await;
     }
 
+    /// One of the hub's metrics, summed over its labels; 0 while it was never counted.
+    pub async fn hub_metric(&self, name: &str) -> f64 {
+        let url = format!("{}/metrics", self.internal_url);
+        let text = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with(['{', ' '])
+                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        values.sum()
+    }
+
     /// The hub's and the worker's metrics and logs, and what the hub answers about itself.
     pub async fn outputs(&self) -> String {
         let mut text = format!("{}\n{}", self.hub.log(), self.worker.log());
