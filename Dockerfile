@@ -55,6 +55,12 @@ ENV LOG_FORMAT=json
 # --- The hub --------------------------------------------------------------------------------
 FROM runtime AS hub
 COPY --from=binaries /out/hub /usr/local/bin/hub
+# A new volume takes the owner of the folder that it covers.
+USER root
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /data
+USER 10001:10001
+ENV STORE_URL=sqlite:///data/hub.db
+VOLUME /data
 EXPOSE 3000 3100
 # Alive, not ready: a hub whose token issuer is away must not be restarted for it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["healthy", "3100"]

@@ -52,7 +52,8 @@ public_key="$(curl --silent http://127.0.0.1:3900/_sim/state | sed -E 's/.*"publ
 start dev-issuer ISSUER_LISTEN=127.0.0.1:3901
 answers http://127.0.0.1:3901/.well-known/jwks.json dev-issuer
 
-start hub HUB_LISTEN=127.0.0.1:3000 INTERNAL_LISTEN=127.0.0.1:3100 HUB_SECRET="$secret" \
+# The simulated Discord begins anew with each demo, so the hub's memory does too.
+start hub STORE_URL="sqlite://$logs/hub.db" HUB_LISTEN=127.0.0.1:3000 INTERNAL_LISTEN=127.0.0.1:3100 HUB_SECRET="$secret" \
     JWT_ISSUER=http://127.0.0.1:3901 JWT_AUDIENCE=roomwire \
     JWT_PUBLIC_JWK_URL=http://127.0.0.1:3901/.well-known/jwks.json \
     WEB_ORIGIN=http://127.0.0.1:3000,http://localhost:3000 PRIMARY_GUILD_ID=100000000000000001 \

@@ -137,15 +137,33 @@ pub struct DeliverySettings {
     /// snapshot. An hour at 25 events a second
     #[arg(long, env = "OUTBOX_EVENTS_MAX", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub outbox_events_max: u32,
-    /// Their JSON, in bytes; likewise. About 650 bytes an event; must hold the largest guild twice
+    /// Their JSON, in bytes; likewise. About 650 bytes an event; must hold the largest delivery twice
     #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 67_108_864, value_parser = clap::value_parser!(u64).range(65_536..))]
     pub outbox_bytes_max: u64,
     /// Events of one delivery: one transaction of the hub
     #[arg(long, env = "BATCH_EVENTS_MAX", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_events_max: u32,
-    /// Their JSON, in bytes: the hub takes bodies of 1 MiB
+    /// Their JSON, in bytes: what one transaction of the hub writes quickly
     #[arg(long, env = "BATCH_BYTES_MAX", default_value_t = 786_432, value_parser = clap::value_parser!(u64).range(16_384..=1_000_000))]
     pub batch_bytes_max: u64,
+    /// The largest delivery, in bytes: a guild's snapshot, or the events of one dispatch, go in one,
+    /// alone if they are larger than a batch. As much as the hub takes
+    #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 8_388_608, value_parser = clap::value_parser!(u64).range(131_072..))]
+    pub delivery_bytes_max: u64,
+    /// Events of one delivery that the hub takes; more of one dispatch become a snapshot
+    #[arg(long, env = "DELIVERY_EVENTS_MAX", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub delivery_events_max: u32,
+    /// The largest answer to a claim, in bytes: all that the hub remembers of a shard's guilds,
+    /// about 400 bytes a room or person. A larger one is done without, by identifying
+    #[arg(long, env = "CLAIM_BYTES_MAX", default_value_t = 67_108_864, value_parser = clap::value_parser!(u64).range(65_536..))]
+    pub claim_bytes_max: u64,
+    /// Milliseconds that the hub has to note an identify: a slow one is told later
+    #[arg(long, env = "IDENTIFY_NOTICE_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub identify_notice_timeout_ms: u64,
+    /// Milliseconds that the hub has to confirm, before a lost gateway connection is made anew,
+    /// that no newer worker has the shard. A hub that can not be reached keeps nobody from resuming
+    #[arg(long, env = "FENCE_CHECK_MS", default_value_t = 1_000)]
+    pub fence_check_ms: u64,
     /// Milliseconds that a delivery may take: a hub that needs longer is not well
     #[arg(long, env = "HUB_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub hub_timeout_ms: u64,
@@ -196,10 +214,16 @@ impl Config {
             _ => Ok(()),
         }?;
         let delivery = &self.delivery;
-        if delivery.outbox_bytes_max < 2 * delivery.batch_bytes_max {
+        if delivery.outbox_bytes_max < 2 * delivery.delivery_bytes_max {
             return Err(format!(
-                "OUTBOX_BYTES_MAX {}: must be at least twice BATCH_BYTES_MAX {}, or no snapshot fits",
-                delivery.outbox_bytes_max, delivery.batch_bytes_max
+                "OUTBOX_BYTES_MAX {}: must be at least twice DELIVERY_BYTES_MAX {}, or no snapshot fits",
+                delivery.outbox_bytes_max, delivery.delivery_bytes_max
+            ));
+        }
+        if delivery.delivery_bytes_max < delivery.batch_bytes_max {
+            return Err(format!(
+                "DELIVERY_BYTES_MAX {}: must not be below BATCH_BYTES_MAX {}",
+                delivery.delivery_bytes_max, delivery.batch_bytes_max
             ));
         }
         if delivery.retry_min_ms > delivery.retry_max_ms {

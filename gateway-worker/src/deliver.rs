@@ -3,34 +3,41 @@
 //! A delivery keeps its id and its body over all attempts; every attempt is signed afresh. While
 //! the hub does not answer, everything waits in the outbox; and when meanwhile the state is another
 //! than the delivery says, its events go into a new one, so that the hub never hears an old state.
+//!
+//! What does not fit ([`Conflict`]) has its own answers: a newer worker has the shard, and this one
+//! ends; the hub forgot the claim, and it is made anew; the hub lacks what the delivery builds on,
+//! and every guild is told anew.
 
 mod answer;
-mod http_date;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::delivery::{DELIVERY_TYPE, Delivery};
-use proto::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER};
-use rand::RngExt as _;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use proto::GuildId;
+use proto::chain::Conflict;
+use proto::delivery::{DELIVERY_TYPE, Delivery, Receipt};
+use proto::problem::Code;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, DeliverySettings, ms};
-use crate::feed::{Desk, Parcel};
+use crate::claim::Claimant;
+use crate::config::{DeliverySettings, ms};
+use crate::feed::{Desk, Feed, Parcel};
+use crate::hub::{ANSWER_BYTES_MAX, Door, Hub, Noted};
+use crate::outbox::{Rejected, Trouble};
 use crate::retry::Backoff;
 use answer::Answer;
 
-/// The largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often a clock that is off is complained of.
 const SKEW_ALARM_EVERY: Duration = Duration::from_secs(60);
-/// Deliveries in a row that are dropped as malformed before it waits between them.
-const REJECTED_AT_ONCE: u32 = 3;
+/// Groups that are set aside in a row before a delivery without events is tried: a hub that refuses
+/// that as well refuses everything.
+const SET_ASIDE_MAX: u32 = 3;
+/// How long a connection has to be looked after again when this process was stopped.
+const ATTEND: Duration = Duration::from_millis(600);
 
 /// How the delivery of one shard stands, for health and readiness.
 #[derive(Debug, Default)]
@@ -53,44 +60,34 @@ impl Acknowledged {
     }
 }
 
-/// The way to the hub. A clone is a reference.
-#[derive(Debug, Clone)]
-pub struct Hub {
-    client: Client,
-    endpoint: Url,
-    keys: SigningKeys,
-}
-
-impl Hub {
-    /// The hub of these settings.
-    ///
-    /// # Errors
-    /// If this machine can not speak TLS.
-    pub fn new(config: &Config) -> reqwest::Result<Self> {
-        Ok(Self {
-            client: Client::builder()
-                .timeout(ms(config.delivery.hub_timeout_ms))
-                .redirect(reqwest::redirect::Policy::none())
-                // The environment is read by the config alone.
-                .no_proxy()
-                .build()?,
-            endpoint: config.hub_endpoint.clone(),
-            keys: config.hub_secret.clone(),
-        })
-    }
+/// How a courier ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to, and everything was told that can be told.
+    Drained,
+    /// A newer worker has the shard.
+    Fenced,
 }
 
 /// Delivers what one shard has to tell.
 #[derive(Debug)]
 pub struct Courier {
     hub: Hub,
+    claimant: Claimant,
     desk: Arc<Desk>,
     acknowledged: Arc<Acknowledged>,
     settings: DeliverySettings,
     retry: Backoff,
-    rejected: u32,
+    /// Groups that were set aside since the hub last took something.
+    set_aside: u32,
+    /// The hub refuses even a delivery without events: nothing is set aside until it takes one.
+    refused_whole: bool,
     stale: u32,
     skew_alarm_due: Instant,
+    /// Guilds that are too large to be told, as far as the alarm was raised.
+    too_large: BTreeSet<GuildId>,
+    /// Guilds that the hub does not serve, as far as it was said.
+    not_served: BTreeSet<GuildId>,
 }
 
 /// How a parcel ended.
@@ -99,80 +96,107 @@ enum Settled {
     Told,
     /// It has not, and hears of the state with the next.
     Untold,
+    /// It never will.
+    Fenced,
 }
 
 /// What an attempt leads to.
 enum Next {
     /// The hub has taken the parcel.
     Taken,
-    /// The parcel is dropped; the next waits this long.
-    Dropped(Duration),
+    /// The parcel is no longer to be sent; the next waits this long.
+    Another(Duration),
+    /// The claim is to be made anew, after this.
+    Claim(Duration),
     /// The same parcel again, after this.
     Again(Duration),
+    /// A newer worker has the shard.
+    Fenced,
 }
 
 impl Courier {
     /// A courier for one shard.
     pub fn new(
         hub: Hub,
+        claimant: Claimant,
         desk: Arc<Desk>,
         acknowledged: Arc<Acknowledged>,
         settings: DeliverySettings,
     ) -> Self {
         Self {
             hub,
+            claimant,
             desk,
             acknowledged,
             retry: Backoff::new(ms(settings.retry_min_ms), ms(settings.retry_max_ms)),
             settings,
-            rejected: 0,
+            set_aside: 0,
+            refused_whole: false,
             stale: 0,
             skew_alarm_due: Instant::now(),
+            too_large: BTreeSet::new(),
+            not_served: BTreeSet::new(),
         }
     }
 
     /// Delivers until `last` is cancelled and then until everything was told that can be told; how
-    /// long that may take is the caller's affair.
-    pub async fn run(mut self, last: CancellationToken) {
+    /// long that may take is the caller's affair. Ends by itself when a newer worker has the shard.
+    pub async fn run(mut self, last: CancellationToken) -> Ended {
         let beat = ms(self.settings.beat_ms);
         let mut beat_at = Instant::now();
         loop {
-            let beat_due = beat_at <= Instant::now();
+            self.attend().await;
             let now = launch::clock::now_ms();
-            let Some(parcel) = self.desk.take(|feed| feed.parcel(beat_due, now)) else {
+            let asked = self.desk.asked();
+            let drained = self.desk.look(|feed| feed.is_drained(now));
+            if last.is_cancelled() && drained {
+                return Ended::Drained;
+            }
+            let due = beat_at <= Instant::now() || asked.is_some() || last.is_cancelled();
+            let probes = self.refused_whole || self.set_aside >= SET_ASIDE_MAX;
+            let parcel = self.desk.take(|feed| match probes {
+                true => feed.beat(now),
+                false => feed.parcel(due, now),
+            });
+            self.watch_guilds();
+            let Some(parcel) = parcel else {
                 if last.is_cancelled() {
-                    return;
+                    return Ended::Drained;
                 }
                 tokio::select! {
                     () = self.desk.to_deliver() => {}
                     () = sleep_until(beat_at) => {}
                     () = last.cancelled() => {}
+                    () = self.desk.fenced() => return Ended::Fenced,
                 }
                 continue;
             };
-            beat_at = match self.deliver(&parcel).await {
-                Settled::Told => Instant::now() + beat,
-                Settled::Untold => Instant::now(),
+            let desk = Arc::clone(&self.desk);
+            let settled = tokio::select! {
+                settled = self.deliver(&parcel) => settled,
+                () = desk.fenced() => return Ended::Fenced,
             };
-            let now = launch::clock::now_ms();
-            if last.is_cancelled() && self.desk.look(|feed| feed.is_drained(now)) {
-                return;
-            }
+            beat_at = match settled {
+                Settled::Told => {
+                    self.desk.confirm(asked);
+                    self.note_identifies().await;
+                    Instant::now() + beat
+                }
+                Settled::Untold => Instant::now(),
+                Settled::Fenced => {
+                    self.desk.fence();
+                    return Ended::Fenced;
+                }
+            };
         }
     }
 
     /// Tries until the parcel is settled. An empty one, or one whose state is no longer so, is not
     /// worth a second attempt: the next has the same events and is newer.
     async fn deliver(&mut self, parcel: &Parcel) -> Settled {
-        let body = match body_of(parcel) {
-            Ok(body) => body,
-            Err(error) => {
-                tracing::error!(%error, "ALARM: a delivery can not be written; its guilds owe snapshots");
-                self.desk.with(|feed| feed.give_up(launch::clock::now_ms()));
-                return Settled::Untold;
-            }
-        };
-        let id = format!("msg_{:032x}", rand::rng().random::<u128>());
+        let id = Hub::id();
+        // Strings, numbers and lists: nothing in a delivery can fail to be written.
+        let body = body_of(parcel).unwrap_or_default();
         loop {
             let started = Instant::now();
             let answer = self.attempt(&id, body.clone()).await;
@@ -183,15 +207,21 @@ impl Courier {
                 .store(matches!(answer, Answer::Taken(_)), Ordering::Relaxed);
             match self.settle(&id, parcel, answer) {
                 Next::Taken => return Settled::Told,
-                Next::Dropped(pause) => {
+                Next::Fenced => return Settled::Fenced,
+                Next::Another(pause) => {
                     sleep(pause).await;
                     return Settled::Untold;
                 }
+                Next::Claim(pause) => {
+                    sleep(pause).await;
+                    return self.claim_anew().await;
+                }
                 Next::Again(pause) => {
                     sleep(pause).await;
+                    self.attend().await;
                     let now = launch::clock::now_ms();
                     let current = self.desk.look(|feed| feed.is_current(parcel, now));
-                    if parcel.events.is_empty() || !current {
+                    if parcel.events.is_empty() || !current || self.desk.asked().is_some() {
                         return Settled::Untold;
                     }
                 }
@@ -199,100 +229,173 @@ impl Courier {
         }
     }
 
+    /// A process that was stopped for a while says nothing of a state that it had before.
+    async fn attend(&self) {
+        if self.desk.is_unattended() {
+            sleep(ATTEND).await;
+        }
+    }
+
     async fn attempt(&mut self, id: &str, body: Bytes) -> Answer {
-        let now_s = launch::clock::now_ms() / 1_000;
-        let signature = self.hub.keys.sign(id, now_s, &body);
-        let sent = self
-            .hub
-            .client
-            .post(self.hub.endpoint.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ID_HEADER, id)
-            .header(TIMESTAMP_HEADER, now_s)
-            .header(SIGNATURE_HEADER, signature)
-            .body(body)
-            .send()
-            .await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) if error.is_timeout() => return Answer::Retry("timeout", None),
-            Err(_) => return Answer::Retry("network", None),
-        };
-        let status = response.status();
-        let retry_after = self.retry_after(status, response.headers());
-        self.watch_clock(response.headers());
-        match read_bounded(response).await {
-            Some(text) => answer::judge(status.as_u16(), &text, retry_after),
-            None => Answer::Retry("half_an_answer", None),
+        let posted = self.hub.post(Door::Events, id, body, ANSWER_BYTES_MAX);
+        match posted.await {
+            Ok(reply) => {
+                self.watch_clock(reply.clock_s);
+                answer::judge(reply.status, &reply.body, reply.retry_after)
+            }
+            Err(silence) => Answer::Retry(silence.label(), None),
         }
     }
 
     fn settle(&mut self, id: &str, parcel: &Parcel, answer: Answer) -> Next {
         let now = launch::clock::now_ms();
-        let events = parcel.events.len();
         if !matches!(answer, Answer::Stale) {
             self.stale = 0;
         }
         match answer {
             Answer::Taken(receipt) => {
-                if self.retry.failures() > 0 {
-                    tracing::info!(
-                        delivery = id,
-                        failures = self.retry.failures(),
-                        "the hub takes deliveries again"
-                    );
-                }
-                self.retry.reset();
-                self.rejected = 0;
-                self.acknowledged.at_ms.store(now, Ordering::Relaxed);
-                metrics::counter!("worker_events_delivered_total").increment(receipt.accepted);
-                metrics::counter!("worker_events_duplicate_total").increment(receipt.duplicates);
-                let refused = self.desk.with(|feed| feed.delivered(parcel, receipt, now));
-                if refused > 0 {
-                    metrics::counter!("worker_events_refused_total")
-                        .increment(u64::try_from(refused).unwrap_or(u64::MAX));
-                    tracing::warn!(delivery = id, refused, "the hub refused events");
-                }
+                self.taken(id, parcel, &receipt);
                 Next::Taken
             }
-            Answer::OtherStore(store) => {
-                tracing::warn!(
-                    delivery = id,
-                    "the hub's store is another one; every guild owes a snapshot"
-                );
-                metrics::counter!("worker_store_changes_total").increment(1);
-                self.desk.with(|feed| feed.change_store(store, now));
-                // Two hubs behind one address would answer so for ever.
-                Next::Dropped(self.retry.after_failure(&mut rand::rng()))
-            }
+            Answer::Conflict(conflict) => self.conflict(id, conflict),
             Answer::Stale => {
                 self.stale += 1;
                 if self.stale == 1 {
                     return Next::Again(Duration::ZERO);
                 }
-                self.again(id, events, "stale_timestamp", None)
+                self.again(id, parcel, "stale_timestamp", None)
             }
-            Answer::Rejected(status) => {
-                self.rejected += 1;
-                tracing::error!(
-                    delivery = id,
-                    status,
-                    events,
-                    "ALARM: the hub refused a delivery as malformed; it is dropped and its guilds owe snapshots"
-                );
-                metrics::counter!("worker_deliveries_dropped_total").increment(1);
-                self.desk.with(|feed| feed.give_up(now));
-                if self.rejected <= REJECTED_AT_ONCE && events > 0 {
-                    Next::Dropped(Duration::ZERO)
-                } else {
-                    Next::Dropped(self.retry.after_failure(&mut rand::rng()))
-                }
+            Answer::Rejected(trouble) => {
+                let rejected = self.desk.with(|feed| feed.reject(trouble, now));
+                Next::Another(self.rejected(id, trouble, &rejected))
             }
-            Answer::Retry(why, after) => self.again(id, events, why, after),
+            Answer::Retry(why, after) => self.again(id, parcel, why, after),
         }
     }
 
-    fn again(&mut self, id: &str, events: usize, why: &str, after: Option<Duration>) -> Next {
+    fn taken(&mut self, id: &str, parcel: &Parcel, receipt: &Receipt) {
+        let now = launch::clock::now_ms();
+        if self.retry.failures() > 0 {
+            tracing::info!(
+                delivery = id,
+                failures = self.retry.failures(),
+                "the hub takes deliveries again"
+            );
+        }
+        self.retry.reset();
+        (self.set_aside, self.refused_whole) = (0, false);
+        self.acknowledged.at_ms.store(now, Ordering::Relaxed);
+        metrics::counter!("worker_events_delivered_total").increment(receipt.accepted);
+        metrics::counter!("worker_events_duplicate_total").increment(receipt.duplicates);
+        crate::faults::pass("acknowledged");
+        self.desk.with(|feed| feed.delivered(parcel, receipt, now));
+        metrics::counter!("worker_events_refused_total").increment(receipt.refused.len() as u64);
+        // Those of a guild that is not served are complained of by guild.
+        let unread = receipt.refused.iter();
+        let unread = unread.filter(|event| event.code != Code::Forbidden).count();
+        if unread > 0 {
+            tracing::warn!(delivery = id, refused = unread, "the hub refused events");
+        }
+        if !receipt.wanted.is_empty() {
+            tracing::debug!(
+                delivery = id,
+                guilds = receipt.wanted.len(),
+                "the hub does not know guilds whole"
+            );
+        }
+    }
+
+    fn conflict(&mut self, id: &str, conflict: Conflict) -> Next {
+        match conflict {
+            Conflict::Fenced => {
+                tracing::warn!(delivery = id, "a newer worker has this shard");
+                Next::Fenced
+            }
+            Conflict::Unclaimed => {
+                tracing::warn!(
+                    delivery = id,
+                    "the hub's store is older than this worker's claim; claiming anew"
+                );
+                metrics::counter!("worker_store_changes_total", "how" => "unclaimed").increment(1);
+                Next::Claim(self.retry.after_failure(&mut rand::rng()))
+            }
+            Conflict::Gap { reached, taken } => {
+                tracing::warn!(
+                    delivery = id,
+                    session = reached.session,
+                    sequence = reached.sequence,
+                    "the hub lacks what it had; every guild owes a snapshot"
+                );
+                metrics::counter!("worker_store_changes_total", "how" => "gap").increment(1);
+                let now = launch::clock::now_ms();
+                self.desk.with(|feed| feed.rewind(reached, taken, now));
+                // Two hubs behind one address would answer so for ever.
+                Next::Another(self.retry.after_failure(&mut rand::rng()))
+            }
+        }
+    }
+
+    async fn claim_anew(&self) -> Settled {
+        let (shard, _) = self.desk.look(Feed::claimed);
+        let guilds = self.desk.look(|feed| feed.followed().collect());
+        let Some(claimed) = self.claimant.claim(shard, guilds).await else {
+            return Settled::Fenced;
+        };
+        let now = launch::clock::now_ms();
+        self.desk.with(|feed| feed.claim(claimed, now));
+        Settled::Untold
+    }
+
+    /// What the hub was not told when it happened.
+    async fn note_identifies(&self) {
+        let (shard, generation) = self.desk.look(Feed::claimed);
+        while self.desk.takes_owed_notice() {
+            if self.hub.note_identify(shard, generation).await == Noted::Unheard {
+                self.desk.owe_notice();
+                return;
+            }
+        }
+    }
+
+    /// Returns how long to wait before the next delivery.
+    fn rejected(&mut self, id: &str, trouble: Trouble, rejected: &Rejected) -> Duration {
+        match rejected {
+            Rejected::Halved => {
+                metrics::counter!("worker_deliveries_halved_total").increment(1);
+                tracing::warn!(
+                    delivery = id,
+                    ?trouble,
+                    "the hub refuses a delivery; looking for the guilty event"
+                );
+                Duration::ZERO
+            }
+            Rejected::SetAside(group) => {
+                self.set_aside += 1;
+                metrics::counter!("worker_groups_set_aside_total").increment(1);
+                tracing::error!(
+                    delivery = id,
+                    ?trouble,
+                    guild = %group.guild(),
+                    first = group.events().first().map_or("", |event| event.id.as_str()),
+                    events = group.events().len(),
+                    "ALARM: the hub refuses these events for good; they are set aside and their guild owes a snapshot"
+                );
+                Duration::ZERO
+            }
+            Rejected::Empty => {
+                if !std::mem::replace(&mut self.refused_whole, true) {
+                    tracing::error!(
+                        delivery = id,
+                        ?trouble,
+                        "ALARM: the hub refuses even a delivery without events: it and this worker are not of one version, or something between them refuses; keeping what waits, and trying until one is taken"
+                    );
+                }
+                self.retry.after_failure(&mut rand::rng())
+            }
+        }
+    }
+
+    fn again(&mut self, id: &str, parcel: &Parcel, why: &str, after: Option<Duration>) -> Next {
         let jittered = self.retry.after_failure(&mut rand::rng());
         let pause = after.map_or(jittered, |after| {
             jittered.max(after.min(ms(self.settings.retry_after_max_ms)))
@@ -302,7 +405,7 @@ impl Courier {
         if failures.is_power_of_two() {
             tracing::warn!(
                 delivery = id,
-                events,
+                events = parcel.events.len(),
                 failures,
                 why,
                 wait_ms = pause.as_millis(),
@@ -312,27 +415,30 @@ impl Courier {
         Next::Again(pause)
     }
 
-    fn retry_after(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
-        if status.is_success() {
-            return None;
+    fn watch_guilds(&mut self) {
+        let not_served = self.desk.look(Feed::not_served);
+        for guild in not_served.difference(&self.not_served) {
+            tracing::warn!(
+                %guild,
+                "the hub does not serve this guild, and hears no more of it: add it to the hub's GUILD_IDS, or take it out of the worker's"
+            );
         }
-        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse() {
-            return Some(Duration::from_secs(seconds));
+        self.not_served = not_served;
+        let too_large = self.desk.look(Feed::too_large);
+        for guild in too_large.difference(&self.too_large) {
+            metrics::counter!("worker_snapshots_too_large_total").increment(1);
+            tracing::error!(
+                %guild,
+                bound = self.settings.delivery_bytes_max,
+                "ALARM: a guild's snapshot is larger than DELIVERY_BYTES_MAX and can not be told"
+            );
         }
-        let at = http_date::parse(text)?;
-        Some(Duration::from_secs(
-            at.saturating_sub(launch::clock::now_ms() / 1_000),
-        ))
+        self.too_large = too_large;
     }
 
     /// The hub's `Date` shows how far its clock is from ours, to a second.
-    fn watch_clock(&mut self, headers: &HeaderMap) {
-        let Some(hub_s) = headers
-            .get(DATE)
-            .and_then(|date| date.to_str().ok())
-            .and_then(http_date::parse)
-        else {
+    fn watch_clock(&mut self, hub_s: Option<u64>) {
+        let Some(hub_s) = hub_s else {
             return;
         };
         let skew_s = hub_s.abs_diff(launch::clock::now_ms() / 1_000);
@@ -357,18 +463,4 @@ fn body_of(parcel: &Parcel) -> serde_json::Result<Bytes> {
         events: &parcel.events,
     };
     serde_json::to_vec(&delivery).map(Bytes::from)
-}
-
-/// `None`: it broke off, or is larger than any answer.
-async fn read_bounded(mut response: reqwest::Response) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Some(text),
-            Ok(Some(chunk)) if text.len() + chunk.len() <= ANSWER_BYTES_MAX => {
-                text.extend_from_slice(&chunk);
-            }
-            Ok(Some(_)) | Err(_) => return None,
-        }
-    }
 }

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use proto::event::{RoomKind, VoiceFlags};
+use proto::chain::NAME_BYTES_MAX;
+use proto::event::{Everyone, Overwrite, RoomKind, VoiceFlags};
 use proto::{ChannelId, GuildId, UserId};
 use serde_json::Value;
 
@@ -16,20 +17,24 @@ use serde_json::Value;
 const OBFUSCATED_FLAG: u64 = 1 << 17;
 /// The name that such a channel comes with. It never goes further than this file.
 const OBFUSCATED_NAME: &str = "___hidden___";
+/// Permission bit ADMINISTRATOR (Discord's documentation, "Permissions").
+const ADMINISTRATOR: u128 = 1 << 3;
+/// Permission bit VIEW_CHANNEL.
+const VIEW_CHANNEL: u128 = 1 << 10;
 /// The longest hash of a picture that is believed, in bytes; Discord's have 32 or 34.
 const HASH_BYTES_MAX: usize = 64;
 
 /// A dispatch that changes what is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Dispatch {
-    /// A new gateway session, with the guilds that will follow.
-    Ready(Vec<GuildId>),
+    /// A new gateway session.
+    Ready(SessionStart),
     /// The old gateway session goes on; what was missed came before this.
     Resumed,
     /// Everything of one guild.
     GuildCreated(GuildState),
-    /// @everyone's permissions, as a guild or role update tells them.
-    EveryoneChanged(GuildId, u128),
+    /// What @everyone may do, as a guild or role update tells it.
+    EveryoneChanged(GuildId, Everyone),
     /// An outage: nothing is told of this guild for a while.
     GuildUnavailable(GuildId),
     /// The bot is no longer in this guild.
@@ -73,13 +78,22 @@ impl Dispatch {
     }
 }
 
+/// A gateway session as READY tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionStart {
+    /// The guilds that the bot is in; each GUILD_CREATE follows.
+    pub guilds: Vec<GuildId>,
+    /// Where Discord wants the session resumed.
+    pub resume_url: Option<String>,
+}
+
 /// A guild as GUILD_CREATE tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GuildState {
     /// Which.
     pub guild_id: GuildId,
-    /// @everyone's permissions.
-    pub everyone: u128,
+    /// What @everyone may do.
+    pub everyone: Everyone,
     /// Its channels; those that are neither room nor category are left out.
     pub channels: Vec<Channel>,
     /// Who is in voice.
@@ -89,7 +103,7 @@ pub struct GuildState {
 }
 
 /// A channel, as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Channel {
     /// Which.
     pub id: ChannelId,
@@ -101,10 +115,8 @@ pub struct Channel {
     pub parent_id: Option<ChannelId>,
     /// 0: no limit.
     pub user_limit: u32,
-    /// What its overwrite allows to @everyone.
-    pub everyone_allow: u128,
-    /// What its overwrite denies to @everyone.
-    pub everyone_deny: u128,
+    /// What its overwrite for @everyone says of viewing it.
+    pub overwrite: Overwrite,
     /// The bot may not view it.
     pub obfuscated: bool,
 }
@@ -118,15 +130,14 @@ impl Channel {
             name: String::new(),
             parent_id: None,
             user_limit: 0,
-            everyone_allow: 0,
-            everyone_deny: 0,
+            overwrite: Overwrite::None,
             obfuscated: true,
         }
     }
 }
 
 /// One user's voice state in one guild.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VoiceState {
     /// Who.
     pub user_id: UserId,
@@ -139,7 +150,7 @@ pub struct VoiceState {
 }
 
 /// What a member looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// Nickname, else display name, else user name.
     pub display_name: String,
@@ -150,7 +161,7 @@ pub struct Profile {
 }
 
 /// What can not be known without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// One channel; before the voice states, so that who is in it finds it known.
     Channel(ChannelId),
@@ -172,7 +183,7 @@ impl Subject {
 }
 
 /// What became of the text of a dispatch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Read {
     /// It says something that is followed.
     Known(Dispatch),
@@ -301,7 +312,12 @@ fn ready(data: &Value) -> Outcome {
         .iter()
         .map(|guild| id(guild.get("id")).ok_or(Subject::Guild))
         .collect::<Result<_, _>>()?;
-    Ok(Some(Dispatch::Ready(guilds)))
+    let resume_url = data
+        .get("resume_gateway_url")
+        .and_then(Value::as_str)
+        .filter(|url| url.len() <= NAME_BYTES_MAX)
+        .map(str::to_owned);
+    Ok(Some(Dispatch::Ready(SessionStart { guilds, resume_url })))
 }
 
 fn guild_created(data: &Value) -> Result<Dispatch, Subject> {
@@ -359,7 +375,7 @@ fn guild_updated(data: &Value) -> Outcome {
     match data.get("roles").and_then(Value::as_array) {
         None => Ok(None),
         Some(roles) => match everyone_of(roles, guild) {
-            Some(permissions) => Ok(Some(Dispatch::EveryoneChanged(guild, permissions))),
+            Some(everyone) => Ok(Some(Dispatch::EveryoneChanged(guild, everyone))),
             None => Err(Subject::Guild),
         },
     }
@@ -382,7 +398,7 @@ fn role_changed(data: &Value) -> Outcome {
         return Ok(None);
     }
     match bits(role.get("permissions")) {
-        Some(permissions) => Ok(Some(Dispatch::EveryoneChanged(guild, permissions))),
+        Some(permissions) => Ok(Some(Dispatch::EveryoneChanged(guild, may(permissions)))),
         None => Err(Subject::Guild),
     }
 }
@@ -403,11 +419,34 @@ fn channel_of(
 }
 
 /// @everyone is the role that has the guild's id.
-fn everyone_of(roles: &[Value], guild: GuildId) -> Option<u128> {
+fn everyone_of(roles: &[Value], guild: GuildId) -> Option<Everyone> {
     let everyone = roles
         .iter()
         .find(|role| id::<GuildId>(role.get("id")) == Some(guild))?;
-    bits(everyone.get("permissions"))
+    bits(everyone.get("permissions")).map(may)
+}
+
+/// What matters here of a role's permissions.
+fn may(permissions: u128) -> Everyone {
+    if permissions & ADMINISTRATOR != 0 {
+        Everyone::Administer
+    } else if permissions & VIEW_CHANNEL != 0 {
+        Everyone::View
+    } else {
+        Everyone::Nothing
+    }
+}
+
+/// What is denied counts first, then what is allowed (Discord's documentation, "Permission
+/// Overwrites").
+fn overwrite_of(allow: u128, deny: u128) -> Overwrite {
+    if allow & VIEW_CHANNEL != 0 {
+        Overwrite::Allow
+    } else if deny & VIEW_CHANNEL != 0 {
+        Overwrite::Deny
+    } else {
+        Overwrite::None
+    }
 }
 
 /// On failure: the channel's id, if at least that can be read.
@@ -451,8 +490,9 @@ fn channel(data: &Value, guild: GuildId) -> Result<Channel, Option<ChannelId>> {
     for overwrite in overwrites {
         let target: GuildId = id(overwrite.get("id")).ok_or(needed)?;
         if target == guild {
-            channel.everyone_allow = bits(overwrite.get("allow")).ok_or(needed)?;
-            channel.everyone_deny = bits(overwrite.get("deny")).ok_or(needed)?;
+            let allow = bits(overwrite.get("allow")).ok_or(needed)?;
+            let deny = bits(overwrite.get("deny")).ok_or(needed)?;
+            channel.overwrite = overwrite_of(allow, deny);
         }
     }
     Ok(channel)
@@ -668,7 +708,10 @@ mod tests {
         let Read::Known(Dispatch::ChannelUpdated(_, channel)) = room(|_| ()) else {
             panic!("not read")
         };
-        assert_eq!((channel.user_limit, channel.everyone_deny), (5, 1024));
+        assert_eq!(
+            (channel.user_limit, channel.overwrite),
+            (5, Overwrite::Deny)
+        );
         let asked = illegible(Subject::Channel(ChannelId::new(2).unwrap()));
         let changes: [fn(&mut Value); 6] = [
             |data| data["permission_overwrites"] = Value::Null,

@@ -1,38 +1,59 @@
 //! What one shard knows and has still to tell: its guilds' rosters, its outbox, its state.
 //!
-//! Pure. The connection puts dispatches in, the delivery takes batches out, and whoever asks over
-//! REST puts the answers in; [`Desk`] is the lock around it that they share. Snapshots have one
-//! way only: a guild owes one, and it is written when the outbox has room.
+//! Pure: time and tickets come from outside, and a clone is another worker of the same past. The
+//! connection puts dispatches in, the delivery takes parcels out, and whoever asks over REST puts
+//! the answers in; [`Desk`] is the lock around it that they share. Snapshots have one way only: a
+//! guild owes one, and it is written when the outbox has room.
+//!
+//! | in | out |
+//! |---|---|
+//! | [`Feed::claim`]: the hub's memory, first; and again when the hub forgot the claim | [`Feed::resume`]: the session to go on with |
+//! | [`Feed::read`], [`Feed::lose`], [`Feed::set_gateway`]: the connection | [`Feed::wants_identify`] |
+//! | [`Feed::answer`]: Discord's REST | [`Feed::question`] |
+//! | [`Feed::delivered`], [`Feed::rewind`], [`Feed::reject`]: the hub's answer to a parcel | [`Feed::parcel`]: the next delivery, the same events until they are answered |
+//!
+//! # The chain
+//! The hub's acknowledgement is the checkpoint: `acked` is how far the hub has it all, and with each
+//! parcel `to` may move it. It does not move past a dispatch whose events are not all delivered by
+//! that parcel: not past an unpaid debt, an open question, an answer or a snapshot that waits behind,
+//! nor while a replay is silent.
+//!
+//! # Taking over
+//! A restored guild contains everything up to its mark. Dispatches up to there are replayed silently;
+//! when the replay has passed the mark, the difference between the roster as the hub has it and the
+//! replayed one is told as one group. With a session that can not be resumed, GUILD_CREATE tells
+//! the difference instead.
 
+pub mod broken;
+mod chain;
 mod desk;
-mod sequence;
+mod followed;
+mod report;
+mod stream;
 
 use std::collections::BTreeMap;
 
-use proto::delivery::{GatewayReport, GuildReport};
-use proto::delivery::{Receipt, Report};
-use proto::event::{Event, Fact, Roster as RosterState};
+use proto::chain::{Absence, Reached};
+use proto::delivery::GatewayReport;
+use proto::event::{Fact, Roster as RosterState};
 use proto::gateway::GatewayState;
 use proto::{ChannelId, GuildId, UserId};
 
+pub use chain::Parcel;
 pub use desk::Desk;
 pub(crate) use desk::count;
-use sequence::{Arrival, Sequences};
+use followed::{Followed, Presence};
+pub use report::FeedHealth;
+use stream::{Arrival, Stream};
 
 use crate::dispatch::{Channel, Dispatch, Read, Subject, VoiceState};
-use crate::outbox::{Limits, Outbox, Pushed};
+use crate::outbox::{Group, Limits, Origin, Outbox, Pushed};
 use crate::roster::{Change, Roster, RosterSetting};
 
 /// How often an answer may lead to the next question before the guild is read anew instead.
 const UNSETTLED_MAX: u32 = 10;
-/// What a snapshot takes besides its rooms and people, in bytes, generously.
-const ENVELOPE_BYTES: usize = 1_024;
-
-/// The reason of a guild, or a shard, whose news the hub is still to hear.
-const CATCHING_UP: &str = "catching_up";
-
 /// What a feed is told at its beginning.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FeedSetting {
     /// The shard and the number of shards.
     pub shard: (u32, u32),
@@ -47,46 +68,29 @@ pub struct FeedSetting {
     /// How old, in ms, an event may be that a delivery leaves behind; an older one means that the
     /// hub is not shown what is so now.
     pub behind_max_ms: u64,
+    /// What the rosters depend on besides Discord's dispatches: a checkpoint with another one is not
+    /// resumed.
+    pub fingerprint: String,
 }
 
 /// One shard's knowledge, and what of it is still to be told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Feed {
     setting: FeedSetting,
     guilds: BTreeMap<GuildId, Followed>,
     outbox: Outbox,
-    sequences: Sequences,
+    stream: Stream,
+    /// Of the claim; 0 before it.
+    generation: u64,
+    /// How far the hub has it all.
+    acked: Reached,
+    /// How many parcels with events of this generation it has taken.
+    taken: u64,
     gateway: (GatewayState, Option<&'static str>),
     /// What the hub was last told of the gateway, and has taken.
     told: Option<GatewayReport>,
-    store: Option<String>,
     last_ticket: u64,
     identify_wanted: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Followed {
-    roster: Roster,
-    presence: Presence,
-    /// What has to be asked for, each with the ticket of the last time it became illegible.
-    gaps: BTreeMap<Subject, u64>,
-    /// The hub refused an event of this guild, and no snapshot has been taken since.
-    refused: bool,
-    /// How many answers in a row led to new questions.
-    unsettled: u32,
-}
-
-/// Whether a guild is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    /// Its GUILD_CREATE is still to come.
-    Awaited,
-    /// It is there.
-    Present,
-    /// Discord has an outage that concerns it.
-    Outage,
-    /// The bot is not a member of it.
-    Removed,
 }
 
 /// A question that has to be put to Discord's REST.
@@ -122,15 +126,6 @@ pub enum ChannelFinding {
     Hidden(ChannelId),
 }
 
-/// One delivery's content.
-#[derive(Debug, Clone)]
-pub struct Parcel {
-    /// In order; empty for a beat.
-    pub events: Vec<Event>,
-    /// The worker's state.
-    pub report: Report,
-}
-
 /// What reading a dispatch led to, for the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -138,6 +133,10 @@ pub struct Tally {
     pub queued: u64,
     /// Events that a snapshot will contain.
     pub covered: u64,
+    /// Events of a replay that the hub knows already.
+    pub known: u64,
+    /// Events of a guild that the hub does not serve.
+    pub unserved: u64,
     /// Times that the outbox was full.
     pub full: u64,
     /// The dispatch was about a guild that is not followed.
@@ -148,52 +147,25 @@ pub struct Tally {
     pub illegible: bool,
 }
 
-/// A shard as its health page shows it.
-#[derive(Debug, Clone, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FeedHealth {
-    /// The shard and the number of shards.
-    pub shard: (u32, u32),
-    /// The state, as the hub is told it.
-    pub gateway: GatewayReport,
-    /// Guilds that are followed here.
-    pub guilds: usize,
-    /// Guilds that owe a snapshot.
-    pub debts: usize,
-    /// Questions to Discord that are open.
-    pub gaps: usize,
-    /// Events that wait for the hub.
-    pub outbox_events: usize,
-    /// Their JSON, in bytes.
-    pub outbox_bytes: usize,
-}
-
 impl Feed {
-    /// A feed that knows nothing yet.
+    /// A feed that knows nothing yet. It says nothing before its claim.
     pub fn new(setting: FeedSetting) -> Self {
         let guilds = setting
             .guilds
             .iter()
             .filter(|guild| guild.shard(setting.shard.1) == setting.shard.0)
-            .map(|guild| {
-                let followed = Followed {
-                    roster: Roster::new(*guild, setting.roster.clone()),
-                    presence: Presence::Awaited,
-                    gaps: BTreeMap::new(),
-                    refused: false,
-                    unsettled: 0,
-                };
-                (*guild, followed)
-            })
+            .map(|guild| (*guild, Followed::new(*guild, setting.roster.clone())))
             .collect();
         Self {
             outbox: Outbox::new(setting.outbox),
             setting,
             guilds,
-            sequences: Sequences::default(),
+            stream: Stream::default(),
+            generation: 0,
+            acked: Reached::default(),
+            taken: 0,
             gateway: (GatewayState::Rebuilding, Some("starting")),
             told: None,
-            store: None,
             last_ticket: 0,
             identify_wanted: false,
         }
@@ -202,15 +174,20 @@ impl Feed {
     /// Takes a dispatch: where it stands in which gateway session, what it says, and when it came.
     pub fn read(&mut self, session: &str, sequence: u64, read: Read, now_ms: u64) -> Tally {
         let mut tally = Tally::default();
-        let arrival = self.sequences.arrive(session, sequence);
+        let before = self.stream.reached();
+        let arrival = self.stream.arrive(session, sequence);
         if arrival == Arrival::Repeat {
             tally.repeated = true;
             return tally;
         }
+        self.speak(&read, before, now_ms, &mut tally);
         let late = arrival == Arrival::Late;
         match read {
             Read::PassedOver => {}
-            Read::Known(Dispatch::Ready(guilds)) => self.begin_session(&guilds, now_ms, &mut tally),
+            Read::Known(Dispatch::Ready(start)) => {
+                self.stream.set_resume_url(start.resume_url);
+                self.begin_session(&start.guilds, now_ms, &mut tally);
+            }
             Read::Known(Dispatch::Resumed) => self.gateway = (GatewayState::Live, None),
             Read::Known(dispatch) => {
                 let Some(guild) = dispatch
@@ -251,6 +228,13 @@ impl Feed {
         self.gateway = (state, Some(reason));
     }
 
+    /// The connection is heard again: a state that was only doubted for this reason is live.
+    pub fn settle_doubt(&mut self, reason: &'static str) {
+        if self.gateway == (GatewayState::Resuming, Some(reason)) {
+            self.gateway = (GatewayState::Live, None);
+        }
+    }
+
     /// Whether the shard has to identify anew because a guild can not be known otherwise.
     pub fn wants_identify(&self) -> bool {
         self.identify_wanted
@@ -258,7 +242,9 @@ impl Feed {
 
     /// The next question for Discord's REST.
     pub fn question(&self) -> Option<Question> {
-        self.guilds.iter().find_map(|(guild, followed)| {
+        // While a guild's replay is silent, the dispatches that still come may answer.
+        let mut asking = self.guilds.iter().filter(|(_, guild)| !guild.is_silent());
+        asking.find_map(|(guild, followed)| {
             let (subject, ticket) = followed
                 .gaps
                 .iter()
@@ -319,111 +305,14 @@ impl Feed {
             followed.unsettled = 0;
             change.gaps = vec![Subject::Guild];
         }
-        self.publish(question.guild, change, now_ms, &mut tally);
+        self.publish(question.guild, change, Origin::Answer, now_ms, &mut tally);
         self.settle(now_ms);
         tally
-    }
-
-    /// What goes to the hub next; nothing if there are no events, the hub knows the state and no
-    /// beat is due.
-    pub fn parcel(&mut self, beat_due: bool, now_ms: u64) -> Option<Parcel> {
-        let events = self.outbox.batch();
-        // After the batch is taken: it says what is so once the hub has it.
-        let gateway = self.gateway_report(now_ms);
-        if events.is_empty() && !beat_due && self.told.as_ref() == Some(&gateway) {
-            return None;
-        }
-        Some(Parcel {
-            events,
-            report: Report {
-                shard: self.setting.shard,
-                store: self.store.clone(),
-                gateway,
-            },
-        })
-    }
-
-    /// Whether what a parcel, not taken yet, says of the state is still so.
-    pub fn is_current(&self, parcel: &Parcel, now_ms: u64) -> bool {
-        parcel.report.gateway == self.gateway_report(now_ms)
-    }
-
-    /// The hub has taken a parcel. Returns how many of its events were refused.
-    pub fn delivered(&mut self, parcel: &Parcel, receipt: Receipt, now_ms: u64) -> usize {
-        self.outbox.delivered();
-        self.told = Some(parcel.report.gateway.clone());
-        let refused: BTreeMap<&str, ()> = receipt
-            .refused
-            .iter()
-            .map(|event| (event.id.as_str(), ()))
-            .collect();
-        for event in &parcel.events {
-            let guild = event.fact.guild_id();
-            let Some(followed) = self.guilds.get_mut(&guild) else {
-                continue;
-            };
-            if refused.contains_key(event.id.as_str()) {
-                // Once: if the snapshot is refused as well, this hub does not want the guild.
-                if !followed.refused {
-                    followed.refused = true;
-                    self.outbox.owe(guild, "refused");
-                }
-            } else if matches!(event.fact, Fact::Snapshot(_)) {
-                followed.refused = false;
-            }
-        }
-        let refused = refused.len();
-        if self
-            .store
-            .as_ref()
-            .is_some_and(|known| *known != receipt.store)
-        {
-            self.owe_all("store_changed");
-        }
-        self.store = Some(receipt.store);
-        self.settle(now_ms);
-        refused
-    }
-
-    /// The hub has another store than the one that was built on: it lacks what came before.
-    pub fn change_store(&mut self, store: String, now_ms: u64) {
-        self.store = Some(store);
-        self.outbox.give_up("store_changed");
-        self.owe_all("store_changed");
-        self.settle(now_ms);
-    }
-
-    /// The hub will never take the events in flight.
-    pub fn give_up(&mut self, now_ms: u64) {
-        self.outbox.give_up("delivery_rejected");
-        self.settle(now_ms);
-    }
-
-    /// Whether everything was told that can be told.
-    pub fn is_drained(&self, now_ms: u64) -> bool {
-        self.outbox.is_empty() && self.told.as_ref() == Some(&self.gateway_report(now_ms))
     }
 
     /// Whether the gateway session is live.
     pub fn is_live(&self) -> bool {
         self.gateway.0 == GatewayState::Live
-    }
-
-    /// How it is.
-    pub fn health(&self, now_ms: u64) -> FeedHealth {
-        FeedHealth {
-            shard: self.setting.shard,
-            gateway: self.gateway_report(now_ms),
-            guilds: self.guilds.len(),
-            debts: self.outbox.debts().count(),
-            gaps: self
-                .guilds
-                .values()
-                .map(|followed| followed.gaps.len())
-                .sum(),
-            outbox_events: self.outbox.len(),
-            outbox_bytes: self.outbox.bytes(),
-        }
     }
 
     /// A guild's roster as a snapshot would tell it; none if it was never told whole.
@@ -435,6 +324,24 @@ impl Feed {
             .then(|| followed.roster.snapshot("asked"))
     }
 
+    /// Ends the silence of the guilds whose mark is passed by what is read now.
+    fn speak(&mut self, read: &Read, before: Reached, now_ms: u64, tally: &mut Tally) {
+        let reached = self.stream.reached();
+        let ready = matches!(read, Read::Known(Dispatch::Ready(_)));
+        let resumed = matches!(read, Read::Known(Dispatch::Resumed));
+        for guild in self.followed().collect::<Vec<_>>() {
+            let Some(followed) = self.guilds.get_mut(&guild).filter(|one| one.is_silent()) else {
+                continue;
+            };
+            if ready {
+                followed.break_off();
+            } else if resumed || reached > followed.mark().reached {
+                let facts = followed.speak();
+                self.tell(guild, facts, before, Origin::Answer, now_ms, tally);
+            }
+        }
+    }
+
     fn begin_session(&mut self, listed: &[GuildId], now_ms: u64, tally: &mut Tally) {
         self.gateway = (GatewayState::Live, None);
         self.identify_wanted = false;
@@ -442,7 +349,7 @@ impl Feed {
         for id in ids {
             if listed.contains(&id) {
                 if let Some(followed) = self.guilds.get_mut(&id) {
-                    followed.presence = Presence::Awaited;
+                    followed.presence = Presence::Absent(Absence::Awaited);
                 }
             } else {
                 self.apply(id, Dispatch::GuildRemoved(id), now_ms, tally);
@@ -462,11 +369,11 @@ impl Feed {
                 followed.gaps.clear();
             }
             Dispatch::GuildRemoved(_) => {
-                followed.presence = Presence::Removed;
+                followed.presence = Presence::Absent(Absence::Removed);
                 followed.gaps.clear();
             }
             Dispatch::GuildUnavailable(_) => {
-                followed.presence = Presence::Outage;
+                followed.presence = Presence::Absent(Absence::Outage);
                 // Its GUILD_CREATE will tell all of it.
                 followed.gaps.clear();
             }
@@ -491,32 +398,71 @@ impl Feed {
             change.gaps.push(subject);
         }
         tally.illegible |= !change.gaps.is_empty();
-        self.publish(guild, change, now_ms, tally);
+        self.publish(guild, change, Origin::Dispatch, now_ms, tally);
     }
 
-    fn publish(&mut self, guild: GuildId, change: Change, now_ms: u64, tally: &mut Tally) {
-        for fact in change.facts {
-            let event = self.sequences.event(fact, now_ms);
-            match self.outbox.push(event) {
-                Pushed::Queued => tally.queued += 1,
-                Pushed::Covered => tally.covered += 1,
-                Pushed::Full => tally.full += 1,
-            }
-        }
-        if change.began {
-            let removed = self
-                .guilds
-                .get(&guild)
-                .is_some_and(|followed| followed.presence == Presence::Removed);
-            let reason = if removed {
+    fn publish(
+        &mut self,
+        guild: GuildId,
+        change: Change,
+        origin: Origin,
+        now_ms: u64,
+        tally: &mut Tally,
+    ) {
+        let read = self.stream.reached();
+        self.tell(guild, change.facts, read, origin, now_ms, tally);
+        if change.began
+            && let Some(followed) = self.guilds.get(&guild)
+            && !followed.unserved
+        {
+            let reason = if followed.presence == Presence::Absent(Absence::Removed) {
                 "guild_removed"
             } else {
                 "worker_started"
             };
-            self.outbox.owe(guild, reason);
+            self.outbox.owe(guild, reason, followed.mark());
         }
         for subject in change.gaps {
             self.open_gap(guild, subject);
+        }
+    }
+
+    /// Queues facts of one guild as one group, unless the hub knows them already.
+    fn tell(
+        &mut self,
+        guild: GuildId,
+        facts: Vec<Fact>,
+        read: Reached,
+        origin: Origin,
+        now_ms: u64,
+        tally: &mut Tally,
+    ) {
+        let Some(followed) = self.guilds.get_mut(&guild) else {
+            return;
+        };
+        let count = facts.len() as u64;
+        if followed.is_silent() {
+            tally.known += count;
+            return;
+        }
+        if followed.unserved {
+            tally.unserved += count;
+            return;
+        }
+        let events = facts
+            .into_iter()
+            .map(|fact| followed.event(fact, read, now_ms))
+            .collect();
+        let Some(group) = Group::new(events, read, origin) else {
+            return;
+        };
+        match self.outbox.push(group) {
+            Pushed::Queued => tally.queued += count,
+            Pushed::Covered => tally.covered += count,
+            Pushed::Full => {
+                tally.covered += count;
+                tally.full += 1;
+            }
         }
     }
 
@@ -549,80 +495,6 @@ impl Feed {
             self.identify_wanted = true;
         }
     }
-
-    fn owe_all(&mut self, reason: &'static str) {
-        for (guild, followed) in &self.guilds {
-            if followed.roster.is_known() {
-                self.outbox.owe(*guild, reason);
-            }
-        }
-    }
-
-    /// Pays what debts there is room for.
-    fn settle(&mut self, now_ms: u64) {
-        let debts: Vec<_> = self.outbox.debts().collect();
-        for (guild, reason) in debts {
-            if !self.outbox.has_room() || !self.sequences.began() {
-                return;
-            }
-            let Some(followed) = self
-                .guilds
-                .get(&guild)
-                .filter(|followed| followed.roster.is_known())
-            else {
-                continue;
-            };
-            let state = followed.roster.snapshot(reason);
-            let events = divide(state, self.setting.outbox.batch_bytes_max)
-                .into_iter()
-                .map(|fact| self.sequences.event(fact, now_ms))
-                .collect();
-            self.outbox.pay(guild, events);
-        }
-    }
-
-    /// How the shard is, and its guilds that differ, once the hub has what is in flight.
-    fn gateway_report(&self, now_ms: u64) -> GatewayReport {
-        let (mut state, mut reason) = self.gateway;
-        let late = self
-            .outbox
-            .behind_since_ms()
-            .is_some_and(|since| now_ms.saturating_sub(since) > self.setting.behind_max_ms);
-        if state == GatewayState::Live && late {
-            (state, reason) = (GatewayState::Rebuilding, Some(CATCHING_UP));
-        }
-        let lacking = self.outbox.lacking();
-        let guilds = self
-            .guilds
-            .iter()
-            .filter_map(|(id, followed)| {
-                let (own, why) = match followed.presence {
-                    Presence::Removed => (GatewayState::Down, "removed"),
-                    Presence::Outage => (GatewayState::Down, "outage"),
-                    // What is worse for the whole shard need not be said of each guild.
-                    _ if state != GatewayState::Live => return None,
-                    Presence::Awaited => (GatewayState::Rebuilding, "guild_awaited"),
-                    Presence::Present if !followed.gaps.is_empty() => {
-                        (GatewayState::Rebuilding, "illegible")
-                    }
-                    Presence::Present if lacking.contains(id) => {
-                        (GatewayState::Rebuilding, CATCHING_UP)
-                    }
-                    Presence::Present => return None,
-                };
-                let report = GuildReport {
-                    state: own,
-                    reason: Some(why.to_owned()),
-                };
-                Some((*id, report))
-            })
-            .collect();
-        GatewayReport {
-            state,
-            reason: reason.map(str::to_owned),
-            guilds,
-        }
-    }
 }
 
 /// `awaited`: somebody is in a room that is not known, which may be this.
@@ -644,28 +516,6 @@ fn nowhere(user_id: UserId) -> VoiceState {
         flags: proto::event::VoiceFlags::default(),
         profile: None,
     }
-}
-
-/// A snapshot that is too large for one delivery holds as many people as fit; the others join.
-fn divide(mut state: RosterState, bytes_max: usize) -> Vec<Fact> {
-    let mut left = bytes_max.saturating_sub(json_bytes(&state.rooms) + ENVELOPE_BYTES);
-    let mut fit = 0;
-    for voice in &state.voices {
-        let bytes = json_bytes(voice) + 1;
-        if bytes > left {
-            break;
-        }
-        left -= bytes;
-        fit += 1;
-    }
-    let rest = state.voices.split_off(fit);
-    let mut facts = vec![Fact::Snapshot(state)];
-    facts.extend(rest.into_iter().map(Fact::VoiceJoined));
-    facts
-}
-
-fn json_bytes(value: &impl serde::Serialize) -> usize {
-    serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
 #[cfg(test)]

@@ -2,18 +2,23 @@
 //!
 //! The data's way: [`shards`] (the sockets) → [`dispatch`] (what is read of them) → [`roster`]
 //! (events) → [`outbox`] (bounded) → [`deliver`] (signed, in order). [`feed`] holds one shard's
-//! rosters and outbox together; [`ops`] shows how it is.
+//! rosters and outbox together; [`ops`] shows how it is. Before any of that a worker [`claim`]s its
+//! shards at the [`hub`], and goes on where the one before it was.
 
+pub mod claim;
 pub mod config;
 pub mod deliver;
 pub mod dispatch;
+mod faults;
 pub mod feed;
+pub mod hub;
 pub mod ops;
 pub mod outbox;
 pub mod retry;
 pub mod roster;
 pub mod shards;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
@@ -23,9 +28,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use claim::Claimant;
 use config::{Config, ms};
-use deliver::{Acknowledged, Courier, Hub};
+use deliver::{Acknowledged, Courier, Ended};
 use feed::{Desk, Feed, FeedSetting};
+use hub::Hub;
 use ops::{Board, Shown};
 use outbox::Limits;
 use roster::RosterSetting;
@@ -37,6 +44,9 @@ pub enum Failure {
     /// Discord will not have this bot; restarting does not help.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A newer worker has taken over.
+    #[error("a newer worker has taken over")]
+    Fenced,
     /// This machine can not make requests.
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -50,6 +60,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => launch::exit::DISCORD_REFUSED,
+            Self::Fenced => launch::exit::FENCED,
             Self::Client(_) | Self::Crashed(_) => launch::exit::FAILED,
         }
     }
@@ -94,86 +105,37 @@ pub async fn run(
     ended
 }
 
-/// Follows the guilds: connections, and the deliveries that outlive them by a little.
+/// Follows the guilds: every shard by itself, and when one ends, all do.
 async fn follow(
     config: Arc<Config>,
-    board: &Board,
+    board: &Arc<Board>,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let hub = Hub::new(&config)?;
-    let last = CancellationToken::new();
-    let mut couriers = JoinSet::new();
-    let mut begin = |shard: (u32, u32)| {
-        let shown = Shown {
-            desk: Arc::new(Desk::new(Feed::new(feed_setting(&config, shard)))),
-            acknowledged: Arc::default(),
-        };
-        let desk = Arc::clone(&shown.desk);
-        let acknowledged: Arc<Acknowledged> = Arc::clone(&shown.acknowledged);
-        let courier = Courier::new(
-            hub.clone(),
-            Arc::clone(&desk),
-            acknowledged,
-            config.delivery.clone(),
-        );
-        couriers.spawn(courier.run(last.clone()));
-        board.show(shown);
-        desk
-    };
     let stop = shutdown.child_token();
-    let ended = match Gateway::discover(&config, &stop).await {
-        Ok(None) => Ok(()),
-        Ok(Some(gateway)) => {
-            let desks: Vec<_> = gateway
-                .shards()
-                .map(|shard| (shard, begin(shard)))
-                .collect();
-            warn_of_guilds_elsewhere(&desks);
-            connect_all(Arc::new(gateway), desks, &config, &stop).await
-        }
-        Err(refused) => {
-            let shard = config.discord.shard_id.unwrap_or(0);
-            refuse(&begin((shard, config.discord.shard_count.unwrap_or(1))));
-            Err(Failure::Refused(refused))
-        }
+    let Some(gateway) = Gateway::discover(&config, &hub, &stop).await? else {
+        return Ok(());
     };
-    board.drain();
-    last.cancel();
-    let drained = async { while couriers.join_next().await.is_some() {} };
-    if timeout(ms(config.delivery.drain_ms), drained)
-        .await
-        .is_err()
-    {
-        tracing::warn!("stopped before the hub had taken everything");
-    }
-    ended
-}
-
-/// Connects every shard; when one ends, all do.
-async fn connect_all(
-    gateway: Arc<Gateway>,
-    desks: Vec<((u32, u32), Arc<Desk>)>,
-    config: &Arc<Config>,
-    stop: &CancellationToken,
-) -> Result<(), Failure> {
-    let mut connections = JoinSet::new();
-    for (shard, desk) in desks {
-        let (gateway, config, stop) = (Arc::clone(&gateway), Arc::clone(config), stop.clone());
-        connections.spawn(async move {
-            let ended = gateway
-                .connect(shard, Arc::clone(&desk), &config, stop)
-                .await;
-            if ended.is_err() {
-                refuse(&desk);
-            }
-            ended
-        });
+    let gateway = Arc::new(gateway);
+    let claimant = Claimant::new(hub.clone(), &config.delivery);
+    let mut shards = JoinSet::new();
+    for shard in gateway.shards() {
+        let one = Shard {
+            shard,
+            config: Arc::clone(&config),
+            gateway: Arc::clone(&gateway),
+            hub: hub.clone(),
+            claimant: claimant.clone(),
+            board: Arc::clone(board),
+            stop: stop.clone(),
+        };
+        shards.spawn(one.follow());
     }
     let mut ended = Ok(());
-    while let Some(joined) = connections.join_next().await {
+    while let Some(joined) = shards.join_next().await {
         stop.cancel();
         let this = match joined {
-            Ok(this) => this.map_err(Failure::Refused),
+            Ok(this) => this,
             Err(error) => Err(Failure::Crashed(error.to_string())),
         };
         ended = ended.and(this);
@@ -181,23 +143,100 @@ async fn connect_all(
     ended
 }
 
+/// One shard: its claim, its connection, and the deliveries that outlive that by a little.
+struct Shard {
+    shard: (u32, u32),
+    config: Arc<Config>,
+    gateway: Arc<Gateway>,
+    hub: Hub,
+    claimant: Claimant,
+    board: Arc<Board>,
+    stop: CancellationToken,
+}
+
+impl Shard {
+    async fn follow(self) -> Result<(), Failure> {
+        let (number, count) = self.shard;
+        let desk = Arc::new(Desk::new(Feed::new(feed_setting(&self.config, self.shard))));
+        let acknowledged: Arc<Acknowledged> = Arc::default();
+        self.board.show(Shown {
+            desk: Arc::clone(&desk),
+            acknowledged: Arc::clone(&acknowledged),
+        });
+        let guilds: Vec<_> = desk.look(|feed| feed.followed().collect());
+        if guilds.is_empty() {
+            tracing::info!(number, count, "no followed guild is on this shard");
+        }
+        let claimed = tokio::select! {
+            claimed = self.claimant.claim(self.shard, guilds) => claimed,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let Some(claimed) = claimed else {
+            self.stop.cancel();
+            return Err(Failure::Fenced);
+        };
+        tracing::info!(
+            shard = number,
+            generation = claimed.generation,
+            guilds = claimed.guilds.len(),
+            "claimed the shard"
+        );
+        self.gateway.know_identifies(claimed.identifies);
+        desk.with(|feed| feed.claim(claimed, launch::clock::now_ms()));
+        let last = CancellationToken::new();
+        let courier = Courier::new(
+            self.hub.clone(),
+            self.claimant.clone(),
+            Arc::clone(&desk),
+            acknowledged,
+            self.config.delivery.clone(),
+        );
+        let mut courier = pin!(courier.run(last.clone()));
+        let mut connection = pin!(self.gateway.connect(
+            self.shard,
+            Arc::clone(&desk),
+            &self.config,
+            self.stop.clone(),
+        ));
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            _ended = &mut courier => {
+                // Only a newer worker ends it before it is asked to.
+                self.stop.cancel();
+                self.board.drain();
+                let _closed = connection.await;
+                return Err(Failure::Fenced);
+            }
+        };
+        self.board.drain();
+        if ended.is_err() {
+            refuse(&desk);
+        }
+        last.cancel();
+        match timeout(ms(self.config.delivery.drain_ms), courier).await {
+            Ok(Ended::Fenced) => return Err(Failure::Fenced),
+            Ok(Ended::Drained) => {}
+            Err(_) => tracing::warn!(number, "stopped before the hub had taken everything"),
+        }
+        Ok(ended?)
+    }
+}
+
 fn refuse(desk: &Desk) {
     desk.with(|feed| feed.set_gateway(GatewayState::Down, "discord_refused"));
 }
 
-fn warn_of_guilds_elsewhere(desks: &[((u32, u32), Arc<Desk>)]) {
-    for ((shard, count), desk) in desks {
-        if desk.look(|feed| feed.health(launch::clock::now_ms()).guilds) == 0 {
-            tracing::info!(shard, count, "no followed guild is on this shard");
-        }
-    }
-}
-
 fn feed_setting(config: &Config, shard: (u32, u32)) -> FeedSetting {
     let size = |setting: u64| usize::try_from(setting).unwrap_or(usize::MAX);
+    let guilds: Vec<_> = config
+        .guilds()
+        .into_iter()
+        .filter(|guild| guild.shard(shard.1) == shard.0)
+        .collect();
     FeedSetting {
         shard,
-        guilds: config.guilds(),
+        fingerprint: shards::fingerprint(shard.1, &guilds),
+        guilds,
         roster: RosterSetting {
             cdn: config
                 .discord
@@ -212,6 +251,8 @@ fn feed_setting(config: &Config, shard: (u32, u32)) -> FeedSetting {
             bytes_max: size(config.delivery.outbox_bytes_max),
             batch_events_max: size(config.delivery.batch_events_max.into()),
             batch_bytes_max: size(config.delivery.batch_bytes_max),
+            group_events_max: size(config.delivery.delivery_events_max.into()),
+            delivery_bytes_max: size(config.delivery.delivery_bytes_max),
         },
         gaps_max: size(config.gateway.gaps_max.into()),
         // Two beats: a burst is not a backlog.

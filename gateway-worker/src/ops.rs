@@ -63,6 +63,9 @@ struct Health {
 struct ShardHealth {
     #[serde(flatten)]
     feed: FeedHealth,
+    /// What it waits for, if it has not begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<&'static str>,
     /// The hub took the last delivery.
     acknowledged: bool,
     /// When it last took one, in ms since the Unix epoch.
@@ -97,8 +100,10 @@ impl Board {
         let shards: Vec<ShardHealth> = self
             .shards()
             .into_iter()
-            .map(|shard| ShardHealth {
-                feed: look_at(&shard),
+            .map(|shard| (look_at(&shard), shard))
+            .map(|(feed, shard)| ShardHealth {
+                waiting: (feed.generation == 0).then_some("waiting for the hub"),
+                feed,
                 acknowledged: shard.acknowledged.is_current(),
                 acknowledged_at: shard.acknowledged.at_ms(),
             })
@@ -185,6 +190,18 @@ fn gauge(shard: &Shown) {
     set("worker_outbox_bytes", health.outbox_bytes as f64);
     set("worker_guilds", health.guilds as f64);
     set("worker_guilds_in_debt", health.debts as f64);
+    set("worker_guilds_not_served", health.not_served.len() as f64);
+    set("worker_guilds_silent", health.silent as f64);
+    set("worker_sequence_read", health.read.sequence as f64);
+    let same = health.acknowledged_to.session == health.read.session;
+    set(
+        "worker_sequence_acknowledged",
+        if same {
+            health.acknowledged_to.sequence as f64
+        } else {
+            0.0
+        },
+    );
     set("worker_questions_open", health.gaps as f64);
     set(
         "worker_gateway_live",
@@ -226,7 +243,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "worker_events_total",
-        "Events made, by whether they were queued or left to a snapshot"
+        "Events made, by whether they were queued, left to a snapshot, or known to the hub already"
     );
     describe_counter!(
         "worker_events_delivered_total",
@@ -246,12 +263,32 @@ pub(crate) fn describe() {
         "Attempts to deliver, by the hub's answer"
     );
     describe_counter!(
-        "worker_deliveries_dropped_total",
-        "Deliveries that the hub refused as malformed"
+        "worker_deliveries_halved_total",
+        "Deliveries that the hub refused as malformed or too large, and that were halved to find why"
+    );
+    describe_counter!(
+        "worker_groups_set_aside_total",
+        "Groups of events that the hub refused for good"
+    );
+    describe_counter!(
+        "worker_snapshots_too_large_total",
+        "Snapshots that are larger than any delivery may be"
     );
     describe_counter!(
         "worker_store_changes_total",
-        "Times that the hub had another store"
+        "Times that the hub's store was older than it had been, by how it was noticed"
+    );
+    describe_counter!(
+        "worker_claims_total",
+        "Attempts to claim a shard, by the hub's answer"
+    );
+    describe_counter!(
+        "worker_claims_too_large_total",
+        "Claims whose answer was too large to read"
+    );
+    describe_counter!(
+        "worker_identify_notices_late_total",
+        "Identifies that the hub could not be told of when they happened"
     );
     describe_histogram!(
         "worker_delivery_seconds",
@@ -264,7 +301,7 @@ pub(crate) fn describe() {
     );
     describe_gauge!(
         "worker_identify_budget_used",
-        "Identifies of the day, by Discord's ledger"
+        "Identifies of the day, by the highest of Discord's, the hub's and this process's count"
     );
     describe_gauge!(
         "worker_identify_budget_remaining",
@@ -294,7 +331,23 @@ pub(crate) fn describe() {
     describe_gauge!("worker_outbox_events", "Events that wait for the hub");
     describe_gauge!("worker_outbox_bytes", "Their JSON, in bytes");
     describe_gauge!("worker_guilds", "Guilds that are followed");
+    describe_gauge!(
+        "worker_guilds_not_served",
+        "Guilds that are followed here and not served by the hub: one of both settings is wrong"
+    );
     describe_gauge!("worker_guilds_in_debt", "Guilds that owe a snapshot");
+    describe_gauge!(
+        "worker_guilds_silent",
+        "Guilds whose replay has not passed what the hub knows"
+    );
+    describe_gauge!(
+        "worker_sequence_read",
+        "How far the gateway session was read"
+    );
+    describe_gauge!(
+        "worker_sequence_acknowledged",
+        "How far the hub has it all; 0: not of this session"
+    );
     describe_gauge!(
         "worker_questions_open",
         "Questions about what was illegible that are open"

@@ -1,69 +1,173 @@
 //! The bounded queue toward the hub: in order, and when it is full it forgets instead of growing.
 //!
-//! A guild whose events were forgotten is *in debt*: it owes one snapshot. Until that is queued its
-//! further events are not, because the snapshot will contain them. The snapshot is queued at the
-//! tail, replaces what that guild still had waiting, and overtakes nothing. Pure.
+//! Pure. Its entries are [`Group`]s: the events that one dispatch (or one answer, or one snapshot)
+//! made of one guild. A group is never split over deliveries, so that what the hub knows of a guild
+//! never stands inside a dispatch.
+//!
+//! A guild whose events were forgotten is *in debt*: it owes one snapshot. The debt is dated with
+//! the guild's newest mark at that moment, and only a snapshot with a later mark pays it, once it is
+//! delivered. Until that snapshot is queued the guild's further events are not, because it will
+//! contain them. The snapshot is queued at the tail, replaces what that guild still had waiting, and
+//! overtakes nothing; what is read afterwards follows it.
+//!
+//! [`Outbox::checkpoint`] says how far the hub may forget the stream with the delivery in flight.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proto::GuildId;
+use proto::chain::{Mark, Reached};
 use proto::event::Event;
 
+use crate::feed::broken::{Rule, broken};
+
+/// Milliseconds before a snapshot that can not be delivered is made again, at first; doubles.
+const AGAIN_MIN_MS: u64 = 1_000;
+/// Milliseconds that this grows to.
+const AGAIN_MAX_MS: u64 = 60_000;
+/// What a delivery takes besides its events, in bytes, generously.
+const ENVELOPE_BYTES: usize = 65_536;
+
 /// The bounds of an outbox and of one batch taken from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Events that wait, those in flight included.
     pub events_max: usize,
     /// Their JSON, in bytes.
     pub bytes_max: usize,
-    /// Events of one delivery.
+    /// Events of one delivery; a single larger group is still sent, alone.
     pub batch_events_max: usize,
-    /// Their JSON, in bytes; a single larger event is still sent, alone.
+    /// Their JSON, in bytes; likewise.
     pub batch_bytes_max: usize,
+    /// Events of one group: more the hub does not take.
+    pub group_events_max: usize,
+    /// The largest delivery, in bytes: a larger one the hub does not take.
+    pub delivery_bytes_max: usize,
 }
 
-/// Events on their way to the hub.
-#[derive(Debug, Clone)]
-pub struct Outbox {
-    limits: Limits,
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    /// How many of the first entries are being delivered; they stay as they are until answered.
-    in_flight: usize,
-    /// Who owes a snapshot, and why.
-    debts: BTreeMap<GuildId, &'static str>,
+/// What made a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The dispatch at which it was read: it is replayed to whoever resumes before it.
+    Dispatch,
+    /// An answer of Discord's REST, or the end of a silent replay: what it tells goes back to
+    /// dispatches before it.
+    Answer,
+    /// A debt.
+    Snapshot,
 }
 
-#[derive(Debug, Clone)]
-struct Entry {
-    event: Event,
+/// Events of one guild that stand and fall together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Group {
+    /// Whose.
     guild: GuildId,
+    /// At least one, in the order of their marks.
+    events: Vec<Event>,
+    /// Their JSON, in bytes.
     bytes: usize,
-    /// It pays a debt, alone or with others.
-    pays: bool,
+    /// How far the stream was read when it was made.
+    read: Reached,
+    origin: Origin,
 }
 
-impl Entry {
-    fn new(event: Event) -> Self {
-        Self {
-            pays: false,
-            guild: event.fact.guild_id(),
+impl Group {
+    /// A group; none without events. All are of one guild.
+    pub fn new(events: Vec<Event>, read: Reached, origin: Origin) -> Option<Self> {
+        let guild = events.first()?.fact.guild_id();
+        let bytes = events
+            .iter()
             // What can not be written can not be delivered either, and counts as nothing.
-            bytes: serde_json::to_vec(&event).map_or(0, |json| json.len()),
-            event,
-        }
+            .map(|event| serde_json::to_vec(event).map_or(0, |json| json.len() + 1))
+            .sum();
+        Some(Self {
+            guild,
+            events,
+            bytes,
+            read,
+            origin,
+        })
+    }
+
+    /// Whose events these are.
+    pub fn guild(&self) -> GuildId {
+        self.guild
+    }
+
+    /// What made it.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Its events.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    fn mark(&self) -> Mark {
+        let last = self.events.last();
+        last.and_then(|event| event.at).unwrap_or_default()
     }
 }
 
-/// What became of an event.
+/// What a guild owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Debt {
+    /// Why, in a fixed word.
+    pub reason: &'static str,
+    /// The guild's newest mark when it arose: a snapshot with a later one pays.
+    pub since: Mark,
+    /// Why its snapshot did not arrive, when one was tried.
+    pub trouble: Option<Trouble>,
+    /// The mark of the snapshot that is queued for it.
+    paying: Option<Mark>,
+    failures: u32,
+    not_before_ms: u64,
+}
+
+/// Why a snapshot does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// It is larger than any delivery may be.
+    TooLarge,
+    /// The hub calls it malformed.
+    Refused,
+}
+
+/// Events on their way to the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Outbox {
+    limits: Limits,
+    groups: VecDeque<Group>,
+    events: usize,
+    bytes: usize,
+    /// How many of the first groups are being delivered; they stay as they are until answered.
+    in_flight: usize,
+    /// How many of the first groups were refused together: one of them is why.
+    suspects: usize,
+    debts: BTreeMap<GuildId, Debt>,
+}
+
+/// What became of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// It waits its turn.
     Queued,
     /// Its guild is in debt; the snapshot will contain it.
     Covered,
-    /// There was no room: its guild's backlog was forgotten, and owes a snapshot since now.
+    /// There was no room, or it is larger than any delivery may be: its guild's backlog was
+    /// forgotten, and owes a snapshot since now.
     Full,
+}
+
+/// What became of a delivery that the hub called malformed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejected {
+    /// It had no events.
+    Empty,
+    /// It had several groups: half of them go first now, to find the guilty one.
+    Halved,
+    /// It was this one: it is set aside and its guild owes a snapshot.
+    SetAside(Group),
 }
 
 impl Outbox {
@@ -71,125 +175,244 @@ impl Outbox {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            entries: VecDeque::new(),
+            groups: VecDeque::new(),
+            events: 0,
             bytes: 0,
             in_flight: 0,
+            suspects: 0,
             debts: BTreeMap::new(),
         }
     }
 
-    /// Queues an event at the tail.
-    pub fn push(&mut self, event: Event) -> Pushed {
-        let entry = Entry::new(event);
-        if self.debts.contains_key(&entry.guild) {
+    /// Queues a group at the tail, unless its guild's snapshot is still to be queued.
+    pub fn push(&mut self, group: Group) -> Pushed {
+        if self
+            .debts
+            .get(&group.guild)
+            .is_some_and(|debt| debt.paying.is_none())
+        {
             return Pushed::Covered;
         }
-        if !self.fits(1, entry.bytes) {
-            self.owe(entry.guild, "outbox_full");
+        if !self.fits(&group) || !self.is_deliverable(&group) {
+            self.owe(group.guild, "outbox_full", group.mark());
             return Pushed::Full;
         }
-        self.queue(entry);
+        self.queue(group);
         Pushed::Queued
     }
 
-    /// Forgets what a guild has waiting; it owes a snapshot instead. An older debt keeps its reason.
-    pub fn owe(&mut self, guild: GuildId, reason: &'static str) {
-        self.debts.entry(guild).or_insert(reason);
-        let waiting = self.entries.split_off(self.in_flight);
-        self.entries
-            .extend(waiting.into_iter().filter(|entry| entry.guild != guild));
-        self.bytes = self.entries.iter().map(|entry| entry.bytes).sum();
+    /// Forgets what a guild has waiting; it owes a snapshot with a later mark than `since` instead.
+    /// An older debt keeps its reason.
+    pub fn owe(&mut self, guild: GuildId, reason: &'static str, since: Mark) {
+        let debt = self.debts.entry(guild).or_insert(Debt {
+            reason,
+            since,
+            trouble: None,
+            paying: None,
+            failures: 0,
+            not_before_ms: 0,
+        });
+        debt.since = debt.since.max(since);
+        debt.paying = None;
+        self.forget(guild);
     }
 
     /// Who owes a snapshot, and why.
-    pub fn debts(&self) -> impl Iterator<Item = (GuildId, &'static str)> + '_ {
-        self.debts.iter().map(|(guild, reason)| (*guild, *reason))
+    pub fn debts(&self) -> impl Iterator<Item = (GuildId, &Debt)> {
+        self.debts.iter().map(|(guild, debt)| (*guild, debt))
+    }
+
+    /// What this guild owes.
+    pub fn debt(&self, guild: GuildId) -> Option<&Debt> {
+        self.debts.get(&guild)
+    }
+
+    /// Whose snapshots are to be made now, each with its reason.
+    pub fn payable(&self, now_ms: u64) -> Vec<(GuildId, &'static str)> {
+        let due = |debt: &Debt| debt.paying.is_none() && debt.not_before_ms <= now_ms;
+        self.debts
+            .iter()
+            .filter(|(_, debt)| due(debt))
+            .map(|(guild, debt)| (*guild, debt.reason))
+            .collect()
     }
 
     /// Whether there is room for snapshots: half of it, so that a full outbox does not make one
     /// snapshot after the other only to forget them.
     pub fn has_room(&self) -> bool {
-        self.entries.len() * 2 <= self.limits.events_max && self.bytes * 2 <= self.limits.bytes_max
+        self.events * 2 <= self.limits.events_max && self.bytes * 2 <= self.limits.bytes_max
     }
 
-    /// Pays a guild's debt with a snapshot (and, of a guild too large for one delivery, the events
-    /// that complete it), if there is room for it.
-    pub fn pay(&mut self, guild: GuildId, snapshot: Vec<Event>) -> bool {
-        let entries: Vec<Entry> = snapshot.into_iter().map(Entry::new).collect();
-        let bytes = entries.iter().map(|entry| entry.bytes).sum();
-        if !self.fits(entries.len(), bytes) {
-            return false;
+    /// Queues the snapshot that pays a guild's debt. Without room for it, or if it does not pay,
+    /// nothing happens; one that is larger than any delivery may be is not queued, and is tried
+    /// again later: then what it is refused for is returned.
+    pub fn pay(&mut self, snapshot: Group, now_ms: u64) -> Option<Trouble> {
+        let fits = self.fits(&snapshot);
+        let deliverable = self.is_deliverable(&snapshot);
+        let debt = self.debts.get_mut(&snapshot.guild)?;
+        if debt.paying.is_some() || snapshot.mark() <= debt.since {
+            return None;
         }
-        self.debts.remove(&guild);
-        for entry in entries {
-            self.queue(Entry {
-                pays: true,
-                ..entry
-            });
+        if !deliverable {
+            debt.fail(Trouble::TooLarge, now_ms);
+            return Some(Trouble::TooLarge);
         }
-        true
+        if fits {
+            debt.paying = Some(snapshot.mark());
+            self.queue(snapshot);
+            if broken(Rule::SnapshotsLast)
+                && let Some(last) = self.groups.pop_back()
+            {
+                self.groups.insert(self.in_flight, last);
+            }
+        }
+        None
     }
 
-    /// The next delivery's events; the same ones until [`Outbox::delivered`] or
-    /// [`Outbox::give_up`].
-    pub fn batch(&mut self) -> Vec<Event> {
+    /// Takes the next delivery's groups; the same ones until they are [`Outbox::delivered`],
+    /// [`Outbox::give_up`] or [`Outbox::reject`]ed.
+    pub fn batch(&mut self) -> impl Iterator<Item = &Group> {
         if self.in_flight == 0 {
-            let mut bytes = 0;
+            let (mut events, mut bytes) = (0, 0);
+            let most = match self.suspects {
+                0 => usize::MAX,
+                suspects => (suspects / 2).max(1),
+            };
             self.in_flight = self
-                .entries
+                .groups
                 .iter()
-                .take(self.limits.batch_events_max)
-                .take_while(|entry| {
-                    let first = bytes == 0;
-                    bytes += entry.bytes;
-                    first || bytes <= self.limits.batch_bytes_max
+                .take(most)
+                .take_while(|group| {
+                    let first = events == 0;
+                    events += group.events.len();
+                    bytes += group.bytes;
+                    first
+                        || (events <= self.limits.batch_events_max
+                            && bytes <= self.limits.batch_bytes_max)
                 })
                 .count();
         }
-        self.entries
-            .iter()
-            .take(self.in_flight)
-            .map(|entry| entry.event.clone())
+        self.groups.range(..self.in_flight)
+    }
+
+    /// What is in flight has arrived: snapshots of it pay their debts.
+    pub fn delivered(&mut self) -> Vec<Group> {
+        let delivered = self.drop_in_flight();
+        for group in &delivered {
+            if self.debts.get(&group.guild).is_some_and(|debt| {
+                group.origin == Origin::Snapshot
+                    && (debt.paying == Some(group.mark()) || broken(Rule::DatedDebts))
+            }) {
+                self.debts.remove(&group.guild);
+            }
+        }
+        delivered
+    }
+
+    /// What is in flight will not be delivered; whose it was is returned, and owes.
+    pub fn give_up(&mut self) -> BTreeSet<GuildId> {
+        self.suspects = 0;
+        self.drop_in_flight()
+            .into_iter()
+            .map(|group| group.guild)
             .collect()
     }
 
-    /// The events in flight have arrived.
-    pub fn delivered(&mut self) {
-        self.drop_in_flight();
-    }
-
-    /// The events in flight will not be delivered; their guilds owe snapshots.
-    pub fn give_up(&mut self, reason: &'static str) {
-        for guild in self.drop_in_flight() {
-            self.owe(guild, reason);
+    /// The hub calls what is in flight malformed, or too large.
+    pub fn reject(&mut self, trouble: Trouble, now_ms: u64) -> Rejected {
+        match self.in_flight {
+            0 => Rejected::Empty,
+            1 => {
+                self.suspects = 0;
+                let Some(group) = self.drop_in_flight().pop() else {
+                    return Rejected::Empty;
+                };
+                self.owe(group.guild, "delivery_rejected", group.mark());
+                if group.origin == Origin::Snapshot {
+                    self.fail(group.guild, trouble, now_ms);
+                }
+                Rejected::SetAside(group)
+            }
+            groups => {
+                self.suspects = groups;
+                self.in_flight = 0;
+                Rejected::Halved
+            }
         }
     }
 
-    /// Who will not be known whole by what is in flight: who owes a snapshot, or has one waiting
-    /// behind it, or a part of one.
+    /// A guild's snapshot was refused: it is made again later.
+    pub fn fail(&mut self, guild: GuildId, trouble: Trouble, now_ms: u64) {
+        if let Some(debt) = self.debts.get_mut(&guild) {
+            debt.fail(trouble, now_ms);
+        }
+    }
+
+    /// A guild whose events the hub does not want owes nothing, and has nothing to tell.
+    pub fn forgive(&mut self, guild: GuildId) {
+        self.debts.remove(&guild);
+        self.forget(guild);
+    }
+
+    /// How far the hub may take the stream as told once it has what is in flight: `acked`, or
+    /// further if nothing before that is missing. It does not pass an unpaid debt, nor an answer or
+    /// snapshot that is still queued, nor any event that is; `read` is what was read.
+    pub fn checkpoint(&self, acked: Reached, read: Reached) -> Reached {
+        let flying = self.groups.range(..self.in_flight);
+        let paid_by_it = |debt: &Debt| {
+            let mut flying = self.groups.range(..self.in_flight);
+            debt.paying
+                .is_some_and(|paying| flying.any(|group| group.mark() == paying))
+        };
+        let indebted = self.debts.iter().any(|(_, debt)| !paid_by_it(debt));
+        let mut behind = self.behind();
+        if (indebted || behind.any(|group| group.origin != Origin::Dispatch))
+            && !broken(Rule::CheckpointBehindDebts)
+        {
+            return acked;
+        }
+        let told = match self.behind().next() {
+            None => Some(read),
+            // One dispatch may have made groups of several guilds.
+            Some(next) => flying
+                .map(|group| group.read)
+                .filter(|read| *read < next.read || broken(Rule::SnapshotsLast))
+                .max(),
+        };
+        told.map_or(acked, |told| told.max(acked))
+    }
+
+    /// Who will not be known whole by what is in flight: who owes a snapshot that is not in it.
     pub fn lacking(&self) -> BTreeSet<GuildId> {
-        let waiting = self.behind().filter(|entry| entry.pays);
+        let flying: BTreeSet<(GuildId, Mark)> = self
+            .groups
+            .range(..self.in_flight)
+            .map(|group| (group.guild, group.mark()))
+            .collect();
         self.debts
-            .keys()
-            .copied()
-            .chain(waiting.map(|entry| entry.guild))
+            .iter()
+            .filter(|(guild, debt)| {
+                debt.paying
+                    .is_none_or(|paying| !flying.contains(&(**guild, paying)))
+            })
+            .map(|(guild, _)| *guild)
             .collect()
     }
 
     /// When the oldest event was read that waits behind what is in flight, in ms since the Unix
     /// epoch; none if nothing does.
     pub fn behind_since_ms(&self) -> Option<u64> {
-        self.behind().next().map(|entry| entry.event.ts)
+        self.behind().next()?.events.first().map(|event| event.ts)
     }
 
     /// How many events wait, those in flight included.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.events
     }
 
     /// Whether nothing waits and nothing is owed that could be paid.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.groups.is_empty()
     }
 
     /// The JSON of what waits, in bytes.
@@ -197,25 +420,60 @@ impl Outbox {
         self.bytes
     }
 
-    fn behind(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.range(self.in_flight..)
+    fn behind(&self) -> impl Iterator<Item = &Group> {
+        self.groups.range(self.in_flight..)
     }
 
-    fn fits(&self, events: usize, bytes: usize) -> bool {
-        self.entries.len() + events <= self.limits.events_max
-            && self.bytes + bytes <= self.limits.bytes_max
+    fn fits(&self, group: &Group) -> bool {
+        self.events + group.events.len() <= self.limits.events_max
+            && self.bytes + group.bytes <= self.limits.bytes_max
     }
 
-    fn queue(&mut self, entry: Entry) {
-        self.bytes += entry.bytes;
-        self.entries.push_back(entry);
+    fn is_deliverable(&self, group: &Group) -> bool {
+        group.events.len() <= self.limits.group_events_max
+            && group.bytes + ENVELOPE_BYTES <= self.limits.delivery_bytes_max
     }
 
-    fn drop_in_flight(&mut self) -> BTreeSet<GuildId> {
-        let dropped: Vec<Entry> = self.entries.drain(..self.in_flight).collect();
+    fn queue(&mut self, group: Group) {
+        self.events += group.events.len();
+        self.bytes += group.bytes;
+        self.groups.push_back(group);
+    }
+
+    fn drop_in_flight(&mut self) -> Vec<Group> {
+        let dropped: Vec<Group> = self.groups.drain(..self.in_flight).collect();
+        self.suspects = self.suspects.saturating_sub(self.in_flight);
         self.in_flight = 0;
-        self.bytes -= dropped.iter().map(|entry| entry.bytes).sum::<usize>();
-        dropped.into_iter().map(|entry| entry.guild).collect()
+        for group in &dropped {
+            self.events -= group.events.len();
+            self.bytes -= group.bytes;
+        }
+        dropped
+    }
+
+    /// Drops what a guild has waiting behind what is in flight.
+    fn forget(&mut self, guild: GuildId) {
+        let waiting = self.groups.split_off(self.in_flight);
+        self.groups
+            .extend(waiting.into_iter().filter(|group| group.guild != guild));
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.events = self.groups.iter().map(|group| group.events.len()).sum();
+        self.bytes = self.groups.iter().map(|group| group.bytes).sum();
+        self.suspects = self.suspects.min(self.groups.len());
+    }
+}
+
+impl Debt {
+    fn fail(&mut self, trouble: Trouble, now_ms: u64) {
+        let factor = 1_u64.checked_shl(self.failures).unwrap_or(u64::MAX);
+        let wait = AGAIN_MIN_MS.saturating_mul(factor).min(AGAIN_MAX_MS);
+        self.failures = self.failures.saturating_add(1);
+        self.trouble = Some(trouble);
+        self.not_before_ms = now_ms.saturating_add(wait);
+        self.paying = None;
     }
 }
 

@@ -1,33 +1,30 @@
 //! One guild's rooms, who may view them, and who is in them. Pure: a dispatch in, facts out.
 //!
 //! GUILD_CREATE replaces everything and the difference is told as facts, so that nobody who left
-//! unseen stays behind as a ghost. A fact about a room always comes before the first fact about
-//! somebody in it. What would have to be guessed is not applied but returned as a [`Subject`] to
-//! be asked for.
+//! unseen stays behind as a ghost ([`diff`]). A fact about a room always comes before the first fact
+//! about somebody in it. What would have to be guessed is not applied but returned as a [`Subject`]
+//! to be asked for. What is told of a roster is all there is to it, so that it can be had back from
+//! whoever was told ([`Roster::restore`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use proto::event::{
-    Audience, Fact, Member, Room, RoomGone, RoomKind, Roster as RosterState, Voice, VoiceFlags,
+    Audience, Everyone, Fact, GuildAccess, Member, Overwrite, Room, RoomGone, RoomKind,
+    Roster as RosterState, Voice, VoiceFlags,
 };
 use proto::{ChannelId, GuildId, UserId};
 
 use crate::dispatch::{Channel, Dispatch, GuildState, Profile, Subject, VoiceState};
 
-/// Permission bit ADMINISTRATOR (Discord's documentation, "Permissions").
-const ADMINISTRATOR: u128 = 1 << 3;
-/// Permission bit VIEW_CHANNEL.
-const VIEW_CHANNEL: u128 = 1 << 10;
-
 /// One guild as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Roster {
     guild_id: GuildId,
     setting: RosterSetting,
     /// Whether the guild was ever told whole.
     known: bool,
-    everyone: u128,
+    everyone: Everyone,
     channels: BTreeMap<ChannelId, Channel>,
     seats: BTreeMap<UserId, Seat>,
     /// Channels that were deleted, oldest first: updates of them come late and mean nothing
@@ -36,7 +33,7 @@ pub struct Roster {
 }
 
 /// What a roster is told at its beginning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RosterSetting {
     /// Where pictures are served, without a slash at its end.
     pub cdn: Arc<str>,
@@ -44,7 +41,7 @@ pub struct RosterSetting {
     pub tombstones_max: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Seat {
     channel: ChannelId,
     member: Option<Member>,
@@ -85,11 +82,38 @@ impl Roster {
             guild_id,
             setting,
             known: false,
-            everyone: 0,
+            everyone: Everyone::Nothing,
             channels: BTreeMap::new(),
             seats: BTreeMap::new(),
             tombstones: VecDeque::new(),
         }
+    }
+
+    /// A roster as it was told: as [`Roster::snapshot`] made it, or as the facts since have left it.
+    pub fn restore(setting: RosterSetting, state: RosterState) -> Self {
+        let mut roster = Self {
+            known: true,
+            everyone: state.everyone,
+            ..Self::new(state.guild_id, setting)
+        };
+        for room in state.rooms {
+            let channel = roster.channel_of(room);
+            roster.channels.insert(channel.id, channel);
+        }
+        for voice in state.voices {
+            if roster.is_room(voice.channel_id) {
+                let seat = Seat {
+                    channel: voice.channel_id,
+                    member: voice.member,
+                    flags: voice.flags,
+                };
+                roster.seats.insert(voice.user_id, seat);
+            }
+        }
+        for channel in state.tombstones {
+            roster.bury(channel);
+        }
+        roster
     }
 
     /// Whether the guild was ever told whole.
@@ -119,8 +143,10 @@ impl Roster {
                 return Change::default();
             }
             Dispatch::Ready(_) | Dispatch::Resumed | Dispatch::GuildUnavailable(_) => {}
-            Dispatch::EveryoneChanged(_, permissions) => {
-                return Change::facts(self.change_everyone(permissions));
+            Dispatch::EveryoneChanged(_, everyone) => {
+                let before = self.clone();
+                self.everyone = everyone;
+                return Change::facts(diff(&before, self));
             }
             Dispatch::ChannelCreated(_, channel) => return self.hear_created(channel),
             Dispatch::ChannelUpdated(_, channel) => return self.hear_updated(channel),
@@ -167,12 +193,7 @@ impl Roster {
         if self.channels.remove(&id).is_none() {
             return Vec::new();
         }
-        if self.setting.tombstones_max > 0 {
-            if self.tombstones.len() >= self.setting.tombstones_max {
-                self.tombstones.pop_front();
-            }
-            self.tombstones.push_back(id);
-        }
+        self.bury(id);
         let left: Vec<UserId> = self
             .seats
             .iter()
@@ -180,11 +201,29 @@ impl Roster {
             .map(|(user, _)| *user)
             .collect();
         let mut facts: Vec<Fact> = left.iter().filter_map(|user| self.leave(*user)).collect();
-        facts.push(Fact::RoomDeleted(RoomGone {
-            guild_id: self.guild_id,
-            channel_id: id,
-        }));
+        facts.push(self.gone(id));
         facts
+    }
+
+    /// Takes over what another roster of the guild says of a subject that is being asked for.
+    pub fn keep(&mut self, other: &Self, subject: Subject) {
+        match subject {
+            Subject::Channel(id) => {
+                if let Some(channel) = other.channels.get(&id) {
+                    self.tombstones.retain(|gone| *gone != id);
+                    self.channels.insert(id, channel.clone());
+                }
+            }
+            Subject::Voice(user) => match other.seats.get(&user) {
+                Some(seat) if self.is_room(seat.channel) => {
+                    self.seats.insert(user, seat.clone());
+                }
+                _ => {
+                    self.seats.remove(&user);
+                }
+            },
+            Subject::Guild => {}
+        }
     }
 
     /// Everything, as a snapshot with this reason.
@@ -202,6 +241,8 @@ impl Roster {
                 .map(|(user, seat)| self.voice(*user, seat))
                 .collect(),
             reason: reason.to_owned(),
+            everyone: self.everyone,
+            tombstones: self.tombstones.iter().copied().collect(),
         }
     }
 
@@ -222,13 +263,9 @@ impl Roster {
                 began: true,
             };
         }
-        // Rooms are compared as a whole, before and after: with the new permissions and the old
-        // overwrites, or the other way round, a hidden room could look public for a moment.
-        let before: BTreeMap<ChannelId, Room> = self
-            .channels
-            .iter()
-            .map(|(id, channel)| (*id, self.room(channel)))
-            .collect();
+        // Compared as a whole, before and after: with the new permissions and the old overwrites, or
+        // the other way round, a hidden room could look public for a moment.
+        let before = self.clone();
         let everyone_changed = self.everyone != state.everyone;
         self.everyone = state.everyone;
         let mut kept: BTreeSet<ChannelId> = BTreeSet::new();
@@ -239,8 +276,7 @@ impl Roster {
                     kept.insert(*id);
                     if let Some(channel) = self.channels.get_mut(id).filter(|_| everyone_changed) {
                         // Its overwrites are not known, so it is hidden until they are.
-                        channel.everyone_allow = 0;
-                        channel.everyone_deny = VIEW_CHANNEL;
+                        channel.overwrite = Overwrite::Deny;
                     }
                 }
                 Subject::Voice(user) => {
@@ -254,36 +290,11 @@ impl Roster {
             self.tombstones.retain(|gone| *gone != channel.id);
             self.channels.insert(channel.id, channel);
         }
-        let mut facts: Vec<Fact> = Vec::new();
-        // Categories first, so that a room never names a category that is not known yet.
-        let mut rooms: Vec<Room> = self
-            .channels
-            .values()
-            .map(|channel| self.room(channel))
-            .collect();
-        rooms.sort_by_key(|room| (room.kind != RoomKind::Category, room.channel_id));
-        for room in rooms {
-            match before.get(&room.channel_id) {
-                None => facts.push(Fact::RoomCreated(room)),
-                Some(before) if *before != room => facts.push(Fact::RoomUpdated(room)),
-                Some(_) => {}
-            }
-        }
-        let mut voices = state.voices;
-        voices.sort_by_key(|voice| voice.user_id);
-        for voice in voices {
+        for voice in state.voices {
             in_voice.insert(voice.user_id);
-            let change = self.seat(voice);
-            facts.extend(change.facts);
-            gaps.extend(change.gaps);
+            gaps.extend(self.seat(voice).gaps);
         }
-        let left: Vec<UserId> = self
-            .seats
-            .keys()
-            .filter(|user| !in_voice.contains(user))
-            .copied()
-            .collect();
-        facts.extend(left.iter().filter_map(|user| self.leave(*user)));
+        self.seats.retain(|user, _| in_voice.contains(user));
         let gone: Vec<ChannelId> = self
             .channels
             .keys()
@@ -291,10 +302,10 @@ impl Roster {
             .copied()
             .collect();
         for channel in gone {
-            facts.extend(self.delete_channel(channel));
+            self.delete_channel(channel);
         }
         Change {
-            facts,
+            facts: diff(&before, self),
             gaps: gaps.into_iter().collect(),
             began: false,
         }
@@ -308,29 +319,22 @@ impl Roster {
                 ..Change::default()
             };
         }
+        let before = self.clone();
         let channels: Vec<ChannelId> = self.channels.keys().copied().collect();
-        Change::facts(
-            channels
-                .into_iter()
-                .flat_map(|channel| self.delete_channel(channel))
-                .collect(),
-        )
+        for channel in channels {
+            self.delete_channel(channel);
+        }
+        Change::facts(diff(&before, self))
     }
 
-    fn change_everyone(&mut self, permissions: u128) -> Vec<Fact> {
-        let before: Vec<Room> = self
-            .channels
-            .values()
-            .map(|channel| self.room(channel))
-            .collect();
-        self.everyone = permissions;
-        self.channels
-            .values()
-            .map(|channel| self.room(channel))
-            .zip(before)
-            .filter(|(after, before)| after != before)
-            .map(|(after, _)| Fact::RoomUpdated(after))
-            .collect()
+    fn bury(&mut self, channel: ChannelId) {
+        if self.setting.tombstones_max == 0 {
+            return;
+        }
+        if self.tombstones.len() >= self.setting.tombstones_max {
+            self.tombstones.pop_front();
+        }
+        self.tombstones.push_back(channel);
     }
 
     fn hear_created(&mut self, channel: Channel) -> Change {
@@ -374,23 +378,28 @@ impl Roster {
             member,
             flags: state.flags,
         };
-        let now = self.voice(user, &seat);
         self.seats.insert(user, seat.clone());
-        Change::facts(match before {
+        Change::facts(self.seated(user, before.as_ref(), &seat))
+    }
+
+    /// What is to be told of somebody who is here now, and was there before.
+    fn seated(&self, user: UserId, before: Option<&Seat>, seat: &Seat) -> Vec<Fact> {
+        let now = self.voice(user, seat);
+        match before {
             None => vec![Fact::VoiceJoined(now)],
             Some(before) if before == seat => Vec::new(),
-            Some(before) if before.channel == channel => vec![Fact::VoiceStateChanged(now)],
+            Some(before) if before.channel == seat.channel => vec![Fact::VoiceStateChanged(now)],
             Some(before) => vec![
                 Fact::VoiceLeft(Voice {
-                    moved_to: Some(channel),
-                    ..self.voice(user, &before)
+                    moved_to: Some(seat.channel),
+                    ..self.voice(user, before)
                 }),
                 Fact::VoiceJoined(Voice {
                     moved_from: Some(before.channel),
                     ..now
                 }),
             ],
-        })
+        }
     }
 
     fn leave(&mut self, user: UserId) -> Option<Fact> {
@@ -407,22 +416,50 @@ impl Roster {
             user_limit: channel.user_limit,
             kind: channel.kind.unwrap_or_default(),
             audience: self.audience(channel),
+            overwrite: channel.overwrite,
         }
     }
 
     /// Discord's order (documentation, "Permission Overwrites"): the role's permissions, then what
-    /// the overwrite denies, then what it allows; administrators view everything.
+    /// the overwrite says; administrators view everything.
     fn audience(&self, channel: &Channel) -> Audience {
         if channel.obfuscated {
             return Audience::Obfuscated;
         }
-        let allowed =
-            ((self.everyone & !channel.everyone_deny) | channel.everyone_allow) & VIEW_CHANNEL != 0;
-        if allowed || self.everyone & ADMINISTRATOR != 0 {
-            Audience::Everyone
-        } else {
-            Audience::Restricted
+        match (self.everyone, channel.overwrite) {
+            (Everyone::Administer, _)
+            | (_, Overwrite::Allow)
+            | (Everyone::View, Overwrite::None) => Audience::Everyone,
+            (Everyone::View | Everyone::Nothing, _) => Audience::Restricted,
         }
+    }
+
+    /// The channel that would be told as this room. Of a room that does not say what its audience
+    /// follows from, the audience itself is believed.
+    fn channel_of(&self, room: Room) -> Channel {
+        let mut channel = Channel {
+            id: room.channel_id,
+            kind: Some(room.kind),
+            name: room.name,
+            parent_id: room.parent_id,
+            user_limit: room.user_limit,
+            overwrite: room.overwrite,
+            obfuscated: room.audience == Audience::Obfuscated,
+        };
+        if self.audience(&channel) != room.audience {
+            channel.overwrite = match room.audience {
+                Audience::Everyone => Overwrite::Allow,
+                Audience::Restricted | Audience::Obfuscated => Overwrite::Deny,
+            };
+        }
+        channel
+    }
+
+    fn gone(&self, channel_id: ChannelId) -> Fact {
+        Fact::RoomDeleted(RoomGone {
+            guild_id: self.guild_id,
+            channel_id,
+        })
     }
 
     fn voice(&self, user: UserId, seat: &Seat) -> Voice {
@@ -450,6 +487,56 @@ impl Roster {
             avatar_url,
         }
     }
+}
+
+/// What has to be told to who knows `from` so that they know `to`: what @everyone may do, then the
+/// rooms, then who is in them, then the rooms that come into sight or are gone. A room is hidden
+/// before anybody is told to move in it, and shown only when those who were in it while it was
+/// hidden have left: nobody who may see it now may learn of them.
+pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if from.everyone != to.everyone {
+        facts.push(Fact::GuildUpdated(GuildAccess {
+            guild_id: to.guild_id,
+            everyone: to.everyone,
+        }));
+    }
+    // Categories first, so that a room never names a category that is not known yet.
+    let mut revealed = Vec::new();
+    let mut rooms: Vec<&Channel> = to.channels.values().collect();
+    rooms.sort_by_key(|channel| (channel.kind != Some(RoomKind::Category), channel.id));
+    for channel in rooms {
+        let room = to.room(channel);
+        let before = from
+            .channels
+            .get(&channel.id)
+            .map(|channel| from.room(channel));
+        match before {
+            None => facts.push(Fact::RoomCreated(room)),
+            Some(before) if before == room => {}
+            Some(before)
+                if room.audience == Audience::Everyone && before.audience != room.audience =>
+            {
+                revealed.push(Fact::RoomUpdated(room));
+            }
+            Some(_) => facts.push(Fact::RoomUpdated(room)),
+        }
+    }
+    for (user, seat) in &to.seats {
+        facts.extend(to.seated(*user, from.seats.get(user), seat));
+    }
+    let left = from.seats.iter();
+    facts.extend(
+        left.filter(|(user, _)| !to.seats.contains_key(user))
+            .map(|(user, seat)| Fact::VoiceLeft(from.voice(*user, seat))),
+    );
+    facts.extend(revealed);
+    let gone = from.channels.keys();
+    facts.extend(
+        gone.filter(|channel| !to.channels.contains_key(channel))
+            .map(|channel| to.gone(*channel)),
+    );
+    facts
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod rest;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::GuildId;
 use rand::rng;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +21,31 @@ use twilight_gateway::{Config as ShardConfig, ConfigBuilder, Intents};
 
 use crate::config::{Config, ms};
 use crate::feed::Desk;
+use crate::hub::Hub;
 use crate::retry::Backoff;
 use budget::Budget;
 use connection::Connection;
 use gate::{Gate, GateSetting};
 use questions::Questions;
 use rest::{Failure, Rest};
+
+/// What the gateway is asked to tell.
+const INTENTS: Intents = Intents::GUILDS.union(Intents::GUILD_VOICE_STATES);
+/// Counts the changes of what a roster remembers.
+const ROSTER_SCHEMA: u32 = 1;
+
+/// What a shard's rosters depend on besides Discord's dispatches, in short: after a change of it a
+/// session can not be resumed, because RESUME brings no GUILD_CREATE.
+pub fn fingerprint(shards: u32, guilds: &[GuildId]) -> String {
+    let mut guilds: Vec<_> = guilds.iter().map(|guild| guild.get()).collect();
+    guilds.sort_unstable();
+    let all = format!("{ROSTER_SCHEMA} {} {shards} {guilds:?}", INTENTS.bits());
+    // FNV-1a: nobody attacks this, and it has to be the same in every build.
+    let hash = all.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
 
 /// Discord will not have this bot, and says so for good: restarting does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +94,7 @@ impl Gateway {
     /// [`Refused`] if Discord does not take the token.
     pub async fn discover(
         config: &Config,
+        hub: &Hub,
         stop: &CancellationToken,
     ) -> Result<Option<Self>, Refused> {
         let rest = Rest::new(&config.discord);
@@ -103,6 +124,7 @@ impl Gateway {
         let own = u32::try_from(shards.len()).unwrap_or(u32::MAX);
         let gate = Gate::new(
             rest.clone(),
+            hub.clone(),
             GateSetting {
                 budget: Budget {
                     per_day_max: config.gateway.identifies_per_day_max,
@@ -120,7 +142,7 @@ impl Gateway {
         };
         let shard_config = ConfigBuilder::new(
             config.discord.discord_bot_token.expose().to_owned(),
-            Intents::GUILDS | Intents::GUILD_VOICE_STATES,
+            INTENTS,
         )
         .proxy_url(url.trim_end_matches('/').to_owned())
         .queue(gate.clone())
@@ -140,6 +162,11 @@ impl Gateway {
         self.shards.iter().map(|shard| (*shard, self.count))
     }
 
+    /// The hub has counted so many identifies of the day.
+    pub fn know_identifies(&self, counted: u32) {
+        self.gate.know(counted);
+    }
+
     /// Keeps one shard connected until stopped, and then closes it so that it can be resumed.
     ///
     /// # Errors
@@ -151,6 +178,7 @@ impl Gateway {
         config: &Config,
         stop: CancellationToken,
     ) -> Result<(), Refused> {
+        self.gate.serve(shard.0, Arc::clone(&desk));
         let questions = Questions::new(self.rest.clone(), Arc::clone(&desk), &config.gateway);
         let connection = Connection::new(
             shard,
@@ -158,10 +186,30 @@ impl Gateway {
             self.gate.clone(),
             desk,
             config.gateway.clone(),
+            ms(config.delivery.fence_check_ms),
         );
         tokio::select! {
             ended = connection.run(stop) => ended,
             () = questions.run() => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_names_the_guilds_and_the_number_of_shards() {
+        let guild = |id| GuildId::new(id).unwrap();
+        let print = fingerprint(1, &[guild(1), guild(2)]);
+        assert_eq!(print, fingerprint(1, &[guild(2), guild(1)]));
+        for other in [
+            fingerprint(2, &[guild(1), guild(2)]),
+            fingerprint(1, &[guild(1)]),
+            fingerprint(1, &[guild(12)]),
+        ] {
+            assert_ne!(print, other);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,10 +12,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use gateway_worker::claim::Claimant;
 use gateway_worker::config::Config;
-use gateway_worker::deliver::{Acknowledged, Courier, Hub};
+use gateway_worker::deliver::{Acknowledged, Courier, Ended};
 use gateway_worker::dispatch;
 use gateway_worker::feed::{Desk, Feed, FeedSetting};
+use gateway_worker::hub::Hub;
 use gateway_worker::outbox::Limits;
 use gateway_worker::roster::RosterSetting;
 use proto::signing::{Signed, SigningKeys};
@@ -26,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How the hub answers once; when nothing is left it takes everything into the store `a`.
+/// How the hub answers once; when nothing is left it takes everything.
 #[derive(Clone)]
 struct Reply {
     status: u16,
@@ -42,8 +45,13 @@ fn reply(status: u16, body: Value) -> Reply {
     }
 }
 
-fn receipt(store: &str) -> Value {
-    json!({"accepted": 0, "duplicates": 0, "refused": [], "store": store})
+fn receipt() -> Value {
+    json!({"accepted": 0, "duplicates": 0, "refused": []})
+}
+
+/// What a hub that knows nothing answers to a claim.
+fn claimed(generation: u64) -> Value {
+    json!({"generation": generation, "lastSession": 0, "identifies": 0, "guilds": []})
 }
 
 /// One attempt, as it came.
@@ -71,6 +79,46 @@ impl Attempt {
 struct Script {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     attempts: tokio::sync::mpsc::Sender<Attempt>,
+    /// Answers to claims; when nothing is left, each gets a higher generation.
+    claims: Arc<Mutex<VecDeque<Reply>>>,
+    /// The claims, as they came.
+    claimed: Arc<Mutex<Vec<Value>>>,
+    generation: Arc<Mutex<u64>>,
+    /// Calls everything malformed, beats included.
+    refuses: Arc<AtomicBool>,
+}
+
+fn answered(reply: Reply) -> Response {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, reply.body.to_string()).into_response();
+    for (name, value) in reply.headers {
+        response
+            .headers_mut()
+            .insert(name, axum::http::HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn claim(State(script): State<Script>, body: Bytes) -> Response {
+    script
+        .claimed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(serde_json::from_slice(&body).unwrap_or_default());
+    let next = script
+        .claims
+        .lock()
+        .ok()
+        .and_then(|mut claims| claims.pop_front());
+    let reply = next.unwrap_or_else(|| {
+        let mut generation = script
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *generation += 1;
+        reply(200, claimed(*generation))
+    });
+    answered(reply)
 }
 
 async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> Response {
@@ -89,6 +137,10 @@ async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> 
         id: header("webhook-id").unwrap_or("").to_owned(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
+    if script.refuses.load(Ordering::SeqCst) {
+        script.attempts.send(attempt).await.ok();
+        return StatusCode::BAD_REQUEST.into_response();
+    }
     // Beats say nothing here.
     let is_beat = attempt.events().is_empty();
     let next = if is_beat {
@@ -101,15 +153,7 @@ async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> 
             .ok()
             .and_then(|mut replies| replies.pop_front())
     };
-    let reply = next.unwrap_or_else(|| reply(200, receipt("a")));
-    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-    let mut response = (status, reply.body.to_string()).into_response();
-    for (name, value) in reply.headers {
-        response
-            .headers_mut()
-            .insert(name, axum::http::HeaderValue::from_static(value));
-    }
-    response
+    answered(next.unwrap_or_else(|| reply(200, receipt())))
 }
 
 struct World {
@@ -117,27 +161,39 @@ struct World {
     attempts: tokio::sync::mpsc::Receiver<Attempt>,
     sequence: u64,
     last: CancellationToken,
-    courier: tokio::task::JoinHandle<()>,
+    courier: tokio::task::JoinHandle<Ended>,
     acknowledged: Arc<Acknowledged>,
+    refuses: Arc<AtomicBool>,
 }
 
 impl World {
     /// A worker that has one guild live, and a hub with these answers to come.
     async fn new(replies: Vec<Reply>) -> anyhow::Result<Self> {
+        Self::of(&["1"], replies).await
+    }
+
+    /// A worker that has these guilds live, and a hub with these answers to come.
+    async fn of(guilds: &[&str], replies: Vec<Reply>) -> anyhow::Result<Self> {
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (sender, attempts) = tokio::sync::mpsc::channel(100);
         let script = Script {
             replies: Arc::new(Mutex::new(replies.into())),
             attempts: sender,
+            claims: Arc::default(),
+            claimed: Arc::default(),
+            generation: Arc::new(Mutex::new(10)),
+            refuses: Arc::default(),
         };
+        let refuses = Arc::clone(&script.refuses);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let router = Router::new()
             .route("/events", post(take))
+            .route("/claim", post(claim))
             .with_state(script);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let config = config(&format!("http://{address}/events"))?;
-        let desk = Arc::new(Desk::new(feed()?));
+        let desk = Arc::new(Desk::new(feed(guilds)?));
         let acknowledged = Arc::new(Acknowledged::default());
         let last = CancellationToken::new();
         let mut world = Self {
@@ -145,16 +201,28 @@ impl World {
             attempts,
             sequence: 0,
             last: last.clone(),
-            courier: tokio::spawn(async {}),
+            courier: tokio::spawn(async { Ended::Drained }),
             acknowledged: Arc::clone(&acknowledged),
+            refuses,
         };
-        world.hear("READY", &json!({"guilds": [{"id": "1"}]}));
-        world.hear(
-            "GUILD_CREATE",
-            &json!({"id": "1", "roles": [{"id": "1", "permissions": "1024"}], "voice_states": [],
-                "channels": [{"id": "2", "type": 2, "name": "Lounge", "permission_overwrites": []}]}),
-        );
-        let courier = Courier::new(Hub::new(&config)?, desk, acknowledged, config.delivery);
+        let hub = Hub::new(&config)?;
+        let claimant = Claimant::new(hub.clone(), &config.delivery);
+        let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?]))
+            .await?
+            .ok_or_else(|| std::io::Error::other("another worker claimed"))?;
+        world
+            .desk
+            .with(|feed| feed.claim(claimed, launch::clock::now_ms()));
+        let listed: Vec<Value> = guilds.iter().map(|id| json!({"id": id})).collect();
+        world.hear("READY", &json!({"guilds": listed}));
+        for id in guilds {
+            world.hear(
+                "GUILD_CREATE",
+                &json!({"id": id, "roles": [{"id": id, "permissions": "1024"}], "voice_states": [],
+                    "channels": [{"id": "2", "type": 2, "name": "Lounge", "permission_overwrites": []}]}),
+            );
+        }
+        let courier = Courier::new(hub, claimant, desk, acknowledged, config.delivery);
         world.courier = tokio::spawn(courier.run(last));
         Ok(world)
     }
@@ -201,10 +269,13 @@ fn config(endpoint: &str) -> anyhow::Result<Config> {
     .map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
 }
 
-fn feed() -> anyhow::Result<Feed> {
+fn feed(guilds: &[&str]) -> anyhow::Result<Feed> {
     Ok(Feed::new(FeedSetting {
         shard: (0, 1),
-        guilds: vec!["1".parse()?],
+        guilds: guilds
+            .iter()
+            .map(|id| id.parse())
+            .collect::<Result<_, _>>()?,
         roster: RosterSetting {
             cdn: "https://cdn".into(),
             tombstones_max: 10,
@@ -214,9 +285,12 @@ fn feed() -> anyhow::Result<Feed> {
             bytes_max: 1_000_000,
             batch_events_max: 100,
             batch_bytes_max: 100_000,
+            group_events_max: 100,
+            delivery_bytes_max: 500_000,
         },
         gaps_max: 10,
         behind_max_ms: 4_000,
+        fingerprint: "f".to_owned(),
     }))
 }
 
@@ -249,7 +323,9 @@ async fn what_is_not_taken_comes_again_under_its_id_until_it_is() -> anyhow::Res
     assert_ne!(next.id, first.id);
     assert_eq!(first.events(), ["guild.snapshot worker_started"]);
     assert_eq!(next.events(), ["voice.joined"]);
-    assert_eq!(next.body["store"], "a");
+    assert_eq!(next.body["generation"], 11);
+    assert_eq!(next.body["from"], json!([11, 2]));
+    assert_eq!(next.body["to"], json!([11, 3]));
     Ok(())
 }
 
@@ -257,7 +333,7 @@ async fn what_is_not_taken_comes_again_under_its_id_until_it_is() -> anyhow::Res
 async fn a_delivery_that_was_refused_comes_again_with_the_state_as_it_is_now() -> anyhow::Result<()>
 {
     let mut replies = vec![reply(503, Value::Null); 6];
-    replies[0] = reply(200, receipt("a"));
+    replies[0] = reply(200, receipt());
     let mut world = World::new(replies).await?;
     world.attempt().await?;
     world.join(5);
@@ -298,8 +374,7 @@ async fn retry_after_is_honoured() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_malformed_delivery_is_dropped_and_its_guild_owes_a_snapshot() -> anyhow::Result<()> {
     for status in [400, 413] {
-        let mut world =
-            World::new(vec![reply(200, receipt("a")), reply(status, Value::Null)]).await?;
+        let mut world = World::new(vec![reply(200, receipt()), reply(status, Value::Null)]).await?;
         world.attempt().await?;
         world.join(5);
         let dropped = world.attempt().await?;
@@ -311,12 +386,144 @@ async fn a_malformed_delivery_is_dropped_and_its_guild_owes_a_snapshot() -> anyh
 }
 
 #[tokio::test]
-async fn another_store_gets_a_snapshot_and_its_name_back() -> anyhow::Result<()> {
-    let conflict = reply(409, json!({"code": "CONFLICT", "store": "b"}));
+async fn a_hub_that_refuses_everything_costs_no_more_than_a_few_events() -> anyhow::Result<()> {
+    let guilds = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    let mut world = World::of(&guilds, Vec::new()).await?;
+    let mut told = 0;
+    while told < guilds.len() {
+        told += world.attempt().await?.events().len();
+    }
+    world.refuses.store(true, Ordering::SeqCst);
+    for guild in guilds {
+        let mut state = state_of(5);
+        state["guild_id"] = json!(guild);
+        world.hear("VOICE_STATE_UPDATE", &state);
+    }
+    // It comes to rest: only whether the hub is in its right mind again is tried.
+    let mut beats = 0;
+    while beats < 12 {
+        beats = match world.attempt().await?.events().is_empty() {
+            true => beats + 1,
+            false => 0,
+        };
+    }
+    assert!(!world.acknowledged.is_current());
+    world.refuses.store(false, Ordering::SeqCst);
+    let mut seen = Vec::new();
+    while seen.len() < guilds.len() {
+        seen.extend(world.attempt().await?.events());
+        // What was still under way.
+        seen.retain(|event| !event.is_empty());
+    }
+    let whole = seen.iter().filter(|event| *event == "voice.joined").count();
+    assert!(whole >= 5, "{seen:?}");
+    assert_eq!(
+        seen.iter()
+            .filter(|event| *event == "guild.snapshot delivery_rejected")
+            .count(),
+        guilds.len() - whole
+    );
+    Ok(())
+}
+
+fn conflict(body: &Value) -> Reply {
+    reply(409, json!({"code": "CONFLICT", "conflict": body}))
+}
+
+#[tokio::test]
+async fn the_guilty_event_is_found_by_halves_and_the_others_arrive() -> anyhow::Result<()> {
+    for status in [400, 413] {
+        // Four people join while the hub is away: so many groups of one delivery. The second is
+        // guilty.
+        let refused = || reply(status, Value::Null);
+        let mut world = World::new(vec![
+            reply(200, receipt()),
+            reply(503, Value::Null),
+            refused(),
+            refused(),
+            reply(200, receipt()),
+            refused(),
+        ])
+        .await?;
+        world.attempt().await?;
+        for user in 5..9 {
+            world.join(user);
+        }
+        let mut sizes = Vec::new();
+        let snapshot = loop {
+            let attempt = world.attempt().await?;
+            if attempt.events()[0].starts_with("guild.snapshot") {
+                break attempt;
+            }
+            sizes.push(attempt.events().len());
+        };
+        // How many had joined when the first attempt was made is luck.
+        let first = sizes[0];
+        assert!((1..=4).contains(&first), "{sizes:?}");
+        assert_eq!(sizes.last(), Some(&1), "{sizes:?}");
+        assert_eq!(snapshot.events(), ["guild.snapshot delivery_rejected"]);
+        let voices = &snapshot.body["events"][0]["payload"]["voices"];
+        assert_eq!(
+            voices.as_array().map(Vec::len),
+            Some(4),
+            "nobody is missing"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_claim_is_made_until_it_is_answered_and_never_in_a_hurry() -> anyhow::Result<()> {
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let busy = Reply {
+        headers: vec![("retry-after", "1")],
+        ..reply(429, Value::Null)
+    };
+    let huge = reply(200, json!({"padding": "x".repeat(70_000)}));
+    let claims = [
+        reply(503, Value::Null),
+        reply(200, json!("no claim")),
+        busy,
+        huge,
+    ];
+    let (sender, _attempts) = tokio::sync::mpsc::channel(1);
+    let script = Script {
+        replies: Arc::default(),
+        attempts: sender,
+        claims: Arc::new(Mutex::new(claims.into())),
+        claimed: Arc::default(),
+        generation: Arc::new(Mutex::new(10)),
+        refuses: Arc::default(),
+    };
+    let bodies = Arc::clone(&script.claimed);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let router = Router::new()
+        .route("/claim", post(claim))
+        .with_state(script);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut config = config(&format!("http://{address}/events"))?;
+    config.delivery.claim_bytes_max = 65_536;
+    let claimant = Claimant::new(Hub::new(&config)?, &config.delivery);
+    let asked = tokio::time::Instant::now();
+    let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?]))
+        .await?
+        .ok_or_else(|| std::io::Error::other("another worker claimed"))?;
+    assert_eq!(claimed.generation, 11);
+    assert!(asked.elapsed() >= Duration::from_millis(900));
+    // What is too large for this worker it does not ask for; who it follows it says all the same.
+    let bodies = bodies.lock().unwrap_or_else(PoisonError::into_inner);
+    let memory: Vec<bool> = bodies.iter().map(|body| body["memory"] != false).collect();
+    assert_eq!(memory, [true, true, true, true, false]);
+    assert!(bodies.iter().all(|body| body["guilds"] == json!(["1"])));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hub_that_lacks_what_it_had_gets_a_snapshot_from_there() -> anyhow::Result<()> {
     let mut world = World::new(vec![
-        reply(200, receipt("a")),
-        conflict,
-        reply(200, receipt("b")),
+        reply(200, receipt()),
+        conflict(&json!({"kind": "gap", "reached": [11, 1], "taken": 0})),
     ])
     .await?;
     world.attempt().await?;
@@ -324,11 +531,38 @@ async fn another_store_gets_a_snapshot_and_its_name_back() -> anyhow::Result<()>
     world.attempt().await?;
     let snapshot = world.attempt().await?;
     assert_eq!(snapshot.events(), ["guild.snapshot store_changed"]);
-    assert_eq!(snapshot.body["store"], "b");
+    assert_eq!(snapshot.body["from"], json!([11, 1]));
     assert_eq!(
         snapshot.body["events"][0]["payload"]["voices"][0]["userId"],
         "5"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hub_that_forgot_the_claim_is_claimed_anew_and_gets_a_snapshot() -> anyhow::Result<()> {
+    let forgotten = conflict(&json!({"kind": "unclaimed"}));
+    let mut world = World::new(vec![reply(200, receipt()), forgotten]).await?;
+    world.attempt().await?;
+    world.join(5);
+    world.attempt().await?;
+    let snapshot = world.attempt().await?;
+    assert_eq!(snapshot.events(), ["guild.snapshot store_changed"]);
+    assert_eq!(
+        (&snapshot.body["generation"], &snapshot.body["from"]),
+        (&json!(12), &json!([0, 0]))
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_courier_whose_shard_a_newer_worker_has_ends() -> anyhow::Result<()> {
+    let fenced = conflict(&json!({"kind": "fenced"}));
+    let mut world = World::new(vec![reply(200, receipt()), fenced]).await?;
+    world.attempt().await?;
+    world.join(5);
+    let ended = timeout(DEADLINE, &mut world.courier).await??;
+    assert_eq!(ended, Ended::Fenced);
     Ok(())
 }
 
@@ -342,7 +576,8 @@ async fn a_courier_that_is_asked_to_end_delivers_what_is_left_first() -> anyhow:
         world.attempt().await?;
     }
     assert_eq!(world.attempt().await?.events(), ["voice.joined"]);
-    timeout(DEADLINE, &mut world.courier).await??;
+    let ended = timeout(DEADLINE, &mut world.courier).await??;
+    assert_eq!(ended, Ended::Drained);
     assert!(world.acknowledged.is_current() && world.acknowledged.at_ms().is_some());
     Ok(())
 }

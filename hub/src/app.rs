@@ -1,7 +1,7 @@
 //! The one place that knows all parts of the hub: it puts them together, accepts connections,
 //! and lets them go.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use proto::position::PositionKey;
 use proto::rest::{ConsoleConfig, SignIn};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
@@ -31,7 +32,7 @@ use crate::discord::Discord;
 use crate::discord_http::Interactions;
 use crate::freshness::Freshness;
 use crate::ingest::Ingest;
-use crate::log::Log;
+use crate::log::{Fights, Health, Log};
 use crate::ops::{self, Ops};
 use crate::refusal::write_refusals;
 use crate::rooms::Rooms;
@@ -75,7 +76,9 @@ pub async fn run(
     let now_ms = launch::clock::now_ms();
     // The wall clock and a random part: a store is never taken for an earlier one.
     let store = format!("{now_ms:x}-{:08x}", rand::Rng::next_u32(&mut rand::rng()));
-    let log = Log::new(access.guilds(), store, now_ms, &settings.log());
+    heed_file_limit();
+    let (log, kept_rooms) = Log::open(access.guilds(), &store, &settings.log())?;
+    let ruined = watch_ruin(&log);
     let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, 0);
     let positions = PositionKey::derive(settings.hub_secret.first());
     let (fanout, followed) = Fanout::new(
@@ -83,7 +86,7 @@ pub async fn run(
         access.guilds(),
         freshness.clone(),
         positions,
-        bounds.views_per_guild_max,
+        settings.fanout(),
     );
     let verifier = Verifier::new(settings.auth());
     let draining = CancellationToken::new();
@@ -110,10 +113,12 @@ pub async fn run(
         fanout: fanout.clone(),
         body_bytes_max: bounds.delivery_bytes_max,
         events_max: bounds.delivery_events_max,
+        guilds_max: bounds.claim_guilds_max,
+        fights: Arc::new(Mutex::new(Fights::new(bounds.fencings_per_minute_max))),
     };
 
     let discord = Discord::new(settings.discord())?;
-    let ledger = Ledger::new(settings.ledger());
+    let ledger = Ledger::restored(settings.ledger(), &kept_rooms);
     let rooms = Rooms::new(
         log.clone(),
         access.clone(),
@@ -143,6 +148,14 @@ pub async fn run(
                 .run(guild, following, log.clone(), stopped.clone()),
         );
     }
+    tasks.spawn(watch_store(
+        freshness.clone(),
+        fanout.clone(),
+        log.clone(),
+        stopped.clone(),
+    ));
+    let (tended, stop_tending) = (log.clone(), stopped.clone());
+    tasks.spawn(async move { tended.tend(stop_tending).await });
     tasks.spawn(watch_silence(
         freshness,
         fanout.clone(),
@@ -219,7 +232,11 @@ pub async fn run(
     let internal = serve(internal, finish(internal_router), limits, stopped.clone());
     let (public, internal) = (tokio::spawn(public), tokio::spawn(internal));
 
-    shutdown.cancelled().await;
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        // Whatever it would still say may be wrong.
+        () = ruined => anyhow::bail!("the log has ended"),
+    }
     draining.cancel();
     let drain = async {
         let (_joined, ()) = tokio::join!(public, sockets.drained());
@@ -230,6 +247,7 @@ pub async fn run(
         let _joined = internal.await;
         tasks.close();
         tasks.wait().await;
+        log.close().await;
     };
     if timeout(Duration::from_millis(bounds.drain_timeout_ms), drain)
         .await
@@ -361,6 +379,40 @@ async fn converse(
             }
         }
     };
+}
+
+/// A store that meets a limit on the size of files (`ulimit -f`) is a full disk, and not the end of
+/// the process: with a handler the signal says nothing, and the write fails.
+fn heed_file_limit() {
+    /// SIGXFSZ, on Linux and macOS.
+    const FILE_SIZE: i32 = 25;
+    if let Err(error) = signal(SignalKind::from_raw(FILE_SIZE)) {
+        tracing::warn!(%error, "a limit on the size of files would end this process");
+    }
+}
+
+/// Ends when the log does not go on.
+fn watch_ruin(log: &Log) -> impl Future<Output = ()> + use<> {
+    let mut health = log.health();
+    async move {
+        let is_ruined = |health: &Health| *health == Health::Ruined;
+        // An error means that the writer is gone without a word.
+        let _ruined = health.wait_for(is_ruined).await;
+    }
+}
+
+/// Tells viewers when nothing can be stored: what they see grows old until it can be.
+async fn watch_store(freshness: Freshness, fanout: Fanout, log: Log, stopped: CancellationToken) {
+    let mut health = log.health();
+    loop {
+        let is_storing = *health.borrow_and_update() == Health::Storing;
+        let changed = freshness.store(is_storing, fanout.elapsed_ms());
+        fanout.tell_freshness(&log, &changed);
+        tokio::select! {
+            changed = health.changed() => if changed.is_err() { return },
+            () = stopped.cancelled() => return,
+        }
+    }
 }
 
 async fn watch_silence(freshness: Freshness, fanout: Fanout, log: Log, stopped: CancellationToken) {

@@ -17,10 +17,13 @@ use crate::auth::settings::{self as auth, AuthSettings, parse_jwks_url};
 use crate::discord::{ApplicationId, DiscordSettings, parse_api_url, parse_bot_token};
 use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::log::LogSettings as LogBounds;
+use crate::log::address::{Durability, StoreAddress};
 use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::LedgerSettings;
 use crate::sockets::SocketLimits;
+use crate::sockets::fanout::FanoutLimits;
+use crate::sockets::history::HistoryBounds;
 use crate::sockets::registry::RegistryLimits;
 use crate::sockets::session::SessionLimits;
 use crate::view::RoomsShown;
@@ -63,6 +66,13 @@ pub struct Settings {
     /// More guilds, comma-separated
     #[arg(long, env = "GUILD_IDS", value_delimiter = ',')]
     pub guild_ids: Vec<GuildId>,
+    /// Where the log and the ledger are kept: sqlite://<path of a file> (made with its directories if it is missing), or
+    /// memory: (nothing outlives the process)
+    #[arg(long, env = "STORE_URL", default_value = "sqlite://data/hub.db")]
+    pub store_url: StoreAddress,
+    /// What is acknowledged survives any death of the process; with power, a power cut too, for one flush of the disk a group
+    #[arg(long, env = "STORE_DURABILITY", value_enum, default_value = "process")]
+    pub store_durability: Durability,
     /// Which rooms browsers may see: everyone (those that @everyone may view, and Roomwire's own), owned, or channel and
     /// category ids, comma-separated
     #[arg(long, env = "ROOMS_SHOWN", default_value = "everyone")]
@@ -160,8 +170,23 @@ pub struct Bounds {
     #[arg(long, env = "SUBSCRIPTIONS_MAX", default_value_t = 100, value_parser = size(COUNT_MAX))]
     pub subscriptions_max: usize,
     /// Different views of one guild (choices of rooms), else UNAVAILABLE [count; each event costs each of them]
-    #[arg(long, env = "VIEWS_PER_GUILD_MAX", default_value_t = 1_000, value_parser = size(COUNT_MAX))]
+    #[arg(long, env = "VIEWS_PER_GUILD_MAX", default_value_t = FanoutLimits::VIEWS_PER_GUILD_MAX, value_parser = size(COUNT_MAX))]
     pub views_per_guild_max: usize,
+    /// Who returns by position and missed more gets a snapshot [frames; one view's events of a busy minute]
+    #[arg(long, env = "RECOVERY_FRAMES_MAX", default_value_t = FanoutLimits::RECOVERY_FRAMES_MAX, value_parser = size(COUNT_MAX))]
+    pub recovery_frames_max: usize,
+    /// ... or more than this [bytes; shared by all who return to one view]
+    #[arg(long, env = "RECOVERY_BYTES_MAX", default_value_t = FanoutLimits::RECOVERY_BYTES_MAX, value_parser = size(BYTES_MAX))]
+    pub recovery_bytes_max: usize,
+    /// Views of one guild whose past is kept encoded for those who return; the longest unused makes way [count]
+    #[arg(long, env = "HISTORIES_PER_GUILD_MAX", default_value_t = FanoutLimits::HISTORIES_PER_GUILD_MAX, value_parser = size(COUNT_MAX))]
+    pub histories_per_guild_max: usize,
+    /// ... and how long without use [ms; longer than a crowd takes to come back]
+    #[arg(long, env = "HISTORY_IDLE_MS", default_value_t = FanoutLimits::HISTORY_IDLE_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
+    pub history_idle_ms: u64,
+    /// A larger snapshot is sent in parts of this size [bytes]
+    #[arg(long, env = "SNAPSHOT_PART_BYTES", default_value_t = FanoutLimits::SNAPSHOT_PART_BYTES, value_parser = size(BYTES_MAX))]
+    pub snapshot_part_bytes: usize,
     /// The hub pings this often [ms; below what proxies take for idle]
     #[arg(long, env = "PING_INTERVAL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub ping_interval_ms: u64,
@@ -175,12 +200,30 @@ pub struct Bounds {
     #[arg(long, env = "CLOSE_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub close_timeout_ms: u64,
 
-    /// The largest delivery, else 413 [bytes]
-    #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 1024 * 1024, value_parser = size(BYTES_MAX))]
+    /// The largest delivery, else 413 [bytes; the largest guild's snapshot comes whole]
+    #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 8 * 1024 * 1024, value_parser = size(BYTES_MAX))]
     pub delivery_bytes_max: usize,
     /// The most events of one delivery, else 413 [count]
     #[arg(long, env = "DELIVERY_EVENTS_MAX", default_value_t = 5_000, value_parser = size(COUNT_MAX))]
     pub delivery_events_max: usize,
+    /// The most guilds of a worker's claim, else 400 [count; Discord wants at most 2500 on a shard]
+    #[arg(long, env = "CLAIM_GUILDS_MAX", default_value_t = 5_000, value_parser = size(COUNT_MAX))]
+    pub claim_guilds_max: usize,
+    /// More workers of one shard that hear in a minute that a newer one has it are a fight: others than the holder wait (429) [count; a rolling deploy is one]
+    #[arg(long, env = "FENCINGS_PER_MINUTE_MAX", default_value_t = 3, value_parser = size(1_000))]
+    pub fencings_per_minute_max: usize,
+    /// The largest store; at the bound nothing is acknowledged [bytes, from 1 MiB]
+    #[arg(long, env = "STORE_BYTES_MAX", default_value_t = LogBounds::STORE_BYTES_MAX, value_parser = clap::value_parser!(u64).range(1024 * 1024..=1 << 44))]
+    pub store_bytes_max: u64,
+    /// Changes that wait for the store; whoever brings one more waits [count; a few groups]
+    #[arg(long, env = "STORE_QUEUE_MAX", default_value_t = LogBounds::QUEUE_MAX, value_parser = size(1_000_000))]
+    pub store_queue_max: usize,
+    /// Entries of a guild that are kept for browsers that come back, if they are young enough [count; about 1 KB each in memory, some hundred more at most]
+    #[arg(long, env = "LOG_ENTRIES_MAX", default_value_t = LogBounds::ENTRIES_MAX, value_parser = size(COUNT_MAX))]
+    pub log_entries_max: usize,
+    /// How long they are kept [s; whoever was away for longer gets a snapshot]
+    #[arg(long, env = "LOG_AGE_MAX_S", default_value_t = LogBounds::AGE_MAX_MS / 1000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX / 1000))]
+    pub log_age_max_s: u64,
     /// Without a delivery for this long the gateway is `down` [ms; three of the worker's beats]
     #[arg(long, env = "WORKER_SILENCE_MAX_MS", default_value_t = 6_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub worker_silence_max_ms: u64,
@@ -326,8 +369,14 @@ impl Settings {
     /// The bounds of the log.
     pub fn log(&self) -> LogBounds {
         LogBounds {
-            follow_entries_max: self.bounds.follow_entries_max.max(1),
-            seen_events_max: self.bounds.seen_events_max.max(1),
+            store: self.store_url.clone(),
+            durability: self.store_durability,
+            store_bytes_max: self.bounds.store_bytes_max,
+            queue_max: self.bounds.store_queue_max,
+            entries_max: self.bounds.log_entries_max,
+            age_max_ms: self.bounds.log_age_max_s * 1000,
+            follow_entries_max: self.bounds.follow_entries_max,
+            seen_events_max: self.bounds.seen_events_max,
         }
     }
 
@@ -337,6 +386,21 @@ impl Settings {
             connections_max: self.bounds.connections_max,
             unauthenticated_max: self.bounds.unauthenticated_max,
             connections_per_subject_max: self.bounds.connections_per_subject_max,
+        }
+    }
+
+    /// The bounds of the fan-out.
+    pub fn fanout(&self) -> FanoutLimits {
+        let bounds = &self.bounds;
+        FanoutLimits {
+            views_per_guild_max: bounds.views_per_guild_max,
+            recovery: HistoryBounds {
+                frames_max: bounds.recovery_frames_max,
+                bytes_max: bounds.recovery_bytes_max,
+            },
+            histories_per_guild_max: bounds.histories_per_guild_max,
+            history_idle_ms: bounds.history_idle_ms,
+            snapshot_part_bytes: bounds.snapshot_part_bytes,
         }
     }
 
@@ -473,6 +537,14 @@ mod tests {
             ("PING_INTERVAL_MS", "0"),
             ("AUTH_TIMEOUT_MS", "0"),
             ("CONSOLE_ISSUER_URL", "https://issuer.example"),
+            ("STORE_URL", "redis://127.0.0.1:6379"),
+            ("STORE_URL", "data/hub.db"),
+            ("STORE_DURABILITY", "maybe"),
+            ("STORE_BYTES_MAX", "1"),
+            ("LOG_ENTRIES_MAX", "0"),
+            ("LOG_AGE_MAX_S", "0"),
+            ("FENCINGS_PER_MINUTE_MAX", "0"),
+            ("CLAIM_GUILDS_MAX", "0"),
         ] {
             let Err(Refusal::Wrong(line)) = with(&[(name, value)]) else {
                 panic!("{name}={value} was taken")

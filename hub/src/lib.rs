@@ -8,6 +8,7 @@ pub mod config;
 pub mod console;
 pub mod discord;
 pub mod discord_http;
+mod faults;
 pub mod freshness;
 pub mod ingest;
 pub mod log;

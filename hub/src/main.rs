@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use hub::log::StoreError;
 use launch::exit;
 
 #[tokio::main]
@@ -12,7 +13,12 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::from(exit::CLEAN),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the hub can not run");
-            ExitCode::from(exit::FAILED)
+            let wrong = |error: &StoreError| error.is_wrong_setting;
+            ExitCode::from(if error.downcast_ref().is_some_and(wrong) {
+                exit::CONFIGURATION
+            } else {
+                exit::FAILED
+            })
         }
     }
 }

@@ -73,7 +73,7 @@ impl Ops {
         let all: usize = self.0.freshness.counts().iter().sum();
         if self.0.draining.is_cancelled() {
             "draining"
-        } else if self.0.verifier.keys_loaded() && live == all {
+        } else if self.0.verifier.keys_loaded() && self.0.log.is_storing() && live == all {
             "ok"
         } else {
             "degraded"
@@ -81,7 +81,7 @@ impl Ops {
     }
 
     fn ready(&self) -> bool {
-        self.0.verifier.keys_loaded() && !self.0.draining.is_cancelled()
+        self.0.verifier.keys_loaded() && self.0.log.is_storing() && !self.0.draining.is_cancelled()
     }
 }
 
@@ -102,6 +102,7 @@ async fn readiness(State(ops): State<Ops>) -> Response {
     };
     let body = json!({
         "ready": ops.ready(),
+        "store": ops.0.log.is_storing(),
         "keys": ops.0.verifier.keys_loaded(),
         "draining": ops.0.draining.is_cancelled(),
     });
@@ -114,6 +115,7 @@ async fn health(State(ops): State<Ops>) -> Response {
         "status": ops.status(),
         "version": env!("CARGO_PKG_VERSION"),
         "store": ops.0.log.store(),
+        "storing": ops.0.log.is_storing(),
         "keys": ops.0.verifier.keys_loaded(),
         "draining": ops.0.draining.is_cancelled(),
         "guilds": { "live": live, "resuming": resuming, "rebuilding": rebuilding, "down": down },

@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use proto::chain::Conflict;
 use proto::problem::{Code, FieldProblem, PROBLEM_MEDIA_TYPE, Problem};
 
 /// The header that names a request in the hub's log; always the hub's own, never the client's.
@@ -22,8 +23,8 @@ pub struct Refusal {
     pub errors: Vec<FieldProblem>,
     /// How long to wait, where waiting helps.
     pub retry_after_ms: Option<u64>,
-    /// The hub's store, where the worker takes it to be another.
-    pub store: Option<String>,
+    /// Why a delivery does not fit, for the worker.
+    pub conflict: Option<Conflict>,
 }
 
 impl Refusal {
@@ -34,7 +35,7 @@ impl Refusal {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_ms: None,
-            store: None,
+            conflict: None,
         }
     }
 
@@ -59,7 +60,7 @@ impl Refusal {
         let mut problem = Problem::new(self.code, self.detail, request_id);
         problem.errors = self.errors;
         problem.retry_after_ms = self.retry_after_ms;
-        problem.store = self.store;
+        problem.conflict = self.conflict;
         problem
     }
 }

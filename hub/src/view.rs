@@ -73,6 +73,7 @@ impl Before {
                 Fact::VoiceJoined(_)
                 | Fact::VoiceLeft(_)
                 | Fact::VoiceStateChanged(_)
+                | Fact::GuildUpdated(_)
                 | Fact::Snapshot(_),
             ) => {
                 return Self {
@@ -99,9 +100,28 @@ impl View {
         self.guild
     }
 
-    /// Tells views apart in a position; the same after a restart.
+    /// Tells views apart in a position; the same after a restart, and for every hub of these
+    /// settings: the first four bytes of a SHA-256 over an encoding that does not change.
     pub fn fingerprint(&self) -> u32 {
-        let digest = Sha256::digest(format!("{self:?}"));
+        // What the frames of a view are is a part of it: raise the number with `project`.
+        let mut hash = Sha256::new_with_prefix(b"roomwire view 1");
+        hash.update(self.guild.get().to_be_bytes());
+        match &*self.shown {
+            RoomsShown::Everyone => hash.update([0]),
+            RoomsShown::Owned => hash.update([1]),
+            RoomsShown::Listed(ids) => {
+                hash.update([2]);
+                hash_ids(&mut hash, ids);
+            }
+        }
+        match &self.only {
+            None => hash.update([0]),
+            Some(ids) => {
+                hash.update([1]);
+                hash_ids(&mut hash, ids);
+            }
+        }
+        let digest = hash.finalize();
         digest
             .first_chunk()
             .map_or(0, |bytes| u32::from_be_bytes(*bytes))
@@ -195,6 +215,7 @@ impl View {
                 Fact::VoiceJoined(_)
                 | Fact::VoiceLeft(_)
                 | Fact::VoiceStateChanged(_)
+                | Fact::GuildUpdated(_)
                 | Fact::Snapshot(_),
             ) => Vec::new(),
         }
@@ -259,6 +280,14 @@ impl View {
     }
 }
 
+/// How many, then each, by rising id.
+fn hash_ids(hash: &mut Sha256, ids: &BTreeSet<ChannelId>) {
+    hash.update((ids.len() as u64).to_be_bytes());
+    for id in ids {
+        hash.update(id.get().to_be_bytes());
+    }
+}
+
 fn room_payload(room: &Room) -> RoomPayload {
     RoomPayload {
         guild_id: room.guild_id,
@@ -282,4 +311,4 @@ fn voice_payload(voice: &Voice) -> VoicePayload {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

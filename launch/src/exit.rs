@@ -7,5 +7,7 @@ pub const CLEAN: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Discord refused for good (a wrong token, intents that are not granted): restarting does not help.
 pub const DISCORD_REFUSED: u8 = 69;
+/// A newer process has taken over (`EX_TEMPFAIL`): whoever starts it again may do so.
+pub const FENCED: u8 = 75;
 /// A setting is missing or wrong: restarting does not help.
 pub const CONFIGURATION: u8 = 78;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::GuildId;
+use crate::chain::Link;
 use crate::event::Event;
 use crate::gateway::GatewayState;
 use crate::problem::Code;
@@ -28,18 +29,15 @@ pub struct Delivery<'a> {
 /// What a worker says of itself beside its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The shard and the number of shards, as in Discord's IDENTIFY.
-    pub shard: (u32, u32),
-    /// The hub's store that the worker's events build on; a hub with another one lacks what came
-    /// before, takes nothing and answers 409. Absent: the worker does not know one yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store: Option<String>,
+    /// Where the delivery stands in the chain.
+    #[serde(flatten)]
+    pub link: Link,
     /// The gateway connection of this shard.
     pub gateway: GatewayReport,
 }
 
 /// The state of one shard's gateway connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GatewayReport {
     /// The state of the shard's guilds.
     pub state: GatewayState,
@@ -52,7 +50,7 @@ pub struct GatewayReport {
 }
 
 /// The state of one guild that differs from its shard's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GuildReport {
     /// The state.
     pub state: GatewayState,
@@ -66,19 +64,15 @@ pub struct GuildReport {
 pub struct ReceivedDelivery<'a> {
     /// [`DELIVERY_TYPE`] or absent.
     pub r#type: Option<&'a str>,
-    /// The shard, when a worker speaks (see [`Report`]).
+    /// What a worker adds; absent as a whole in what is told by hand. Read apart, see [`Report`].
     pub shard: Option<(u32, u32)>,
-    /// See [`Report::store`].
-    pub store: Option<String>,
-    /// The gateway connection, when a worker speaks.
-    pub gateway: Option<GatewayReport>,
     /// In order.
     #[serde(borrow)]
     pub events: Vec<&'a RawValue>,
 }
 
 /// What a delivery is answered with 200.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receipt {
     /// How many events were appended.
     pub accepted: u64,
@@ -89,12 +83,14 @@ pub struct Receipt {
     /// There were events, and none of them was new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// The hub's store: changes when the hub has forgotten what it knew.
-    pub store: String,
+    /// Followed guilds of the shard that the hub does not know whole: the worker owes a snapshot
+    /// of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<GuildId>,
 }
 
 /// An event that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefusedEvent {
     /// Its id; empty when even that could not be read.
     pub id: String,

@@ -6,13 +6,14 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::chain::Mark;
 use crate::{ChannelId, GuildId, UserId};
 
 /// The longest event id, in bytes.
 pub const EVENT_ID_BYTES_MAX: usize = 128;
 
 /// One fact about one guild, past tense.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
     /// Unique for ever: a second event of the same id is a repeat and is dropped. The worker's are
     /// `<gateway session>:<sequence>:<n>`.
@@ -22,10 +23,14 @@ pub struct Event {
     pub fact: Fact,
     /// When the worker read it, in ms since the Unix epoch.
     pub ts: u64,
+    /// Where it stands among its guild's events, when a worker tells it: what is not above the
+    /// guild's newest is a repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Mark>,
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "event", content = "payload")]
 pub enum Fact {
     /// A room exists that did not.
@@ -46,6 +51,9 @@ pub enum Fact {
     /// Somebody in a room was muted, turned a camera on, …
     #[serde(rename = "voice.state_changed")]
     VoiceStateChanged(Voice),
+    /// What @everyone may do in the guild changed. Only the worker needs to remember it.
+    #[serde(rename = "guild.updated")]
+    GuildUpdated(GuildAccess),
     /// The guild as a whole: replaces what was known of it.
     #[serde(rename = "guild.snapshot")]
     Snapshot(Roster),
@@ -60,6 +68,7 @@ impl Fact {
             Self::VoiceJoined(voice) | Self::VoiceLeft(voice) | Self::VoiceStateChanged(voice) => {
                 voice.guild_id
             }
+            Self::GuildUpdated(access) => access.guild_id,
             Self::Snapshot(roster) => roster.guild_id,
         }
     }
@@ -67,7 +76,7 @@ impl Fact {
 
 /// What sort of channel a room is. Categories are known so that a new room can be put into one;
 /// they are never shown as rooms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomKind {
     /// A voice channel (Discord's channel type 2).
@@ -80,7 +89,7 @@ pub enum RoomKind {
 }
 
 /// Who may view a channel, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
     /// @everyone may view it, by the role's permissions and the channel's overwrites.
@@ -92,8 +101,44 @@ pub enum Audience {
     Obfuscated,
 }
 
+/// What @everyone may do in every channel of a guild whose overwrites do not say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Everyone {
+    /// Not view it.
+    #[default]
+    Nothing,
+    /// View it.
+    View,
+    /// Everything, whatever the overwrites say (Discord's permission ADMINISTRATOR).
+    Administer,
+}
+
+/// What a channel's overwrite for @everyone says of viewing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overwrite {
+    /// Nothing: the guild's [`Everyone`] decides.
+    #[default]
+    None,
+    /// They may.
+    Allow,
+    /// They may not.
+    Deny,
+}
+
+/// What @everyone may do in a guild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuildAccess {
+    /// The guild.
+    pub guild_id: GuildId,
+    /// What they may.
+    pub everyone: Everyone,
+}
+
 /// A channel as the worker knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Room {
     /// Whose channel it is.
@@ -115,10 +160,13 @@ pub struct Room {
     /// Who may view it.
     #[serde(default)]
     pub audience: Audience,
+    /// What the audience follows from, with the guild's [`Everyone`]: for the worker's memory.
+    #[serde(default)]
+    pub overwrite: Overwrite,
 }
 
 /// A channel that is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomGone {
     /// Whose channel it was.
@@ -128,7 +176,7 @@ pub struct RoomGone {
 }
 
 /// One user's voice state in one room (Discord's voice resource).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Voice {
     /// The guild.
@@ -182,7 +230,7 @@ pub struct VoiceFlags {
 }
 
 /// One guild's channels and who is in them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Roster {
     /// The guild.
@@ -193,4 +241,11 @@ pub struct Roster {
     pub voices: Vec<Voice>,
     /// Why a snapshot and not events, in a fixed word such as `worker_started`.
     pub reason: String,
+    /// What @everyone may do: for the worker's memory.
+    #[serde(default)]
+    pub everyone: Everyone,
+    /// Channels that were deleted, oldest first: updates of them come late and mean nothing. For the
+    /// worker's memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tombstones: Vec<ChannelId>,
 }

@@ -1,9 +1,10 @@
 //! What the parts of Roomwire say to each other, and how it is sealed.
 //!
-//! Pure: no I/O, no clock, no runtime. [`event`] and [`delivery`] are spoken between the worker
-//! and the hub, [`frame`], [`rest`] and [`problem`] between the hub and browsers; [`signing`]
+//! Pure: no I/O, no clock, no runtime. [`event`], [`delivery`] and [`chain`] are spoken between the
+//! worker and the hub, [`frame`], [`rest`] and [`problem`] between the hub and browsers; [`signing`]
 //! seals the first, [`position`] names a place in what the second was told.
 
+pub mod chain;
 pub mod close;
 pub mod delivery;
 pub mod event;

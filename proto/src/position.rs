@@ -4,7 +4,8 @@
 //! browser must not even guess at. So a position is written encrypted (AES-128 over two blocks,
 //! chained, the first of which begins with a salt): two positions of the same place look unrelated.
 //! It is not authenticated, and need not be: a forged one leads at worst to another place
-//! in the forger's own view.
+//! in the forger's own view. A text that this key did not seal is recognised all the same, but for
+//! one in 65,536: its epoch is beyond [`EPOCH_MAX`].
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
@@ -24,12 +25,25 @@ pub struct Position {
     pub epoch: u64,
     /// How many events of it.
     pub offset: u64,
-    /// An event may be several frames in a view (a room that becomes visible brings its members):
-    /// how many of them.
-    pub step: u32,
+    /// Which event is at `offset`: names another after the store was replaced by an older copy.
+    pub check: u32,
+    /// An event may be several frames in a view (a room that becomes visible brings its members).
+    /// 0: all of those at `offset` were seen; else only so many, or [`UNFINISHED`].
+    pub step: u16,
     /// Which view: what was seen up to here differs from view to view.
     pub view: u32,
 }
+
+/// The highest offset that a position can name.
+pub const OFFSET_MAX: u64 = (1 << 48) - 1;
+
+/// The highest epoch that a position can name. Epochs are about the time of their beginning in ms
+/// since the Unix epoch: this one is in the year 10889.
+pub const EPOCH_MAX: u64 = (1 << 48) - 1;
+
+/// As a [`Position::step`]: what stands here was not told whole, and can not be continued. Nobody
+/// who holds such a position has seen the guild as it was there.
+pub const UNFINISHED: u16 = u16::MAX;
 
 /// Seals and opens positions.
 #[derive(Clone)]
@@ -54,10 +68,12 @@ impl PositionKey {
     pub fn seal(&self, position: Position, salt: u64) -> String {
         let mut first = [0; BLOCK];
         first[..8].copy_from_slice(&salt.to_be_bytes());
-        first[8..].copy_from_slice(&position.epoch.to_be_bytes());
+        first[8..].copy_from_slice(&position.epoch.min(EPOCH_MAX).to_be_bytes());
         let mut second = [0; BLOCK];
-        second[..8].copy_from_slice(&position.offset.to_be_bytes());
-        second[8..12].copy_from_slice(&position.step.to_be_bytes());
+        let [_, _, offset @ ..] = position.offset.min(OFFSET_MAX).to_be_bytes();
+        second[..6].copy_from_slice(&offset);
+        second[6..8].copy_from_slice(&position.step.to_be_bytes());
+        second[8..12].copy_from_slice(&position.check.to_be_bytes());
         second[12..].copy_from_slice(&position.view.to_be_bytes());
 
         let mut first = first.into();
@@ -74,8 +90,8 @@ impl PositionKey {
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
-    /// The position of a text that this key sealed; `None` for a text of another form. A text that
-    /// another key sealed opens as nonsense: its epoch and view match nothing.
+    /// The position of a text that this key sealed; `None` for any other text, but for one in 65,536
+    /// of the right form, which opens as nonsense: its epoch and view match nothing.
     pub fn open(&self, text: &str) -> Option<Position> {
         if text.len() != SEALED_CHARS {
             return None;
@@ -90,10 +106,16 @@ impl PositionKey {
         }
         let mut head = (*first).into();
         self.0.decrypt_block(&mut head);
+        let epoch = u64::from_be_bytes(*head.last_chunk()?);
+        if epoch > EPOCH_MAX {
+            return None;
+        }
+        let [a, b, c, d, e, f] = *opened.first_chunk()?;
         Some(Position {
-            epoch: u64::from_be_bytes(*head.last_chunk()?),
-            offset: u64::from_be_bytes(*opened.first_chunk()?),
-            step: u32::from_be_bytes(*opened[8..12].first_chunk()?),
+            epoch,
+            offset: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+            step: u16::from_be_bytes(*opened[6..8].first_chunk()?),
+            check: u32::from_be_bytes(*opened[8..12].first_chunk()?),
             view: u32::from_be_bytes(*opened.last_chunk()?),
         })
     }
@@ -107,9 +129,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_sealed_opens_the_same(epoch: u64, offset: u64, step: u32, view: u32, salt: u64) {
+        fn what_was_sealed_opens_the_same(
+            epoch in 0..=EPOCH_MAX, offset in 0..=OFFSET_MAX, check: u32, step: u16, view: u32, salt: u64,
+        ) {
             let key = PositionKey::derive(b"secret");
-            let position = Position { epoch, offset, step, view };
+            let position = Position { epoch, offset, check, step, view };
             let text = key.seal(position, salt);
             prop_assert_eq!(text.len(), SEALED_CHARS);
             prop_assert_eq!(key.open(&text), Some(position));
@@ -123,6 +147,25 @@ mod tests {
     }
 
     #[test]
+    fn what_another_key_sealed_is_no_position() {
+        let (ours, theirs) = (
+            PositionKey::derive(b"secret"),
+            PositionKey::derive(b"another"),
+        );
+        let opened = (0..200).filter(|salt| {
+            let position = Position {
+                epoch: 1_730_000_000_000,
+                offset: 7,
+                check: 9,
+                step: 0,
+                view: 3,
+            };
+            theirs.open(&ours.seal(position, *salt)).is_some()
+        });
+        assert_eq!(opened.count(), 0);
+    }
+
+    #[test]
     fn neighbouring_positions_share_no_part() {
         let key = PositionKey::derive(b"secret");
         let at = |offset, salt| {
@@ -130,6 +173,7 @@ mod tests {
                 Position {
                     epoch: 1,
                     offset,
+                    check: 0,
                     step: 0,
                     view: 1,
                 },

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::chain::Conflict;
+
 /// The media type of a [`Problem`].
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
@@ -153,10 +155,10 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional, type = "number")]
     pub retry_after_ms: Option<u64>,
-    /// The worker's door, with `CONFLICT`: the store that is here (see [`crate::delivery::Report`]).
+    /// The worker's door, with `CONFLICT`: why the delivery does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(skip)]
-    pub store: Option<String>,
+    pub conflict: Option<Conflict>,
 }
 
 /// One field that is wrong.
@@ -180,7 +182,7 @@ impl Problem {
             request_id: request_id.into(),
             errors: Vec::new(),
             retry_after_ms: None,
-            store: None,
+            conflict: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+use proto::chain::{Claim, Claimed, IdentifyNoted, IdentifyNotice};
 use proto::close::{Advice, advice};
 use proto::delivery::{Delivery, ReceivedDelivery, Report};
 use proto::event::Event;
@@ -94,6 +95,7 @@ fn problems_are_the_same_both_ways() {
                 detail: read.detail.clone(),
                 errors: read.errors.clone(),
                 retry_after_ms: read.retry_after_ms,
+                conflict: read.conflict,
                 ..Problem::new(read.code, "", read.request_id.clone())
             }
         );
@@ -115,12 +117,9 @@ fn deliveries_are_read_and_written_the_same() {
             .iter()
             .map(|raw| serde_json::from_str(raw.get()).unwrap())
             .collect();
-        if let (Some(shard), Some(gateway)) = (read.shard, read.gateway) {
-            let report = Report {
-                shard,
-                store: read.store,
-                gateway,
-            };
+        if read.shard.is_some() {
+            let report: Report =
+                serde_json::from_str(&body).unwrap_or_else(|error| panic!("{name}: {error}"));
             let written = serde_json::to_value(Delivery {
                 r#type: "events",
                 report,
@@ -133,6 +132,31 @@ fn deliveries_are_read_and_written_the_same() {
                 "{name}"
             );
         }
+    }
+}
+
+#[test]
+fn claims_and_their_answers_are_the_same_both_ways() {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Claims {
+        claims: Vec<Value>,
+        claimed: Vec<Value>,
+        identify_notices: Vec<Value>,
+        identify_noted: Vec<Value>,
+    }
+    let fixture: Claims = fixture("claims");
+    for value in &fixture.claims {
+        same_both_ways::<Claim>(value);
+    }
+    for value in &fixture.claimed {
+        same_both_ways::<Claimed>(value);
+    }
+    for value in &fixture.identify_notices {
+        same_both_ways::<IdentifyNotice>(value);
+    }
+    for value in &fixture.identify_noted {
+        same_both_ways::<IdentifyNoted>(value);
     }
 }
 

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
+use proto::chain::Conflict;
 use proto::delivery::Receipt;
 use proto::problem::Code;
-use serde::Deserialize;
 
-/// The longest store id that is believed, in bytes.
-const STORE_BYTES_MAX: usize = 256;
+use crate::hub::Problem;
+use crate::outbox::Trouble;
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Taken.
     Taken(Receipt),
-    /// Not taken: the hub has another store than the one that was built on, namely this.
-    OtherStore(String),
+    /// Not taken: it does not fit to what the hub has.
+    Conflict(Conflict),
     /// Not taken: the signature is good and its time is not.
     Stale,
-    /// Not taken, and never will be, with this status.
-    Rejected(u16),
+    /// Not taken, and never will be.
+    Rejected(Trouble),
     /// Not taken, this time, for this reason; the hub may say how long to wait.
     Retry(&'static str, Option<Duration>),
 }
@@ -29,49 +29,39 @@ impl Answer {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Taken(_) => "taken",
-            Self::OtherStore(_) => "other_store",
+            Self::Conflict(Conflict::Fenced) => "fenced",
+            Self::Conflict(Conflict::Unclaimed) => "unclaimed",
+            Self::Conflict(Conflict::Gap { .. }) => "gap",
             Self::Stale => "stale_timestamp",
-            Self::Rejected(_) => "rejected",
+            Self::Rejected(Trouble::Refused) => "malformed",
+            Self::Rejected(Trouble::TooLarge) => "too_large",
             Self::Retry(why, _) => why,
         }
     }
 }
 
-/// The members of a problem that matter here; the others may be missing.
-#[derive(Deserialize)]
-struct Refusal {
-    code: Option<Code>,
-    store: Option<String>,
-}
-
 /// Judges an answer by its status and body.
 pub(super) fn judge(status: u16, body: &[u8], retry_after: Option<Duration>) -> Answer {
-    let refusal: Option<Refusal> = serde_json::from_slice(body).ok();
-    let code = refusal.as_ref().and_then(|refusal| refusal.code);
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let code = problem.as_ref().and_then(|problem| problem.code);
     match status {
         200 => match serde_json::from_slice::<Receipt>(body) {
-            Ok(receipt) if is_store(&receipt.store) => Answer::Taken(receipt),
-            _ => Answer::Retry("unreadable_receipt", None),
+            Ok(receipt) => Answer::Taken(receipt),
+            Err(_) => Answer::Retry("unreadable_receipt", None),
         },
-        409 => match refusal
-            .and_then(|refusal| refusal.store)
-            .filter(|store| is_store(store))
-        {
-            Some(store) => Answer::OtherStore(store),
+        409 => match problem.and_then(|problem| problem.conflict) {
+            Some(conflict) => Answer::Conflict(conflict),
             None => Answer::Retry("conflict", retry_after),
         },
         401 if code == Some(Code::StaleTimestamp) => Answer::Stale,
         401 => Answer::Retry("bad_signature", retry_after),
-        400 | 413 => Answer::Rejected(status),
+        400 => Answer::Rejected(Trouble::Refused),
+        413 => Answer::Rejected(Trouble::TooLarge),
         403 | 404 => Answer::Retry("wrong_door", retry_after),
         429 => Answer::Retry("rate_limited", retry_after),
         500..=599 => Answer::Retry("hub_error", retry_after),
         _ => Answer::Retry("unexpected_status", retry_after),
     }
-}
-
-fn is_store(store: &str) -> bool {
-    !store.is_empty() && store.len() <= STORE_BYTES_MAX
 }
 
 #[cfg(test)]
@@ -80,21 +70,25 @@ mod tests {
 
     #[test]
     fn every_answer_has_its_meaning() {
-        let receipt = br#"{"accepted":1,"duplicates":0,"refused":[],"store":"s"}"#;
+        let receipt = br#"{"accepted":1,"duplicates":0,"refused":[]}"#;
         let stale = br#"{"code":"STALE_TIMESTAMP"}"#;
-        let store = br#"{"code":"CONFLICT","store":"t"}"#;
+        let fenced = br#"{"code":"CONFLICT","conflict":{"kind":"fenced"}}"#;
+        let gap = br#"{"code":"CONFLICT","conflict":{"kind":"gap","reached":[3,4],"taken":2}}"#;
         let second = Some(Duration::from_secs(1));
         for (status, body, label) in [
             (200, &receipt[..], "taken"),
             (200, b"<html>", "unreadable_receipt"),
             (200, b"{\"accepted\":1}", "unreadable_receipt"),
-            (409, store, "other_store"),
+            (409, fenced, "fenced"),
+            (409, br#"{"conflict":{"kind":"unclaimed"}}"#, "unclaimed"),
+            (409, gap, "gap"),
+            (409, br#"{"conflict":{"kind":"new"}}"#, "conflict"),
             (409, b"{}", "conflict"),
             (401, stale, "stale_timestamp"),
             (401, b"{\"code\":\"BAD_SIGNATURE\"}", "bad_signature"),
             (401, b"", "bad_signature"),
-            (400, b"", "rejected"),
-            (413, b"", "rejected"),
+            (400, b"", "malformed"),
+            (413, b"", "too_large"),
             (403, b"", "wrong_door"),
             (404, b"", "wrong_door"),
             (429, b"", "rate_limited"),
@@ -109,6 +103,10 @@ mod tests {
             judge(429, b"", second),
             Answer::Retry("rate_limited", second)
         );
-        assert_eq!(judge(409, store, None), Answer::OtherStore("t".to_owned()));
+        let reached = (3, 4).into();
+        assert_eq!(
+            judge(409, gap, None),
+            Answer::Conflict(Conflict::Gap { reached, taken: 2 })
+        );
     }
 }

@@ -1,10 +1,17 @@
 //! The lock around a feed, and the bells that tell its users of each other's work.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Feed, Tally};
+
+/// A connection that was not looked after for so long was stopped with the whole process.
+const STOPPED_AFTER: Duration = Duration::from_secs(3);
 
 /// One shard's feed, shared by its connection, its questions and its delivery.
 #[derive(Debug)]
@@ -13,7 +20,20 @@ pub struct Desk {
     deliver: Notify,
     ask: Notify,
     connect: Notify,
+    /// How often it was asked whether the hub still takes what this worker delivers, and up to
+    /// which time the answer was yes.
+    questions: AtomicU64,
+    confirmed: watch::Sender<u64>,
+    fenced: CancellationToken,
+    /// Identifies that the hub was not told of yet.
+    notices: AtomicU32,
+    /// When the connection was last looked after.
+    looked: Mutex<Instant>,
 }
+
+/// A question whether the hub still takes what this worker delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked(u64);
 
 impl Desk {
     /// A desk for this feed.
@@ -23,6 +43,11 @@ impl Desk {
             deliver: Notify::new(),
             ask: Notify::new(),
             connect: Notify::new(),
+            questions: AtomicU64::new(0),
+            confirmed: watch::Sender::new(0),
+            fenced: CancellationToken::new(),
+            notices: AtomicU32::new(0),
+            looked: Mutex::new(Instant::now()),
         }
     }
 
@@ -68,6 +93,68 @@ impl Desk {
         self.connect.notified().await;
     }
 
+    /// Waits until the hub has taken something that is sent from now on, at most so long: a hub
+    /// that can not be reached keeps nobody from anything. Whether it has.
+    pub(crate) async fn ask_hub(&self, patience: Duration) -> bool {
+        let asked = self.questions.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut confirmed = self.confirmed.subscribe();
+        self.deliver.notify_one();
+        timeout(patience, confirmed.wait_for(|upto| *upto >= asked))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
+    }
+
+    /// A question that the next delivery answers.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        let asked = self.questions.load(Ordering::SeqCst);
+        (asked > *self.confirmed.borrow()).then_some(Asked(asked))
+    }
+
+    /// A delivery that was sent after the question has been taken.
+    pub(crate) fn confirm(&self, asked: Option<Asked>) {
+        if let Some(Asked(upto)) = asked {
+            self.confirmed.send_replace(upto);
+        }
+    }
+
+    /// A newer worker has the shard.
+    pub(crate) fn fence(&self) {
+        self.fenced.cancel();
+    }
+
+    /// Until a newer worker has the shard.
+    pub(crate) async fn fenced(&self) {
+        self.fenced.cancelled().await;
+    }
+
+    /// The connection is looked after now. Whether that was not so for too long: this process was
+    /// stopped, and nobody knows what has become of the connection.
+    pub(crate) fn look_after(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *looked, Instant::now());
+        before.elapsed() > STOPPED_AFTER
+    }
+
+    /// Whether the state may be one from before this process was stopped.
+    pub(crate) fn is_unattended(&self) -> bool {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.elapsed() > STOPPED_AFTER && self.look(Feed::is_live)
+    }
+
+    /// The hub could not be told of an identify.
+    pub(crate) fn owe_notice(&self) {
+        self.notices.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one of those over, if there is one.
+    pub(crate) fn takes_owed_notice(&self) -> bool {
+        self.notices
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
+                owed.checked_sub(1)
+            })
+            .is_ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Feed> {
         // A panic ends the worker; until it has, the others may still look.
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
@@ -79,6 +166,8 @@ pub(crate) fn count(tally: Tally) {
     metrics::counter!("worker_events_total", "fate" => "queued").increment(tally.queued);
     metrics::counter!("worker_events_total", "fate" => "covered_by_snapshot")
         .increment(tally.covered);
+    metrics::counter!("worker_events_total", "fate" => "known").increment(tally.known);
+    metrics::counter!("worker_events_total", "fate" => "not_served").increment(tally.unserved);
     metrics::counter!("worker_outbox_full_total").increment(tally.full);
     metrics::counter!("worker_dispatches_foreign_total").increment(u64::from(tally.foreign));
     metrics::counter!("worker_dispatches_repeated_total").increment(u64::from(tally.repeated));

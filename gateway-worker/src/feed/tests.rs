@@ -1,4 +1,8 @@
-use proto::delivery::RefusedEvent;
+use std::collections::BTreeSet;
+
+use proto::chain::{Checkpoint, Claimed, KnownGuild, Mark};
+use proto::delivery::{Receipt, RefusedEvent};
+use proto::event::Event;
 use proto::problem::Code;
 use serde_json::json;
 
@@ -10,6 +14,8 @@ const LIMITS: Limits = Limits {
     bytes_max: 1_000_000,
     batch_events_max: 100,
     batch_bytes_max: 100_000,
+    group_events_max: 1_000,
+    delivery_bytes_max: 500_000,
 };
 
 const BEHIND_MAX_MS: u64 = 4_000;
@@ -36,9 +42,12 @@ impl Shard {
             outbox: limits,
             gaps_max: 3,
             behind_max_ms: BEHIND_MAX_MS,
+            fingerprint: "f".to_owned(),
         };
+        let mut feed = Feed::new(setting);
+        feed.claim(memory(10), 1);
         Self {
-            feed: Feed::new(setting),
+            feed,
             session: 0,
             sequence: 0,
         }
@@ -51,7 +60,7 @@ impl Shard {
         for id in guilds {
             shard.guild_create(*id);
         }
-        shard.deliver("a", &[]);
+        shard.deliver(&[]);
         assert_eq!(shard.state(guilds[0]), None);
         shard
     }
@@ -92,7 +101,7 @@ impl Shard {
     }
 
     /// What goes to the hub; it refuses events of these guilds.
-    fn deliver(&mut self, store: &str, refused: &[u64]) -> Vec<String> {
+    fn deliver(&mut self, refused: &[u64]) -> Vec<String> {
         let mut told = Vec::new();
         while let Some(parcel) = self.feed.parcel(false, 1) {
             told.extend(parcel.events.iter().map(name));
@@ -105,14 +114,8 @@ impl Shard {
                     code: Code::Forbidden,
                 })
                 .collect();
-            let receipt = Receipt {
-                accepted: 0,
-                duplicates: 0,
-                refused,
-                duplicate: false,
-                store: store.to_owned(),
-            };
-            self.feed.delivered(&parcel, receipt, 1);
+            let receipt = Receipt { refused, ..taken() };
+            self.feed.delivered(&parcel, &receipt, 1);
         }
         told
     }
@@ -134,7 +137,18 @@ fn taken() -> Receipt {
         duplicates: 0,
         refused: Vec::new(),
         duplicate: false,
-        store: "a".to_owned(),
+        wanted: Vec::new(),
+    }
+}
+
+/// What a hub that knows nothing answers to a claim.
+fn memory(generation: u64) -> Claimed {
+    Claimed {
+        generation,
+        checkpoint: None,
+        last_session: 0,
+        identifies: 0,
+        guilds: Vec::new(),
     }
 }
 
@@ -160,19 +174,21 @@ fn a_guild_begins_with_one_snapshot_and_goes_on_with_events() {
     shard.guild_create(1);
     assert_eq!(shard.state(1), catching_up());
     shard.join(1, 5);
-    assert_eq!(shard.deliver("a", &[]), ["1 worker_started 0", "1 joined"]);
+    assert_eq!(shard.deliver(&[]), ["1 worker_started 0", "1 joined"]);
     assert_eq!(shard.state(1), None);
     assert!(shard.feed.parcel(false, 1).is_none());
     let beat = shard.feed.parcel(true, 1).unwrap();
     assert!(beat.events.is_empty());
-    assert_eq!(beat.report.store.as_deref(), Some("a"));
+    let link = beat.report.link;
+    assert_eq!((link.from, link.to), ((10, 3).into(), (10, 3).into()));
+    assert_eq!(link.session.unwrap().id, "s1");
 }
 
 #[test]
 fn a_guild_that_is_not_followed_is_counted_and_dropped() {
     let mut shard = Shard::live(&[1]);
     assert!(shard.join(7, 5).foreign);
-    assert!(shard.deliver("a", &[]).is_empty());
+    assert!(shard.deliver(&[]).is_empty());
 }
 
 #[test]
@@ -180,7 +196,7 @@ fn a_guild_that_ready_no_longer_lists_is_emptied() {
     let mut shard = Shard::live(&[1, 2]);
     shard.join(1, 5);
     shard.identify(&[2]);
-    assert_eq!(shard.deliver("a", &[]), ["1 joined", "1 left", "1 deleted"]);
+    assert_eq!(shard.deliver(&[]), ["1 joined", "1 left", "1 deleted"]);
     assert_eq!(
         shard.state(1),
         Some((GatewayState::Down, "removed".to_owned()))
@@ -188,7 +204,7 @@ fn a_guild_that_ready_no_longer_lists_is_emptied() {
     // And one that was never there is told as empty, because the hub may remember it.
     let mut shard = Shard::new(&[1], LIMITS);
     shard.identify(&[]);
-    assert_eq!(shard.deliver("a", &[]), ["1 guild_removed 0"]);
+    assert_eq!(shard.deliver(&[]), ["1 guild_removed 0"]);
 }
 
 #[test]
@@ -196,34 +212,62 @@ fn an_outage_empties_nothing() {
     let mut shard = Shard::live(&[1]);
     shard.join(1, 5);
     shard.hear("GUILD_DELETE", &json!({"id": "1", "unavailable": true}));
-    assert_eq!(shard.deliver("a", &[]), ["1 joined"]);
+    assert_eq!(shard.deliver(&[]), ["1 joined"]);
     assert_eq!(
         shard.state(1),
         Some((GatewayState::Down, "outage".to_owned()))
     );
     shard.guild_create(1);
-    assert_eq!(shard.deliver("a", &[]), ["1 left"]);
+    assert_eq!(shard.deliver(&[]), ["1 left"]);
     assert_eq!(shard.state(1), None);
 }
 
 #[test]
-fn another_store_is_owed_every_guild() {
+fn a_hub_that_lacks_something_is_told_every_guild_anew() {
     let mut shard = Shard::live(&[1, 2]);
     shard.join(1, 5);
-    // A receipt tells of it: what was taken was taken into a store that lacks what came before.
-    assert_eq!(
-        shard.deliver("b", &[]),
-        ["1 joined", "1 store_changed 1", "2 store_changed 0"]
-    );
-    assert!(shard.deliver("b", &[]).is_empty());
-    // A refusal tells of it: what was in flight is in the snapshot.
-    shard.join(1, 6);
+    // What was in flight is in the snapshot, and what follows it follows it.
     assert_eq!(shard.feed.parcel(false, 1).unwrap().events.len(), 1);
-    shard.feed.change_store("c".to_owned(), 1);
+    shard.feed.rewind((10, 2).into(), 0, 1);
+    shard.join(1, 6);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let link = &parcel.report.link;
+    assert_eq!((link.from, link.to), ((10, 2).into(), (10, 5).into()));
     assert_eq!(
-        shard.deliver("c", &[]),
-        ["1 store_changed 2", "2 store_changed 0"]
+        shard.deliver(&[]),
+        ["1 store_changed 1", "2 store_changed 0", "1 joined"]
     );
+    // One that has forgotten the claim: the session gets a number above those that it knows.
+    let mut newer = memory(20);
+    newer.last_session = 15;
+    shard.join(1, 7);
+    shard.feed.claim(newer, 1);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let link = &parcel.report.link;
+    assert_eq!((link.generation, link.from), (20, Reached::default()));
+    assert_eq!(link.to.session, 20);
+    assert_eq!(
+        shard.deliver(&[]),
+        ["1 store_changed 3", "2 store_changed 0"]
+    );
+}
+
+#[test]
+fn a_hub_that_wants_a_guild_is_told_it_once() {
+    let mut shard = Shard::live(&[1, 2]);
+    shard.join(1, 5);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let receipt = Receipt {
+        wanted: vec![guild(2), guild(7)],
+        ..taken()
+    };
+    shard.feed.delivered(&parcel, &receipt, 1);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    // It still wants it, since it was asked before it was told.
+    shard.feed.delivered(&parcel, &taken(), 1);
+    let told: Vec<_> = parcel.events.iter().map(name).collect();
+    assert_eq!(told, ["2 not_told 0"]);
+    assert!(shard.feed.parcel(false, 1).is_none());
 }
 
 #[test]
@@ -231,18 +275,75 @@ fn a_guild_that_the_hub_refuses_owes_one_snapshot_and_no_more() {
     let mut shard = Shard::live(&[1, 2]);
     shard.join(1, 5);
     shard.join(2, 5);
-    assert_eq!(
-        shard.deliver("a", &[1]),
-        ["1 joined", "2 joined", "1 refused 1"]
-    );
     shard.join(1, 6);
-    assert_eq!(shard.deliver("a", &[1]), ["1 joined"]);
-    // Once a snapshot was taken, the next refusal is a new one.
-    shard.feed.owe_all("test");
-    shard.feed.settle(1);
-    assert_eq!(shard.deliver("a", &[]).len(), 2);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!(parcel.events.len(), 3);
+    let illegible = RefusedEvent {
+        id: parcel.events[0].id.clone(),
+        code: Code::BadRequest,
+    };
+    let refused = vec![illegible];
+    shard
+        .feed
+        .delivered(&parcel, &Receipt { refused, ..taken() }, 1);
+    assert_eq!(shard.deliver(&[]), ["1 refused 2"]);
     shard.join(1, 7);
-    assert_eq!(shard.deliver("a", &[1]), ["1 joined", "1 refused 3"]);
+    assert_eq!(shard.deliver(&[]), ["1 joined"]);
+    assert!(shard.feed.not_served().is_empty());
+}
+
+#[test]
+fn nothing_is_told_of_a_guild_that_the_hub_does_not_serve_until_it_does() {
+    let mut shard = Shard::live(&[1, 2]);
+    for user in 5..8 {
+        shard.join(1, user);
+        shard.join(2, user);
+    }
+    let first = shard.feed.parcel(false, 1).unwrap();
+    // What waits behind it is not sent either.
+    shard.join(1, 8);
+    shard.deliver(&[1]);
+    let read = shard.feed.health(1);
+    assert_eq!(first.events.len(), 6);
+    assert_eq!(read.not_served, BTreeSet::from([guild(1)]));
+    assert_eq!((read.outbox_events, read.debts), (0, 0));
+    assert_eq!(shard.join(1, 9).unserved, 1);
+    shard.guild_create(1);
+    shard.join(2, 9);
+    assert_eq!(shard.deliver(&[]), ["2 joined"]);
+    // It keeps nobody's checkpoint.
+    let health = shard.feed.health(1);
+    assert_eq!(health.acknowledged_to, health.read);
+
+    // The hub serves it from now on, and asks for it.
+    shard.join(2, 10);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let wanted = vec![guild(1)];
+    shard
+        .feed
+        .delivered(&parcel, &Receipt { wanted, ..taken() }, 1);
+    shard.join(1, 10);
+    assert_eq!(shard.deliver(&[]), ["1 not_told 0", "1 joined"]);
+    assert!(shard.feed.not_served().is_empty());
+
+    // So may a hub whose store was changed, or that has forgotten the claim.
+    for claims in [false, true] {
+        shard.join(1, 11 + u64::from(claims));
+        shard.deliver(&[1]);
+        assert_eq!(shard.feed.not_served().len(), 1);
+        if claims {
+            shard.feed.claim(memory(30), 1);
+        } else {
+            shard.feed.rewind((10, 1).into(), 0, 1);
+        }
+        let told = shard.deliver(&[]);
+        assert!(
+            told.iter()
+                .any(|event| event.starts_with("1 store_changed")),
+            "{told:?}"
+        );
+        assert!(shard.feed.not_served().is_empty());
+    }
 }
 
 #[test]
@@ -260,7 +361,7 @@ fn what_is_illegible_is_asked_for_and_too_much_of_it_is_read_anew() {
     shard.join(1, 5);
     assert!(shard.feed.question().is_none() && shard.state(1).is_none());
     shard.feed.answer(question, Finding::Voice(None), 1);
-    assert_eq!(shard.deliver("a", &[]), ["1 joined"]);
+    assert_eq!(shard.deliver(&[]), ["1 joined"]);
     assert!(!shard.feed.wants_identify());
     for user in 10..14 {
         shard.hear("VOICE_STATE_UPDATE", &garbled(user));
@@ -311,39 +412,39 @@ fn a_room_that_only_a_voice_state_tells_of_is_known_as_hidden() {
 }
 
 #[test]
-fn a_guild_too_large_for_one_delivery_is_told_in_several() {
+fn a_guild_too_large_for_any_delivery_is_told_as_that_and_nobody_waits_for_it() {
     let small = Limits {
-        batch_bytes_max: 4_000,
+        delivery_bytes_max: 65_536 + 4_000,
         ..LIMITS
     };
-    let mut shard = Shard::new(&[1], small);
-    shard.identify(&[1]);
+    let mut shard = Shard::new(&[1, 2], small);
+    shard.identify(&[1, 2]);
     shard.guild_create(1);
+    shard.guild_create(2);
     for user in 1..=40 {
         shard.join(1, user);
     }
-    shard.deliver("a", &[]);
-    shard.feed.owe_all("test");
-    shard.feed.settle(1);
-    let mut voices = 0;
-    let mut parcels = 0;
-    while let Some(parcel) = shard.feed.parcel(false, 1) {
-        parcels += 1;
-        assert!(json_bytes(&parcel.events) <= 4_100);
-        for event in &parcel.events {
-            match &event.fact {
-                Fact::Snapshot(state) => voices += state.voices.len(),
-                Fact::VoiceJoined(_) => voices += 1,
-                other => panic!("{other:?}"),
-            }
-        }
-        // It is live only by the delivery that completes it.
-        let told = parcel.report.gateway.guilds.get(&guild(1));
-        assert_eq!(told.is_none(), voices == 40, "{told:?}");
-        shard.feed.delivered(&parcel, taken(), 1);
+    assert_eq!(shard.deliver(&[]).len(), 42, "one by one they fit");
+    shard.feed.rewind((10, 1).into(), 0, 1);
+    shard.join(2, 1);
+    assert_eq!(shard.deliver(&[]), ["2 store_changed 0", "2 joined"]);
+    let too_large = Some((GatewayState::Down, "too_large".to_owned()));
+    assert_eq!((shard.state(1), shard.state(2)), (too_large, None));
+    let beat = shard.feed.parcel(true, 1).unwrap();
+    assert_eq!(beat.report.link.to, (10, 1).into(), "it is still owed");
+    // Once it is small enough it is told.
+    for user in 1..=30 {
+        let mut gone = json!({"guild_id": "1", "channel_id": null, "user_id": user.to_string()});
+        gone["deaf"] = json!(false);
+        shard.hear("VOICE_STATE_UPDATE", &gone);
     }
-    assert_eq!(voices, 40);
-    assert!(parcels > 1);
+    assert!(shard.feed.parcel(false, 1_000).is_none());
+    let parcel = shard.feed.parcel(false, 1_001).unwrap();
+    assert_eq!(
+        parcel.events.iter().map(name).collect::<Vec<_>>(),
+        ["1 store_changed 10"]
+    );
+    assert_eq!(parcel.report.link.to, shard.feed.stream.reached());
 }
 
 #[test]
@@ -388,7 +489,7 @@ fn a_backlog_is_told_as_catching_up_until_the_delivery_that_empties_it() {
     let mut shard = Shard::new(&[1], small);
     shard.identify(&[1]);
     shard.guild_create(1);
-    shard.deliver("a", &[]);
+    shard.deliver(&[]);
     for user in 1..=6 {
         shard.join(1, user);
     }
@@ -407,33 +508,36 @@ fn a_backlog_is_told_as_catching_up_until_the_delivery_that_empties_it() {
     let again = shard.feed.parcel(false, now).unwrap();
     assert_eq!(again.events, first.events);
     assert_eq!(state(&shard.feed, &again, now), late);
-    shard.feed.delivered(&again, taken(), now);
+    shard.feed.delivered(&again, &taken(), now);
     let second = shard.feed.parcel(false, now).unwrap();
     assert_eq!(state(&shard.feed, &second, now), late);
     assert!(shard.feed.is_live());
-    shard.feed.delivered(&second, taken(), now);
+    shard.feed.delivered(&second, &taken(), now);
     // Nothing is behind the last, so with it the hub knows all.
     let last = shard.feed.parcel(false, now).unwrap();
     assert_eq!(
         (last.events.len(), state(&shard.feed, &last, now)),
         (2, live)
     );
-    shard.feed.delivered(&last, taken(), now);
+    shard.feed.delivered(&last, &taken(), now);
     assert!(shard.feed.parcel(false, now).is_none());
 }
 
 #[test]
 fn a_guild_that_owes_a_snapshot_is_told_as_catching_up() {
     let mut shard = Shard::live(&[1, 2]);
-    // One that does not fit is owed for good.
-    shard.feed.outbox.owe(guild(1), "test");
-    let beat = shard.feed.parcel(false, 1).unwrap();
-    let told = &beat.report.gateway.guilds[&guild(1)];
+    shard.join(1, 5);
+    assert_eq!(shard.feed.parcel(false, 1).unwrap().events.len(), 1);
+    // Its payment is queued behind what is in flight.
+    let mark = shard.feed.guilds[&guild(1)].mark();
+    shard.feed.outbox.owe(guild(1), "test", mark);
+    let flying = shard.feed.parcel(false, 1).unwrap();
+    let told = &flying.report.gateway.guilds[&guild(1)];
     assert_eq!(
         (
             told.state,
             told.reason.as_deref(),
-            beat.report.gateway.state
+            flying.report.gateway.state
         ),
         (
             GatewayState::Rebuilding,
@@ -441,10 +545,179 @@ fn a_guild_that_owes_a_snapshot_is_told_as_catching_up() {
             GatewayState::Live
         )
     );
+    assert_eq!(flying.report.link.to, flying.report.link.from);
     assert_eq!(shard.state(2), None);
-    shard.feed.delivered(&beat, taken(), 1);
-    // Its payment was queued meanwhile, and the delivery that brings it tells of it.
+    shard.feed.delivered(&flying, &taken(), 1);
+    // The delivery that brings it tells of it.
     let paid = shard.feed.parcel(false, 1).unwrap();
     assert_eq!(paid.events.len(), 1);
     assert!(paid.report.gateway.guilds.is_empty());
+    assert_eq!(paid.report.link.to, shard.feed.stream.reached());
+}
+
+/// A worker that takes over from one that had this memory left at the hub.
+fn successor(guilds: &[u64], claimed: Claimed) -> Shard {
+    let mut shard = Shard::new(guilds, LIMITS);
+    shard.feed = Feed::new(shard.feed.setting.clone());
+    shard.feed.claim(claimed, 1);
+    shard
+}
+
+/// The hub knows everything of the worker up to `known`, and acknowledged up to `acked`.
+fn remembered(shard: &Shard, known: (u64, u32), acked: u64) -> Claimed {
+    let session = shard.feed.stream.session().unwrap().clone();
+    let guilds = shard.feed.guilds.values().map(|followed| KnownGuild {
+        mark: Mark::from((session.number, known.0, known.1)),
+        absent: None,
+        roster: followed.roster.snapshot("claimed"),
+    });
+    Claimed {
+        guilds: guilds.collect(),
+        checkpoint: Some(Checkpoint {
+            sequence: acked,
+            session: session.clone(),
+            fingerprint: "f".to_owned(),
+        }),
+        last_session: session.number,
+        ..memory(30)
+    }
+}
+
+#[test]
+fn what_the_hub_knows_is_replayed_silently_and_what_comes_then_is_told() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    before.join(1, 6);
+    let mut shard = successor(&[1], remembered(&before, (4, 0), 2));
+    assert_eq!(shard.feed.resume().map(|(_, sequence)| sequence), Some(2));
+    let beat = shard.feed.parcel(true, 1).unwrap();
+    let gateway = &beat.report.gateway;
+    assert_eq!(
+        (gateway.state, gateway.reason.as_deref()),
+        (GatewayState::Resuming, Some("catching_up"))
+    );
+    assert_eq!(beat.report.link.to, (10, 2).into());
+    shard.session = 1;
+    shard.sequence = 2;
+    assert_eq!(shard.join(1, 5).known, 0, "it is so already");
+    shard.join(1, 6);
+    assert!(shard.feed.parcel(false, 1).unwrap().events.is_empty());
+    shard.join(1, 7);
+    shard.hear("RESUMED", &json!({}));
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!(
+        parcel.events.iter().map(name).collect::<Vec<_>>(),
+        ["1 joined"]
+    );
+    assert_eq!(parcel.events[0].at, Some(Mark::from((10, 5, 0))));
+    assert_eq!(parcel.report.link.to, (10, 6).into());
+    assert_eq!(parcel.report.gateway.state, GatewayState::Live);
+}
+
+#[test]
+fn what_the_hub_should_know_and_does_not_is_told_when_the_replay_has_passed() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    before.join(1, 6);
+    let mut claimed = remembered(&before, (5, 0), 3);
+    // It refused one of them, and the worker died before it could tell it otherwise.
+    claimed.guilds[0].roster.voices.remove(0);
+    let mut shard = successor(&[1], claimed);
+    shard.session = 1;
+    shard.sequence = 3;
+    assert_eq!(shard.join(1, 5).known, 1);
+    shard.join(1, 6);
+    shard.join(1, 7);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let marks: Vec<_> = parcel.events.iter().map(|event| event.at).collect();
+    assert_eq!(
+        marks,
+        [(10, 5, 1), (10, 6, 0)].map(|mark| Some(Mark::from(mark)))
+    );
+    assert_eq!(parcel.report.link.to, (10, 6).into());
+}
+
+#[test]
+fn a_question_that_was_open_is_asked_again_and_nothing_older_is_told_meanwhile() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    let mut claimed = remembered(&before, (6, 0), 3);
+    claimed.guilds[0].roster.voices.clear();
+    let mut shard = successor(&[1], claimed);
+    shard.session = 1;
+    shard.sequence = 3;
+    shard.join(1, 5);
+    shard.hear(
+        "VOICE_STATE_UPDATE",
+        &json!({"guild_id": "1", "user_id": "5"}),
+    );
+    assert!(shard.feed.question().is_none(), "the answer may still come");
+    shard.hear("RESUMED", &json!({}));
+    // The hub knows something newer of that user than what is replayed.
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert!(parcel.events.is_empty());
+    assert_eq!(
+        parcel.report.link.to,
+        (10, 3).into(),
+        "the question holds it"
+    );
+    shard.feed.delivered(&parcel, &taken(), 1);
+    let question = shard.feed.question().unwrap();
+    shard.feed.answer(question, Finding::Voice(None), 1);
+    let parcel = shard.feed.parcel(true, 1).unwrap();
+    assert!(parcel.events.is_empty());
+    assert_eq!(parcel.report.link.to, (10, 6).into());
+}
+
+#[test]
+fn a_session_that_can_not_be_resumed_is_passed_over_and_guild_create_tells_the_difference() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    let whole = remembered(&before, (4, 0), 4);
+    let changed = |change: fn(&mut Claimed)| {
+        let mut claimed = whole.clone();
+        change(&mut claimed);
+        successor(&[1], claimed).feed.resume().is_some()
+    };
+    assert!(changed(|_| {}));
+    assert!(!changed(|claimed| claimed.checkpoint = None));
+    assert!(!changed(|claimed| claimed.guilds.clear()));
+    assert!(!changed(
+        |claimed| claimed.guilds[0].mark = (11, 1, 0).into()
+    ));
+    assert!(!changed(|claimed| {
+        claimed.checkpoint.as_mut().unwrap().fingerprint = "g".to_owned();
+    }));
+    // And one that Discord has forgotten.
+    for (fingerprint, known) in [("g", (4, 0)), ("f", (4, 0)), ("f", (9, 0))] {
+        let mut claimed = remembered(&before, known, 4);
+        claimed.checkpoint.as_mut().unwrap().fingerprint = fingerprint.to_owned();
+        let mut shard = successor(&[1], claimed);
+        shard.session = 1;
+        shard.identify(&[1]);
+        assert_eq!(shard.state(1).unwrap().1, "guild_awaited");
+        shard.guild_create(1);
+        let parcel = shard.feed.parcel(false, 1).unwrap();
+        assert_eq!(
+            parcel.events.iter().map(name).collect::<Vec<_>>(),
+            ["1 left"]
+        );
+        assert_eq!(parcel.events[0].at, Some(Mark::from((30, 2, 0))));
+        assert_eq!(parcel.report.link.to, (30, 2).into());
+    }
+}
+
+#[test]
+fn a_guild_that_was_not_there_is_not_there_for_the_next_worker_either() {
+    let before = Shard::live(&[1, 2]);
+    let mut claimed = remembered(&before, (3, 0), 3);
+    claimed.guilds[1].absent = Some(Absence::Outage);
+    let mut shard = successor(&[1, 2], claimed);
+    shard.session = 1;
+    shard.sequence = 3;
+    shard.hear("RESUMED", &json!({}));
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!(parcel.report.link.absent[&guild(2)], Absence::Outage);
+    assert_eq!(shard.state(2).unwrap().1, "outage");
+    assert_eq!(shard.state(1), None);
 }

@@ -22,7 +22,7 @@ fn room(id: u64) -> Channel {
 
 fn staff(id: u64) -> Channel {
     Channel {
-        everyone_deny: VIEW_CHANNEL,
+        overwrite: Overwrite::Deny,
         ..room(id)
     }
 }
@@ -39,7 +39,7 @@ fn in_room(id: u64, room: u64) -> VoiceState {
 fn state(channels: Vec<Channel>, voices: Vec<VoiceState>) -> GuildState {
     GuildState {
         guild_id: guild(),
-        everyone: VIEW_CHANNEL,
+        everyone: Everyone::View,
         channels,
         voices,
         illegible: Vec::new(),
@@ -77,6 +77,7 @@ fn short(facts: &[Fact]) -> Vec<String> {
             Fact::VoiceJoined(voice) => format!(">{}@{}", voice.user_id, voice.channel_id),
             Fact::VoiceLeft(voice) => format!("<{}@{}", voice.user_id, voice.channel_id),
             Fact::VoiceStateChanged(voice) => format!("={}@{}", voice.user_id, voice.channel_id),
+            Fact::GuildUpdated(access) => format!("!{:?}", access.everyone),
             Fact::Snapshot(_) => "snapshot".to_owned(),
         })
         .collect()
@@ -110,6 +111,24 @@ fn a_new_guild_state_is_told_as_its_difference_and_leaves_no_ghost() {
         short(&change.facts),
         [
             "~11", "+13", "<1@10", ">1@13", ">4@10", "<2@11", "<3@12", "-12"
+        ]
+    );
+}
+
+#[test]
+fn who_was_in_a_room_while_it_was_hidden_has_left_before_it_comes_into_sight() {
+    let mut roster = roster(
+        vec![staff(10), room(11), room(12)],
+        vec![in_room(1, 10), in_room(2, 10), in_room(3, 12)],
+    );
+    let change = roster.apply(Dispatch::GuildCreated(state(
+        vec![room(10), room(11), staff(12)],
+        vec![in_room(2, 11), in_room(4, 10), in_room(5, 12)],
+    )));
+    assert_eq!(
+        short(&change.facts),
+        [
+            "~12", "<2@10", ">2@11", ">4@10", ">5@12", "<1@10", "<3@12", "~10"
         ]
     );
 }
@@ -151,36 +170,38 @@ fn nobody_is_put_into_a_category() {
 
 #[test]
 fn who_may_view_a_room_follows_the_role_then_the_denial_then_the_permission() {
-    for (everyone, allow, deny, expected) in [
-        (VIEW_CHANNEL, 0, 0, Audience::Everyone),
-        (0, 0, 0, Audience::Restricted),
-        (VIEW_CHANNEL, 0, VIEW_CHANNEL, Audience::Restricted),
-        (0, VIEW_CHANNEL, 0, Audience::Everyone),
-        (0, VIEW_CHANNEL, VIEW_CHANNEL, Audience::Everyone),
-        (ADMINISTRATOR, 0, VIEW_CHANNEL, Audience::Everyone),
-        (1 << 20, 1 << 20, 0, Audience::Restricted),
+    for (everyone, overwrite, expected) in [
+        (Everyone::View, Overwrite::None, Audience::Everyone),
+        (Everyone::Nothing, Overwrite::None, Audience::Restricted),
+        (Everyone::View, Overwrite::Deny, Audience::Restricted),
+        (Everyone::Nothing, Overwrite::Allow, Audience::Everyone),
+        (Everyone::Administer, Overwrite::Deny, Audience::Everyone),
+        (Everyone::Nothing, Overwrite::Deny, Audience::Restricted),
     ] {
         let channel = Channel {
-            everyone_allow: allow,
-            everyone_deny: deny,
+            overwrite,
             ..room(10)
         };
         let mut roster = roster(vec![channel], Vec::new());
         roster.apply(Dispatch::EveryoneChanged(guild(), everyone));
-        assert_eq!(audience(&roster, 10), expected, "{everyone} {allow} {deny}");
+        assert_eq!(
+            audience(&roster, 10),
+            expected,
+            "{everyone:?} {overwrite:?}"
+        );
     }
 }
 
 #[test]
 fn a_role_that_changes_tells_only_of_the_rooms_it_flips() {
     let open = Channel {
-        everyone_allow: VIEW_CHANNEL,
+        overwrite: Overwrite::Allow,
         ..room(12)
     };
     let mut roster = roster(vec![room(10), staff(11), open], Vec::new());
-    let change = roster.apply(Dispatch::EveryoneChanged(guild(), 0));
-    assert_eq!(short(&change.facts), ["~10"]);
-    let change = roster.apply(Dispatch::EveryoneChanged(guild(), 1 << 20));
+    let change = roster.apply(Dispatch::EveryoneChanged(guild(), Everyone::Nothing));
+    assert_eq!(short(&change.facts), ["!Nothing", "~10"]);
+    let change = roster.apply(Dispatch::EveryoneChanged(guild(), Everyone::Nothing));
     assert!(change.facts.is_empty());
 }
 
@@ -188,20 +209,21 @@ fn a_role_that_changes_tells_only_of_the_rooms_it_flips() {
 fn permissions_and_overwrites_that_change_together_never_show_a_staff_room() {
     // Before, @everyone saw nothing; now they see all but the staff room.
     let mut roster = roster(vec![room(10), room(11)], Vec::new());
-    roster.apply(Dispatch::EveryoneChanged(guild(), 0));
+    roster.apply(Dispatch::EveryoneChanged(guild(), Everyone::Nothing));
     let change = roster.apply(Dispatch::GuildCreated(state(
         vec![room(10), staff(11)],
         Vec::new(),
     )));
-    assert_eq!(short(&change.facts), ["~10"]);
+    assert_eq!(short(&change.facts), ["!View", "~11", "~10"]);
+    assert_eq!(audience(&roster, 11), Audience::Restricted);
     // And if its overwrites can not be read, it stays hidden.
-    roster.apply(Dispatch::EveryoneChanged(guild(), 0));
+    roster.apply(Dispatch::EveryoneChanged(guild(), Everyone::Nothing));
     let illegible = GuildState {
         illegible: vec![Subject::Channel(channel_id(10))],
         ..state(vec![staff(11)], Vec::new())
     };
     let change = roster.apply(Dispatch::GuildCreated(illegible));
-    assert!(change.facts.is_empty(), "{change:?}");
+    assert_eq!(short(&change.facts), ["!View", "~10"]);
     assert_eq!(change.gaps, [Subject::Channel(channel_id(10))]);
     assert_eq!(audience(&roster, 10), Audience::Restricted);
 }
@@ -217,7 +239,7 @@ fn an_obfuscated_room_is_shown_to_nobody_and_has_no_name() {
         (hidden.audience, hidden.name.as_str()),
         (Audience::Obfuscated, "")
     );
-    roster.apply(Dispatch::EveryoneChanged(guild(), ADMINISTRATOR));
+    roster.apply(Dispatch::EveryoneChanged(guild(), Everyone::Administer));
     assert_eq!(audience(&roster, 10), Audience::Obfuscated);
     assert!(roster.hide_channel(channel_id(99)).is_empty());
 }
@@ -262,4 +284,31 @@ fn a_guild_that_the_bot_lost_is_emptied() {
     let mut roster = roster(vec![room(10), room(11)], vec![in_room(1, 10)]);
     let change = roster.apply(Dispatch::GuildRemoved(guild()));
     assert_eq!(short(&change.facts), ["<1@10", "-10", "-11"]);
+}
+
+#[test]
+fn a_roster_that_was_told_is_had_back_from_who_was_told() {
+    let mut roster = roster(
+        vec![
+            room(10),
+            staff(11),
+            Channel::hidden(channel_id(12)),
+            room(13),
+        ],
+        vec![in_room(1, 10), in_room(2, 11)],
+    );
+    roster.apply(Dispatch::ChannelDeleted(guild(), channel_id(13)));
+    let again = Roster::restore(roster.setting.clone(), roster.snapshot("test"));
+    assert_eq!(again, roster);
+    // Who was told of a room before it was known who may view it keeps it closed, or open.
+    for (said, everyone) in [
+        (Audience::Restricted, Everyone::View),
+        (Audience::Everyone, Everyone::Nothing),
+    ] {
+        let mut state = roster.snapshot("test");
+        state.everyone = everyone;
+        state.rooms[0].audience = said;
+        let again = Roster::restore(roster.setting.clone(), state);
+        assert_eq!(audience(&again, 10), said);
+    }
 }

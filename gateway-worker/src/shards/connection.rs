@@ -1,7 +1,9 @@
 //! One shard's connection, from its first HELLO to its resumable end.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use twilight_gateway::error::{ReceiveMessageError, ReceiveMessageErrorType};
 use twilight_gateway::{
-    CloseFrame, Config as ShardConfig, ConfigBuilder, Message, Shard, ShardId, ShardState,
+    CloseFrame, Config as ShardConfig, ConfigBuilder, Message, Session, Shard, ShardId, ShardState,
 };
 
 use super::Refused;
@@ -28,6 +30,8 @@ const RECONNECT: u8 = 7;
 const INVALID_SESSION: u8 = 9;
 const HELLO: u8 = 10;
 
+/// The reason of a shard whose process was stopped, until its connection is heard again.
+const STOPPED: &str = "worker_was_stopped";
 /// How often the connection is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long Discord has to answer our Close when the worker stops.
@@ -59,14 +63,16 @@ pub(crate) struct Connection {
     gate: Gate,
     desk: Arc<Desk>,
     settings: GatewaySettings,
+    /// How long the hub may take to confirm that this worker still has the shard.
+    fence_check: Duration,
     /// Before the next attempt to connect.
     reconnect: Backoff,
     /// Before the next identify because of something illegible.
     rebuild: Backoff,
     rebuild_due: Option<Instant>,
     rebuilt: Instant,
-    /// Since the close that was asked for until READY.
-    rebuilding: bool,
+    /// Twilight was asked to close, and has not let go of the session yet.
+    closing: bool,
     /// When the gateway was last heard, or had good reason to be silent.
     heard: Instant,
 }
@@ -78,19 +84,36 @@ impl Connection {
         gate: Gate,
         desk: Arc<Desk>,
         settings: GatewaySettings,
+        fence_check: Duration,
     ) -> Self {
         let id = ShardId::new_checked(number, total).unwrap_or(ShardId::ONE);
+        let mut first = ConfigBuilder::from(config.clone());
+        if let Some((session, sequence)) = desk.look(|feed| {
+            feed.resume()
+                .map(|(session, sequence)| (session.clone(), sequence))
+        }) {
+            tracing::info!(
+                shard = number,
+                sequence,
+                "going on with the gateway session of the worker before"
+            );
+            first = first.session(Session::new(sequence, session.id));
+            if let Some(url) = session.resume_url {
+                first = first.resume_url(url);
+            }
+        }
         Self {
             id,
-            shard: Shard::with_config(id, config.clone()),
+            shard: Shard::with_config(id, first.build()),
             config,
+            fence_check,
             gate,
             desk,
             reconnect: Backoff::new(Duration::from_millis(500), ms(settings.reconnect_max_ms)),
             rebuild: Backoff::new(ms(settings.rebuild_min_ms), ms(settings.rebuild_max_ms)),
             rebuild_due: None,
             rebuilt: Instant::now(),
-            rebuilding: false,
+            closing: false,
             heard: Instant::now(),
             settings,
         }
@@ -116,20 +139,30 @@ impl Connection {
                     self.plan_rebuild();
                     continue;
                 }
-                item = self.shard.next() => match item {
-                    Some(Ok(Message::Text(text))) => match self.hear(&text) {
+                heard = listen(&mut self.shard) => match heard {
+                    Heard::Said(Some(Ok(Message::Text(text)))) => match self.hear(&text) {
                         Some(pause) => pause,
                         None => continue,
                     },
-                    Some(Ok(Message::Close(frame))) => {
+                    Heard::Said(Some(Ok(Message::Close(frame)))) => {
                         self.closed(frame.map_or(0, |frame| frame.code))?
                     }
-                    Some(Err(error)) => self.failed(&error),
-                    None => return Err(Refused::of(0)),
+                    Heard::Said(Some(Err(error))) => self.failed(&error),
+                    Heard::Said(None) => return Err(Refused::of(0)),
+                    // That is our own Close. What follows is an IDENTIFY, and the gate asks the hub.
+                    Heard::Cut if self.closing && self.shard.session().is_none() => {
+                        self.closing = false;
+                        continue;
+                    }
+                    Heard::Cut => self.cut(),
                 },
             };
+            // Whoever resumed this session meanwhile has claimed the shard before: the hub tells.
+            let ready = async {
+                tokio::join!(desk.ask_hub(self.fence_check), sleep(pause));
+            };
             tokio::select! {
-                () = sleep(pause) => self.heard = Instant::now(),
+                () = ready => self.heard = Instant::now(),
                 () = stop.cancelled() => {}
             }
         }
@@ -138,6 +171,9 @@ impl Connection {
     /// Takes a payload. Returns how long to wait before what it leads to, a new connection.
     fn hear(&mut self, text: &str) -> Option<Duration> {
         self.heard = Instant::now();
+        if self.shard.state() == ShardState::Active {
+            self.desk.take(|feed| feed.settle_doubt(STOPPED));
+        }
         let Ok(payload) = serde_json::from_str::<Payload<'_>>(text) else {
             self.lost();
             return None;
@@ -170,9 +206,11 @@ impl Connection {
         };
         let read = dispatch::read(name, data);
         let now = launch::clock::now_ms();
+        crate::faults::pass("received");
         let tally = self
             .desk
             .with(|feed| feed.read(session.id(), sequence, read, now));
+        crate::faults::pass("queued");
         count(tally);
         let shard = self.id.number();
         if tally.illegible {
@@ -193,7 +231,7 @@ impl Connection {
         }
         match label {
             "READY" => {
-                self.rebuilding = false;
+                self.closing = false;
                 self.reconnect.reset();
                 tracing::info!(shard, "gateway session begun");
             }
@@ -239,6 +277,23 @@ impl Connection {
             "gateway connection closed"
         );
         Ok(pause)
+    }
+
+    /// The connection ended without a word. Returns how long to wait before the next.
+    fn cut(&mut self) -> Duration {
+        metrics::counter!("worker_gateway_closes_total", "code" => "none").increment(1);
+        // Twilight is connecting already: not before the hub has been asked.
+        self.renew(Resume::Yes);
+        let (state, reason) = self.outlook("connection_cut");
+        self.tell(state, reason);
+        let pause = self.reconnect.after_failure(&mut rand::rng());
+        tracing::info!(
+            shard = self.id.number(),
+            ?state,
+            wait_ms = pause.as_millis(),
+            "gateway connection cut"
+        );
+        pause
     }
 
     /// The connection failed otherwise. Its error is not logged: it may hold what was received.
@@ -287,7 +342,16 @@ impl Connection {
     /// What no message tells: a connection that was cut, or that is silent. Returns how long to
     /// wait before connecting anew.
     fn look_after(&mut self) -> Option<Duration> {
+        if self.desk.look_after() && self.desk.look(Feed::is_live) {
+            tracing::warn!(
+                shard = self.id.number(),
+                "this process was stopped for a while; the gateway may have given it up"
+            );
+            self.tell(GatewayState::Resuming, STOPPED);
+        }
         self.rebuild_if_due();
+        // Whatever became of the one before: what can not be known otherwise is not forgotten.
+        self.plan_rebuild();
         if self.shard.state() != ShardState::Active && self.desk.look(Feed::is_live) {
             let (state, reason) = self.outlook("connection_closed");
             self.tell(state, reason);
@@ -318,23 +382,35 @@ impl Connection {
             return;
         }
         self.rebuild_due = None;
-        if self.desk.look(Feed::wants_identify) {
+        if self.needs_identify() {
             tracing::warn!(
                 shard = self.id.number(),
                 "identifying anew, because a guild can not be known otherwise"
             );
             metrics::counter!("worker_rebuilds_total").increment(1);
-            self.rebuilding = true;
             self.rebuilt = Instant::now();
             self.tell(GatewayState::Rebuilding, "illegible");
-            self.shard.close(CloseFrame::NORMAL);
+            if is_disconnected(&self.shard) {
+                // There is nothing to close. Twilight would keep the close until it is connected,
+                // and the connection may be a fresh one by then.
+                self.renew(Resume::No);
+            } else {
+                self.closing = true;
+                self.shard.close(CloseFrame::NORMAL);
+            }
         }
+    }
+
+    /// Whether the shard has to identify although it has a session; without one it does anyway.
+    fn needs_identify(&self) -> bool {
+        let keeps = self.shard.session().is_some() && !self.closing;
+        keeps && self.desk.look(Feed::wants_identify)
     }
 
     /// Something can only be known by identifying anew; each time in a row waits longer, so that
     /// what is always illegible does not spend the budget.
     fn plan_rebuild(&mut self) {
-        if self.rebuilding || self.rebuild_due.is_some() || !self.desk.look(Feed::wants_identify) {
+        if self.rebuild_due.is_some() || !self.needs_identify() {
             return;
         }
         if self.rebuilt.elapsed() > REBUILDS_FORGOTTEN_AFTER {
@@ -344,10 +420,11 @@ impl Connection {
         self.rebuild_due = Some(Instant::now() + wait);
     }
 
-    /// A fresh connection, with or without the old session.
+    /// A fresh connection, with or without the old session: without, if that was to be closed.
     fn renew(&mut self, resume: Resume) {
         let mut config = ConfigBuilder::from(self.config.clone());
-        if let (Resume::Yes, Some(session)) = (resume, self.shard.session()) {
+        let closing = std::mem::take(&mut self.closing);
+        if let (Resume::Yes, false, Some(session)) = (resume, closing, self.shard.session()) {
             config = config.session(session.clone());
             if let Some(url) = self.shard.resume_url() {
                 config = config.resume_url(url.to_owned());
@@ -359,7 +436,7 @@ impl Connection {
     /// Leaves so that the session can be resumed.
     async fn close(&mut self) {
         self.tell(GatewayState::Resuming, "worker_stopping");
-        if matches!(self.shard.state(), ShardState::Disconnected { .. }) {
+        if is_disconnected(&self.shard) {
             return;
         }
         self.shard.close(CloseFrame::RESUME);
@@ -376,6 +453,31 @@ impl Connection {
             tracing::info!(shard = self.id.number(), "Discord did not answer the close");
         }
     }
+}
+
+/// What comes of listening to a shard.
+enum Heard {
+    Said(Option<Result<Message, ReceiveMessageError>>),
+    /// The connection ended without a word.
+    Cut,
+}
+
+/// The shard's next word. Twilight connects anew by itself, and at once, when a connection ends
+/// without a Close; whoever is to have a say in that has to notice it here.
+async fn listen(shard: &mut Shard<Gate>) -> Heard {
+    poll_fn(|context| {
+        let connected = !is_disconnected(shard);
+        match shard.poll_next_unpin(context) {
+            Poll::Ready(said) => Poll::Ready(Heard::Said(said)),
+            Poll::Pending if connected && is_disconnected(shard) => Poll::Ready(Heard::Cut),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn is_disconnected(shard: &Shard<Gate>) -> bool {
+    matches!(shard.state(), ShardState::Disconnected { .. })
 }
 
 /// Whether a fresh connection goes on with the old session.
@@ -404,3 +506,6 @@ fn label(code: u16) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,8 @@
 //! The identify queue: every shard waits here for its turn.
+//!
+//! Three count what was spent: Discord's ledger, the hub's, which outlives every worker, and this
+//! process; the highest counts. The hub notes each identify before it is sent. One that can not be
+//! reached is told later, and keeps nobody from identifying.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +15,13 @@ use twilight_gateway::queue::Queue;
 
 use super::budget::{Budget, Ledger, Verdict};
 use super::rest::{Failure, Rest};
+use crate::feed::{Desk, Feed};
+use crate::hub::{Hub, Noted};
 use crate::retry::Backoff;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// How long a day's budget counts as spent because the hub's ledger says so, until it is asked again.
+const LEDGER_AGAIN: Duration = Duration::from_secs(600);
 
 /// How the gate behaves.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +42,7 @@ pub(crate) struct Gate(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     rest: Rest,
+    hub: Hub,
     setting: GateSetting,
     /// When each bucket may identify again. Held while somebody waits for it.
     buckets: Vec<tokio::sync::Mutex<Instant>>,
@@ -49,6 +58,12 @@ struct State {
     waiting: BTreeMap<u32, Waiting>,
     /// Which shards have identified before.
     identified: BTreeSet<u32>,
+    /// The shards that are served.
+    desks: BTreeMap<u32, Arc<Desk>>,
+    /// Identifies of the day, as the hub counted them when it last did.
+    hub_counted: u32,
+    /// Since another process may have identified just before.
+    not_before: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,16 +83,41 @@ pub(crate) enum Wait {
 }
 
 impl Gate {
-    pub(crate) fn new(rest: Rest, setting: GateSetting) -> Self {
+    pub(crate) fn new(rest: Rest, hub: Hub, setting: GateSetting) -> Self {
         let now = Instant::now();
         Self(Arc::new(Shared {
             rest,
+            hub,
             setting,
             buckets: (0..setting.max_concurrency.max(1))
                 .map(|_| tokio::sync::Mutex::new(now))
                 .collect(),
             state: Mutex::new(State::default()),
         }))
+    }
+
+    /// From now on this shard is served.
+    pub(crate) fn serve(&self, shard: u32, desk: Arc<Desk>) {
+        let resumes = desk.look(|feed| feed.resume().is_some());
+        self.0.state(|state| {
+            if resumes {
+                // If that fails, its session was lost like any other.
+                state.identified.insert(shard);
+            }
+            state.desks.insert(shard, desk);
+        });
+    }
+
+    /// The hub has counted so many identifies of the day. Whoever spent them may have done so a
+    /// moment ago.
+    pub(crate) fn know(&self, counted: u32) {
+        let spaced = Instant::now() + self.0.setting.every;
+        self.0.state(|state| {
+            state.hub_counted = state.hub_counted.max(counted);
+            if counted > 0 {
+                state.not_before.get_or_insert(spaced);
+            }
+        });
     }
 
     /// Whether this shard waits here.
@@ -118,8 +158,14 @@ impl Shared {
         });
         let bucket = usize::try_from(shard).unwrap_or(0) % self.buckets.len();
         let mut free_at = self.buckets[bucket].lock().await;
-        self.wait_for_budget(shard).await;
-        sleep_until(*free_at).await;
+        loop {
+            self.wait_for_budget(shard).await;
+            let not_before = self.state(|state| state.not_before);
+            sleep_until(not_before.map_or(*free_at, |other| other.max(*free_at))).await;
+            if self.note_at_hub(shard).await {
+                break;
+            }
+        }
         let now = Instant::now();
         *free_at = now + self.setting.every;
         self.state(|state| {
@@ -129,6 +175,36 @@ impl Shared {
         });
         metrics::counter!("worker_identifies_total").increment(1);
         tracing::info!(shard, "identifying");
+    }
+
+    /// Tells the hub. Whether the shard may identify: not if the hub has counted too many by now,
+    /// and not if a newer worker has the shard, which ends this one.
+    async fn note_at_hub(&self, shard: u32) -> bool {
+        let Some(desk) = self.state(|state| state.desks.get(&shard).cloned()) else {
+            return true;
+        };
+        let (claimed, generation) = desk.look(Feed::claimed);
+        match self.hub.note_identify(claimed, generation).await {
+            Noted::Counted(counted) => {
+                // It counts this one already.
+                let before = counted.saturating_sub(1);
+                self.state(|state| state.hub_counted = before);
+                let within = before < self.setting.budget.per_day_max;
+                if !within {
+                    self.note(shard, None, true);
+                }
+                within
+            }
+            Noted::Fenced => {
+                desk.fence();
+                std::future::pending().await
+            }
+            Noted::Unheard => {
+                metrics::counter!("worker_identify_notices_late_total").increment(1);
+                desk.owe_notice();
+                true
+            }
+        }
     }
 
     async fn wait_for_budget(&self, shard: u32) {
@@ -152,7 +228,8 @@ impl Shared {
                     continue;
                 }
             };
-            let own = self.own();
+            let hub_counted = self.state(|state| state.hub_counted);
+            let own = self.own().max(hub_counted);
             let used = self.setting.budget.used(ledger, own);
             metrics::gauge!("worker_identify_budget_used").set(f64::from(used));
             metrics::gauge!("worker_identify_budget_remaining").set(f64::from(ledger.remaining));
@@ -172,7 +249,12 @@ impl Shared {
                 Verdict::Exhausted(wait) => {
                     self.alarm(shard, used, ledger, wait);
                     self.note(shard, None, true);
-                    sleep(wait).await;
+                    if hub_counted >= self.setting.budget.per_day_max {
+                        sleep(wait.max(LEDGER_AGAIN)).await;
+                        self.state(|state| state.hub_counted = 0);
+                    } else {
+                        sleep(wait).await;
+                    }
                 }
             }
         }

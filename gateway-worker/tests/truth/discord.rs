@@ -12,7 +12,7 @@ use discord_sim::truth::{
 use gateway_worker::dispatch::{self, Subject};
 use gateway_worker::feed::{ChannelFinding, Finding, Question};
 use proptest::prelude::*;
-use proto::event::{Audience, Member, Room, RoomKind, Voice, VoiceFlags};
+use proto::event::{Audience, Member, Overwrite as Said, Room, RoomKind, Voice, VoiceFlags};
 use proto::{ChannelId, GuildId, UserId};
 use serde_json::{Value, json};
 
@@ -141,6 +141,30 @@ impl Discord {
 
     pub(crate) fn session(&self) -> String {
         format!("session{}", self.sessions)
+    }
+
+    /// The dispatch that another one has overtaken.
+    pub(crate) fn take_held(&mut self) -> Option<Sent> {
+        self.held.take()
+    }
+
+    /// What a session is told that is resumed behind this sequence: everything since, in order. None
+    /// if it is not the newest session.
+    pub(crate) fn resume(&mut self, session: &str, behind: u64) -> Option<Vec<Sent>> {
+        if session != self.session() {
+            return None;
+        }
+        self.held = None;
+        self.swap = false;
+        self.send("RESUMED", &json!({}));
+        let mut missed: Vec<Sent> = self
+            .sent
+            .iter()
+            .filter(|sent| sent.sequence > behind)
+            .cloned()
+            .collect();
+        missed.sort_by_key(|sent| sent.sequence);
+        Some(missed)
     }
 
     pub(crate) fn identify(&mut self) -> Vec<Sent> {
@@ -323,6 +347,11 @@ impl Discord {
                     ChannelKind::Text => return None,
                 };
                 let overwrite = channel.overwrites.get(&guild_id(0));
+                let said = match overwrite {
+                    Some(overwrite) if overwrite.allow & VIEW != 0 => Said::Allow,
+                    Some(overwrite) if overwrite.deny & VIEW != 0 => Said::Deny,
+                    _ => Said::None,
+                };
                 let mut may = everyone & VIEW != 0;
                 if overwrite.is_some_and(|overwrite| overwrite.deny & VIEW != 0) {
                     may = false;
@@ -345,6 +374,7 @@ impl Discord {
                     } else {
                         Audience::Restricted
                     },
+                    overwrite: said,
                 })
             })
             .collect()

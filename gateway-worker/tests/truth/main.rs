@@ -2,6 +2,7 @@
 //! events reduce to the same.
 
 mod discord;
+mod kills;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,9 @@ use gateway_worker::feed::{Feed, FeedSetting, Finding, Question};
 use gateway_worker::outbox::Limits;
 use gateway_worker::roster::RosterSetting;
 use proptest::prelude::*;
+use proto::chain::Claimed;
 use proto::delivery::Receipt;
-use proto::event::{Event, Fact, Room, Voice};
+use proto::event::{Event, Everyone, Fact, Room, Voice};
 use proto::{ChannelId, UserId};
 
 /// What somebody knows who has only the events.
@@ -20,6 +22,8 @@ use proto::{ChannelId, UserId};
 struct Reduced {
     rooms: BTreeMap<ChannelId, Room>,
     voices: BTreeMap<UserId, Voice>,
+    everyone: Everyone,
+    tombstones: Vec<ChannelId>,
 }
 
 impl Reduced {
@@ -27,6 +31,8 @@ impl Reduced {
     fn take(&mut self, event: &Event) {
         match &event.fact {
             Fact::Snapshot(state) => {
+                self.everyone = state.everyone;
+                self.tombstones.clone_from(&state.tombstones);
                 self.rooms = state
                     .rooms
                     .iter()
@@ -38,7 +44,9 @@ impl Reduced {
                     .map(|voice| (voice.user_id, voice.clone()))
                     .collect();
             }
+            Fact::GuildUpdated(access) => self.everyone = access.everyone,
             Fact::RoomCreated(room) => {
+                self.tombstones.retain(|gone| *gone != room.channel_id);
                 assert!(
                     self.rooms.insert(room.channel_id, room.clone()).is_none(),
                     "{event:?}"
@@ -49,6 +57,7 @@ impl Reduced {
                 assert!(before.is_some_and(|before| before != *room), "{event:?}");
             }
             Fact::RoomDeleted(gone) => {
+                self.tombstones.push(gone.channel_id);
                 assert!(self.rooms.remove(&gone.channel_id).is_some(), "{event:?}");
                 assert!(
                     self.voices
@@ -89,6 +98,27 @@ impl Reduced {
     }
 }
 
+fn taken() -> Receipt {
+    Receipt {
+        accepted: 0,
+        duplicates: 0,
+        refused: Vec::new(),
+        duplicate: false,
+        wanted: Vec::new(),
+    }
+}
+
+/// What a hub that knows nothing answers to a claim.
+fn nothing(generation: u64) -> Claimed {
+    Claimed {
+        generation,
+        checkpoint: None,
+        last_session: 0,
+        identifies: 0,
+        guilds: Vec::new(),
+    }
+}
+
 /// What a feed was given, to give it again.
 #[derive(Debug, Clone)]
 enum Given {
@@ -104,19 +134,10 @@ struct Worker {
 
 impl Worker {
     fn new(limits: Limits) -> Self {
-        let setting = FeedSetting {
-            shard: (0, 1),
-            guilds: vec![discord::guild()],
-            roster: RosterSetting {
-                cdn: "https://cdn".into(),
-                tombstones_max: 2,
-            },
-            outbox: limits,
-            gaps_max: 20,
-            behind_max_ms: 4_000,
-        };
+        let mut feed = Feed::new(setting(limits));
+        feed.claim(nothing(1), 7);
         Self {
-            feed: Feed::new(setting),
+            feed,
             events: Vec::new(),
             given: Vec::new(),
         }
@@ -135,14 +156,7 @@ impl Worker {
         self.given.push(given);
         while let Some(parcel) = self.feed.parcel(false, 7) {
             self.events.extend(parcel.events.iter().cloned());
-            let receipt = Receipt {
-                accepted: 0,
-                duplicates: 0,
-                refused: Vec::new(),
-                duplicate: false,
-                store: "s".to_owned(),
-            };
-            self.feed.delivered(&parcel, receipt, 7);
+            self.feed.delivered(&parcel, &taken(), 7);
         }
     }
 
@@ -169,12 +183,29 @@ impl Worker {
     }
 }
 
+fn setting(limits: Limits) -> FeedSetting {
+    FeedSetting {
+        shard: (0, 1),
+        guilds: vec![discord::guild()],
+        roster: RosterSetting {
+            cdn: "https://cdn".into(),
+            tombstones_max: 2,
+        },
+        outbox: limits,
+        gaps_max: 20,
+        behind_max_ms: 4_000,
+        fingerprint: "f".to_owned(),
+    }
+}
+
 fn limits() -> Limits {
     Limits {
         events_max: 10_000,
         bytes_max: 10_000_000,
         batch_events_max: 100,
         batch_bytes_max: 500_000,
+        group_events_max: 5_000,
+        delivery_bytes_max: 1_000_000,
     }
 }
 
@@ -252,7 +283,7 @@ proptest! {
     fn a_full_outbox_owes_a_snapshot_and_is_never_above_its_bound(
         wishes in proptest::collection::vec((discord::wishes(), any::<bool>()), 1..60),
     ) {
-        let small = Limits { events_max: 6, bytes_max: 40_000, batch_events_max: 2, batch_bytes_max: 16_384 };
+        let small = Limits { events_max: 6, bytes_max: 40_000, batch_events_max: 2, batch_bytes_max: 16_384, group_events_max: 100, delivery_bytes_max: 1_000_000 };
         let mut discord = Discord::new();
         let mut worker = Worker::new(small);
         let mut reduced = Reduced::default();
@@ -299,12 +330,5 @@ fn deliver(feed: &mut Feed, reduced: &mut Reduced) {
     for event in &parcel.events {
         reduced.take(event);
     }
-    let receipt = Receipt {
-        accepted: 0,
-        duplicates: 0,
-        refused: Vec::new(),
-        duplicate: false,
-        store: "s".to_owned(),
-    };
-    feed.delivered(&parcel, receipt, 7);
+    feed.delivered(&parcel, &taken(), 7);
 }

@@ -1,31 +1,109 @@
 //! The log: the ordered events of each guild. Append is publish.
 //!
 //! A guild's log keeps the guild's whole truth, hidden rooms included; what a viewer may see of it
-//! is decided where it is read ([`crate::view`]). In this version the log lives in memory: a hub
-//! that restarts forgets it, names a new [`Log::store`], and the worker tells everything anew.
+//! is decided where it is read ([`crate::view`]). One thread writes ([`writer`]): what is told is
+//! tried on a copy, made durable, and only then published and acknowledged. What is durable is in
+//! one file ([`store`]), from which a hub that starts again has all of it back.
 
+pub mod address;
+pub mod broken;
+pub mod chain;
+mod fights;
+mod files;
+mod past;
+mod published;
 mod seen;
+mod settings;
 pub mod state;
+mod store;
+pub mod tail;
+pub mod truth;
+mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use proto::chain::{Claim, Claimed, Conflict, IdentifyNotice, Link};
 use proto::delivery::RefusedEvent;
-use proto::event::{Event, Fact};
-use proto::problem::Code;
+use proto::event::Event;
 use proto::{ChannelId, GuildId};
-use tokio::sync::broadcast;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
+use self::address::StoreAddress;
+use self::chain::Holder;
+pub use self::fights::Fights;
+use self::past::PastBounds;
+use self::published::{GuildLog, Published};
 use self::seen::Seen;
+pub use self::settings::LogSettings;
 pub use self::state::{Change, GuildState};
+use self::store::{Kept, KeptPast, Store, StoreBounds};
+use self::tail::Tail;
+use self::truth::{History, Truth, Written};
+pub use self::writer::LedgerRow;
+use self::writer::{Answer, Draft, Job, Memory, Writer};
 
-/// The bounds of the log.
-#[derive(Debug, Clone)]
-pub struct LogSettings {
-    /// How many entries a follower may be behind before it has to begin anew.
-    pub follow_entries_max: usize,
-    /// How many event ids are remembered at most, over all guilds.
-    pub seen_events_max: usize,
+/// How often a store that can not be written is tried.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked for what has grown too old, at least.
+const AGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+#[error("STORE_URL: {why}")]
+pub struct StoreError {
+    why: String,
+    /// Whether another setting is needed: starting again does not help.
+    pub is_wrong_setting: bool,
+}
+
+impl StoreError {
+    fn wrong(why: String) -> Self {
+        Self {
+            why,
+            is_wrong_setting: true,
+        }
+    }
+
+    fn failed(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            is_wrong_setting: false,
+        }
+    }
+
+    fn of(mut self, path: &std::path::Path) -> Self {
+        self.why = format!("{}: {}", path.display(), self.why);
+        self
+    }
+}
+
+/// It can not be made durable now; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store can not be written")]
+pub struct Unavailable;
+
+/// Why a worker's word is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It does not fit to what is here.
+    Conflict(Conflict),
+    /// See [`Unavailable`].
+    Unavailable,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// What is acknowledged is kept.
+    Storing,
+    /// Nothing can be written, and nothing is acknowledged.
+    Failing,
+    /// The file is damaged: this process must end.
+    Ruined,
 }
 
 /// All logs of this hub. A clone is a reference.
@@ -34,27 +112,21 @@ pub struct Log(Arc<Shared>);
 
 struct Shared {
     store: String,
-    guilds: BTreeMap<GuildId, GuildLog>,
-    seen: Mutex<Seen>,
-}
-
-struct GuildLog {
-    written: Mutex<Written>,
-    followers: broadcast::Sender<Arc<Entry>>,
-}
-
-struct Written {
-    place: Place,
-    state: GuildState,
+    jobs: mpsc::Sender<Job>,
+    health: watch::Receiver<Health>,
+    published: Arc<Published>,
+    age_interval: Duration,
 }
 
 /// A place in one guild's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// Which continuous history.
     pub epoch: u64,
     /// How many entries it holds.
     pub offset: u64,
+    /// Names the entry there and all before it: another history has another check here.
+    pub check: u32,
 }
 
 /// One entry of a guild's log.
@@ -74,6 +146,8 @@ pub struct Following {
     pub place: Place,
     /// The state.
     pub state: GuildState,
+    /// What came before it, as far as it is kept.
+    pub tail: Tail,
     /// What comes after it, in order and without a gap. A follower that lags loses its place and
     /// follows anew.
     pub entries: broadcast::Receiver<Arc<Entry>>,
@@ -101,130 +175,329 @@ pub enum Teller {
 }
 
 impl Log {
-    /// Empty logs for these guilds. `store` names this memory; it must not repeat.
-    pub fn new(guilds: &[GuildId], store: String, epoch: u64, settings: &LogSettings) -> Self {
-        let guilds = guilds
-            .iter()
-            .map(|guild| {
-                let (followers, _) = broadcast::channel(settings.follow_entries_max);
-                let written = Written {
-                    place: Place { epoch, offset: 0 },
-                    state: GuildState::default(),
+    /// The logs of these guilds, as they were kept; and the ledger's rooms. `named` names a new
+    /// store; it must not repeat.
+    ///
+    /// # Errors
+    /// The store can not be opened, or not used.
+    pub fn open(
+        guilds: &[GuildId],
+        named: &str,
+        settings: &LogSettings,
+    ) -> Result<(Self, Vec<LedgerRow>), StoreError> {
+        let now_ms = launch::clock::now_ms();
+        let (store, kept) = match &settings.store {
+            StoreAddress::Memory => (None, Kept::nothing(guilds, named, now_ms)),
+            StoreAddress::File(path) => {
+                let bounds = StoreBounds {
+                    durability: settings.durability,
+                    bytes_max: settings.store_bytes_max,
+                    entries_max: settings.entries_max as u64,
+                    age_max_ms: settings.age_max_ms,
                 };
-                (
-                    *guild,
-                    GuildLog {
-                        written: Mutex::new(written),
-                        followers,
-                    },
-                )
-            })
-            .collect();
-        Self(Arc::new(Shared {
-            store,
-            guilds,
-            seen: Mutex::new(Seen::new(settings.seen_events_max)),
-        }))
+                let (store, kept) = Store::open(path, &bounds, guilds, named, now_ms)
+                    .map_err(|error| error.of(path))?;
+                (Some(store), kept)
+            }
+        };
+        Self::begin(store, kept, settings)
     }
 
-    /// Names this memory: another name means that what was told before is forgotten.
+    /// Logs that begin empty, and end with this process.
+    ///
+    /// # Errors
+    /// There is no thread for their writer.
+    pub fn in_memory(guilds: &[GuildId], settings: &LogSettings) -> Result<Self, StoreError> {
+        let settings = LogSettings {
+            store: StoreAddress::Memory,
+            ..settings.clone()
+        };
+        Self::open(guilds, "memory", &settings).map(|(log, _)| log)
+    }
+
+    fn begin(
+        store: Option<Store>,
+        kept: Kept,
+        settings: &LogSettings,
+    ) -> Result<(Self, Vec<LedgerRow>), StoreError> {
+        let bounds = PastBounds {
+            entries_max: settings.entries_max,
+            age_max_ms: settings.age_max_ms,
+        };
+        let guilds = kept.pasts.into_iter().filter_map(|(guild, past)| {
+            let history = kept.truth.guild(guild)?;
+            Some((guild, GuildLog::begin(history, past, settings)))
+        });
+        let published = Arc::new(Published {
+            guilds: guilds.collect(),
+            truth: Mutex::new(kept.truth.clone()),
+            bounds,
+        });
+        let (jobs, waiting) = mpsc::channel(settings.queue_max);
+        let (health_told, health) = watch::channel(Health::Storing);
+        let writer = Writer {
+            memory: Memory {
+                truth: kept.truth,
+                seen: Seen::new(settings.seen_events_max, kept.seen, kept.next_seen),
+            },
+            store,
+            jobs: waiting,
+            health: health_told,
+            published: Arc::clone(&published),
+        };
+        std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::failed(format!("no thread for the writer: {error}")))?;
+        let age = Duration::from_millis(settings.age_max_ms / 4);
+        let log = Self(Arc::new(Shared {
+            store: kept.store,
+            jobs,
+            health,
+            published,
+            age_interval: age.clamp(PROBE_INTERVAL, AGE_INTERVAL),
+        }));
+        Ok((log, kept.rooms))
+    }
+
+    /// Names what is kept: another name means that what was told before is forgotten.
     pub fn store(&self) -> &str {
         &self.0.store
     }
 
-    /// Appends events in order, and with that publishes them. An event whose id is known is a
-    /// repeat; one of a guild that this hub does not serve is refused. What stands together in
-    /// one delivery stays together in the log: a move is not torn apart. `now_ms` is monotonic: how
-    /// long an id is remembered does not depend on the time of day.
-    pub fn append(&self, events: Vec<Event>, teller: Teller, now_ms: u64) -> Appended {
-        let mut appended = Appended::default();
-        let mut held: Option<(GuildId, &GuildLog, MutexGuard<'_, Written>)> = None;
-        for event in events {
-            let id = event.fact.guild_id();
-            if held.as_ref().is_none_or(|(guild, ..)| *guild != id) {
-                drop(held.take());
-                let Some(guild) = self.0.guilds.get(&id) else {
-                    appended.refused.push(RefusedEvent {
-                        id: event.id,
-                        code: Code::Forbidden,
-                    });
-                    continue;
-                };
-                held = Some((id, guild, lock(&guild.written)));
-            }
-            if !lock(&self.0.seen).insert(&event.id, now_ms) {
-                appended.duplicates += 1;
-                continue;
-            }
-            appended.accepted += 1;
-            if let Some((_, guild, written)) = &mut held {
-                let changes = written.state.admit(event.fact, teller);
-                guild.publish(written, changes, event.ts);
-            }
-        }
-        appended
+    /// How the store is, and what becomes of it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.0.health.clone()
+    }
+
+    /// Whether what is told now can be kept.
+    pub fn is_storing(&self) -> bool {
+        *self.0.health.borrow() == Health::Storing
+    }
+
+    /// A worker takes a shard, by a claim of this id: repeated, it is answered again.
+    ///
+    /// # Errors
+    /// It does not have it: another has claimed since, or it can not be kept.
+    pub async fn claim(&self, id: String, claim: Claim) -> Result<Claimed, NotTaken> {
+        self.submit(move |draft| {
+            draft.claimed = true;
+            draft.memory.truth.claim_once(&id, &claim, draft.now_ms)
+        })
+        .await
+        .map_err(|Unavailable| NotTaken::Unavailable)?
+        .map_err(NotTaken::Conflict)
+    }
+
+    /// Notes that a worker's bot identifies, once for an id; how often it did in the last 24 h.
+    ///
+    /// # Errors
+    /// As [`Log::deliver`].
+    pub async fn identify(&self, id: String, notice: IdentifyNotice) -> Result<u32, NotTaken> {
+        self.submit(move |draft| {
+            let noted = draft.memory.truth.identify(&id, &notice, draft.now_ms)?;
+            draft.claimed = true;
+            Ok(noted)
+        })
+        .await
+        .map_err(|Unavailable| NotTaken::Unavailable)?
+        .map_err(NotTaken::Conflict)
+    }
+
+    /// Appends what a worker tells, and with that publishes it, as a whole or not at all. One of a
+    /// guild that this hub does not serve is refused; what stands together in one delivery stays
+    /// together in the log.
+    ///
+    /// # Errors
+    /// The delivery does not fit to what is here, or can not be kept.
+    pub async fn deliver(&self, link: Link, events: Vec<Event>) -> Result<Appended, NotTaken> {
+        self.submit(move |draft| {
+            let guilds: BTreeSet<_> = events.iter().map(|event| event.fact.guild_id()).collect();
+            let told = draft.memory.truth.deliver(&link, events, draft.now_ms)?;
+            draft.shards.insert(link.shard.0);
+            Ok(draft.add(guilds, told.written, told.appended))
+        })
+        .await
+        .map_err(|Unavailable| NotTaken::Unavailable)?
+        .map_err(NotTaken::Conflict)
+    }
+
+    /// Followed guilds of a shard that are not known whole.
+    pub fn wanted(&self, shard: u32) -> Vec<GuildId> {
+        lock(&self.0.published.truth).wanted(shard)
+    }
+
+    /// Who holds a shard.
+    pub fn holder(&self, shard: u32) -> Option<Holder> {
+        lock(&self.0.published.truth).chain.holder(shard).cloned()
+    }
+
+    /// Appends events that are told by hand, in order, and with that publishes them. An event whose
+    /// id is known is a repeat; one of a guild that this hub does not serve is refused. `now_ms` is
+    /// monotonic: how long an id is remembered does not depend on the time of day.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: none is appended.
+    pub async fn append(&self, events: Vec<Event>, now_ms: u64) -> Result<Appended, Unavailable> {
+        self.submit(move |draft| {
+            let guilds: BTreeSet<_> = events.iter().map(|event| event.fact.guild_id()).collect();
+            let Memory { truth, seen } = &mut draft.memory;
+            let is_new = |id: &str| seen.insert(id, now_ms);
+            let told = truth.tell(events, Teller::Hand, is_new, draft.now_ms);
+            draft.add(guilds, told.written, told.appended)
+        })
+        .await
     }
 
     /// Publishes that a room is Roomwire's own.
-    pub fn own(&self, guild: GuildId, channel: ChannelId, now_ms: u64) {
-        if let Some(guild) = self.0.guilds.get(&guild) {
-            let written = &mut lock(&guild.written);
-            guild.publish(written, vec![Change::Owned(channel)], now_ms);
-        }
+    ///
+    /// # Errors
+    /// As [`Log::keep`].
+    pub async fn own(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
+        self.keep(Vec::new(), vec![(guild, Change::Owned(channel))])
+            .await
     }
 
     /// Publishes that a room is no longer Roomwire's own.
-    pub fn disown(&self, guild: GuildId, channel: ChannelId, now_ms: u64) {
-        if let Some(guild) = self.0.guilds.get(&guild) {
-            let written = &mut lock(&guild.written);
-            guild.publish(written, vec![Change::Disowned(channel)], now_ms);
-        }
+    ///
+    /// # Errors
+    /// As [`Log::keep`].
+    pub async fn disown(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
+        self.keep(Vec::new(), vec![(guild, Change::Disowned(channel))])
+            .await
+    }
+
+    /// Keeps rooms of the ledger, and publishes changes of guilds that no worker told: all of it
+    /// or nothing. Gives nothing back, and ends when it is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not kept.
+    pub async fn keep(
+        &self,
+        rooms: Vec<LedgerRow>,
+        changes: Vec<(GuildId, Change)>,
+    ) -> Result<(), Unavailable> {
+        self.submit(move |draft| {
+            draft.rooms.extend(rooms);
+            for (guild, change) in changes {
+                let now_ms = draft.now_ms;
+                let written = draft.memory.truth.change(guild, change, now_ms, now_ms);
+                draft.written.extend(written);
+                draft.guilds.insert(guild);
+            }
+        })
+        .await
     }
 
     /// Reads a guild's state where it stands now; `None` if this hub does not serve the guild.
     pub fn read<T>(&self, guild: GuildId, read: impl FnOnce(&GuildState, Place) -> T) -> Option<T> {
-        let written = lock(&self.0.guilds.get(&guild)?.written);
-        Some(read(&written.state, written.place))
+        let shown = lock(&self.0.published.guilds.get(&guild)?.shown);
+        Some(read(&shown.state, shown.place))
     }
 
     /// A guild's state and all that comes after it, with nothing between them.
     pub fn follow(&self, guild: GuildId) -> Option<Following> {
-        let guild = self.0.guilds.get(&guild)?;
-        let written = lock(&guild.written);
+        let guild = self.0.published.guilds.get(&guild)?;
+        let shown = lock(&guild.shown);
         Some(Following {
-            place: written.place,
-            state: written.state.clone(),
+            place: shown.place,
+            state: shown.state.clone(),
+            tail: shown.past.tail().clone(),
             entries: guild.followers.subscribe(),
         })
     }
-}
 
-impl GuildLog {
-    /// Changes the state and tells followers, under the lock whose holder calls, so that they see
-    /// the log's order.
-    fn publish(&self, written: &mut Written, changes: Vec<Change>, ts: u64) {
-        for change in changes {
-            if let Change::Told(Fact::Snapshot(_)) = change {
-                // What comes after a snapshot does not continue what came before it.
-                written.place = Place {
-                    epoch: written.place.epoch + 1,
-                    offset: 0,
-                };
-            } else {
-                written.place.offset += 1;
-            }
-            written.state.apply(&change);
-            // Nobody following is fine.
-            let _followed = self.followers.send(Arc::new(Entry {
-                place: written.place,
-                change,
-                ts,
-            }));
+    /// Looks after the store until `shutdown`: tries it while it can not be written, and forgets
+    /// what has grown too old.
+    pub async fn tend(&self, shutdown: CancellationToken) {
+        let (mut probe, mut age) = (
+            tokio::time::interval(PROBE_INTERVAL),
+            tokio::time::interval(self.0.age_interval),
+        );
+        loop {
+            // Either may fail: the next one comes.
+            let _tended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = probe.tick() => {
+                    self.0.published.measure();
+                    if self.is_storing() {
+                        continue;
+                    }
+                    self.submit(|draft| draft.probe = true).await
+                }
+                _ = age.tick() => {
+                    let aged = self.0.published.aged(launch::clock::now_ms());
+                    if aged.is_empty() {
+                        continue;
+                    }
+                    self.submit(|draft| draft.aged.extend(aged)).await
+                }
+            };
         }
+    }
+
+    /// Ends the log: what waits becomes durable, then the file is closed, and nothing more is taken.
+    pub async fn close(&self) {
+        let (told, closed) = oneshot::channel();
+        if self.0.jobs.send(Job::Close(told)).await.is_ok() {
+            // A writer that is gone has closed the file too.
+            let _closed = closed.await;
+        }
+    }
+
+    /// Has the writer change something, and waits until that is durable and seen.
+    async fn submit<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Draft) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (told, answered) = oneshot::channel();
+        let job = move |draft: &mut Draft| -> Answer {
+            let answer = change(draft);
+            Box::new(move |durable| {
+                if durable {
+                    // Whoever asked may have gone away.
+                    let _heard = told.send(answer);
+                }
+            })
+        };
+        self.0
+            .jobs
+            .send(Job::Change(Box::new(job)))
+            .await
+            .map_err(|_closed| Unavailable)?;
+        answered.await.map_err(|_dropped| Unavailable)
     }
 }
 
-/// A panic in another holder leaves whole entries behind: a state is changed by `apply` alone.
+impl Draft {
+    /// Adds what was told of these guilds.
+    fn add<T>(&mut self, guilds: BTreeSet<GuildId>, written: Vec<Written>, told: T) -> T {
+        self.guilds.extend(guilds);
+        self.written.extend(written);
+        told
+    }
+}
+
+impl Kept {
+    fn nothing(guilds: &[GuildId], named: &str, now_ms: u64) -> Self {
+        let mut kept = Self {
+            store: named.to_owned(),
+            truth: Truth::default(),
+            pasts: BTreeMap::new(),
+            seen: Vec::new(),
+            next_seen: 0,
+            rooms: Vec::new(),
+        };
+        for guild in guilds {
+            let history = History::begin(now_ms);
+            kept.pasts.insert(*guild, KeptPast::begin(&history));
+            kept.truth.put(*guild, history);
+        }
+        kept
+    }
+}
+
+/// A panic in another holder leaves whole entries behind: they are replaced, not changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

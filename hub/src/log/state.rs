@@ -3,15 +3,20 @@
 //! Pure. [`GuildState::admit`] makes what is told consistent, [`GuildState::apply`] is the only
 //! thing that changes a state: whoever applies the same changes in the same order has the same state.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-use proto::event::{Audience, Fact, Room, RoomKind, Voice};
+use imbl::{OrdMap, OrdSet, Vector};
+use proto::event::{Audience, Everyone, Fact, Overwrite, Room, RoomKind, Roster, Voice};
 use proto::{ChannelId, GuildId, UserId};
+use serde::{Deserialize, Serialize};
 
 use super::Teller;
 
+/// How many deleted channels are remembered for a worker that takes over: as many as Discord allows
+/// a guild to have. A forgotten one costs the worker a question.
+const TOMBSTONES_MAX: usize = 500;
+
 /// What changes a guild's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Change {
     /// The worker told of it.
     Told(Fact),
@@ -21,31 +26,57 @@ pub enum Change {
     Disowned(ChannelId),
 }
 
-/// A guild's rooms and who is in them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A guild's rooms and who is in them. Persistent: a clone shares what it has in common, so that
+/// keeping a past state, or taking a change back, costs next to nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GuildState {
     /// The worker told the whole guild at least once.
     pub known: bool,
     /// Rooms and categories.
-    pub rooms: BTreeMap<ChannelId, RoomState>,
+    pub rooms: OrdMap<ChannelId, RoomState>,
     /// Which channels are Roomwire's own; some may not be among `rooms` yet.
-    pub owned: BTreeSet<ChannelId>,
-    whereabouts: HashMap<UserId, ChannelId>,
+    pub owned: OrdSet<ChannelId>,
+    /// What @everyone may do, for a worker that takes over.
+    everyone: Everyone,
+    /// Which channels were deleted, oldest first, likewise.
+    tombstones: Vector<ChannelId>,
+    whereabouts: OrdMap<UserId, ChannelId>,
 }
 
 /// A room and who is in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoomState {
     /// The room.
     pub room: Room,
     /// Who is in it.
-    pub voices: BTreeMap<UserId, Voice>,
+    pub voices: OrdMap<UserId, Voice>,
 }
 
 impl GuildState {
     /// Where a user is.
     pub fn whereabouts(&self, user: UserId) -> Option<ChannelId> {
         self.whereabouts.get(&user).copied()
+    }
+
+    /// Whether a channel was told to be deleted, as far as that is remembered.
+    pub fn was_deleted(&self, channel: ChannelId) -> bool {
+        self.tombstones.contains(&channel)
+    }
+
+    /// Everything that the worker told of the guild, as it told it.
+    pub fn roster(&self, guild_id: GuildId, reason: &str) -> Roster {
+        Roster {
+            guild_id,
+            rooms: self.rooms.values().map(|room| room.room.clone()).collect(),
+            voices: self
+                .rooms
+                .values()
+                .flat_map(|room| room.voices.values().cloned())
+                .collect(),
+            reason: reason.to_owned(),
+            everyone: self.everyone,
+            tombstones: self.tombstones.iter().copied().collect(),
+        }
     }
 
     /// What a told fact changes: the fact, preceded by what it silently presupposes. So every
@@ -83,6 +114,7 @@ impl GuildState {
             fact @ (Fact::RoomCreated(_)
             | Fact::RoomUpdated(_)
             | Fact::RoomDeleted(_)
+            | Fact::GuildUpdated(_)
             | Fact::Snapshot(_)) => {
                 changes.push(Change::Told(fact));
             }
@@ -100,7 +132,9 @@ impl GuildState {
                         self.whereabouts.remove(user);
                     }
                 }
+                self.bury(gone.channel_id);
             }
+            Change::Told(Fact::GuildUpdated(access)) => self.everyone = access.everyone,
             Change::Told(Fact::VoiceJoined(voice) | Fact::VoiceStateChanged(voice)) => {
                 self.put_voice(voice);
             }
@@ -115,6 +149,11 @@ impl GuildState {
                 self.known = true;
                 self.rooms.clear();
                 self.whereabouts.clear();
+                self.everyone = roster.everyone;
+                self.tombstones.clear();
+                for channel in &roster.tombstones {
+                    self.bury(*channel);
+                }
                 for room in &roster.rooms {
                     self.put_room(room);
                 }
@@ -137,12 +176,22 @@ impl GuildState {
         }
     }
 
+    fn bury(&mut self, channel: ChannelId) {
+        if self.tombstones.len() >= TOMBSTONES_MAX {
+            self.tombstones.pop_front();
+        }
+        self.tombstones.push_back(channel);
+    }
+
     fn put_room(&mut self, room: &Room) {
+        if self.tombstones.contains(&room.channel_id) {
+            self.tombstones.retain(|gone| *gone != room.channel_id);
+        }
         self.rooms
             .entry(room.channel_id)
             .or_insert_with(|| RoomState {
                 room: room.clone(),
-                voices: BTreeMap::new(),
+                voices: OrdMap::new(),
             })
             .room = room.clone();
     }
@@ -165,7 +214,7 @@ impl GuildState {
             .entry(voice.channel_id)
             .or_insert_with(|| RoomState {
                 room: unknown_room(voice.guild_id, voice.channel_id, Audience::Everyone),
-                voices: BTreeMap::new(),
+                voices: OrdMap::new(),
             })
     }
 
@@ -225,5 +274,6 @@ pub(crate) fn unknown_room(guild_id: GuildId, channel_id: ChannelId, audience: A
         user_limit: 0,
         kind: RoomKind::Voice,
         audience,
+        overwrite: Overwrite::None,
     }
 }

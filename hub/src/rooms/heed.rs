@@ -4,7 +4,7 @@
 //! It never says that a room has ended for good: that is Discord's word alone, when it is asked to
 //! delete it. A room that is missing here by mistake can still be ended by its creator.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use proto::event::Fact;
@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
 use super::ledger::Standing;
-use crate::log::Change;
+use crate::log::{Change, Following};
+
+/// How long to wait until what could not be stored is tried again: nothing is told meanwhile.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Rooms {
     /// Keeps the ledger in line with the log, until `shutdown`: a room that somebody deletes in
@@ -31,13 +34,10 @@ impl Rooms {
 
     async fn heed_guild(&self, guild: GuildId) {
         while let Some(mut following) = self.0.log.follow(guild) {
-            if following.state.known {
-                let there = following.state.rooms.keys().copied().collect();
-                self.heed_whole(guild, &there, &following.state.owned);
-            }
+            self.catch_up(guild, &following).await;
             loop {
                 match following.entries.recv().await {
-                    Ok(entry) => self.heed(guild, &entry.change),
+                    Ok(entry) => self.heed(guild, &entry.change).await,
                     // What was missed is in the state of the next follower.
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return,
@@ -46,58 +46,65 @@ impl Rooms {
         }
     }
 
-    fn heed(&self, guild: GuildId, change: &Change) {
-        let now_ms = launch::clock::now_ms();
-        let owned = |channel: ChannelId| {
-            self.0
-                .log
-                .read(guild, |state, _| state.owned.contains(&channel))
-                == Some(true)
-        };
+    /// What was told while nobody heeded it: before a restart, or faster than it could be heeded.
+    /// A room that is not there is missing only if it may have been there: it was told to be
+    /// deleted, or the guild was told as a whole since it was made. Any other is still to come.
+    async fn catch_up(&self, guild: GuildId, following: &Following) {
+        let state = &following.state;
+        if !state.known {
+            return;
+        }
+        let there = |channel| state.rooms.contains_key(&channel);
+        let gone = |channel, epoch| epoch != following.place.epoch || state.was_deleted(channel);
+        let compared = self.0.ledger.catch_up(guild, there, gone);
+        let open = self.0.ledger.open_rooms(guild);
+        let changed = compared.missing.into_iter().chain(compared.found);
+        let ours = open.into_iter().map(|room| room.channel_id);
+        for channel in changed.chain(ours).chain(state.owned.iter().copied()) {
+            self.align_at_last(guild, channel).await;
+        }
+    }
+
+    async fn heed(&self, guild: GuildId, change: &Change) {
         match change {
             Change::Told(Fact::RoomDeleted(gone)) => {
                 self.0.ledger.missing(gone.channel_id);
-                if owned(gone.channel_id) {
-                    self.0.log.disown(guild, gone.channel_id, now_ms);
-                }
+                self.align_at_last(guild, gone.channel_id).await;
             }
             Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
                 if self.0.ledger.found(room.channel_id) {
-                    self.0.log.own(guild, room.channel_id, now_ms);
+                    self.align_at_last(guild, room.channel_id).await;
                 }
             }
             Change::Told(Fact::Snapshot(roster)) => {
                 let there = roster.rooms.iter().map(|room| room.channel_id).collect();
-                let owned = self
-                    .0
-                    .log
-                    .read(guild, |state, _| state.owned.clone())
-                    .unwrap_or_default();
-                self.heed_whole(guild, &there, &owned);
+                let compared = self.0.ledger.compare(guild, &there);
+                let owned = self.0.log.read(guild, |state, _| state.owned.clone());
+                let changed = compared.missing.into_iter().chain(compared.found);
+                for channel in changed.chain(owned.unwrap_or_default()) {
+                    self.align_at_last(guild, channel).await;
+                }
             }
             // It was told to be gone just before it was published to be ours.
             Change::Owned(channel) => {
                 let standing = self.0.ledger.room(*channel).map(|room| room.standing);
                 if standing == Some(Standing::Missing) {
-                    self.0.log.disown(guild, *channel, now_ms);
+                    self.align_at_last(guild, *channel).await;
                 }
             }
             Change::Told(
-                Fact::VoiceJoined(_) | Fact::VoiceLeft(_) | Fact::VoiceStateChanged(_),
+                Fact::VoiceJoined(_)
+                | Fact::VoiceLeft(_)
+                | Fact::VoiceStateChanged(_)
+                | Fact::GuildUpdated(_),
             )
             | Change::Disowned(_) => {}
         }
     }
 
-    /// The whole guild was told: what of ours is not there is not shown as ours any more.
-    fn heed_whole(&self, guild: GuildId, there: &BTreeSet<ChannelId>, owned: &BTreeSet<ChannelId>) {
-        let now_ms = launch::clock::now_ms();
-        let compared = self.0.ledger.compare(guild, there);
-        for channel in &compared.found {
-            self.0.log.own(guild, *channel, now_ms);
-        }
-        for channel in owned.difference(there) {
-            self.0.log.disown(guild, *channel, now_ms);
+    async fn align_at_last(&self, guild: GuildId, channel: ChannelId) {
+        while self.align(guild, channel).await.is_err() {
+            tokio::time::sleep(STORE_AGAIN).await;
         }
     }
 }

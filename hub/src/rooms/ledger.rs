@@ -1,14 +1,19 @@
 //! The ledger: which rooms Roomwire made, and for whom. Only what stands here is ever deleted.
 //!
-//! In this version it lives in memory: a hub that restarts does not own the rooms it made before,
-//! and so leaves them alone.
+//! The book is in memory, and its rows are kept beside the log, by the log's writer: a new room
+//! before anybody hears of it ([`OwnedRoom::row`]), any other change soon after
+//! ([`Ledger::unsaved`]). What is only being made is not kept: a hub that dies while Discord makes
+//! a room does not know it afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use imbl::OrdSet;
 use proto::{ChannelId, GuildId};
+use serde::{Deserialize, Serialize};
 
 use crate::auth::Subject;
+use crate::log::LedgerRow;
 
 /// How many channels that were told to be gone are remembered for a room that is being made: as
 /// many as Discord allows a guild, which no guild loses while one call is under way.
@@ -43,7 +48,8 @@ impl Default for LedgerSettings {
 }
 
 /// Where a room is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Discord made it, and nothing says that it is gone.
     Open,
@@ -71,6 +77,54 @@ pub struct OwnedRoom {
     pub user_limit: u32,
     /// Where it is in its life.
     pub standing: Standing,
+    /// The epoch of its guild's log when it was made: what was told as a whole since has another.
+    pub epoch: u64,
+}
+
+/// A room as it is kept, besides its channel.
+#[derive(Serialize, Deserialize)]
+struct KeptRoom {
+    guild: GuildId,
+    creator: String,
+    name: String,
+    parent: Option<ChannelId>,
+    limit: u32,
+    standing: Standing,
+    epoch: u64,
+}
+
+impl OwnedRoom {
+    /// The room as it is kept.
+    pub fn row(&self) -> LedgerRow {
+        let kept = KeptRoom {
+            guild: self.guild_id,
+            creator: self.creator.as_str().to_owned(),
+            name: self.name.clone(),
+            parent: self.parent_id,
+            limit: self.user_limit,
+            standing: self.standing,
+            epoch: self.epoch,
+        };
+        LedgerRow {
+            channel: self.channel_id,
+            // Strings and numbers: nothing of it can fail to be written.
+            room: serde_json::to_vec(&kept).ok(),
+        }
+    }
+
+    fn read(row: &LedgerRow) -> Option<Self> {
+        let kept: KeptRoom = serde_json::from_slice(row.room.as_deref()?).ok()?;
+        Some(Self {
+            guild_id: kept.guild,
+            channel_id: row.channel,
+            creator: Subject::new(kept.creator)?,
+            name: kept.name,
+            parent_id: kept.parent,
+            user_limit: kept.limit,
+            standing: kept.standing,
+            epoch: kept.epoch,
+        })
+    }
 }
 
 /// The ledger. A clone is a reference.
@@ -94,6 +148,8 @@ struct Book {
     rooms: BTreeMap<ChannelId, OwnedRoom>,
     /// The channels among `rooms` that are not open, oldest first.
     past: VecDeque<ChannelId>,
+    /// The channels whose row is not kept as it stands here.
+    unsaved: BTreeSet<ChannelId>,
 }
 
 /// A room that Discord is asked to make, and what was told meanwhile. Its channel is not known
@@ -116,7 +172,47 @@ impl Ledger {
             pending: HashMap::new(),
             rooms: BTreeMap::new(),
             past: VecDeque::new(),
+            unsaved: BTreeSet::new(),
         })))
+    }
+
+    /// The ledger as it was kept.
+    pub fn restored(settings: LedgerSettings, rows: &[LedgerRow]) -> Self {
+        let ledger = Self::new(settings);
+        let mut book = ledger.lock();
+        for row in rows {
+            let Some(room) = OwnedRoom::read(row) else {
+                tracing::error!(channel_id = %row.channel, "ALARM: a room of the ledger can not be read");
+                continue;
+            };
+            if room.standing != Standing::Open {
+                book.past.push_back(room.channel_id);
+            }
+            book.rooms.insert(room.channel_id, room);
+        }
+        book.forget_past();
+        book.measure();
+        drop(book);
+        ledger
+    }
+
+    /// Rows that are not kept as they stand here; from now on they count as kept.
+    pub fn unsaved(&self) -> Vec<LedgerRow> {
+        let mut book = self.lock();
+        let channels = std::mem::take(&mut book.unsaved);
+        let row = |channel: &ChannelId| {
+            let forgotten = LedgerRow {
+                channel: *channel,
+                room: None,
+            };
+            book.rooms.get(channel).map_or(forgotten, OwnedRoom::row)
+        };
+        channels.iter().map(row).collect()
+    }
+
+    /// Rows of [`Ledger::unsaved`] that could not be kept.
+    pub fn not_saved(&self, channels: impl IntoIterator<Item = ChannelId>) {
+        self.lock().unsaved.extend(channels);
     }
 
     /// Writes down that Discord will be asked for a room in a guild.
@@ -139,7 +235,7 @@ impl Ledger {
         Ok(Pending(pending))
     }
 
-    /// Writes down that Discord made it, and says where the room is in its life by now. `there`:
+    /// Writes down that Discord made it, which is kept already, and says where the room is in its life by now. `there`:
     /// whether it is among what was told, at this moment (with the log held, so that what is told
     /// later is told of a room that stands here). One that is not, and that may have been told to
     /// be gone already, is missing.
@@ -156,6 +252,9 @@ impl Ledger {
             Standing::Open
         };
         book.turn(channel, standing);
+        if standing == Standing::Open {
+            book.unsaved.remove(&channel);
+        }
         standing
     }
 
@@ -213,25 +312,35 @@ impl Ledger {
     }
 
     /// The worker told of a whole guild: which rooms are missing in it now, and which are not any more.
-    pub fn compare(&self, guild: GuildId, there: &BTreeSet<ChannelId>) -> Compared {
+    pub fn compare(&self, guild: GuildId, there: &OrdSet<ChannelId>) -> Compared {
+        self.catch_up(guild, |channel| there.contains(&channel), |_, _| true)
+    }
+
+    /// What was told of a guild while nobody heeded it: which rooms turn out to be missing, and
+    /// which not any more. `there` says whether a channel is among what is told now, `gone`
+    /// whether one that is not may have been there, by the epoch in which it was made.
+    pub fn catch_up(
+        &self,
+        guild: GuildId,
+        there: impl Fn(ChannelId) -> bool,
+        gone: impl Fn(ChannelId, u64) -> bool,
+    ) -> Compared {
         let mut book = self.lock();
         for making in book.pending.values_mut() {
             making.doubtful |= making.guild == guild;
         }
         let mut compared = Compared::default();
         for room in book.rooms.values().filter(|room| room.guild_id == guild) {
-            match (room.standing, there.contains(&room.channel_id)) {
-                (Standing::Open, false) => compared.missing.push(room.channel_id),
-                (Standing::Missing, true) => compared.found.push(room.channel_id),
+            let channel = room.channel_id;
+            match (room.standing, there(channel)) {
+                (Standing::Open, false) if gone(channel, room.epoch) => {
+                    compared.missing.push(channel);
+                }
+                (Standing::Missing, true) => compared.found.push(channel),
                 _ => {}
             }
         }
-        for channel in &compared.missing {
-            book.turn(*channel, Standing::Missing);
-        }
-        for channel in &compared.found {
-            book.turn(*channel, Standing::Open);
-        }
+        book.turn_all(&compared);
         compared
     }
 
@@ -241,7 +350,7 @@ impl Ledger {
     }
 }
 
-/// What [`Ledger::compare`] changed.
+/// What [`Ledger::compare`] or [`Ledger::catch_up`] changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     /// Were open, and were not told of.
@@ -275,12 +384,29 @@ impl Book {
             (false, true) => self.past.retain(|past| *past != channel),
             _ => {}
         }
+        if before != standing {
+            self.unsaved.insert(channel);
+        }
+        self.forget_past();
+        self.measure();
+    }
+
+    fn turn_all(&mut self, compared: &Compared) {
+        for channel in &compared.missing {
+            self.turn(*channel, Standing::Missing);
+        }
+        for channel in &compared.found {
+            self.turn(*channel, Standing::Open);
+        }
+    }
+
+    fn forget_past(&mut self) {
         while self.past.len() > self.settings.past_max {
             if let Some(oldest) = self.past.pop_front() {
                 self.rooms.remove(&oldest);
+                self.unsaved.insert(oldest);
             }
         }
-        self.measure();
     }
 
     #[expect(
@@ -320,6 +446,7 @@ mod tests {
             parent_id: None,
             user_limit: 4,
             standing: Standing::Open,
+            epoch: 1,
         }
     }
 
@@ -364,8 +491,8 @@ mod tests {
         let other = GuildId::new(2).unwrap();
         let gone_before = |ledger: &Ledger| ledger.missing(channel(1));
         let another_gone = |ledger: &Ledger| ledger.missing(channel(2));
-        let whole = |ledger: &Ledger| drop(ledger.compare(guild(), &BTreeSet::new()));
-        let other_whole = |ledger: &Ledger| drop(ledger.compare(other, &BTreeSet::new()));
+        let whole = |ledger: &Ledger| drop(ledger.compare(guild(), &OrdSet::new()));
+        let other_whole = |ledger: &Ledger| drop(ledger.compare(other, &OrdSet::new()));
         let many_gone = |ledger: &Ledger| {
             (2..=GONE_MAX as u64 + 2).for_each(|id| ledger.missing(channel(id)));
         };
@@ -404,7 +531,7 @@ mod tests {
         add(&ledger, 2);
         add(&ledger, 3);
         ledger.ended(channel(3));
-        let compared = ledger.compare(guild(), &BTreeSet::from([channel(2)]));
+        let compared = ledger.compare(guild(), &OrdSet::from_iter([channel(2)]));
         assert_eq!(
             compared,
             Compared {
@@ -419,7 +546,7 @@ mod tests {
             ledger.missing(channel(id));
         }
         assert_eq!(standing(&ledger, 3), Some(Standing::Ended));
-        let compared = ledger.compare(guild(), &BTreeSet::from([channel(1), channel(3)]));
+        let compared = ledger.compare(guild(), &OrdSet::from_iter([channel(1), channel(3)]));
         assert_eq!(
             compared,
             Compared {
@@ -432,6 +559,73 @@ mod tests {
             "what ended stays so: channel ids are not used twice"
         );
         let other = GuildId::new(2).unwrap();
-        assert_eq!(ledger.compare(other, &BTreeSet::new()), Compared::default());
+        assert_eq!(ledger.compare(other, &OrdSet::new()), Compared::default());
+    }
+
+    #[test]
+    fn a_ledger_that_is_restored_goes_on_where_its_rows_say() {
+        let before = ledger(10, 2);
+        for id in 1..=5 {
+            let row = room(id).row();
+            add(&before, id);
+            assert_eq!(
+                before.unsaved(),
+                [],
+                "a new room is kept before it stands here"
+            );
+            assert_eq!(OwnedRoom::read(&row), Some(room(id)));
+        }
+        before.missing(channel(2));
+        for id in [3, 4] {
+            before.ended(channel(id));
+        }
+        let rows = before.unsaved();
+        assert!(
+            rows.iter()
+                .map(|row| row.room.is_some())
+                .eq([false, true, true]),
+            "2 is forgotten"
+        );
+        before.not_saved(rows.iter().map(|row| row.channel));
+        assert_eq!(before.unsaved(), rows);
+        let all: Vec<_> = [room(1).row(), room(5).row()]
+            .into_iter()
+            .chain(rows)
+            .collect();
+        let after = Ledger::restored(
+            LedgerSettings {
+                rooms_max: 2,
+                past_max: 2,
+            },
+            &all[..2]
+                .iter()
+                .chain(&all[3..])
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        for id in 1..=5 {
+            assert_eq!(after.room(channel(id)), before.room(channel(id)), "{id}");
+        }
+        assert_eq!(after.begin(guild()), Err(LedgerFull));
+        after.ended(channel(1));
+        assert!(after.begin(guild()).is_ok());
+    }
+
+    #[test]
+    fn a_room_that_was_not_told_of_is_missing_only_if_it_may_have_been_there() {
+        for (there, gone, standing) in [
+            (false, false, Standing::Open),
+            (false, true, Standing::Missing),
+            (true, true, Standing::Open),
+        ] {
+            let ledger = ledger(10, 10);
+            add(&ledger, 1);
+            let epoch_of = |_, epoch| {
+                assert_eq!(epoch, 1);
+                gone
+            };
+            ledger.catch_up(guild(), |_| there, epoch_of);
+            assert_eq!(ledger.room(channel(1)).unwrap().standing, standing);
+        }
     }
 }

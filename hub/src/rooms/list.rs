@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proto::event::{Audience, Fact, Room, RoomKind};
+use proto::event::{Audience, Fact, Overwrite, Room, RoomKind};
 use proto::frame::SnapshotRoom;
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
@@ -84,6 +84,7 @@ fn opening(view: &View, told: &GuildState, ledger: Vec<OwnedRoom>) -> Vec<Snapsh
             user_limit: room.user_limit,
             kind: RoomKind::Voice,
             audience: Audience::Restricted,
+            overwrite: Overwrite::None,
         })));
     }
     let mut rooms = view.rooms(&state);

@@ -33,11 +33,14 @@ use self::wish::{Wanted, problem, read_wish};
 use crate::access::Access;
 use crate::auth::{Principal, Subject};
 use crate::discord::{Discord, NewChannel};
-use crate::log::Log;
+use crate::log::{Change, Log, Unavailable};
 use crate::refusal::Refusal;
 
 /// When to come back to a full ledger, in ms: rooms end by and by.
 const LEDGER_FULL_RETRY_MS: u64 = 60_000;
+
+/// When to come back to a store that can not be written, in ms: it is tried every second.
+const UNAVAILABLE_RETRY_MS: u64 = 1_000;
 
 /// The bounds of creating.
 #[derive(Debug, Clone)]
@@ -121,7 +124,7 @@ impl Rooms {
     /// `FORBIDDEN`: the right is missing, or the guild is none of theirs. `BAD_REQUEST`, with every
     /// wrong field. `RATE_LIMITED`: too many by the same subject. `UNAVAILABLE`: the ledger is
     /// full. What Discord says: `DISCORD_FORBIDDEN`, `DISCORD_UNAVAILABLE`, `UNPROCESSABLE` (no
-    /// more channels fit).
+    /// more channels fit). `UNAVAILABLE` too if nothing can be stored: then there is no room.
     pub async fn create(
         &self,
         actor: &Principal,
@@ -155,6 +158,9 @@ impl Rooms {
                 Refusal::new(Code::RateLimited, "too many rooms in a minute")
                     .retry_after_ms(wait_ms)
             })?;
+        if !self.0.log.is_storing() {
+            return Err(unavailable());
+        }
         let pending = self.0.ledger.begin(guild).map_err(|ledger::LedgerFull| {
             tracing::warn!("the ledger is full; nobody can create a room");
             Refusal::new(Code::Unavailable, "Roomwire holds as many rooms as it may")
@@ -206,16 +212,27 @@ impl Rooms {
             parent_id: channel.parent_id,
             user_limit: channel.user_limit,
             standing: Standing::Open,
+            epoch: self
+                .0
+                .log
+                .read(guild_id, |_, place| place.epoch)
+                .unwrap_or_default(),
         };
+        // Whoever hears of a room can rely on it that it will be known after a restart.
+        let owned = vec![(guild_id, Change::Owned(channel_id))];
+        if let Err(Unavailable) = self.0.log.keep(vec![room.row()], owned).await {
+            self.0.ledger.abandon(pending);
+            self.take_back(guild_id, channel_id).await;
+            return Err(unavailable());
+        }
         // With the log held: whatever is told after this finds the room in the ledger.
-        let standing = self.0.log.read(guild_id, |told, _| {
+        self.0.log.read(guild_id, |told, _| {
             let there = told.rooms.contains_key(&channel_id);
             self.0.ledger.made(pending, room, there)
         });
-        if standing == Some(Standing::Open) {
-            self.0
-                .log
-                .own(guild_id, channel_id, launch::clock::now_ms());
+        if let Err(Unavailable) = self.align(guild_id, channel_id).await {
+            // It is gone, and is disowned when that is heeded again.
+            tracing::warn!(%guild_id, %channel_id, "a room that was deleted at once is still published as Roomwire's own");
         }
         tracing::info!(%guild_id, %channel_id, "room created");
         Ok(CreatedRoom {
@@ -225,6 +242,65 @@ impl Rooms {
             parent_id: channel.parent_id,
             user_limit: channel.user_limit,
         })
+    }
+
+    /// Deletes a channel that Discord made and that can not be kept.
+    async fn take_back(&self, guild_id: GuildId, channel_id: ChannelId) {
+        let reason = "Roomwire: create-room, taken back";
+        match self.0.discord.delete_channel(channel_id, reason).await {
+            Ok(_) => {
+                tracing::warn!(%guild_id, %channel_id, "a room could not be stored and is deleted again");
+            }
+            Err(error) => tracing::error!(
+                %guild_id,
+                %channel_id,
+                ?error,
+                "ALARM: a room could be neither stored nor deleted: delete this channel in Discord"
+            ),
+        }
+    }
+
+    /// Publishes whether a room is ours, as the ledger has it, and keeps what the ledger has
+    /// changed. Whoever changed the ledger calls it: what two of them publish at once is looked at
+    /// again by each.
+    async fn align(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
+        loop {
+            let standing = self.0.ledger.room(channel).map(|room| room.standing);
+            let change = self.0.log.read(guild, |told, _| {
+                let owned = told.owned.contains(&channel);
+                match standing {
+                    Some(Standing::Open) => (!owned).then_some(Change::Owned(channel)),
+                    Some(Standing::Missing) => owned.then_some(Change::Disowned(channel)),
+                    // Until it is told to be gone it is shown as it was.
+                    Some(Standing::Ended) | None => (owned && !told.rooms.contains_key(&channel))
+                        .then_some(Change::Disowned(channel)),
+                }
+            });
+            let changes: Vec<_> = change
+                .flatten()
+                .map(|change| (guild, change))
+                .into_iter()
+                .collect();
+            let done = changes.is_empty();
+            self.keep(changes).await?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps what the ledger has changed, and publishes these changes with it.
+    async fn keep(&self, changes: Vec<(GuildId, Change)>) -> Result<(), Unavailable> {
+        let rows = self.0.ledger.unsaved();
+        if rows.is_empty() && changes.is_empty() {
+            return Ok(());
+        }
+        let channels: Vec<_> = rows.iter().map(|row| row.channel).collect();
+        let kept = self.0.log.keep(rows, changes).await;
+        if kept.is_err() {
+            self.0.ledger.not_saved(channels);
+        }
+        kept
     }
 
     /// Ends a room. One that is gone already is a success, as is one that somebody else is ending.
@@ -304,6 +380,10 @@ impl Rooms {
             .await
             .map_err(|error| refused::end(&error))?;
         self.0.ledger.ended(room.channel_id);
+        if let Err(Unavailable) = self.keep(Vec::new()).await {
+            // It is gone all the same. With the next change it is kept that it is.
+            tracing::warn!(channel_id = %room.channel_id, "that a room ended could not be stored yet");
+        }
         tracing::info!(guild_id = %room.guild_id, channel_id = %room.channel_id, ?deleted, "room ended");
         Ok(())
     }
@@ -355,6 +435,11 @@ impl Rooms {
             !state.known || view.sees_category(state, parent)
         }) == Some(true)
     }
+}
+
+fn unavailable() -> Refusal {
+    Refusal::new(Code::Unavailable, "nothing can be stored right now")
+        .retry_after_ms(UNAVAILABLE_RETRY_MS)
 }
 
 fn count<T>(name: &'static str, result: &Result<T, Refusal>) {

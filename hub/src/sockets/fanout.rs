@@ -2,23 +2,29 @@
 //! in which it is visible, and the same bytes go to every connection of that view.
 //!
 //! A guild's fan-out is one follower of its log, with its own copy of the state. Subscribing and
-//! passing on an event take the same lock, so that a snapshot and what follows it have no gap
-//! and no overlap.
+//! passing on an event take the same lock, so that a snapshot, or what a returning browser missed
+//! (see [`super::recovery`]), and what follows it have no gap and no overlap. Under that lock a
+//! connection costs references to bytes that its view shares, and no encoding of its own but for a
+//! few words of greeting.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use proto::GuildId;
 use proto::event::Fact;
-use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, ViewEvent};
-use proto::gateway::GatewayPayload;
-use proto::position::{Position, PositionKey};
+use proto::gateway::{GatewayPayload, GatewayState};
+use proto::position::{PositionKey, UNFINISHED};
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::outbox::{Frame, Outbox, unnumbered};
+use super::history::{History, HistoryBounds};
+use super::outbox::{Frame, Outbox, Run};
+use super::pen::{self, Pen};
+use super::recovery::{Beginning, STORE_CHANGED};
+use super::watched::{Kept, Scene, Watched, Watcher};
 use crate::freshness::Freshness;
 use crate::log::{Change, Entry, Following, GuildState, Log, Place};
 use crate::view::{Before, View};
@@ -26,44 +32,100 @@ use crate::view::{Before, View};
 /// Names one connection of this hub.
 pub type ConnectionId = u64;
 
+/// How often what is not used any more is looked for, in ms.
+const SWEEP_EVERY_MS: u64 = 1_000;
+
+/// The bounds of the fan-out.
+#[derive(Debug, Clone)]
+pub struct FanoutLimits {
+    /// Different views of one guild: each event costs each of them.
+    pub views_per_guild_max: usize,
+    /// What is missed at most by whoever continues by position.
+    pub recovery: HistoryBounds,
+    /// Views of one guild whose past is kept encoded; for one more, the longest unused is dropped.
+    pub histories_per_guild_max: usize,
+    /// How long it is kept without use, in ms.
+    pub history_idle_ms: u64,
+    /// A snapshot that is larger is sent in parts of this size, in bytes.
+    pub snapshot_part_bytes: usize,
+}
+
+impl FanoutLimits {
+    /// Different views of one guild.
+    pub const VIEWS_PER_GUILD_MAX: usize = 1_000;
+    /// Frames that are missed at most.
+    pub const RECOVERY_FRAMES_MAX: usize = 2_000;
+    /// Bytes that are missed at most.
+    pub const RECOVERY_BYTES_MAX: usize = 512 * 1024;
+    /// Views of one guild whose past is kept encoded.
+    pub const HISTORIES_PER_GUILD_MAX: usize = 16;
+    /// How long it is kept without use, in ms.
+    pub const HISTORY_IDLE_MS: u64 = 60_000;
+    /// The size of a snapshot's parts, in bytes.
+    pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
+}
+
+impl Default for FanoutLimits {
+    fn default() -> Self {
+        Self {
+            views_per_guild_max: Self::VIEWS_PER_GUILD_MAX,
+            recovery: HistoryBounds {
+                frames_max: Self::RECOVERY_FRAMES_MAX,
+                bytes_max: Self::RECOVERY_BYTES_MAX,
+            },
+            histories_per_guild_max: Self::HISTORIES_PER_GUILD_MAX,
+            history_idle_ms: Self::HISTORY_IDLE_MS,
+            snapshot_part_bytes: Self::SNAPSHOT_PART_BYTES,
+        }
+    }
+}
+
 /// A guild has as many different views as it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyViews;
 
 /// The fan-out of all guilds. A clone is a reference.
 #[derive(Clone)]
-pub struct Fanout(Arc<Shared>);
+pub struct Fanout(pub(super) Arc<Shared>);
 
-struct Shared {
-    guilds: BTreeMap<GuildId, Mutex<GuildFanout>>,
+pub(super) struct Shared {
+    pub(super) log: Log,
+    guilds: BTreeMap<GuildId, Door>,
     freshness: Freshness,
-    positions: PositionKey,
-    views_max: usize,
+    pub(super) positions: PositionKey,
+    pub(super) limits: FanoutLimits,
+    /// Who may replay the past: one at a time, so that live events have their turn, and so that
+    /// whoever asks for the same finds it done.
+    pub(super) replaying: Semaphore,
     started: Instant,
 }
 
-struct GuildFanout {
-    place: Place,
+/// The way to a guild's fan-out.
+struct Door {
+    fanout: Mutex<GuildFanout>,
+    /// A live event waits to be passed on: whoever subscribes lets it go first, however many they are.
+    live_waits: AtomicBool,
+}
+
+pub(super) struct GuildFanout {
+    pub(super) place: Place,
     state: GuildState,
-    views: HashMap<View, Watched>,
+    /// Whether the worker has said since this hub's start what it thinks of the state, or was
+    /// silent for too long. Until then the state may be that of a store that was lost or replaced,
+    /// and whoever has seen more is not shown it: the worker is about to tell the guild anew.
+    pub(super) settled: bool,
+    /// Why the state began anew the last time that this hub saw it, in a snapshot's word.
+    pub(super) begun: Option<String>,
+    views: HashMap<Arc<View>, Watched>,
+    /// What each connection watches.
+    watching: HashMap<ConnectionId, Arc<View>>,
     /// What viewers were last told of the guild's freshness, and when.
     told: GatewayPayload,
     told_ms: u64,
     /// The freshness is another, and is told once the fan-out has come to this place: what made
     /// it so comes first.
     fresher_at: Option<Place>,
-}
-
-/// A view that somebody watches.
-struct Watched {
-    fingerprint: u32,
-    watchers: HashMap<ConnectionId, Watcher>,
-}
-
-struct Watcher {
-    outbox: Outbox,
-    /// The number of its next numbered frame.
-    n: u64,
+    swept_ms: u64,
 }
 
 impl Fanout {
@@ -73,7 +135,7 @@ impl Fanout {
         guilds: &[GuildId],
         freshness: Freshness,
         positions: PositionKey,
-        views_max: usize,
+        limits: FanoutLimits,
     ) -> (Self, Vec<(GuildId, Following)>) {
         let mut followed = Vec::new();
         let mut fanouts = BTreeMap::new();
@@ -82,20 +144,30 @@ impl Fanout {
                 let fanout = GuildFanout {
                     place: following.place,
                     state: following.state.clone(),
+                    settled: false,
+                    begun: None,
                     views: HashMap::new(),
+                    watching: HashMap::new(),
                     told: freshness.of(*guild, 0),
                     told_ms: 0,
                     fresher_at: None,
+                    swept_ms: 0,
                 };
-                fanouts.insert(*guild, Mutex::new(fanout));
+                let door = Door {
+                    fanout: Mutex::new(fanout),
+                    live_waits: AtomicBool::new(false),
+                };
+                fanouts.insert(*guild, door);
                 followed.push((*guild, following));
             }
         }
         let shared = Shared {
+            log: log.clone(),
             guilds: fanouts,
             freshness,
             positions,
-            views_max,
+            limits,
+            replaying: Semaphore::new(1),
             started: Instant::now(),
         };
         (Self(Arc::new(shared)), followed)
@@ -109,9 +181,19 @@ impl Fanout {
         log: Log,
         shutdown: CancellationToken,
     ) {
+        let silence_max = Duration::from_millis(self.0.freshness.silence_max_ms());
+        let mut silence = std::pin::pin!(tokio::time::sleep(silence_max));
+        let mut listening = true;
         loop {
             let received = tokio::select! {
                 received = following.entries.recv() => received,
+                () = &mut silence, if listening => {
+                    listening = false;
+                    if let Some(mut fanout) = self.lock(guild) {
+                        self.settle(guild, &mut fanout);
+                    }
+                    continue;
+                }
                 () = shutdown.cancelled() => return,
             };
             match received {
@@ -130,45 +212,74 @@ impl Fanout {
         }
     }
 
-    /// Adds a connection to a view: pushes what `opening` makes of the position, then the snapshot.
+    /// Adds a connection to a view: pushes what `opening` makes of the position (and of whether what
+    /// was missed follows), then what was missed, or the snapshot. `recover` is where to continue, as
+    /// the client wrote it. The snapshot is withheld for a moment where it would soon be another.
     ///
     /// # Errors
     /// When the guild has as many different views as it may: each event costs each of them.
     /// What the connection watched there before goes on.
-    pub fn subscribe(
+    pub async fn subscribe(
         &self,
         connection: ConnectionId,
         view: &View,
+        recover: Option<&str>,
         outbox: &Outbox,
-        reason: &str,
-        opening: impl FnOnce(String) -> Frame,
+        opening: impl FnOnce(bool, String) -> Frame,
     ) -> Result<(), TooManyViews> {
+        let wanted = self.read_position(recover, view);
+        let _turn = self.replay_if_wanted(view, &wanted).await;
+        self.let_live_events_go_first(view.guild()).await;
         let Some(mut fanout) = self.lock(view.guild()) else {
             return Ok(());
         };
-        if fanout.views.len() >= self.0.views_max && !fanout.views.contains_key(view) {
-            metrics::counter!("hub_fanout_views_full_total").increment(1);
-            return Err(TooManyViews);
-        }
+        fanout.make_way(view, &self.0.limits)?;
+        let now_ms = self.elapsed_ms();
+        self.sweep(&mut fanout, now_ms);
+        let beginning = self.choose(&mut fanout, view, wanted, now_ms);
         fanout.forget(connection);
-        let fingerprint = view.fingerprint();
-        let place = fanout.place;
-        outbox.push(opening(self.position(place, 0, fingerprint)));
-        outbox.push(Frame::numbered(
-            self.snapshot(&fanout, view, fingerprint, reason),
-            0,
-        ));
-        let watched = fanout.views.entry(view.clone()).or_insert_with(|| Watched {
-            fingerprint,
-            watchers: HashMap::new(),
-        });
-        watched.watchers.insert(
-            connection,
-            Watcher {
-                outbox: outbox.clone(),
-                n: 1,
-            },
-        );
+        let awaits = matches!(beginning, Beginning::Awaited);
+        let n = match beginning {
+            Beginning::Continue(position, missed) => {
+                let place = Place {
+                    epoch: position.epoch,
+                    offset: position.offset,
+                    check: position.check,
+                };
+                let pen = &fanout.watch(view, &self.0.positions).1.pen;
+                outbox.push(opening(true, pen.position(place, position.step)));
+                // Nothing says otherwise how fresh all that is, old and new.
+                let gateway = self.told(view.guild(), &fanout);
+                outbox.push(Frame::whole(Pen::gateway(view.guild(), gateway)));
+                let n = 1 + missed.len() as u64;
+                metrics::counter!("hub_recovery_frames_total").increment(missed.len() as u64);
+                outbox.push_run(missed);
+                n
+            }
+            Beginning::Anew(reason) => {
+                let gateway = self.told(view.guild(), &fanout);
+                let (place, state) = (fanout.place, fanout.state.clone());
+                let watched = fanout.watch(view, &self.0.positions).1;
+                // Before its snapshot a viewer has seen nothing to continue from.
+                outbox.push(opening(false, watched.pen.position(place, UNFINISHED)));
+                let scene = self.scene(place, &state, &gateway, now_ms);
+                let parts = watched.snapshot(view, &scene, &reason);
+                outbox.push_run(Run::snapshot(parts));
+                1
+            }
+            Beginning::Awaited => {
+                let place = fanout.place;
+                let pen = &fanout.watch(view, &self.0.positions).1.pen;
+                outbox.push(opening(false, pen.position(place, UNFINISHED)));
+                1
+            }
+        };
+        let (shared, watched) = fanout.watch(view, &self.0.positions);
+        let outbox = outbox.clone();
+        watched
+            .watchers
+            .insert(connection, Watcher { outbox, n, awaits });
+        fanout.watching.insert(connection, shared);
         Ok(())
     }
 
@@ -201,17 +312,29 @@ impl Fanout {
             return;
         }
         (fanout.told, fanout.told_ms) = (payload.clone(), self.elapsed_ms());
-        let body = Bytes::from(encode(&EventFrame {
-            v: FRAME_VERSION,
-            event: ViewEvent::GatewayState(payload),
-            guild_id: guild,
-            pos: None,
-            ts: launch::clock::now_ms(),
-            n: None,
-        }));
-        let views = fanout.views.values();
-        for watcher in views.flat_map(|watched| watched.watchers.values()) {
-            watcher.outbox.push(Frame::whole(body.clone()));
+        let state = payload.state;
+        let body = Pen::gateway(guild, payload);
+        for watched in fanout.views.values() {
+            watched.tell_freshness(&body);
+        }
+        // A worker that is about to tell the guild says that it is not live yet.
+        if matches!(state, GatewayState::Live | GatewayState::Down) {
+            self.settle(guild, fanout);
+        }
+    }
+
+    /// The state is what there is to show: whoever awaits it gets it.
+    fn settle(&self, guild: GuildId, fanout: &mut GuildFanout) {
+        if std::mem::replace(&mut fanout.settled, true) {
+            return;
+        }
+        let (now_ms, gateway) = (self.elapsed_ms(), self.told(guild, fanout));
+        let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
+        for (view, watched) in &mut fanout.views {
+            if watched.is_awaited() {
+                let parts = watched.snapshot(view, &scene, STORE_CHANGED);
+                watched.tell_awaiting(&parts);
+            }
         }
     }
 
@@ -239,150 +362,188 @@ impl Fanout {
     }
 
     /// A position of a view, sealed.
-    pub fn position(&self, place: Place, step: u32, view: u32) -> String {
-        let position = Position {
-            epoch: place.epoch,
-            offset: place.offset,
-            step,
-            view,
-        };
-        self.0
-            .positions
-            .seal(position, rand::Rng::next_u64(&mut rand::rng()))
+    pub fn position(&self, place: Place, step: u16, view: u32) -> String {
+        pen::seal(&self.0.positions, place, step, view)
     }
 
     fn pass_on(&self, guild: GuildId, entry: &Entry) {
-        let Some(mut fanout) = self.lock(guild) else {
+        let Some(door) = self.0.guilds.get(&guild) else {
             return;
         };
+        door.live_waits.store(true, Ordering::Relaxed);
+        let mut fanout = door.lock();
+        door.live_waits.store(false, Ordering::Relaxed);
         let before = Before::of(&fanout.state, &entry.change);
         fanout.state.apply(&entry.change);
         fanout.place = entry.place;
         if let Change::Told(Fact::Snapshot(roster)) = &entry.change {
-            self.snapshot_all(&mut fanout, &roster.reason);
+            fanout.begun = Some(roster.reason.clone());
+            fanout.settled = true;
+            self.snapshot_all(guild, &mut fanout, &roster.reason);
         } else {
-            self.pass_on_in_views(guild, &mut fanout, &before, entry);
+            self.pass_on_in_views(&mut fanout, &before, entry);
         }
         self.tell_freshness_if_due(guild, &mut fanout);
+        self.sweep(&mut fanout, self.elapsed_ms());
     }
 
-    fn pass_on_in_views(
-        &self,
-        guild: GuildId,
-        fanout: &mut GuildFanout,
-        before: &Before,
-        entry: &Entry,
-    ) {
+    fn pass_on_in_views(&self, fanout: &mut GuildFanout, before: &Before, entry: &Entry) {
         for (view, watched) in &mut fanout.views {
             let events = view.project(before, &fanout.state, &entry.change);
-            let of = events.len();
-            for (index, event) in events.into_iter().enumerate() {
-                // Only with its last frame is an entry behind a viewer.
-                let (offset, step) = if index + 1 == of {
-                    (entry.place.offset, 0)
-                } else {
-                    (
-                        entry.place.offset - 1,
-                        u32::try_from(index + 1).unwrap_or(u32::MAX),
-                    )
-                };
-                let place = Place {
-                    offset,
-                    ..entry.place
-                };
-                let frame = EventFrame {
-                    v: FRAME_VERSION,
-                    event,
-                    guild_id: guild,
-                    pos: Some(self.position(place, step, watched.fingerprint)),
-                    ts: entry.ts,
-                    n: None,
-                };
-                watched.tell(&unnumbered(encode(&frame)));
+            let events = crate::faults::planted(view, &entry.change, events);
+            let frames = watched.pen.entry(events, entry);
+            for frame in &frames {
+                watched.tell(frame);
+            }
+            if let Some(kept) = &mut watched.history {
+                kept.history
+                    .append(entry.place.offset, frames, self.0.limits.recovery);
             }
         }
     }
 
     fn begin_anew(&self, guild: GuildId, following: &Following) {
         if let Some(mut fanout) = self.lock(guild) {
+            // What made another epoch begin was missed.
+            if fanout.place.epoch != following.place.epoch {
+                fanout.begun = None;
+            }
             fanout.place = following.place;
             fanout.state.clone_from(&following.state);
-            self.snapshot_all(&mut fanout, "behind");
+            self.snapshot_all(guild, &mut fanout, "behind");
             self.tell_freshness_if_due(guild, &mut fanout);
         }
     }
 
-    fn snapshot_all(&self, fanout: &mut GuildFanout, reason: &str) {
-        let mut views = std::mem::take(&mut fanout.views);
-        for (view, watched) in &mut views {
-            let body = self.snapshot(fanout, view, watched.fingerprint, reason);
-            for watcher in watched.watchers.values_mut() {
-                watcher.n = 0;
+    fn snapshot_all(&self, guild: GuildId, fanout: &mut GuildFanout, reason: &str) {
+        let (now_ms, gateway) = (self.elapsed_ms(), self.told(guild, fanout));
+        let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
+        for (view, watched) in &mut fanout.views {
+            // What was before can not be continued over this.
+            watched.history = None;
+            if !watched.watchers.is_empty() {
+                let parts = watched.snapshot(view, &scene, reason);
+                watched.tell_anew(&parts);
             }
-            watched.tell(&body);
         }
-        fanout.views = views;
+        self.sweep(fanout, now_ms);
     }
 
-    fn snapshot(&self, fanout: &GuildFanout, view: &View, fingerprint: u32, reason: &str) -> Bytes {
-        let guild_id = view.guild();
-        let payload = SnapshotPayload {
-            guild_id,
-            reason: reason.to_owned(),
-            rooms: view.rooms(&fanout.state),
-            gateway: self.told(guild_id, fanout),
-            part: None,
-            of: None,
-        };
-        metrics::counter!("hub_fanout_snapshots_total").increment(1);
-        unnumbered(encode(&EventFrame {
-            v: FRAME_VERSION,
-            event: ViewEvent::Snapshot(payload),
-            guild_id,
-            pos: Some(self.position(fanout.place, 0, fingerprint)),
-            ts: launch::clock::now_ms(),
-            n: None,
-        }))
+    fn scene<'a>(
+        &self,
+        place: Place,
+        state: &'a GuildState,
+        gateway: &'a GatewayPayload,
+        now_ms: u64,
+    ) -> Scene<'a> {
+        Scene {
+            place,
+            state,
+            gateway,
+            part_bytes: self.0.limits.snapshot_part_bytes,
+            now_ms,
+        }
     }
 
-    fn lock(&self, guild: GuildId) -> Option<MutexGuard<'_, GuildFanout>> {
-        let fanout = self.0.guilds.get(&guild)?;
-        Some(fanout.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Drops what nobody used for a while.
+    fn sweep(&self, fanout: &mut GuildFanout, now_ms: u64) {
+        if now_ms.saturating_sub(fanout.swept_ms) < SWEEP_EVERY_MS {
+            return;
+        }
+        fanout.swept_ms = now_ms;
+        for watched in fanout.views.values_mut() {
+            watched.sweep(self.0.limits.history_idle_ms, now_ms);
+        }
+        fanout.views.retain(|_, watched| watched.is_of_use());
+    }
+
+    pub(super) fn lock(&self, guild: GuildId) -> Option<MutexGuard<'_, GuildFanout>> {
+        Some(self.0.guilds.get(&guild)?.lock())
+    }
+
+    pub(super) async fn let_live_events_go_first(&self, guild: GuildId) {
+        let waits = |door: &Door| door.live_waits.load(Ordering::Relaxed);
+        while self.0.guilds.get(&guild).is_some_and(waits) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Door {
+    fn lock(&self) -> MutexGuard<'_, GuildFanout> {
+        self.fanout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl GuildFanout {
     fn forget(&mut self, connection: ConnectionId) {
-        self.views.retain(|_, watched| {
+        let Some(view) = self.watching.remove(&connection) else {
+            return;
+        };
+        if let Some(watched) = self.views.get_mut(&view) {
             watched.watchers.remove(&connection);
-            !watched.watchers.is_empty()
-        });
-    }
-}
-
-impl Watched {
-    fn tell(&mut self, body: &Bytes) {
-        for watcher in self.watchers.values_mut() {
-            watcher
-                .outbox
-                .push(Frame::numbered(body.clone(), watcher.n));
-            watcher.n += 1;
+            if !watched.is_of_use() {
+                self.views.remove(&view);
+            }
         }
-        metrics::counter!("hub_fanout_frames_total").increment(self.watchers.len() as u64);
+    }
+
+    /// Makes sure that this view may be among the guild's. One that is only remembered makes place.
+    pub(super) fn make_way(
+        &mut self,
+        view: &View,
+        limits: &FanoutLimits,
+    ) -> Result<(), TooManyViews> {
+        if self.views.len() < limits.views_per_guild_max || self.views.contains_key(view) {
+            return Ok(());
+        }
+        self.views.retain(|_, watched| !watched.watchers.is_empty());
+        if self.views.len() < limits.views_per_guild_max {
+            return Ok(());
+        }
+        metrics::counter!("hub_fanout_views_full_total").increment(1);
+        Err(TooManyViews)
+    }
+
+    fn watch(&mut self, view: &View, positions: &PositionKey) -> (Arc<View>, &mut Watched) {
+        let shared = match self.views.get_key_value(view) {
+            Some((shared, _)) => Arc::clone(shared),
+            None => Arc::new(view.clone()),
+        };
+        let watched = self
+            .views
+            .entry(Arc::clone(&shared))
+            .or_insert_with(|| Watched::new(Pen::new(positions, view)));
+        (shared, watched)
+    }
+
+    /// The past of a view, as far as it is kept, for use now.
+    pub(super) fn history(&mut self, view: &View, now_ms: u64) -> Option<&History> {
+        let kept = self.views.get_mut(view)?.history.as_mut()?;
+        kept.used_ms = now_ms;
+        Some(&kept.history)
+    }
+
+    /// Keeps the past of a view, which ends where the fan-out is.
+    pub(super) fn keep(&mut self, view: &View, history: History, shared: &Shared, now_ms: u64) {
+        let limits = &shared.limits;
+        if self.make_way(view, limits).is_err() {
+            return;
+        }
+        self.watch(view, &shared.positions).1.history = Some(Kept::new(history, now_ms));
+        let kept = |watched: &&mut Watched| watched.history.is_some();
+        if self.views.values_mut().filter(kept).count() <= limits.histories_per_guild_max {
+            return;
+        }
+        let others = self.views.iter_mut().filter(|(other, _)| ***other != *view);
+        let oldest = others
+            .filter_map(|(_, watched)| Some((watched.history.as_ref()?.used_ms, watched)))
+            .min_by_key(|(used_ms, _)| *used_ms);
+        if let Some((_, watched)) = oldest {
+            watched.history = None;
+        }
     }
 }
 
-fn encode(frame: &EventFrame) -> Vec<u8> {
-    #[derive(serde::Serialize)]
-    struct Typed<'a> {
-        r#type: &'static str,
-        #[serde(flatten)]
-        frame: &'a EventFrame,
-    }
-    // Strings, numbers and lists: nothing in a frame can fail to be written.
-    serde_json::to_vec(&Typed {
-        r#type: "event",
-        frame,
-    })
-    .unwrap_or_default()
-}
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,13 @@
 
 pub mod fanout;
 mod framing;
+pub mod history;
 pub mod outbox;
+pub mod pen;
+mod recovery;
 pub mod registry;
 pub mod session;
+mod watched;
 mod wire;
 
 use std::collections::VecDeque;
@@ -17,7 +21,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use proto::close::CloseCode;
-use proto::frame::{Ack, AckFrame, Correlation, FRAME_VERSION, Notice, NoticeFrame, ServerFrame};
+use proto::frame::{Ack, AckFrame, FRAME_VERSION, Notice, NoticeFrame, ServerFrame};
 use proto::problem::Code;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +30,11 @@ use tokio_util::task::TaskTracker;
 use self::fanout::Fanout;
 use self::outbox::{Frame, Outbox};
 use self::registry::{Place, Registry};
-use self::session::{Action, Session, SessionLimits, error_frame};
+use self::session::{Action, Session, SessionLimits, Subscribe, error_frame};
 use self::wire::{Handshake, Received, Wire, Writer};
 use crate::access::Access;
 use crate::auth::Verifier;
 use crate::refusal::Refusal;
-use crate::view::View;
 
 /// The bounds of the door.
 #[derive(Debug, Clone)]
@@ -285,8 +288,8 @@ impl Conversation<'_> {
         self.todo.extend(actions);
         while let Some(action) = self.todo.pop_front() {
             match action {
-                // A snapshot after the other: whoever reads gets all, however many there are.
-                Action::Subscribe(..) if !self.outbox.has_room() => {
+                // One subscription after the other: whoever reads gets all, however many there are.
+                Action::Subscribe(_) if !self.outbox.has_room() => {
                     self.todo.push_front(action);
                     return None;
                 }
@@ -312,7 +315,7 @@ impl Conversation<'_> {
                         return Some(CloseCode::TooMany);
                     }
                 }
-                Action::Subscribe(view, re) => self.subscribe(&view, re),
+                Action::Subscribe(subscribe) => self.subscribe(subscribe).await,
                 Action::Unsubscribe(guild) => {
                     self.sockets.0.fanout.unsubscribe(self.place.id, guild);
                 }
@@ -324,14 +327,14 @@ impl Conversation<'_> {
         None
     }
 
-    fn subscribe(&self, view: &View, re: Option<Correlation>) {
-        let guild_id = view.guild();
-        let opening = |pos| {
+    async fn subscribe(&self, subscribe: Subscribe) {
+        let Subscribe { view, recover, re } = subscribe;
+        let opening = |recovered, pos| {
             text(&ServerFrame::Ack(AckFrame {
                 v: FRAME_VERSION,
                 ack: Ack::Subscribed {
-                    guild_id,
-                    recovered: false,
+                    guild_id: view.guild(),
+                    recovered,
                     pos,
                 },
                 re: re.clone(),
@@ -339,7 +342,15 @@ impl Conversation<'_> {
             }))
         };
         let fanout = &self.sockets.0.fanout;
-        let subscribed = fanout.subscribe(self.place.id, view, &self.outbox, "subscribed", opening);
+        let subscribed = fanout
+            .subscribe(
+                self.place.id,
+                &view,
+                recover.as_deref(),
+                &self.outbox,
+                opening,
+            )
+            .await;
         if subscribed.is_err() {
             let refusal = Refusal::new(
                 Code::Unavailable,

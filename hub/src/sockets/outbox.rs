@@ -1,14 +1,17 @@
 //! What waits to be written to one connection: bounded in bytes; a receiver that stays behind
 //! the bound is closed (1013).
 //!
-//! The bound is on what waits already when another frame comes: a snapshot that is larger than it
-//! reaches whoever reads. So one connection holds at most the bound, one frame, and what is
-//! being written ([`WRITE_BYTES`] and one frame).
+//! The bound is on what waits already when another frame comes. A *run* of frames that many
+//! connections share (a snapshot in parts, what a returning browser missed) does not count while
+//! no other run waits: however long it is, it reaches whoever reads, and live frames queue behind
+//! it. So one connection holds at most the bound, one run, one frame, and what is being written
+//! ([`WRITE_BYTES`] and one frame).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use imbl::Vector;
 use proto::close::CloseCode;
 use tokio::sync::Notify;
 
@@ -53,7 +56,7 @@ impl Frame {
     }
 
     fn bytes(&self) -> usize {
-        self.body.len() + 28
+        bytes_of(&self.body)
     }
 }
 
@@ -65,43 +68,152 @@ pub fn unnumbered(mut json: Vec<u8>) -> Bytes {
     json.into()
 }
 
+/// Frames in their order that many connections share: each receiver holds a reference, and numbers
+/// them for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// As [`Frame::numbered`] takes them.
+    bodies: Vector<Bytes>,
+    next_n: u64,
+    /// 0: all frames have the same number.
+    step: u64,
+    bytes: usize,
+}
+
+impl Run {
+    /// The parts of a snapshot, all of the number 0.
+    pub fn snapshot(parts: Vector<Bytes>) -> Self {
+        Self::new(parts, 0, 0)
+    }
+
+    /// Events that were missed, numbered from 1; `bytes` is the sum of their [`bytes_of`].
+    pub fn missed(bodies: Vector<Bytes>, bytes: usize) -> Self {
+        Self {
+            bodies,
+            next_n: 1,
+            step: 1,
+            bytes,
+        }
+    }
+
+    pub(super) fn new(bodies: Vector<Bytes>, next_n: u64, step: u64) -> Self {
+        let bytes = bodies.iter().map(bytes_of).sum();
+        Self {
+            bodies,
+            next_n,
+            step,
+            bytes,
+        }
+    }
+
+    /// How many frames these are.
+    pub fn len(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// Whether there is no frame in it.
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_frames(mut self) -> Vec<Frame> {
+        std::iter::from_fn(|| self.take()).collect()
+    }
+
+    fn take(&mut self) -> Option<Frame> {
+        let body = self.bodies.pop_front()?;
+        let frame = Frame::numbered(body, self.next_n);
+        self.next_n += self.step;
+        self.bytes -= frame.bytes();
+        Some(frame)
+    }
+}
+
+/// What a frame of this body counts for in an outbox, with its number.
+pub fn bytes_of(body: &Bytes) -> usize {
+    body.len() + 28
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Frame(Frame),
+    /// Counts against the bound, or not.
+    Run(Run, bool),
+}
+
 /// The frames that wait for one connection.
 #[derive(Debug)]
 struct Backlog {
-    frames: VecDeque<Frame>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// Of `bytes`, what counts against the bound.
+    counted: usize,
     bytes_max: usize,
+    /// How many runs wait.
+    runs: usize,
     close: Option<CloseCode>,
 }
 
 impl Backlog {
-    /// Takes a frame, unless what waits is past the bound already: then the connection is to be
-    /// closed, and nothing more is taken.
     fn push(&mut self, frame: Frame) {
-        if self.close.is_some() {
-            return;
+        if self.admit() {
+            self.bytes += frame.bytes();
+            self.counted += frame.bytes();
+            self.waiting.push_back(Waiting::Frame(frame));
         }
-        if self.bytes > self.bytes_max {
+    }
+
+    fn push_run(&mut self, run: Run) {
+        if !run.is_empty() && self.admit() {
+            let counts = self.runs > 0;
+            self.bytes += run.bytes;
+            self.counted += if counts { run.bytes } else { 0 };
+            self.runs += 1;
+            self.waiting.push_back(Waiting::Run(run, counts));
+        }
+    }
+
+    /// Whether more is taken. If what waits is past the bound already, the connection is to be
+    /// closed, and nothing more is taken.
+    fn admit(&mut self) -> bool {
+        if self.close.is_none() && self.counted > self.bytes_max {
             self.close = Some(CloseCode::Overloaded);
-            self.frames.clear();
-            self.bytes = 0;
+            self.waiting.clear();
+            (self.bytes, self.counted, self.runs) = (0, 0, 0);
             metrics::counter!("hub_sockets_outbox_full_total").increment(1);
-            return;
         }
-        self.bytes += frame.bytes();
-        self.frames.push_back(frame);
+        self.close.is_none()
     }
 
     fn take(&mut self, bytes_max: usize) -> Vec<Frame> {
         let (mut frames, mut bytes) = (Vec::new(), 0_usize);
         while bytes < bytes_max
-            && let Some(frame) = self.frames.pop_front()
+            && let Some(frame) = self.pop()
         {
             bytes += frame.bytes();
             frames.push(frame);
         }
         self.bytes -= bytes;
         frames
+    }
+
+    /// The next frame; still in `bytes`, but not in `counted`.
+    fn pop(&mut self) -> Option<Frame> {
+        if let Waiting::Run(run, counts) = self.waiting.front_mut()? {
+            let frame = run.take()?;
+            self.counted -= if *counts { frame.bytes() } else { 0 };
+            if run.is_empty() {
+                self.waiting.pop_front();
+                self.runs -= 1;
+            }
+            return Some(frame);
+        }
+        let Waiting::Frame(frame) = self.waiting.pop_front()? else {
+            return None;
+        };
+        self.counted -= frame.bytes();
+        Some(frame)
     }
 }
 
@@ -121,9 +233,11 @@ impl Outbox {
     /// An empty outbox that holds at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         let backlog = Backlog {
-            frames: VecDeque::new(),
+            waiting: VecDeque::new(),
             bytes: 0,
+            counted: 0,
             bytes_max,
+            runs: 0,
             close: None,
         };
         Self(Arc::new(Shared {
@@ -136,8 +250,17 @@ impl Outbox {
 
     /// Queues a frame, or marks the connection for its end when the bound is reached.
     pub fn push(&self, frame: Frame) {
+        self.add(|backlog| backlog.push(frame));
+    }
+
+    /// Queues a run of frames, likewise.
+    pub fn push_run(&self, run: Run) {
+        self.add(|backlog| backlog.push_run(run));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Backlog)) {
         let mut backlog = self.lock();
-        backlog.push(frame);
+        add(&mut backlog);
         if backlog.close.is_some() {
             self.0.closed.notify_one();
         }
@@ -235,6 +358,51 @@ mod tests {
             outbox.take_now().is_empty(),
             "nothing is kept for a connection that ends"
         );
+    }
+
+    fn run(frames: usize, bytes: usize) -> Vector<Bytes> {
+        std::iter::repeat_n(unnumbered(vec![b'x'; bytes]), frames).collect()
+    }
+
+    #[tokio::test]
+    async fn a_run_reaches_whoever_reads_however_long_and_live_frames_follow_it() {
+        let outbox = Outbox::new(200);
+        outbox.push(Frame::whole("subscribed"));
+        outbox.push_run(Run::snapshot(run(40, WRITE_BYTES / 4)));
+        assert!(!outbox.has_room());
+        outbox.push(Frame::numbered(run(1, 9)[0].clone(), 1));
+        outbox.push_run(Run::missed(run(2, 10), 2 * (10 + 28)));
+        let mut heard = Vec::new();
+        while heard.len() < 44 {
+            let frames = outbox.take().await;
+            assert!(frames.len() <= 5, "paced");
+            heard.extend(frames);
+        }
+        let numbers: Vec<_> = heard.iter().map(|frame| frame.n).collect();
+        assert_eq!(numbers[0], None);
+        assert!(numbers[1..41].iter().all(|n| *n == Some(0)));
+        assert_eq!(numbers[41..], [Some(1), Some(1), Some(2)]);
+        assert!(outbox.has_room());
+        let backlog = outbox.lock();
+        assert_eq!((backlog.bytes, backlog.counted, backlog.runs), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_read_is_closed_whatever_waits_first() {
+        for second_run in [false, true] {
+            let outbox = Outbox::new(200);
+            outbox.push_run(Run::snapshot(run(40, WRITE_BYTES)));
+            if second_run {
+                outbox.push_run(Run::snapshot(run(40, WRITE_BYTES)));
+            } else {
+                for _ in 0..6 {
+                    outbox.push(Frame::whole("a live frame"));
+                }
+            }
+            assert!(outbox.lock().close.is_none());
+            outbox.push(Frame::whole("one more"));
+            assert_eq!(outbox.closed().await, CloseCode::Overloaded);
+        }
     }
 
     #[tokio::test]

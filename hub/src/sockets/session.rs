@@ -3,7 +3,7 @@
 //!
 //! Time is monotonic, in ms, and comes from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::close::CloseCode;
 use proto::frame::{
@@ -50,13 +50,24 @@ pub enum Action {
     /// The principal is known: it counts as theirs from here on, see [`Session::welcome`].
     Authenticated(Principal),
     /// Watch a guild.
-    Subscribe(View, Option<Correlation>),
+    Subscribe(Subscribe),
     /// Watch it no more.
     Unsubscribe(GuildId),
     /// Send a ping.
     Ping,
     /// Write what waits, then end.
     Close(CloseCode),
+}
+
+/// A wish to watch a guild.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// What may be seen of it.
+    pub view: View,
+    /// Where to continue: as the client wrote it, which may be no position at all.
+    pub recover: Option<String>,
+    /// What the answer carries.
+    pub re: Option<Correlation>,
 }
 
 /// One connection's state.
@@ -83,15 +94,16 @@ enum Phase {
 
 /// What a token is for.
 enum Wish {
-    Begin {
-        guilds: Option<Vec<GuildId>>,
-        rooms: Option<BTreeSet<ChannelId>>,
-        re: Option<Correlation>,
-    },
-    Refresh {
-        open: Open,
-        re: Option<Correlation>,
-    },
+    Begin(Begin),
+    Refresh { open: Open, re: Option<Correlation> },
+}
+
+/// What an `auth` frame asks for.
+struct Begin {
+    guilds: Option<Vec<GuildId>>,
+    rooms: Option<BTreeSet<ChannelId>>,
+    recover: BTreeMap<GuildId, String>,
+    re: Option<Correlation>,
 }
 
 struct Open {
@@ -185,7 +197,7 @@ impl Session {
             }
         };
         let re = match &wish {
-            Wish::Begin { re, .. } | Wish::Refresh { re, .. } => re.clone(),
+            Wish::Begin(Begin { re, .. }) | Wish::Refresh { re, .. } => re.clone(),
         };
         let principal = match result {
             Ok(principal) => principal,
@@ -202,9 +214,7 @@ impl Session {
         let held_ms = expires_in_ms.saturating_add_unsigned(self.limits.expiry_leeway_ms);
         let expires_ms = now_ms.saturating_add(u64::try_from(held_ms).unwrap_or(0));
         match wish {
-            Wish::Begin { guilds, rooms, re } => {
-                self.begin(principal, guilds, rooms.as_ref(), re, expires_ms, ts)
-            }
+            Wish::Begin(begin) => self.begin(principal, begin, expires_ms, ts),
             Wish::Refresh { open, re } => self.refresh(open, principal, re, expires_ms, ts),
         }
     }
@@ -259,19 +269,23 @@ impl Session {
 
     fn frame(&mut self, frame: ClientFrame, re: Option<Correlation>, ts: u64) -> Vec<Action> {
         match (std::mem::replace(&mut self.phase, Phase::Ended), frame) {
-            // Where to continue is read and can not be served yet: a snapshot says so by its reason.
             (
                 Phase::Greeting { .. },
                 ClientFrame::Auth {
                     token,
                     guilds,
                     rooms,
-                    recover: _,
+                    recover,
                 },
             ) => {
-                let rooms = rooms.map(|rooms| rooms.into_iter().collect());
+                let begin = Begin {
+                    guilds,
+                    rooms: rooms.map(|rooms| rooms.into_iter().collect()),
+                    recover: recover.unwrap_or_default(),
+                    re,
+                };
                 self.phase = Phase::Verifying {
-                    wish: Wish::Begin { guilds, rooms, re },
+                    wish: Wish::Begin(begin),
                 };
                 vec![Action::Verify(token)]
             }
@@ -294,10 +308,10 @@ impl Session {
                 ClientFrame::Subscribe {
                     guild_id,
                     rooms,
-                    recover: _,
+                    recover,
                 },
             ) => {
-                let actions = self.subscribe(&mut open, guild_id, rooms, re, ts);
+                let actions = self.subscribe(&mut open, guild_id, rooms, recover, re, ts);
                 self.phase = Phase::Open(open);
                 actions
             }
@@ -343,12 +357,16 @@ impl Session {
     fn begin(
         &mut self,
         principal: Principal,
-        guilds: Option<Vec<GuildId>>,
-        rooms: Option<&BTreeSet<ChannelId>>,
-        re: Option<Correlation>,
+        begin: Begin,
         expires_ms: u64,
         ts: u64,
     ) -> Vec<Action> {
+        let Begin {
+            guilds,
+            rooms,
+            mut recover,
+            re,
+        } = begin;
         let wanted: Vec<GuildId> = match guilds {
             Some(guilds) => {
                 let mut unique = Vec::new();
@@ -379,7 +397,7 @@ impl Session {
         }
         let views: Result<Vec<_>, _> = wanted
             .iter()
-            .map(|guild| self.access.view(&principal, *guild, rooms.cloned()))
+            .map(|guild| self.access.view(&principal, *guild, rooms.clone()))
             .collect();
         let views = match views {
             Ok(views) => views,
@@ -398,7 +416,13 @@ impl Session {
             expires_ms,
         });
         let mut actions = vec![Action::Authenticated(principal), ack(welcome, re, ts)];
-        actions.extend(views.into_iter().map(|view| Action::Subscribe(view, None)));
+        actions.extend(views.into_iter().map(|view| {
+            Action::Subscribe(Subscribe {
+                recover: recover.remove(&view.guild()),
+                view,
+                re: None,
+            })
+        }));
         actions
     }
 
@@ -444,6 +468,7 @@ impl Session {
         open: &mut Open,
         guild_id: GuildId,
         rooms: Option<Vec<ChannelId>>,
+        recover: Option<String>,
         re: Option<Correlation>,
         ts: u64,
     ) -> Vec<Action> {
@@ -458,7 +483,7 @@ impl Session {
             return vec![error(&self.too_many_guilds(), re, ts)];
         }
         open.subscribed.insert(guild_id);
-        vec![Action::Subscribe(view, re)]
+        vec![Action::Subscribe(Subscribe { view, recover, re })]
     }
 
     fn too_many_guilds(&self) -> Refusal {

@@ -3,30 +3,30 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proto::UserId;
-use proto::event::{Member, RoomGone, VoiceFlags};
+use proto::event::{Member, Overwrite, RoomGone, VoiceFlags};
 
 use super::*;
 use crate::log::Teller;
 
 const GUILD: u64 = 1;
 /// Ids that can not be part of any other text of a frame.
-const ROOMS: [u64; 4] = [771_000_011, 771_000_012, 771_000_013, 771_000_014];
-const CATEGORY: u64 = 771_000_010;
+pub(crate) const ROOMS: [u64; 4] = [771_000_011, 771_000_012, 771_000_013, 771_000_014];
+pub(crate) const CATEGORY: u64 = 771_000_010;
 
-fn guild() -> GuildId {
+pub(crate) fn guild() -> GuildId {
     GuildId::new(GUILD).unwrap()
 }
 
-fn channel(id: u64) -> ChannelId {
+pub(crate) fn channel(id: u64) -> ChannelId {
     ChannelId::new(id).unwrap()
 }
 
 /// What a browser keeps, by the documented meaning of each event alone.
 #[derive(Default, Debug, PartialEq, Eq)]
-struct Browser(BTreeMap<ChannelId, (RoomPayload, BTreeMap<UserId, VoicePayload>)>);
+pub(crate) struct Browser(BTreeMap<ChannelId, (RoomPayload, BTreeMap<UserId, VoicePayload>)>);
 
 impl Browser {
-    fn of(rooms: Vec<SnapshotRoom>) -> Self {
+    pub(crate) fn of(rooms: Vec<SnapshotRoom>) -> Self {
         let members = |room: SnapshotRoom| {
             room.members
                 .into_iter()
@@ -41,7 +41,7 @@ impl Browser {
         )
     }
 
-    fn hear(&mut self, event: ViewEvent) {
+    pub(crate) fn hear(&mut self, event: ViewEvent) {
         match event {
             ViewEvent::RoomCreated(room) | ViewEvent::RoomUpdated(room) => {
                 let members = self.0.remove(&room.channel_id).map(|(_, members)| members);
@@ -94,6 +94,7 @@ fn room(id: u64) -> impl Strategy<Value = Room> {
                 RoomKind::Voice
             },
             audience,
+            overwrite: Overwrite::None,
         },
     )
 }
@@ -126,7 +127,7 @@ fn voice() -> impl Strategy<Value = Voice> {
 }
 
 /// Anything that a worker may tell, in any order, and Roomwire's own doings.
-fn told() -> impl Strategy<Value = Result<Fact, Change>> {
+pub(crate) fn told() -> impl Strategy<Value = Result<Fact, Change>> {
     let gone = prop::sample::select(ROOMS.to_vec()).prop_map(|id| {
         Fact::RoomDeleted(RoomGone {
             guild_id: guild(),
@@ -145,7 +146,7 @@ fn told() -> impl Strategy<Value = Result<Fact, Change>> {
     ]
 }
 
-fn view() -> impl Strategy<Value = View> {
+pub(crate) fn view() -> impl Strategy<Value = View> {
     let listed = vec![channel(ROOMS[0]), channel(CATEGORY)]
         .into_iter()
         .collect();
@@ -190,7 +191,7 @@ proptest! {
     }
 }
 
-fn public(id: u64) -> Room {
+pub(crate) fn public(id: u64) -> Room {
     Room {
         guild_id: guild(),
         channel_id: channel(id),
@@ -199,10 +200,11 @@ fn public(id: u64) -> Room {
         user_limit: 0,
         kind: RoomKind::Voice,
         audience: Audience::Everyone,
+        overwrite: Overwrite::None,
     }
 }
 
-fn here(id: u64) -> Voice {
+pub(crate) fn here(id: u64) -> Voice {
     Voice {
         guild_id: guild(),
         channel_id: channel(id),
@@ -284,6 +286,34 @@ fn an_event_by_hand_makes_its_room_known_and_one_of_a_worker_does_not_show_it() 
         let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])), teller);
         assert_eq!(seen.len(), shown, "{teller:?} {seen:?}");
         assert_eq!(view.rooms(&state).len(), shown);
+    }
+}
+
+/// A position outlives the hub that gave it: what it says of the view must mean the same to the next.
+#[test]
+fn the_fingerprint_of_a_view_never_changes() {
+    let view = |id, shown: &str, only: Option<&[u64]>| {
+        let only = only.map(|ids| ids.iter().map(|id| channel(*id)).collect());
+        View::new(
+            GuildId::new(id).unwrap(),
+            Arc::new(shown.parse().unwrap()),
+            only,
+        )
+        .fingerprint()
+    };
+    // printf 'roomwire view 1\0\0\0\0\0\0\0\1\0\0' | sha256sum, and likewise.
+    let known = [
+        (view(1, "everyone", None), 0xbf15_82de),
+        (view(2, "everyone", None), 0x95d6_49c1),
+        (view(1, "owned", None), 0xff72_d99c),
+        (view(1, "2,3", None), 0x8d86_ed73),
+        (view(1, "2", Some(&[3])), 0xa0fe_45a7),
+        (view(1, "everyone", Some(&[])), 0x4f74_c695),
+        (view(1, "everyone", Some(&[2, 3])), 0xb3ad_71c4),
+        (view(1, "everyone", Some(&[3, 2])), 0xb3ad_71c4),
+    ];
+    for (found, expected) in known {
+        assert_eq!(found, expected, "{found:#010x}");
     }
 }
 

@@ -10,12 +10,11 @@ use axum::{Json, Router};
 use hub::access::Access;
 use hub::auth::{Principal, Rights, Subject};
 use hub::discord::{Discord, DiscordSettings};
-use hub::log::{Log, LogSettings, Teller};
+use hub::log::{Log, LogSettings};
 use hub::rooms::ledger::{Ledger, LedgerSettings};
 use hub::rooms::{Rooms, RoomsSettings};
 use hub::view::RoomsShown;
 use launch::Secret;
-use proto::event::Event;
 use proto::frame::SnapshotRoom;
 use proto::rest::CreateRoom;
 use proto::{ChannelId, GuildId};
@@ -23,6 +22,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::worker::Worker;
 
 const MADE: u64 = 900;
 const BEFORE: u64 = 800;
@@ -34,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Late {
     rooms: Rooms,
     log: Log,
+    worker: Worker,
     asked: Arc<Semaphore>,
     may_answer: Arc<Semaphore>,
     _stop: DropGuard,
@@ -59,11 +61,8 @@ impl Late {
         tokio::spawn(async move { axum::serve(listener, router).await });
 
         let access = Access::new(guild(), &[], RoomsShown::Owned);
-        let bounds = LogSettings {
-            follow_entries_max: 100,
-            seen_events_max: 100,
-        };
-        let log = Log::new(access.guilds(), "test".to_owned(), 1, &bounds);
+        let log = Log::in_memory(access.guilds(), &LogSettings::default()).unwrap();
+        let worker = Worker::claim(&log, access.guilds()).await;
         let discord = DiscordSettings::new(url.parse().unwrap(), Secret::new("x"));
         let rooms = Rooms::new(
             log.clone(),
@@ -81,46 +80,45 @@ impl Late {
         Self {
             rooms,
             log,
+            worker,
             asked,
             may_answer,
             _stop: shutdown.drop_guard(),
         }
     }
 
-    fn tell(&self, event: &str, payload: Value) {
-        let id = self.log.read(guild(), |_, place| format!("{place:?}"));
-        let mut told = json!({"id": id, "event": event, "ts": 1});
-        told["payload"] = payload;
-        let event: Event = serde_json::from_value(told).unwrap();
-        self.log.append(vec![event], Teller::Worker, 1);
+    async fn tell(&self, event: &str, payload: Value) {
+        self.worker.tell(event, payload).await.unwrap();
     }
 
-    fn tell_created(&self, channel: u64) {
-        self.tell("room.created", room(channel));
+    async fn tell_created(&self, channel: u64) {
+        self.tell("room.created", room(channel)).await;
     }
 
-    fn tell_deleted(&self, channel: u64) {
+    async fn tell_deleted(&self, channel: u64) {
         self.tell(
             "room.deleted",
             json!({"guildId": "1", "channelId": channel.to_string()}),
-        );
+        )
+        .await;
     }
 
-    fn tell_whole(&self, rooms: &[u64]) {
+    async fn tell_whole(&self, rooms: &[u64]) {
         let rooms: Vec<_> = rooms.iter().map(|channel| room(*channel)).collect();
         self.tell(
             "guild.snapshot",
             json!({"guildId": "1", "rooms": rooms, "voices": [], "reason": "worker_started"}),
-        );
+        )
+        .await;
     }
 
     /// Waits until all that was told so far was heeded: a room that is told to be gone now is
     /// disowned after it.
     async fn heeded(&self) {
         let mark = ChannelId::new(BEFORE).unwrap();
-        self.log.own(guild(), mark, 1);
-        self.tell_created(BEFORE);
-        self.tell_deleted(BEFORE);
+        self.log.own(guild(), mark).await.unwrap();
+        self.tell_created(BEFORE).await;
+        self.tell_deleted(BEFORE).await;
         self.until_disowned(mark).await;
     }
 
@@ -137,13 +135,13 @@ impl Late {
 
     /// What is listed of our room after Discord made it, when `tell` was told before it said so,
     /// and whether another one may be made.
-    async fn made_after(&self, tell: impl FnOnce(&Self)) -> (Vec<bool>, bool) {
+    async fn made_after(&self, tell: impl AsyncFnOnce(&Self)) -> (Vec<bool>, bool) {
         let wish = CreateRoom::default();
         let actor = ada();
         let create = self.rooms.create(&actor, &wish);
         let answer = async {
             self.asked.acquire().await.unwrap().forget();
-            tell(self);
+            tell(self).await;
             self.heeded().await;
             self.may_answer.add_permits(2);
         };
@@ -175,9 +173,9 @@ fn ada() -> Principal {
 #[tokio::test]
 async fn a_room_that_was_deleted_before_discord_answered_is_not_listed_and_keeps_no_place() {
     let late = Late::new().await;
-    let tell = |late: &Late| {
-        late.tell_created(MADE);
-        late.tell_deleted(MADE);
+    let tell = async |late: &Late| {
+        late.tell_created(MADE).await;
+        late.tell_deleted(MADE).await;
     };
     assert_eq!(late.made_after(tell).await, (vec![], true));
 }
@@ -185,11 +183,11 @@ async fn a_room_that_was_deleted_before_discord_answered_is_not_listed_and_keeps
 #[tokio::test]
 async fn a_room_that_came_and_went_between_two_whole_tellings_is_not_listed_and_keeps_no_place() {
     let late = Late::new().await;
-    late.tell_whole(&[]);
-    let tell = |late: &Late| late.tell_whole(&[]);
+    late.tell_whole(&[]).await;
+    let tell = async |late: &Late| late.tell_whole(&[]).await;
     assert_eq!(late.made_after(tell).await, (vec![], true));
     // What was told was older than the room, if it comes after all.
-    late.tell_created(MADE);
+    late.tell_created(MADE).await;
     late.heeded().await;
     let listed = late.rooms.list(&ada(), guild(), None).unwrap();
     let told = |room: &&SnapshotRoom| room.room.channel_id.get() == MADE && !room.opening;
@@ -199,32 +197,28 @@ async fn a_room_that_came_and_went_between_two_whole_tellings_is_not_listed_and_
 #[tokio::test]
 async fn a_room_that_was_told_of_before_discord_answered_is_not_opening() {
     let late = Late::new().await;
-    assert_eq!(
-        late.made_after(|late| late.tell_created(MADE)).await,
-        (vec![false], false)
-    );
+    let created = async |late: &Late| late.tell_created(MADE).await;
+    assert_eq!(late.made_after(created).await, (vec![false], false));
     let late = Late::new().await;
-    assert_eq!(
-        late.made_after(|late| late.tell_whole(&[MADE])).await,
-        (vec![false], false)
-    );
+    let whole = async |late: &Late| late.tell_whole(&[MADE]).await;
+    assert_eq!(late.made_after(whole).await, (vec![false], false));
 }
 
 #[tokio::test]
 async fn a_room_is_opening_although_another_was_deleted_before_discord_answered() {
     let late = Late::new().await;
-    assert_eq!(late.made_after(|_| {}).await, (vec![true], false));
+    assert_eq!(late.made_after(async |_| {}).await, (vec![true], false));
 }
 
 #[tokio::test]
 async fn a_room_that_is_gone_when_it_is_published_to_be_ours_is_disowned() {
     let late = Late::new().await;
-    let tell = |late: &Late| {
-        late.tell_created(MADE);
-        late.tell_deleted(MADE);
+    let tell = async |late: &Late| {
+        late.tell_created(MADE).await;
+        late.tell_deleted(MADE).await;
     };
     late.made_after(tell).await;
     let made = ChannelId::new(MADE).unwrap();
-    late.log.own(guild(), made, 1);
+    late.log.own(guild(), made).await.unwrap();
     late.until_disowned(made).await;
 }

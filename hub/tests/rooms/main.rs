@@ -10,4 +10,6 @@ mod answer_comes_last;
 mod discord;
 mod interactions;
 mod rest;
+mod restart;
+mod worker;
 mod world;

@@ -19,7 +19,7 @@ const DELETE: &str = "DELETE /channels/*";
 async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_worker_tells_of_it() {
     let world = World::new().await;
     let ada = world.member("ada\u{e9}").await;
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let created = world
         .create(
             &ada,
@@ -54,7 +54,7 @@ async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_wor
         (one.status, &one.body["rooms"][0]["opening"]),
         (200, &json!(true))
     );
-    world.tell_created("2", &channel);
+    world.tell_created(&channel).await;
     with_it[2].1 = false;
     assert_eq!(world.listed(&ada).await, with_it);
 }
@@ -80,7 +80,7 @@ async fn what_nobody_chose_the_hub_chooses() {
 async fn every_wrong_field_is_named_and_discord_is_not_asked() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let wish = json!({"name": "\u{202e}", "parentId": LOUNGE, "userLimit": 100});
     let refused = world.create(&ada, wish).await;
     assert_eq!(refused.code(), (400, "BAD_REQUEST"));
@@ -116,7 +116,7 @@ async fn every_wrong_field_is_named_and_discord_is_not_asked() {
 async fn a_hidden_category_is_refused_like_one_that_does_not_exist() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let hidden = world
         .create(&ada, json!({"parentId": HIDDEN_CATEGORY}))
         .await
@@ -160,7 +160,7 @@ async fn a_listed_hidden_category_may_be_named() {
     })
     .await;
     let ada = world.member("ada").await;
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let refused = world
         .create(&ada, json!({"parentId": HIDDEN_CATEGORY}))
         .await;
@@ -187,7 +187,7 @@ async fn where_rooms_are_listed_one_for_which_nobody_names_a_category_is_made_in
         (201, &Value::Null),
         "no category is known yet"
     );
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let created = world.create(&ada, json!({})).await;
     assert_eq!(
         (created.status, &created.body["parentId"]),
@@ -207,7 +207,7 @@ async fn where_rooms_are_not_listed_or_no_category_is_a_room_stands_in_none() {
         })
         .await;
         let ada = world.member("ada").await;
-        world.tell_all("1", &[]);
+        world.tell_all(&[]).await;
         let created = world.create(&ada, json!({})).await;
         assert_eq!(
             (created.status, &created.body["parentId"]),
@@ -415,7 +415,7 @@ async fn too_many_rooms_of_one_subject_are_refused_before_discord_is_asked() {
 #[tokio::test]
 async fn only_its_creator_or_a_manager_ends_a_room_and_only_one_that_roomwire_made() {
     let world = World::new().await;
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let (ada, bob) = (world.member("ada").await, world.member("bob").await);
     let manager = world.token("mod", json!({"scope": "rooms:manage"})).await;
     let elsewhere = world.token("ada", json!({"guilds": []})).await;
@@ -518,7 +518,7 @@ async fn an_end_that_discord_refuses_can_be_tried_again() {
 async fn a_room_that_somebody_deleted_in_discord_is_ended_with_success() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     let (told, untold) = (
         world.room(&ada, json!({})).await,
         world.room(&ada, json!({})).await,
@@ -527,12 +527,10 @@ async fn a_room_that_somebody_deleted_in_discord_is_ended_with_success() {
         let url = format!("{}/_sim/channels/{channel}", world.sim);
         assert_eq!(world.client.delete(url).send().await.unwrap().status(), 200);
     }
-    world.tell_created("2", &told);
-    world.tell(
-        "3",
-        "room.deleted",
-        json!({"guildId": GUILD, "channelId": told}),
-    );
+    world.tell_created(&told).await;
+    world
+        .tell("room.deleted", json!({"guildId": GUILD, "channelId": told}))
+        .await;
     world
         .until(
             "the list forgets the room that was told to be gone",
@@ -562,13 +560,13 @@ async fn a_whole_telling_without_a_room_takes_it_from_the_list_and_a_later_one_b
     let ada = world.member("ada").await;
     let channel = world.room(&ada, json!({})).await;
     assert_eq!(world.listed(&ada).await, [(channel.clone(), true)]);
-    world.tell_all("1", &[]);
+    world.tell_all(&[]).await;
     world
         .until("it is not listed", || async {
             world.listed(&ada).await.is_empty()
         })
         .await;
-    world.tell_created("2", &channel);
+    world.tell_created(&channel).await;
     world
         .until("it is listed", || async {
             world.listed(&ada).await == [(channel.clone(), false)]
@@ -580,7 +578,7 @@ async fn a_whole_telling_without_a_room_takes_it_from_the_list_and_a_later_one_b
         1,
         "until the worker tells that it is gone"
     );
-    world.tell_all("3", &[]);
+    world.tell_all(&[]).await;
     world
         .until("it is not owned any more", || async {
             let owned = |state: &hub::log::GuildState, _| state.owned.len();
@@ -613,12 +611,13 @@ async fn a_room_is_created_to_the_end_although_its_caller_left() {
 async fn a_hidden_room_is_in_no_answer() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all("1", &[]);
-    world.tell(
-        "2",
-        "voice.joined",
-        json!({"guildId": GUILD, "channelId": STAFF_ROOM, "userId": "7"}),
-    );
+    world.tell_all(&[]).await;
+    world
+        .tell(
+            "voice.joined",
+            json!({"guildId": GUILD, "channelId": STAFF_ROOM, "userId": "7"}),
+        )
+        .await;
     let list = world.get(&ada, "/api/rooms").await;
     let text = list.body.to_string();
     assert!(

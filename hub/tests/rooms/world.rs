@@ -10,21 +10,22 @@ use hub::auth::{AuthSettings, Verifier};
 use hub::discord::{Discord, DiscordSettings};
 use hub::discord_http::{InteractionSettings, Interactions, PublicKey};
 use hub::freshness::Freshness;
-use hub::log::{Log, LogSettings, Teller};
+use hub::log::{Log, LogSettings};
 use hub::refusal::write_refusals;
 use hub::rooms::api::RoomsApi;
 use hub::rooms::ledger::{Ledger, LedgerSettings};
 use hub::rooms::{Rooms, RoomsSettings};
-use hub::sockets::fanout::Fanout;
+use hub::sockets::fanout::{Fanout, FanoutLimits};
 use hub::view::RoomsShown;
 use launch::Secret;
 use proto::GuildId;
-use proto::event::Event;
 use proto::position::PositionKey;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::worker::Worker;
 
 /// The simulator's guild, and what it holds from the start.
 pub(crate) const GUILD: &str = "100000000000000001";
@@ -73,6 +74,7 @@ pub(crate) struct World {
     pub(crate) hub: String,
     pub(crate) sim: String,
     pub(crate) log: Log,
+    worker: Worker,
     pub(crate) rooms: Rooms,
     pub(crate) discord: Discord,
     issuer: String,
@@ -148,18 +150,15 @@ impl World {
         let client = Client::builder().no_proxy().build().unwrap();
         let guild: GuildId = GUILD.parse().unwrap();
         let access = Access::new(guild, &[], plan.shown);
-        let bounds = LogSettings {
-            follow_entries_max: 1_000,
-            seen_events_max: 1_000,
-        };
-        let log = Log::new(access.guilds(), "test".to_owned(), 1, &bounds);
+        let log = Log::in_memory(access.guilds(), &LogSettings::default()).unwrap();
+        let worker = Worker::claim(&log, access.guilds()).await;
         let freshness = Freshness::new(access.guilds(), 6_000, 0);
         let (fanout, _followed) = Fanout::new(
             &log,
             access.guilds(),
             freshness,
             PositionKey::derive(b"test"),
-            10,
+            FanoutLimits::default(),
         );
         let mut settings =
             DiscordSettings::new(sim.parse().unwrap(), Secret::new(discord_sim::TOKEN));
@@ -189,6 +188,7 @@ impl World {
             hub,
             sim,
             log,
+            worker,
             rooms: rooms.clone(),
             discord: discord.clone(),
             issuer,
@@ -335,18 +335,13 @@ impl World {
     }
 
     /// Tells the log something, as the worker would.
-    pub(crate) fn tell(&self, id: &str, event: &str, payload: Value) {
-        let mut told = json!({"id": id, "event": event, "ts": 1});
-        told["payload"] = payload;
-        let event: Event = serde_json::from_value(told).unwrap();
-        let appended = self
-            .log
-            .append(vec![event], Teller::Worker, launch::clock::now_ms());
-        assert_eq!(appended.accepted, 1);
+    pub(crate) async fn tell(&self, event: &str, payload: Value) {
+        let told = self.worker.tell(event, payload).await.unwrap();
+        assert_eq!(told.accepted, 1);
     }
 
     /// Tells the log of the whole guild, with these rooms besides those of the start.
-    pub(crate) fn tell_all(&self, id: &str, rooms: &[Value]) {
+    pub(crate) async fn tell_all(&self, rooms: &[Value]) {
         let room = |channel: &str, kind: &str, audience: &str| json!({"guildId": GUILD, "channelId": channel, "name": "x", "kind": kind, "audience": audience});
         let mut all = vec![
             room(CATEGORY, "category", "everyone"),
@@ -357,19 +352,19 @@ impl World {
         ];
         all.extend_from_slice(rooms);
         self.tell(
-            id,
             "guild.snapshot",
             json!({"guildId": GUILD, "rooms": all, "voices": [], "reason": "worker_started"}),
-        );
+        )
+        .await;
     }
 
     /// Tells the log that a channel was made, as the worker would on Discord's echo.
-    pub(crate) fn tell_created(&self, id: &str, channel: &str) {
+    pub(crate) async fn tell_created(&self, channel: &str) {
         self.tell(
-            id,
             "room.created",
             json!({"guildId": GUILD, "channelId": channel, "name": "x", "userLimit": 4}),
-        );
+        )
+        .await;
     }
 
     /// Waits until something is so.

@@ -12,13 +12,16 @@
 )]
 
 mod browser;
+mod folder;
 pub mod mirror;
 mod process;
 
 pub use browser::{Browser, Ended};
-pub use process::Process;
+pub use folder::Folder;
+pub use process::{Process, built_at};
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
@@ -66,6 +69,27 @@ pub struct World {
     pub worker_url: String,
     /// Asks over HTTP.
     pub http: Client,
+    /// Where the hub keeps its store, `hub.db`, unless the plan says otherwise.
+    pub folder: Folder,
+}
+
+/// What a world is made of where it is not the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plan<'a> {
+    /// Settings of the hub, beside or instead of the usual.
+    pub hub: &'a [(&'a str, &'a str)],
+    /// Settings of the worker, likewise.
+    pub worker: &'a [(&'a str, &'a str)],
+    /// Settings of the simulator, likewise.
+    pub sim: &'a [(&'a str, &'a str)],
+    /// The hub's program; empty: `hub`.
+    pub hub_program: &'a str,
+    /// The worker's program; empty: `gateway-worker`.
+    pub worker_program: &'a str,
+    /// A shell's words before hub and worker, such as a limit.
+    pub prelude: &'a str,
+    /// The hub's internal address and the simulator's, where something must know them before.
+    pub addresses: Option<[&'a str; 2]>,
 }
 
 impl World {
@@ -76,22 +100,33 @@ impl World {
 
     /// A quiet world with some of the hub's settings changed.
     pub async fn with(hub_settings: &[(&str, &str)]) -> Self {
-        let [sim_at, issuer_at, hub_at, internal_at, worker_at] = free_addresses();
+        Self::of(Plan {
+            hub: hub_settings,
+            ..Plan::default()
+        })
+        .await
+    }
+
+    /// A quiet world by this plan.
+    pub async fn of(plan: Plan<'_>) -> Self {
+        let [mut sim_at, issuer_at, hub_at, mut internal_at, worker_at] = free_addresses();
+        if let Some([internal, sim]) = plan.addresses {
+            (internal_at, sim_at) = (internal.to_owned(), sim.to_owned());
+        }
         let http = unpooled();
         let urls = [&sim_at, &issuer_at, &hub_at, &internal_at, &worker_at]
             .map(|at| format!("http://{at}"));
         let [sim_url, issuer_url, hub_url, internal_url, worker_url] = urls;
 
-        let sim = Process::start(
-            "discord-sim",
-            &[
-                ("SIM_LISTEN", &sim_at),
-                ("SIM_QUIET", "1"),
-                ("SIM_SEED", "1"),
-                ("SIM_INTERACTIONS_URL", &format!("{hub_url}/interactions")),
-                ("LOG_LEVEL", "info"),
-            ],
-        );
+        let interactions = format!("{hub_url}/interactions");
+        let usual = [
+            ("SIM_LISTEN", sim_at.as_str()),
+            ("SIM_QUIET", "1"),
+            ("SIM_SEED", "1"),
+            ("SIM_INTERACTIONS_URL", &interactions),
+            ("LOG_LEVEL", "info"),
+        ];
+        let sim = Process::start("discord-sim", &changed(&usual, plan.sim));
         let issuer = Process::start("dev-issuer", &[("ISSUER_LISTEN", &issuer_at)]);
         answers(&http, &format!("{sim_url}/_sim/state")).await;
         answers(&http, &format!("{issuer_url}/.well-known/jwks.json")).await;
@@ -109,7 +144,10 @@ impl World {
             .as_str()
             .expect("the simulator shows its public key")
             .to_owned();
-        let mut settings = vec![
+        let folder = Folder::new();
+        let store = format!("sqlite://{}", folder.path().join("hub.db").display());
+        let usual = [
+            ("STORE_URL", store.as_str()),
             ("HUB_LISTEN", hub_at.as_str()),
             ("INTERNAL_LISTEN", &internal_at),
             ("HUB_SECRET", SECRET),
@@ -123,25 +161,25 @@ impl World {
             ("DISCORD_PUBLIC_KEY", &public_key),
             ("LOG_LEVEL", "debug"),
         ];
-        for (name, value) in hub_settings {
-            settings.retain(|(known, _)| known != name);
-            settings.push((name, value));
-        }
-        let hub = Process::start("hub", &settings);
-        let worker = Process::start(
-            "gateway-worker",
-            &[
-                ("HUB_SECRET", SECRET),
-                ("PRIMARY_GUILD_ID", GUILD),
-                ("DISCORD_BOT_TOKEN", "sim-token"),
-                (
-                    "HUB_ENDPOINT",
-                    &format!("{internal_url}/api/internal/events"),
-                ),
-                ("WORKER_LISTEN", &worker_at),
-                ("DISCORD_API_URL", &sim_url),
-                ("LOG_LEVEL", "debug"),
-            ],
+        let hub = Process::start_after(
+            plan.prelude,
+            named(plan.hub_program, "hub"),
+            &changed(&usual, plan.hub),
+        );
+        let endpoint = format!("{internal_url}/api/internal/events");
+        let usual = [
+            ("HUB_SECRET", SECRET),
+            ("PRIMARY_GUILD_ID", GUILD),
+            ("DISCORD_BOT_TOKEN", "sim-token"),
+            ("HUB_ENDPOINT", &endpoint),
+            ("WORKER_LISTEN", &worker_at),
+            ("DISCORD_API_URL", &sim_url),
+            ("LOG_LEVEL", "debug"),
+        ];
+        let worker = Process::start_after(
+            plan.prelude,
+            named(plan.worker_program, "gateway-worker"),
+            &changed(&usual, plan.worker),
         );
         let world = Self {
             sim,
@@ -154,9 +192,18 @@ impl World {
             internal_url,
             worker_url,
             http,
+            folder,
         };
         answers(&world.http, &format!("{}/readyz", world.internal_url)).await;
         world.worker_ready().await;
+        // The hub may answer a worker's first beat before it was told the guild.
+        eventually("the hub was told a guild", || async {
+            let url = format!("{}/health", world.internal_url);
+            let answer = world.http.get(url).send().await.ok()?;
+            let health: Value = answer.json().await.ok()?;
+            (health["guilds"]["live"].as_u64()? > 0).then_some(())
+        })
+        .await;
         world
     }
 
@@ -358,13 +405,40 @@ async fn answers(http: &Client, url: &str) {
     .await;
 }
 
-/// Addresses that nothing listens on at the moment.
-fn free_addresses<const N: usize>() -> [String; N] {
-    // All are held until all are known, so that they differ.
-    let listeners: Vec<_> = (0..N)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    std::array::from_fn(|index| listeners[index].local_addr().unwrap().to_string())
+fn named<'a>(program: &'a str, usual: &'a str) -> &'a str {
+    if program.is_empty() { usual } else { program }
+}
+
+/// The usual settings with some of them changed, or more.
+fn changed<'a>(
+    usual: &[(&'a str, &'a str)],
+    changes: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let kept = usual
+        .iter()
+        .filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+    kept.chain(changes).copied().collect()
+}
+
+/// Addresses that nothing listens on at the moment, and that nobody is given again soon: they lie
+/// below the ports that systems give to connections of their own accord, and each call of this
+/// process goes on where the last one was.
+pub fn free_addresses<const N: usize>() -> [String; N] {
+    const LOWEST: u32 = 10_000;
+    const PORTS: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at once begin apart.
+    let begin = std::process::id().wrapping_mul(977);
+    std::array::from_fn(|_| {
+        let ports = (0..PORTS).map(|_| {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed);
+            LOWEST + begin.wrapping_add(step) % PORTS
+        });
+        let mut addresses = ports.map(|port| format!("127.0.0.1:{port}"));
+        addresses
+            .find(|address| TcpListener::bind(address).is_ok())
+            .expect("a free port")
+    })
 }
 
 /// One connection a request: a test that is refused half-way must not spoil the next.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -17,6 +18,8 @@ const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Process {
     name: String,
     settings: Vec<(String, String)>,
+    /// A shell's words before the program, where it is to start with other limits or signals.
+    prelude: String,
     child: Child,
     log: Arc<Mutex<String>>,
 }
@@ -28,17 +31,48 @@ impl Process {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Self::launch(name.to_owned(), settings)
+        Self::launch(name.to_owned(), settings, String::new())
+    }
+
+    /// Starts a program after these words of a shell, such as `ulimit -f 100`.
+    pub fn start_after(prelude: &str, name: &str, settings: &[(&str, &str)]) -> Self {
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Self::launch(name.to_owned(), settings, prelude.to_owned())
     }
 
     /// The same program with the same settings once more.
     pub fn again(&self) -> Self {
-        Self::launch(self.name.clone(), self.settings.clone())
+        self.again_with(&[])
     }
 
-    fn launch(name: String, settings: Vec<(String, String)>) -> Self {
+    /// The same program with some of its settings changed; an empty value takes one away.
+    pub fn again_with(&self, changes: &[(&str, &str)]) -> Self {
+        let mut settings = self.settings.clone();
+        for (name, value) in changes {
+            settings.retain(|(known, _)| known != name);
+            if !value.is_empty() {
+                settings.push(((*name).to_owned(), (*value).to_owned()));
+            }
+        }
+        Self::launch(self.name.clone(), settings, self.prelude.clone())
+    }
+
+    fn launch(name: String, settings: Vec<(String, String)>, prelude: String) -> Self {
         let path = program(&name);
-        let mut child = Command::new(&path)
+        let mut command = if prelude.is_empty() {
+            Command::new(&path)
+        } else {
+            let mut shell = Command::new("/bin/sh");
+            shell
+                .arg("-c")
+                .arg(format!("{prelude}; exec \"$0\""))
+                .arg(&path);
+            shell
+        };
+        let mut child = command
             .env_clear()
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -58,6 +92,7 @@ impl Process {
         Self {
             name,
             settings,
+            prelude,
             child,
             log,
         }
@@ -74,6 +109,14 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id().expect("still running")
+    }
+
+    /// Its process id while it runs; `None` once it has ended and that was noticed.
+    pub fn running(&mut self) -> Option<u32> {
+        match self.child.try_wait() {
+            Ok(None) => self.child.id(),
+            Ok(Some(_)) | Err(_) => None,
+        }
     }
 
     /// Ends it by SIGKILL.
@@ -101,16 +144,23 @@ impl Process {
     }
 }
 
-/// The program beside this test's own executable.
+/// The program in the same target folder as this one, a test's or a program's own executable.
 fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test
-        .ancestors()
-        .find(|folder| folder.ends_with("deps"))
-        .and_then(|deps| deps.parent());
-    folder
-        .unwrap_or_else(|| panic!("{} is not in a target folder", test.display()))
-        .join(name)
+    let own = std::env::current_exe().unwrap();
+    let mut folders = own.ancestors().skip(1);
+    let beside = folders
+        .next()
+        .unwrap_or_else(|| panic!("{} lies nowhere", own.display()));
+    let folder = match beside.parent() {
+        Some(parent) if beside.ends_with("deps") => parent,
+        _ => beside,
+    };
+    folder.join(name)
+}
+
+/// When a program beside this one was built, if it was.
+pub fn built_at(name: &str) -> Option<SystemTime> {
+    program(name).metadata().ok()?.modified().ok()
 }
 
 async fn keep(output: impl AsyncRead + Unpin, log: Arc<Mutex<String>>) {

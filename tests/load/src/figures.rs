@@ -18,7 +18,7 @@ pub(crate) fn quantile(samples: &mut [f64], share: f64) -> f64 {
     samples.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// One row: the system's figure beside the kernel's floor, both lower is better.
+/// One row: the system's figure beside the kernel's floor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
     /// What was measured, with its unit.
@@ -27,15 +27,27 @@ pub(crate) struct Figure {
     pub(crate) ours: f64,
     /// Without it.
     pub(crate) floor: f64,
+    /// Of rates, more is better; of everything else, less. The ratio says how many times worse
+    /// than the floor either is.
+    more_is_better: bool,
 }
 
 impl Figure {
-    /// A row.
+    /// A row of which less is better.
     pub(crate) fn new(what: impl Into<String>, ours: f64, floor: f64) -> Self {
         Self {
             what: what.into(),
             ours,
             floor,
+            more_is_better: false,
+        }
+    }
+
+    /// A row of which more is better.
+    pub(crate) fn rate(what: impl Into<String>, ours: f64, floor: f64) -> Self {
+        Self {
+            more_is_better: true,
+            ..Self::new(what, ours, floor)
         }
     }
 }
@@ -51,19 +63,23 @@ pub(crate) fn table(runs: &[Vec<Figure>]) -> String {
                 .map(pick)
                 .collect()
         };
-        let what = runs
-            .first()
-            .and_then(|run| run.get(row))
-            .map_or_else(String::new, |figure| figure.what.clone());
+        let Some(first) = runs.first().and_then(|run| run.get(row)) else {
+            continue;
+        };
         let (mut ours, mut floor) = (of(|figure| figure.ours), of(|figure| figure.floor));
         let (ours_text, floor_text) = (spread(&mut ours), spread(&mut floor));
         let (ours, floor) = (quantile(&mut ours, 0.5), quantile(&mut floor, 0.5));
-        let ratio = if floor > ours / YARDSTICKS_MAX {
-            format!("{:.2}", ours / floor)
+        let times = if first.more_is_better {
+            floor / ours
+        } else {
+            ours / floor
+        };
+        let ratio = if times < YARDSTICKS_MAX {
+            format!("{times:.2}")
         } else {
             "-".to_owned()
         };
-        cells.push([what, ours_text, floor_text, ratio]);
+        cells.push([first.what.clone(), ours_text, floor_text, ratio]);
     }
     let width = |column: usize| {
         cells
@@ -117,6 +133,20 @@ mod tests {
         );
         assert_eq!(quantile(&mut [7.0], 0.99), 7.0);
         assert!(quantile(&mut [], 0.5).is_nan());
+    }
+
+    #[test]
+    fn a_rate_is_as_many_times_worse_as_the_floor_is_faster() {
+        let text = table(&[vec![
+            Figure::rate("a", 50.0, 100.0),
+            Figure::rate("b", 1.0, 1e6),
+            Figure::new("c", 0.0, 0.0),
+        ]]);
+        let ends: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split(' ').next_back())
+            .collect();
+        assert_eq!(ends, ["ratio", "2.00", "-", "-"]);
     }
 
     #[test]

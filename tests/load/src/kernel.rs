@@ -120,6 +120,27 @@ fn read_busy(stat: &str) -> Option<f64> {
     Some(busy / TICKS_PER_S)
 }
 
+/// The type of the file system that a path is on, and what it is mounted from.
+pub(crate) fn file_system(path: &Path) -> String {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    read_mount(&mounts, &path).unwrap_or_else(|| "an unknown file system".to_owned())
+}
+
+fn read_mount(mounts: &str, path: &Path) -> Option<String> {
+    let mut best: Option<(usize, String)> = None;
+    for line in mounts.lines() {
+        let mut fields = line.split_whitespace();
+        let (from, at, kind) = (fields.next()?, Path::new(fields.next()?), fields.next()?);
+        let depth = at.components().count();
+        // Of two mounts at one place, the later one is in sight.
+        if path.starts_with(at) && best.as_ref().is_none_or(|(most, _)| depth >= *most) {
+            best = Some((depth, format!("{kind} ({from})")));
+        }
+    }
+    best.map(|(_, named)| named)
+}
+
 /// One line that describes the machine and how busy it is.
 pub(crate) fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -164,6 +185,16 @@ mod tests {
         let stat = "cpu  100 10 200 9000 800 1 2 37 5 5\ncpu0 1 1\n";
         assert_eq!(read_busy(stat), Some(3.5));
         assert_eq!(read_busy("cpu  1 2 3"), None);
+    }
+
+    #[test]
+    fn the_innermost_mount_holds_a_path() {
+        let mounts =
+            "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmpfile xfs rw 0 0\n";
+        let read = |path: &str| read_mount(mounts, Path::new(path)).unwrap();
+        assert_eq!(read("/tmp/a/b"), "tmpfs (tmpfs)");
+        assert_eq!(read("/tmpx"), "ext4 (/dev/vda)");
+        assert_eq!(read("/tmpfile"), "xfs (/dev/vdb)");
     }
 
     #[test]

@@ -5,15 +5,20 @@
 //! Browsers and the control requests are in this one process, so that one monotonic clock times
 //! both ends. The browsers share one thread, the control requests have the other.
 
+mod appends;
+mod bare;
 mod board;
 mod browsers;
 mod figures;
 mod floor;
 mod kernel;
+mod processes;
+mod recovery;
 mod rooms;
 mod run;
 mod script;
 mod settings;
+mod store;
 mod world;
 
 use std::process::ExitCode;
@@ -23,11 +28,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::{Builder, Handle};
 
 use figures::{Figure, table};
-use settings::Settings;
+use settings::{Group, Settings};
+use store::Store;
 use world::World;
 
 fn main() -> ExitCode {
-    let settings: Settings = launch::settings::parse();
+    let mut settings: Settings = launch::settings::parse();
+    // A descriptor for each browser: the limit that holds is what this leads to.
+    let _limit = launch::descriptors::raise_limit();
+    if let Some(bare) = settings.bare.take() {
+        return end(bare.run());
+    }
     if let Err(line) = settings.check() {
         launch::settings::refuse(&line);
     }
@@ -51,7 +62,11 @@ fn main() -> ExitCode {
             control.shutdown_background();
             measured
         });
-    match measured {
+    end(measured)
+}
+
+fn end(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::from(launch::exit::CLEAN),
         Err(error) => {
             remark(&format!("load: {error:#}"));
@@ -79,11 +94,6 @@ async fn measure(
     if let Some(lowered) = settings.fit(kernel::descriptor_limit()?)? {
         remark(&lowered);
     }
-    let mut runs = Vec::new();
-    for nth in 1..=settings.runs {
-        remark(&format!("run {nth} of {} ...", settings.runs));
-        runs.push(measure_once(&settings, readers, stop).await?);
-    }
     show(&format!(
         "{machine}{}",
         if cfg!(debug_assertions) {
@@ -93,21 +103,48 @@ async fn measure(
         }
     ));
     show(&format!(
-        "{} runs of {} s; median (least to most). Latency: from just before the control request is sent until the \
-         browser has read the frame.\nFloor: the same bytes to as many bare TCP sockets from one thread; for rooms, \
-         the bare requests to the simulator.\n",
+        "Logs at {}, on {}.\n",
+        settings.stores().display(),
+        kernel::file_system(&settings.stores())
+    ));
+    if settings.wants(Group::Browsers) {
+        watch_browsers(&settings, readers, stop).await?;
+    }
+    if settings.wants(Group::Appends) {
+        append(&settings).await?;
+    }
+    if settings.wants(Group::Recovery) {
+        recover(&settings, readers).await?;
+    }
+    Ok(())
+}
+
+async fn watch_browsers(
+    settings: &Settings,
+    readers: &Handle,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    let mut runs = Vec::new();
+    for nth in 1..=settings.runs {
+        remark(&format!("browsers, run {nth} of {} ...", settings.runs));
+        runs.push(watch_once(settings, readers, stop).await?);
+    }
+    show(&format!(
+        "From the simulator to the browser. {} runs of {} s; median (least to most). Latency: from just before the \
+         control request is sent until the browser has read the frame.\nFloor: the same bytes to as many bare TCP \
+         sockets from one thread; for rooms, the bare requests to the simulator.\n",
         settings.runs, settings.seconds
     ));
     show(&table(&runs));
     Ok(())
 }
 
-async fn measure_once(
+async fn watch_once(
     settings: &Settings,
     readers: &Handle,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Figure>> {
-    let world = World::start().await?;
+    let world = World::start(Store::new(&settings.stores())?, "warn").await?;
     let measured = run::measure(settings, &world, readers).await;
     world.stop().await;
     let measured = measured?;
@@ -116,6 +153,51 @@ async fn measure_once(
     let floor =
         tokio::task::spawn_blocking(move || floor::measure(&plan, &readers, &stop)).await??;
     Ok(measured.figures(floor, settings))
+}
+
+async fn append(settings: &Settings) -> anyhow::Result<()> {
+    let mut runs = Vec::new();
+    for nth in 1..=settings.runs {
+        remark(&format!("appends, run {nth} of {} ...", settings.runs));
+        runs.push(appends::measure(settings, &settings.stores()).await?);
+    }
+    show(&format!(
+        "Appends: the hub alone, told by signed deliveries, one in flight for each shard. {} runs of at most {} s; \
+         median (least to most). `process`: an acknowledged event survives the hub; `power`: a power cut too.\nAfter \
+         each, the hub is killed and started anew, and must know all that it acknowledged.\nFloor: the same bytes \
+         written to one file (power: fdatasync after each delivery); for one event, an HTTP exchange of the same size \
+         with a bare process that writes it to a file first (power: fdatasync), as many at once.\n",
+        settings.runs, settings.append_seconds
+    ));
+    show(&table(&runs));
+    Ok(())
+}
+
+async fn recover(settings: &Settings, readers: &Handle) -> anyhow::Result<()> {
+    let mut runs = Vec::new();
+    for nth in 1..=settings.recovery_runs {
+        remark(&format!(
+            "recovery, run {nth} of {} ...",
+            settings.recovery_runs
+        ));
+        let recovered = recovery::measure(settings, readers, &settings.stores()).await?;
+        remark(&recovered.remark());
+        runs.push(recovered.figures(settings));
+    }
+    show(&format!(
+        "Recovery: {} browsers in {} rooms, {} events/s over all rooms; the hub is killed (kill -9) and started anew on \
+         its store. Browsers come back with full jitter, at first below {} ms, at most below {} ms. {} runs; median \
+         (least to most).\nEvery browser had every event of its room exactly once. Floor: the same browsers and frames \
+         with a bare accept loop, killed likewise and away for as long.\n",
+        settings.recovery_browsers,
+        settings.recovery_rooms,
+        settings.events_per_s,
+        settings.backoff_base_ms,
+        settings.backoff_cap_ms,
+        settings.recovery_runs
+    ));
+    show(&table(&runs));
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]

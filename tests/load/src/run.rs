@@ -266,7 +266,7 @@ impl Scene<'_> {
         let events = self.take(count);
         let watching = self.browsers.count() as u64;
         for (nth, event) in (1..).zip(events.clone()) {
-            let request = self.world.voice(&self.stage.wish(event));
+            let request = self.world.simulator().voice(&self.stage.wish(event));
             self.board.send(event);
             let _answer: IgnoredAny = request.answer().await?;
             self.browsers.see(self.expected + nth * watching).await?;
@@ -289,7 +289,7 @@ impl Scene<'_> {
             while let Some(answered) = in_flight.try_join_next() {
                 check(Some(answered))?;
             }
-            let request = self.world.voice(&self.stage.wish(event));
+            let request = self.world.simulator().voice(&self.stage.wish(event));
             sleep_until(due).await;
             late = late.max(due.elapsed());
             self.board.send(event);

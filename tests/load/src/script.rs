@@ -25,10 +25,47 @@ pub(crate) struct Wish {
     guild_id: String,
     user_id: String,
     channel_id: Option<String>,
+    #[serde(flatten)]
+    marks: Marks,
+}
+
+impl Wish {
+    /// That a user is in this channel, or in none, with these marks.
+    pub(crate) fn new(
+        guild_id: String,
+        user_id: String,
+        channel_id: Option<String>,
+        marks: Marks,
+    ) -> Self {
+        Self {
+            guild_id,
+            user_id,
+            channel_id,
+            marks,
+        }
+    }
+}
+
+/// The four marks that users set themselves: enough to spell a number below sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Marks {
     self_mute: bool,
     self_deaf: bool,
     self_video: bool,
     self_stream: bool,
+}
+
+impl Marks {
+    /// The marks that spell a number.
+    pub(crate) fn spelling(number: usize) -> Self {
+        Self {
+            self_mute: number & 1 != 0,
+            self_deaf: number & 2 != 0,
+            self_video: number & 4 != 0,
+            self_stream: number & 8 != 0,
+        }
+    }
 }
 
 /// Where it happens.
@@ -51,16 +88,12 @@ impl Stage {
             MOVES.. => Some(self.second_room.clone()),
             _ => Some(self.first_room.clone()),
         };
-        let mark = |bit: usize| channel_id.is_some() && step & bit != 0;
-        Wish {
-            guild_id: self.guild.clone(),
-            user_id: (FIRST_USER + user as u64).to_string(),
-            self_mute: mark(1),
-            self_deaf: mark(2),
-            self_video: mark(4),
-            self_stream: mark(8),
-            channel_id,
-        }
+        let marks = match channel_id {
+            Some(_) => Marks::spelling(step),
+            None => Marks::default(),
+        };
+        let user = (FIRST_USER + user as u64).to_string();
+        Wish::new(self.guild.clone(), user, channel_id, marks)
     }
 }
 
@@ -97,24 +130,33 @@ pub(crate) struct Payload<'a> {
     pub(crate) of: Option<u32>,
 }
 
+impl Payload<'_> {
+    /// Whom it is about.
+    pub(crate) fn user(&self) -> Option<u64> {
+        self.user_id?.parse().ok()
+    }
+
+    /// The number that the marks spell.
+    pub(crate) fn spelled(&self) -> usize {
+        usize::from(self.self_mute)
+            | usize::from(self.self_deaf) << 1
+            | usize::from(self.self_video) << 2
+            | usize::from(self.self_stream) << 3
+    }
+}
+
 impl Frame<'_> {
     /// Whose step this frame tells, and which; `None` if it tells something else.
     fn step(&self) -> Option<(usize, usize)> {
         let payload = self.payload.as_ref()?;
-        let user: u64 = payload.user_id?.parse().ok()?;
-        let user = usize::try_from(user.checked_sub(FIRST_USER)?)
+        let user = usize::try_from(payload.user()?.checked_sub(FIRST_USER)?)
             .ok()
             .filter(|user| *user < USERS)?;
         let step = match self.event? {
             // The first frame of a move; the second is the one that counts.
             "voice.left" if payload.moved_to.is_some() => return None,
             "voice.left" => LEAVES,
-            "voice.joined" | "voice.state_changed" => {
-                usize::from(payload.self_mute)
-                    | usize::from(payload.self_deaf) << 1
-                    | usize::from(payload.self_video) << 2
-                    | usize::from(payload.self_stream) << 3
-            }
+            "voice.joined" | "voice.state_changed" => payload.spelled(),
             _ => return None,
         };
         Some((user, step))

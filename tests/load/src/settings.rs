@@ -1,13 +1,27 @@
 //! What can be chosen on the command line.
 
-use clap::Parser;
+use std::path::PathBuf;
 
+use clap::{Parser, ValueEnum};
+
+use crate::bare::Bare;
 use crate::kernel;
 
 /// Samples that are kept at once, one for each event and browser (4 bytes each).
 const SAMPLES_MAX: usize = 100_000_000;
 /// Descriptors of a process besides the browsers' sockets: listeners, control connections, files.
 const DESCRIPTORS_BESIDES: u64 = 200;
+
+/// A group of rows of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// From the simulator to the browser, rooms over REST, what a connection costs
+    Browsers,
+    /// What the hub's log takes, in both modes of durability
+    Appends,
+    /// Browsers that come back to a hub that was killed
+    Recovery,
+}
 
 /// Measures Roomwire from the simulated Discord to the browser, beside what the kernel alone needs.
 ///
@@ -16,6 +30,9 @@ const DESCRIPTORS_BESIDES: u64 = 200;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "load", version, about, max_term_width = 110)]
 pub(crate) struct Settings {
+    /// Only these rows, comma-separated; all of them when absent
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Group::value_variants().iter().copied())]
+    pub(crate) only: Vec<Group>,
     /// Browsers that are connected at once; lowered if the process may not open enough descriptors
     /// (twice as many and a few; see `ulimit -n`)
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -34,8 +51,40 @@ pub(crate) struct Settings {
     pub(crate) single_events: u32,
     /// Rooms that are created and ended, one after the other: once with nobody watching and once
     /// with all browsers
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     pub(crate) rooms: u32,
+    /// Large deliveries of 500 events that are appended in all, one in flight for each shard
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) append_batches: u32,
+    /// For how many seconds at most, and for how many seconds single events are appended; each for
+    /// each durability and number of guilds, and each again for the floor
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=30))]
+    pub(crate) append_seconds: u32,
+    /// Browsers that come back to a hub that was killed; lowered to what the descriptors allow
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) recovery_browsers: u32,
+    /// Rooms over which these and the events spread. An event is a frame to each browser of its room
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) recovery_rooms: u32,
+    /// How often recovery is measured, on processes started anew
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) recovery_runs: u32,
+    /// The ceiling of a browser's first wait before it comes back, in ms; it doubles with each attempt
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) backoff_base_ms: u32,
+    /// ... up to this, in ms (both are the SDK's)
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub(crate) backoff_cap_ms: u32,
+    /// Where hubs keep their logs meanwhile: on a disk, or durability costs nothing [default: the directory for temporary files]
+    #[arg(long)]
+    pub(crate) stores: Option<PathBuf>,
+    /// Be a bare counterpart of the hub, as this program starts itself
+    #[arg(long, hide = true, value_parser = parse_bare)]
+    pub(crate) bare: Option<Bare>,
+}
+
+fn parse_bare(text: &str) -> Result<Bare, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 impl Settings {
@@ -68,26 +117,45 @@ impl Settings {
         Ok(())
     }
 
-    /// Lowers the number of browsers to what the descriptors allow, and says so.
+    /// Where hubs keep their logs.
+    pub(crate) fn stores(&self) -> PathBuf {
+        self.stores.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// Whether a group is wanted.
+    pub(crate) fn wants(&self, group: Group) -> bool {
+        self.only.contains(&group)
+    }
+
+    /// Lowers the numbers of browsers to what the descriptors allow, and says so.
     ///
     /// # Errors
     /// There are not even enough for one.
     pub(crate) fn fit(&mut self, limit: kernel::DescriptorLimit) -> anyhow::Result<Option<String>> {
-        // The floor holds both ends of each connection.
-        let most = limit.soft.saturating_sub(DESCRIPTORS_BESIDES) / 2;
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        // A floor of the first group holds both ends of each connection; the crowd's is a process
+        // of its own.
+        let alone =
+            u32::try_from(limit.soft.saturating_sub(DESCRIPTORS_BESIDES)).unwrap_or(u32::MAX);
         anyhow::ensure!(
-            most > 0,
+            alone > 1,
             "{} descriptors are not enough; raise `ulimit -n`",
             limit.soft
         );
-        if self.browsers <= most {
+        let wanted = [&mut self.browsers, &mut self.recovery_browsers];
+        let lowered: Vec<String> = wanted
+            .into_iter()
+            .zip([alone / 2, alone])
+            .filter(|(wanted, most)| **wanted > *most)
+            .map(|(wanted, most)| format!("{} lowered to {most}", std::mem::replace(wanted, most)))
+            .collect();
+        if lowered.is_empty() {
             return Ok(None);
         }
-        let wanted = std::mem::replace(&mut self.browsers, most);
         Ok(Some(format!(
-            "{wanted} browsers need more than the {} descriptors of this process: lowered to {most} (`ulimit -n`, at most {})",
-            limit.soft, limit.hard
+            "browsers need more than the {} descriptors of this process: {} (`ulimit -n`, at most {})",
+            limit.soft,
+            lowered.join(", "),
+            limit.hard
         )))
     }
 }
@@ -120,6 +188,7 @@ mod tests {
         };
         let said = tight.fit(limit).unwrap().unwrap();
         assert_eq!(tight.browsers, 412);
+        assert_eq!(tight.recovery_browsers, 824);
         assert!(said.contains("lowered to 412"), "{said}");
         let mut wide = settings(&[]);
         assert_eq!(
@@ -139,6 +208,26 @@ mod tests {
                 })
                 .is_err()
         );
+    }
+
+    #[test]
+    fn groups_are_chosen_by_name() {
+        assert!(settings(&[]).wants(Group::Appends) && settings(&[]).wants(Group::Browsers));
+        let some = settings(&["--only=recovery,appends"]);
+        assert!(some.wants(Group::Recovery) && !some.wants(Group::Browsers));
+        assert!(Settings::try_parse_from(["load", "--only=nothing"]).is_err());
+    }
+
+    #[test]
+    fn this_program_understands_what_it_starts_itself_with() {
+        let bare = Bare::Echo {
+            listen: "127.0.0.1:1".into(),
+            file: "/tmp/x".into(),
+            durability: crate::store::Durability::Power,
+        };
+        let arguments = bare.arguments().unwrap();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        assert!(matches!(settings(&arguments).bare, Some(Bare::Echo { .. })));
     }
 
     #[test]

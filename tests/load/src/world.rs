@@ -1,31 +1,20 @@
 //! The system under measurement: the real processes, on free loopback ports, with the demo's
-//! settings. Only what this program started is ever ended by it.
-
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
+//! settings.
 
 use anyhow::Context as _;
-use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
 
-use crate::kernel::Observed;
+use crate::kernel::{Observed, descriptor_limit};
+use crate::processes::{Processes, client, free_addresses};
 use crate::script::{Stage, Wish};
+use crate::store::Store;
 
 /// The simulator's first guild.
-const GUILD: &str = "100000000000000001";
+pub(crate) const GUILD: &str = "100000000000000001";
 const BOT_TOKEN: &str = "sim-token";
 /// Signs deliveries between two processes of one measurement; it protects nothing.
-const HUB_SECRET: &str = "whsec_bWVhc3VyZWQgb24gdGhlIGxvb3BiYWNrIG9ubHkgISEh";
-/// Until every process is ready: identifying takes a second, making keys in a debug build several.
-const STARTUP_MAX: Duration = Duration::from_secs(60);
-const ASK_AGAIN: Duration = Duration::from_millis(50);
-const STOP_MAX: Duration = Duration::from_secs(5);
-const REQUEST_MAX: Duration = Duration::from_secs(10);
+pub(crate) const HUB_SECRET: &str = "whsec_bWVhc3VyZWQgb24gdGhlIGxvb3BiYWNrIG9ubHkgISEh";
 /// What the simulator's rate limits are raised to: they are Discord's, not ours, to measure.
 const UNLIMITED: &str = "1000000";
 /// Browsers that share one subject, as tabs and devices do; below the hub's bound of 50.
@@ -33,40 +22,99 @@ const BROWSERS_A_SUBJECT: usize = 40;
 
 /// The running system. What is dropped without [`World::stop`] is killed as well.
 pub(crate) struct World {
-    processes: Vec<Process>,
+    processes: Processes,
     hub: String,
-    sim: String,
+    internal: String,
     issuer: String,
+    simulator: Simulator,
     /// Keeps its connections open between requests.
     http: reqwest::Client,
+    /// Outlives the hub that writes into it.
+    _store: Store,
 }
 
-struct Process {
-    name: &'static str,
-    child: Child,
+/// Where a hub listens and whom it asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HubPlan<'a> {
+    /// Its public listener.
+    pub(crate) hub: &'a str,
+    /// Its internal listener.
+    pub(crate) internal: &'a str,
+    /// The issuer, as an address.
+    pub(crate) issuer: &'a str,
+    /// Discord's API, as an address.
+    pub(crate) discord: &'a str,
+    /// The setting `PRIMARY_GUILD_ID`.
+    pub(crate) guild: &'a str,
+    /// Its log.
+    pub(crate) store: &'a Store,
+}
+
+impl HubPlan<'_> {
+    /// Starts the hub; `more` are settings beside the plan's.
+    ///
+    /// # Errors
+    /// It can not be started or is not ready in time.
+    pub(crate) async fn start(
+        self,
+        processes: &mut Processes,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let url = |address: &str| format!("http://{address}");
+        let settings = [
+            ("HUB_LISTEN", self.hub.to_owned()),
+            ("INTERNAL_LISTEN", self.internal.to_owned()),
+            ("HUB_SECRET", HUB_SECRET.to_owned()),
+            ("JWT_ISSUER", url(self.issuer)),
+            ("JWT_AUDIENCE", "roomwire".to_owned()),
+            ("JWT_PUBLIC_JWK_URL", keys_url(self.issuer)),
+            ("WEB_ORIGIN", url(self.hub)),
+            ("PRIMARY_GUILD_ID", self.guild.to_owned()),
+            ("DISCORD_BOT_TOKEN", BOT_TOKEN.to_owned()),
+            ("DISCORD_API_URL", url(self.discord)),
+            ("CONNECTIONS_MAX", "25000".to_owned()),
+            ("TCP_CONNECTIONS_MAX", connections_max().to_string()),
+            ("STORE_URL", self.store.url()),
+        ];
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .chain(more.iter().copied())
+            .collect();
+        processes.spawn("hub", &settings)?;
+        processes.ready(&ready_url(self.internal)).await
+    }
+}
+
+/// The development issuer's keys.
+pub(crate) fn keys_url(issuer: &str) -> String {
+    format!("http://{issuer}/.well-known/jwks.json")
+}
+
+/// As many as the hub's descriptors, which are as many as this process's, allow beside its files.
+fn connections_max() -> u64 {
+    const FILES: u64 = 200;
+    const MOST: u64 = 30_000;
+    let limit = descriptor_limit().map_or(MOST, |limit| limit.soft);
+    limit.saturating_sub(FILES).clamp(FILES, MOST)
+}
+
+/// Answers 200 once the process with this internal listener is ready.
+pub(crate) fn ready_url(internal: &str) -> String {
+    format!("http://{internal}/readyz")
 }
 
 impl World {
-    /// Starts everything and waits until it is ready.
+    /// Starts everything and waits until it is ready. What the processes say that is at least of
+    /// this level stands beside the table.
     ///
     /// # Errors
     /// A program is missing, ended by itself, or is not ready in time.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start(store: Store, log_level: &'static str) -> anyhow::Result<Self> {
         let [hub, internal, worker, sim, issuer] = free_addresses().await?;
-        let url = |address: &String| format!("http://{address}");
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(REQUEST_MAX)
-            .build()?;
-        let mut world = Self {
-            processes: Vec::new(),
-            hub: url(&hub),
-            sim: url(&sim),
-            issuer: url(&issuer),
-            http,
-        };
-        let (sim_url, issuer_url, hub_url) = (url(&sim), url(&issuer), url(&hub));
-        world.spawn(
+        let (sim_url, http) = (format!("http://{sim}"), client()?);
+        let mut processes = Processes::none(log_level)?;
+        processes.spawn(
             "discord-sim",
             &[
                 ("SIM_LISTEN", &sim),
@@ -75,29 +123,19 @@ impl World {
                 ("SIM_GLOBAL_PER_S", UNLIMITED),
             ],
         )?;
-        world.spawn("dev-issuer", &[("ISSUER_LISTEN", &issuer)])?;
-        world.ready(&format!("{sim_url}/_sim/state")).await?;
-        let keys = format!("{issuer_url}/.well-known/jwks.json");
-        world.ready(&keys).await?;
-        world.spawn(
-            "hub",
-            &[
-                ("HUB_LISTEN", &hub),
-                ("INTERNAL_LISTEN", &internal),
-                ("HUB_SECRET", HUB_SECRET),
-                ("JWT_ISSUER", &issuer_url),
-                ("JWT_AUDIENCE", "roomwire"),
-                ("JWT_PUBLIC_JWK_URL", &keys),
-                ("WEB_ORIGIN", &hub_url),
-                ("PRIMARY_GUILD_ID", GUILD),
-                ("DISCORD_BOT_TOKEN", BOT_TOKEN),
-                ("DISCORD_API_URL", &sim_url),
-                ("CONNECTIONS_MAX", "25000"),
-                ("TCP_CONNECTIONS_MAX", "30000"),
-            ],
-        )?;
-        world.ready(&format!("http://{internal}/readyz")).await?;
-        world.spawn(
+        processes.spawn("dev-issuer", &[("ISSUER_LISTEN", &issuer)])?;
+        processes.ready(&format!("{sim_url}/_sim/state")).await?;
+        processes.ready(&keys_url(&issuer)).await?;
+        let plan = HubPlan {
+            hub: &hub,
+            internal: &internal,
+            issuer: &issuer,
+            discord: &sim,
+            guild: GUILD,
+            store: &store,
+        };
+        plan.start(&mut processes, &[]).await?;
+        processes.spawn(
             "gateway-worker",
             &[
                 (
@@ -112,20 +150,50 @@ impl World {
                 ("DISCORD_CDN_URL", &sim_url),
             ],
         )?;
-        world.ready(&format!("http://{worker}/readyz")).await?;
-        Ok(world)
+        processes.ready(&ready_url(&worker)).await?;
+        Ok(Self {
+            processes,
+            hub: format!("http://{hub}"),
+            internal,
+            issuer: format!("http://{issuer}"),
+            simulator: Simulator {
+                http: http.clone(),
+                url: sim_url,
+            },
+            http,
+            _store: store,
+        })
     }
 
     /// Ends every process and waits for it.
-    pub(crate) async fn stop(mut self) {
-        // The worker before the simulator, or it would complain.
-        for process in self.processes.iter_mut().rev() {
-            // One that has ended already needs no end.
-            let _ended = process.child.start_kill();
-        }
-        for process in &mut self.processes {
-            let _ended = timeout(STOP_MAX, process.child.wait()).await;
-        }
+    pub(crate) async fn stop(self) {
+        self.processes.stop().await;
+    }
+
+    /// Whether every process is still there.
+    ///
+    /// # Errors
+    /// One ended by itself.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        self.processes.check()
+    }
+
+    /// Kills the hub as `kill -9` does.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub(crate) async fn kill_hub(&mut self) -> anyhow::Result<()> {
+        self.processes.check()?;
+        self.processes.kill("hub").await
+    }
+
+    /// Starts the hub anew on the same store, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It can not be started or is not ready in time.
+    pub(crate) async fn revive_hub(&mut self) -> anyhow::Result<()> {
+        self.processes.revive("hub")?;
+        self.processes.ready(&ready_url(&self.internal)).await
     }
 
     /// Processor time and memory of a process that was started here.
@@ -133,12 +201,12 @@ impl World {
     /// # Errors
     /// It has ended.
     pub(crate) fn observe(&self, name: &str) -> anyhow::Result<Observed> {
-        self.processes
-            .iter()
-            .find(|process| process.name == name)
-            .and_then(|process| process.child.id())
-            .map(Observed::process)
-            .with_context(|| format!("{name} has ended"))
+        self.processes.observe(name)
+    }
+
+    /// Where things happen.
+    pub(crate) fn simulator(&self) -> &Simulator {
+        &self.simulator
     }
 
     /// The hub's public listener.
@@ -185,34 +253,11 @@ impl World {
     /// # Errors
     /// The simulator refuses.
     pub(crate) async fn stage(&self) -> anyhow::Result<Stage> {
-        let room = async |name: &str| {
-            let body = json!({"guildId": GUILD, "name": name});
-            let answer: Value = self
-                .ask(
-                    self.http
-                        .post(format!("{}/_sim/channels", self.sim))
-                        .json(&body),
-                )
-                .await?;
-            answer["channelId"]
-                .as_str()
-                .map(str::to_owned)
-                .context("the simulator's answer has no channelId")
-        };
         Ok(Stage {
             guild: GUILD.to_owned(),
-            first_room: room("First room").await?,
-            second_room: room("Second room").await?,
+            first_room: self.simulator.open_room("First room").await?,
+            second_room: self.simulator.open_room("Second room").await?,
         })
-    }
-
-    /// The control request that makes a wish come true, to be sent whenever it suits.
-    pub(crate) fn voice(&self, wish: &Wish) -> Asked {
-        Asked(
-            self.http
-                .post(format!("{}/_sim/voice", self.sim))
-                .json(wish),
-        )
     }
 
     /// `POST /api/create-room` at the hub.
@@ -238,10 +283,10 @@ impl World {
     pub(crate) fn create_channel(&self, name: &str) -> Asked {
         let body = json!({"name": name, "type": 2, "user_limit": 4});
         Asked(
-            self.as_bot(
-                self.http
-                    .post(format!("{}/api/v10/guilds/{GUILD}/channels", self.sim)),
-            )
+            self.as_bot(self.http.post(format!(
+                "{}/api/v10/guilds/{GUILD}/channels",
+                self.simulator.url
+            )))
             .json(&body),
         )
     }
@@ -251,7 +296,7 @@ impl World {
         Asked(
             self.as_bot(
                 self.http
-                    .delete(format!("{}/api/v10/channels/{channel}", self.sim)),
+                    .delete(format!("{}/api/v10/channels/{channel}", self.simulator.url)),
             ),
         )
     }
@@ -266,42 +311,37 @@ impl World {
     ) -> anyhow::Result<T> {
         Asked(request).answer().await
     }
+}
 
-    fn spawn(&mut self, name: &'static str, variables: &[(&str, &str)]) -> anyhow::Result<()> {
-        let child = Command::new(beside(name)?)
-            // Whatever this shell has set is not part of the measurement.
-            .env_clear()
-            .env("LOG_LEVEL", "warn")
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{name} can not be started"))?;
-        self.processes.push(Process { name, child });
-        Ok(())
+/// The simulator's control side. A clone is a reference.
+#[derive(Debug, Clone)]
+pub(crate) struct Simulator {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Simulator {
+    /// The control request that makes a wish come true, to be sent whenever it suits.
+    pub(crate) fn voice(&self, wish: &Wish) -> Asked {
+        Asked(
+            self.http
+                .post(format!("{}/_sim/voice", self.url))
+                .json(wish),
+        )
     }
 
-    async fn ready(&mut self, url: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + STARTUP_MAX;
-        loop {
-            if let Ok(answer) = self.http.get(url).send().await
-                && answer.status() == StatusCode::OK
-            {
-                return Ok(());
-            }
-            for process in &mut self.processes {
-                if let Some(status) = process.child.try_wait()? {
-                    anyhow::bail!("{} ended by itself: {status}", process.name);
-                }
-            }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "{url} is not ready after {} s",
-                STARTUP_MAX.as_secs()
-            );
-            sleep(ASK_AGAIN).await;
-        }
+    /// Opens a room in Discord, and says which.
+    ///
+    /// # Errors
+    /// The simulator refuses.
+    pub(crate) async fn open_room(&self, name: &str) -> anyhow::Result<String> {
+        let body = json!({"guildId": GUILD, "name": name});
+        let request = self.http.post(format!("{}/_sim/channels", self.url));
+        let answer: Value = Asked(request.json(&body)).answer().await?;
+        answer["channelId"]
+            .as_str()
+            .map(str::to_owned)
+            .context("the simulator's answer has no channelId")
     }
 }
 
@@ -309,6 +349,11 @@ impl World {
 pub(crate) struct Asked(reqwest::RequestBuilder);
 
 impl Asked {
+    /// This request.
+    pub(crate) fn new(request: reqwest::RequestBuilder) -> Self {
+        Self(request)
+    }
+
     /// Sends it and reads the whole answer.
     ///
     /// # Errors
@@ -329,29 +374,6 @@ impl Asked {
     }
 }
 
-fn beside(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    anyhow::ensure!(
-        path.is_file(),
-        "{} is missing; `cargo build --release --workspace --bins` makes it",
-        path.display()
-    );
-    Ok(path)
-}
-
-/// Addresses that were free a moment ago, all different.
-async fn free_addresses() -> anyhow::Result<[String; 5]> {
-    let mut held = Vec::new();
-    for _ in 0..5 {
-        held.push(TcpListener::bind("127.0.0.1:0").await?);
-    }
-    let mut addresses = [const { String::new() }; 5];
-    for (address, listener) in addresses.iter_mut().zip(&held) {
-        *address = listener.local_addr()?.to_string();
-    }
-    Ok(addresses)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,14 +381,5 @@ mod tests {
     #[test]
     fn the_measurement_has_its_own_secret_of_a_length_that_the_hub_takes() {
         assert!(proto::signing::SigningKeys::parse(HUB_SECRET).is_ok());
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_named_with_how_to_make_it() {
-        let said = beside("no-such-program").unwrap_err().to_string();
-        assert!(
-            said.contains("no-such-program") && said.contains("cargo build"),
-            "{said}"
-        );
     }
 }

@@ -53,7 +53,10 @@ fn short(actions: &[Action]) -> Vec<String> {
             Action::Send(other) => format!("{other:?}"),
             Action::Verify(token) => format!("verify {token}"),
             Action::Authenticated(principal) => format!("is {}", principal.subject),
-            Action::Subscribe(view, _) => format!("subscribe {}", view.guild()),
+            Action::Subscribe(subscribe) => match &subscribe.recover {
+                None => format!("subscribe {}", subscribe.view.guild()),
+                Some(pos) => format!("subscribe {} after {pos}", subscribe.view.guild()),
+            },
             Action::Unsubscribe(guild) => format!("unsubscribe {guild}"),
             Action::Ping => "ping".to_owned(),
             Action::Close(code) => code.code().to_string(),
@@ -114,6 +117,44 @@ fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
         session.text(&format!(r#"{{"type":"auth","token":"t"{asked}}}"#), 0, TS);
         let actions = session.verified(Ok(ada(claimed)), 5_000, 0, TS);
         assert_eq!(short(&actions), expected, "{claimed:?} {asked}");
+    }
+}
+
+#[test]
+fn where_to_continue_is_taken_as_it_is_written() {
+    for (recover, expected) in [
+        (
+            r#","recover":{"2":"here","3":"there"}"#,
+            ["subscribe 2 after here", "subscribe 3 after there"],
+        ),
+        (
+            r#","recover":{"3":"there","9":"nowhere"}"#,
+            ["subscribe 2", "subscribe 3 after there"],
+        ),
+        (
+            r#","recover":{"2":""}"#,
+            ["subscribe 2 after ", "subscribe 3"],
+        ),
+        (r#","recover":{}"#, ["subscribe 2", "subscribe 3"]),
+        (r#","recover":null"#, ["subscribe 2", "subscribe 3"]),
+    ] {
+        let mut session = session();
+        say(
+            &mut session,
+            &format!(r#"{{"type":"auth","token":"t"{recover}}}"#),
+        );
+        let actions = session.verified(Ok(ada(Some(&[2, 3]))), 5_000, 0, TS);
+        assert_eq!(short(&actions)[2..], expected, "{recover}");
+    }
+    let mut session = opened(None);
+    for (recover, expected) in [
+        (r#","recover":"here""#, "subscribe 1 after here"),
+        (r#","recover":null"#, "subscribe 1"),
+        ("", "subscribe 1"),
+        (r#","recover":7"#, "BAD_REQUEST"),
+    ] {
+        let frame = format!(r#"{{"type":"subscribe","guildId":"1"{recover}}}"#);
+        assert_eq!(say(&mut session, &frame), [expected], "{recover}");
     }
 }
 

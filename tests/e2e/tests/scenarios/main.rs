@@ -4,7 +4,10 @@
 
 mod commands;
 mod deliveries;
+mod gateway_away;
+mod guilds;
 mod privacy;
+mod recovery;
 mod refusals;
 mod restarts;
 mod settings;

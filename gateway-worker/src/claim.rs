@@ -1,0 +1,176 @@
+//! The claim: before a worker connects to the gateway, and again when the hub's store turns out to
+//! be older, it takes its shard at the hub and gets its memory back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::GuildId;
+use proto::chain::{CLAIM_TYPE, Checkpoint, Claim, Claimed, NAME_BYTES_MAX};
+use rand::RngExt as _;
+use reqwest::Url;
+use tokio::time::sleep;
+
+use crate::config::{DeliverySettings, ms};
+use crate::hub::{Door, Hub, Reply, Silence};
+use crate::retry::Backoff;
+
+/// Who claims. A clone is the same.
+#[derive(Debug, Clone)]
+pub struct Claimant {
+    hub: Hub,
+    /// Names this process.
+    worker: String,
+    retry: (Duration, Duration),
+    retry_after_max: Duration,
+    answer_bytes_max: usize,
+}
+
+impl Claimant {
+    /// This process, under a name of its own.
+    pub fn new(hub: Hub, settings: &DeliverySettings) -> Self {
+        Self {
+            hub,
+            worker: format!("{:032x}", rand::rng().random::<u128>()),
+            retry: (ms(settings.retry_min_ms), ms(settings.retry_max_ms)),
+            retry_after_max: ms(settings.retry_after_max_ms),
+            answer_bytes_max: usize::try_from(settings.claim_bytes_max).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Claims a shard, again and again until the hub answers. None: another worker has claimed it
+    /// since the first attempt, and that one may have been taken.
+    pub async fn claim(&self, shard: (u32, u32), guilds: Vec<GuildId>) -> Option<Claimed> {
+        let mut backoff = Backoff::new(self.retry.0, self.retry.1);
+        let mut id = Hub::id();
+        let mut claim = Claim {
+            r#type: CLAIM_TYPE.to_owned(),
+            shard,
+            worker: self.worker.clone(),
+            guilds,
+            memory: true,
+        };
+        loop {
+            let (why, after) = match self.attempt(&id, &claim).await {
+                Ok(reply) if reply.status == 200 => match read(&reply.body) {
+                    Some(claimed) => return Some(claimed),
+                    None => ("unreadable_answer", None),
+                },
+                Ok(reply) if reply.status == 409 => return None,
+                Ok(reply) => (refusal(reply.status), reply.retry_after),
+                Err(Silence::TooLarge) if claim.memory => {
+                    metrics::counter!("worker_claims_too_large_total").increment(1);
+                    tracing::error!(
+                        shard = shard.0,
+                        bound = self.answer_bytes_max,
+                        "ALARM: what the hub remembers is larger than CLAIM_BYTES_MAX; going on without it, by identifying"
+                    );
+                    // The hub still hears which guilds are followed. Another body, another id.
+                    claim.memory = false;
+                    id = Hub::id();
+                    continue;
+                }
+                Err(silence) => (silence.label(), None),
+            };
+            metrics::counter!("worker_claims_total", "answer" => why).increment(1);
+            let jittered = backoff.after_failure(&mut rand::rng());
+            let pause = after.map_or(jittered, |after| {
+                jittered.max(after.min(self.retry_after_max))
+            });
+            if backoff.failures().is_power_of_two() {
+                tracing::warn!(
+                    shard = shard.0,
+                    why,
+                    failures = backoff.failures(),
+                    wait_ms = pause.as_millis(),
+                    "waiting for the hub: it does not answer the claim"
+                );
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, id: &str, claim: &Claim) -> Result<Reply, Silence> {
+        let body = serde_json::to_vec(claim).map_err(|_| Silence::Network)?;
+        let posted = self
+            .hub
+            .post(Door::Claim, id, Bytes::from(body), self.answer_bytes_max)
+            .await?;
+        if posted.status == 200 {
+            metrics::counter!("worker_claims_total", "answer" => "claimed").increment(1);
+        }
+        Ok(posted)
+    }
+}
+
+fn refusal(status: u16) -> &'static str {
+    match status {
+        400 => "malformed",
+        401 => "bad_signature",
+        403 | 404 => "wrong_door",
+        429 => "rate_limited",
+        500..=599 => "hub_error",
+        _ => "unexpected_status",
+    }
+}
+
+fn read(body: &[u8]) -> Option<Claimed> {
+    let mut claimed: Claimed = serde_json::from_slice(body).ok()?;
+    claimed.checkpoint = claimed.checkpoint.filter(is_usable);
+    if let Some(checkpoint) = &mut claimed.checkpoint {
+        let session = &mut checkpoint.session;
+        session.resume_url = session.resume_url.take().filter(|url| is_gateway(url));
+    }
+    Some(claimed)
+}
+
+fn is_usable(checkpoint: &Checkpoint) -> bool {
+    let id = &checkpoint.session.id;
+    !id.is_empty() && id.len() <= NAME_BYTES_MAX && checkpoint.session.number > 0
+}
+
+/// Whether this can be connected to.
+fn is_gateway(url: &str) -> bool {
+    url.len() <= NAME_BYTES_MAX
+        && Url::parse(url)
+            .is_ok_and(|url| matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_can_not_be_resumed_is_passed_over() {
+        let body = |session: &str| {
+            format!(
+                r#"{{"generation":5,"lastSession":3,"identifies":0,"guilds":[],"checkpoint":{{"session":{session},"sequence":9,"fingerprint":"f"}}}}"#
+            )
+        };
+        for (session, usable, url) in [
+            (r#"{"number":3,"id":"s"}"#, true, None),
+            (
+                r#"{"number":3,"id":"s","resumeUrl":"wss://gateway.discord.gg"}"#,
+                true,
+                Some("wss://gateway.discord.gg"),
+            ),
+            (
+                r#"{"number":3,"id":"s","resumeUrl":"file:///x"}"#,
+                true,
+                None,
+            ),
+            (
+                r#"{"number":3,"id":"s","resumeUrl":"nonsense"}"#,
+                true,
+                None,
+            ),
+            (r#"{"number":3,"id":""}"#, false, None),
+            (r#"{"number":0,"id":"s"}"#, false, None),
+        ] {
+            let claimed = read(body(session).as_bytes()).unwrap();
+            assert_eq!(claimed.checkpoint.is_some(), usable, "{session}");
+            let found = claimed.checkpoint.and_then(|one| one.session.resume_url);
+            assert_eq!(found.as_deref(), url, "{session}");
+        }
+        assert!(read(b"{}").is_none());
+    }
+}

@@ -1,0 +1,127 @@
+//! What a feed says of itself: to the hub, with every delivery, and to its own health page.
+
+use std::collections::BTreeSet;
+
+use proto::GuildId;
+use proto::chain::{Absence, Reached};
+use proto::delivery::{GatewayReport, GuildReport};
+use proto::gateway::GatewayState;
+
+use super::Feed;
+use super::followed::{Followed, Presence};
+use crate::outbox::Trouble;
+
+/// The reason of a guild, or a shard, whose news the hub is still to hear.
+pub(super) const CATCHING_UP: &str = "catching_up";
+
+/// A shard as its health page shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeedHealth {
+    /// The shard and the number of shards.
+    pub shard: (u32, u32),
+    /// Of its claim; 0: not claimed yet.
+    pub generation: u64,
+    /// How far the stream was read.
+    pub read: Reached,
+    /// How far the hub has it all.
+    pub acknowledged_to: Reached,
+    /// The state, as the hub is told it.
+    pub gateway: GatewayReport,
+    /// Guilds that are followed here.
+    pub guilds: usize,
+    /// Guilds that this hub does not serve: their events are not sent.
+    pub not_served: BTreeSet<GuildId>,
+    /// Guilds whose replay is still silent.
+    pub silent: usize,
+    /// Guilds that owe a snapshot.
+    pub debts: usize,
+    /// Questions to Discord that are open.
+    pub gaps: usize,
+    /// Events that wait for the hub.
+    pub outbox_events: usize,
+    /// Their JSON, in bytes.
+    pub outbox_bytes: usize,
+}
+
+impl Feed {
+    /// How it is.
+    pub fn health(&self, now_ms: u64) -> FeedHealth {
+        FeedHealth {
+            shard: self.setting.shard,
+            generation: self.generation,
+            read: self.stream.reached(),
+            acknowledged_to: self.acked,
+            gateway: self.gateway_report(now_ms),
+            guilds: self.guilds.len(),
+            not_served: self.not_served(),
+            silent: self.guilds.values().filter(|one| one.is_silent()).count(),
+            debts: self.outbox.debts().count(),
+            gaps: self
+                .guilds
+                .values()
+                .map(|followed| followed.gaps.len())
+                .sum(),
+            outbox_events: self.outbox.len(),
+            outbox_bytes: self.outbox.bytes(),
+        }
+    }
+
+    /// How the shard is, and its guilds that differ, once the hub has what is in flight.
+    pub(super) fn gateway_report(&self, now_ms: u64) -> GatewayReport {
+        let (mut state, mut reason) = self.gateway;
+        let late = self
+            .outbox
+            .behind_since_ms()
+            .is_some_and(|since| now_ms.saturating_sub(since) > self.setting.behind_max_ms);
+        if state == GatewayState::Live && late {
+            (state, reason) = (GatewayState::Rebuilding, Some(CATCHING_UP));
+        }
+        let lacking = self.outbox.lacking();
+        let guilds = self
+            .guilds
+            .iter()
+            .filter_map(|(id, followed)| {
+                let trouble = self.outbox.debt(*id).and_then(|debt| debt.trouble);
+                let (state, why) = own_state(followed, trouble, lacking.contains(id), state)?;
+                let report = GuildReport {
+                    state,
+                    reason: Some(why.to_owned()),
+                };
+                Some((*id, report))
+            })
+            .collect();
+        GatewayReport {
+            state,
+            reason: reason.map(str::to_owned),
+            guilds,
+        }
+    }
+}
+
+/// How a guild is, if it differs from its shard.
+fn own_state(
+    followed: &Followed,
+    trouble: Option<Trouble>,
+    lacking: bool,
+    shard: GatewayState,
+) -> Option<(GatewayState, &'static str)> {
+    match (followed.presence, trouble.filter(|_| lacking)) {
+        (Presence::Absent(Absence::Removed), _) => Some((GatewayState::Down, "removed")),
+        (Presence::Absent(Absence::Outage), _) => Some((GatewayState::Down, "outage")),
+        (_, Some(Trouble::TooLarge)) => Some((GatewayState::Down, "too_large")),
+        (_, Some(Trouble::Refused)) => Some((GatewayState::Down, "refused")),
+        // What is worse for the whole shard need not be said of each guild.
+        _ if shard != GatewayState::Live => None,
+        (Presence::Absent(Absence::Awaited), _) => {
+            Some((GatewayState::Rebuilding, "guild_awaited"))
+        }
+        (Presence::Present, _) if !followed.gaps.is_empty() => {
+            Some((GatewayState::Rebuilding, "illegible"))
+        }
+        (Presence::Present, _) if lacking || followed.is_silent() => {
+            Some((GatewayState::Rebuilding, CATCHING_UP))
+        }
+        (Presence::Present, _) => None,
+    }
+}

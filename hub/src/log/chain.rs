@@ -1,0 +1,236 @@
+//! Which worker may tell, from where it goes on, and what is a repeat.
+//!
+//! Pure. A worker claims its shard and gets a generation; its deliveries are links of a chain that
+//! may overlap and must not have a hole; and of each guild the newest event's [`Mark`] is kept,
+//! the watermark: what is not above it was told before. The marks stand with the guilds, see
+//! [`Truth`](super::truth::Truth).
+
+use std::cmp::max;
+
+use imbl::{OrdMap, Vector};
+use proto::GuildId;
+use proto::chain::{Absence, Checkpoint, Claim, Conflict, Link, Mark, Reached};
+use serde::{Deserialize, Serialize};
+
+use super::broken::{Rule, broken};
+
+/// How long an identify counts, in ms: Discord's window (its documentation, "Session Start Limit").
+const IDENTIFIES_MS: u64 = 24 * 60 * 60 * 1000;
+/// How many identifies are remembered: Discord allows no more in 24 h.
+const IDENTIFIES_MAX: usize = 1_000;
+/// How long the id of a claim or a notice is remembered, in ms: a signature holds for a minute
+/// before and after its time.
+const SPENT_MS: u64 = 10 * 60 * 1000;
+/// How many of them are remembered at most; the oldest is forgotten early.
+const SPENT_MAX: usize = 10_000;
+
+/// The workers of this hub, as far as they must be remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chain {
+    /// The newest generation of any shard.
+    last_generation: u64,
+    /// Who holds which shard, by the shard's number.
+    holders: OrdMap<u32, Holder>,
+    /// When the bot identified, oldest first, in ms since the Unix epoch.
+    identifies: Vector<u64>,
+    /// The ids of claims and notices that were taken, oldest first, each with when.
+    spent: Vector<(String, u64)>,
+}
+
+/// The worker of one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holder {
+    /// The number of shards.
+    pub of: u32,
+    /// Orders the holders.
+    pub generation: u64,
+    /// Names the process.
+    pub worker: String,
+    /// The id of the claim by which it has the shard.
+    pub claim_id: String,
+    /// The guilds that it follows, in order.
+    pub guilds: Vec<GuildId>,
+    /// How far its deliveries are stored.
+    pub reached: Reached,
+    /// How many deliveries with events of its generation are stored.
+    pub taken: u64,
+    /// Where another one goes on; none while nothing was read.
+    pub checkpoint: Option<Checkpoint>,
+    /// Followed guilds that are not there.
+    pub absent: OrdMap<GuildId, Absence>,
+}
+
+impl Holder {
+    /// Whether it follows a guild.
+    pub fn follows(&self, guild: GuildId) -> bool {
+        self.guilds.binary_search(&guild).is_ok()
+    }
+}
+
+impl Chain {
+    /// The workers as they were kept.
+    pub(super) fn restored(
+        last_generation: u64,
+        holders: impl IntoIterator<Item = (u32, Holder)>,
+        identifies: impl IntoIterator<Item = u64>,
+        spent: impl IntoIterator<Item = (String, u64)>,
+    ) -> Self {
+        Self {
+            last_generation,
+            holders: holders.into_iter().collect(),
+            identifies: identifies.into_iter().collect(),
+            spent: spent.into_iter().collect(),
+        }
+    }
+
+    /// Notes the id of a claim or a notice; false if it was taken before. A request that is
+    /// attempted again keeps its id, and one that somebody recorded has it too.
+    pub(super) fn spend(&mut self, id: &str, now_ms: u64) -> bool {
+        while let Some((_, at)) = self.spent.front()
+            && (now_ms.saturating_sub(*at) > SPENT_MS || self.spent.len() >= SPENT_MAX)
+        {
+            self.spent.pop_front();
+        }
+        if self.spent.iter().any(|(known, _)| known == id) {
+            return false;
+        }
+        self.spent.push_back((id.to_owned(), now_ms));
+        true
+    }
+
+    /// The ids of claims and notices that were taken, oldest first.
+    pub(super) fn spent(&self) -> impl Iterator<Item = &(String, u64)> {
+        self.spent.iter()
+    }
+
+    /// The newest generation of any shard.
+    pub fn last_generation(&self) -> u64 {
+        self.last_generation
+    }
+
+    /// When the bot identified, oldest first, in ms since the Unix epoch, as far as it counts.
+    pub(super) fn identified(&self) -> impl Iterator<Item = u64> {
+        self.identifies.iter().copied()
+    }
+
+    /// A worker takes a shard. Its generation is above every earlier one, also above those of a
+    /// store that was lost, as far as `now_ms` (since the Unix epoch) can tell.
+    pub fn claim(&mut self, claim: &Claim, now_ms: u64) -> Holder {
+        let (shard, of) = claim.shard;
+        self.last_generation = max(self.last_generation + 1, now_ms);
+        // Who counts the shards in another way follows the same guilds: it is fenced.
+        let counted = self.holders.iter().filter(|(_, holder)| holder.of == of);
+        self.holders = counted.map(|(id, holder)| (*id, holder.clone())).collect();
+        let before = self.holders.get(&shard);
+        let mut guilds = claim.guilds.clone();
+        guilds.sort_unstable();
+        guilds.dedup();
+        let holder = Holder {
+            of,
+            generation: self.last_generation,
+            worker: claim.worker.clone(),
+            claim_id: String::new(),
+            guilds,
+            reached: before.map_or_else(Reached::default, |before| before.reached),
+            taken: 0,
+            checkpoint: before.and_then(|before| before.checkpoint.clone()),
+            absent: before.map_or_else(OrdMap::new, |before| before.absent.clone()),
+        };
+        self.holders.insert(shard, holder.clone());
+        holder
+    }
+
+    /// Names the claim by which a shard is held.
+    pub(super) fn hold_by(&mut self, shard: u32, claim_id: &str) {
+        if let Some(holder) = self.holders.get_mut(&shard) {
+            claim_id.clone_into(&mut holder.claim_id);
+        }
+    }
+
+    /// Whether a delivery may be taken.
+    ///
+    /// # Errors
+    /// What the worker is told instead.
+    pub fn judge(&self, link: &Link) -> Result<(), Conflict> {
+        let holder = self.recognise(link.shard.0, link.generation)?;
+        let (reached, taken) = (holder.reached, holder.taken);
+        if (link.from > reached || link.taken > taken) && !broken(Rule::Chain) {
+            return Err(Conflict::Gap { reached, taken });
+        }
+        Ok(())
+    }
+
+    /// The holder of a shard, if it is of this generation.
+    ///
+    /// # Errors
+    /// What the worker is told instead.
+    pub fn recognise(&self, shard: u32, generation: u64) -> Result<&Holder, Conflict> {
+        match self.holders.get(&shard) {
+            Some(holder) if holder.generation == generation || broken(Rule::Generation) => {
+                Ok(holder)
+            }
+            // It was given by a newer store than this one.
+            _ if generation > self.last_generation => Err(Conflict::Unclaimed),
+            _ => Err(Conflict::Fenced),
+        }
+    }
+
+    /// A delivery was taken, with events or without: the checkpoint moves, never back.
+    pub fn advance(&mut self, link: &Link, events: bool) {
+        let Some(holder) = self.holders.get_mut(&link.shard.0) else {
+            return;
+        };
+        let taken = link.taken.saturating_add(u64::from(events));
+        holder.taken = holder.taken.max(taken);
+        // An older delivery that comes late says what was so then.
+        if link.to < holder.reached {
+            return;
+        }
+        holder.absent = link.absent.iter().map(|(id, why)| (*id, *why)).collect();
+        holder.reached = link.to;
+        if let Some(session) = &link.session {
+            holder.checkpoint = Some(Checkpoint {
+                session: session.clone(),
+                sequence: link.to.sequence,
+                fingerprint: link.fingerprint.clone(),
+            });
+        }
+    }
+
+    /// Who holds a shard.
+    pub fn holder(&self, shard: u32) -> Option<&Holder> {
+        self.holders.get(&shard)
+    }
+
+    /// Every holder, by shard.
+    pub fn holders(&self) -> impl Iterator<Item = (u32, &Holder)> {
+        self.holders.iter().map(|(shard, holder)| (*shard, holder))
+    }
+
+    /// Notes that the bot identifies; how often it did in the last 24 h, this time included.
+    pub fn identify(&mut self, now_ms: u64) -> u32 {
+        if self.identifies.len() >= IDENTIFIES_MAX {
+            self.identifies.pop_front();
+        }
+        self.identifies.push_back(now_ms);
+        self.identifies(now_ms)
+    }
+
+    /// How often the bot identified in the last 24 h. A clock that was set back counts too many,
+    /// never too few.
+    pub fn identifies(&self, now_ms: u64) -> u32 {
+        let since = now_ms.saturating_sub(IDENTIFIES_MS);
+        let recent = self.identifies.iter().filter(|at| **at >= since).count();
+        u32::try_from(recent).unwrap_or(u32::MAX)
+    }
+
+    /// The highest number of a gateway session that is known, `marks` being the guilds' watermarks.
+    pub fn last_session(&self, marks: impl Iterator<Item = Mark>) -> u64 {
+        let reached = self.holders.values().map(|holder| holder.reached.session);
+        marks
+            .map(|mark| mark.reached.session)
+            .chain(reached)
+            .max()
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,52 @@
+//! The bounds of the log, and where it is kept.
+
+use super::address::{Durability, StoreAddress};
+
+/// The bounds of the log.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Where it is kept.
+    pub store: StoreAddress,
+    /// What it survives there.
+    pub durability: Durability,
+    /// How large the file may grow, in bytes. At the bound nothing is acknowledged.
+    pub store_bytes_max: u64,
+    /// How many changes may wait for the writer; whoever brings one more waits.
+    pub queue_max: usize,
+    /// How many entries of a guild are kept at least, if there are as many and they are young
+    /// enough; at most some hundred more.
+    pub entries_max: usize,
+    /// How long an entry is kept at least, in ms, if it is among the newest; half as long again at
+    /// most.
+    pub age_max_ms: u64,
+    /// How many entries a follower may be behind before it has to begin anew.
+    pub follow_entries_max: usize,
+    /// How many event ids are remembered at most, over all guilds.
+    pub seen_events_max: usize,
+}
+
+impl LogSettings {
+    /// [`LogSettings::store_bytes_max`]: far more than a thousand busy guilds need.
+    pub const STORE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+    /// [`LogSettings::queue_max`]: some groups of the writer.
+    pub const QUEUE_MAX: usize = 1_024;
+    /// [`LogSettings::entries_max`]: what a browser that was away for minutes may have missed.
+    pub const ENTRIES_MAX: usize = 5_000;
+    /// [`LogSettings::age_max_ms`]: whoever was away for longer is as well served by a snapshot.
+    pub const AGE_MAX_MS: u64 = 60 * 60 * 1000;
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            store: StoreAddress::Memory,
+            durability: Durability::Process,
+            store_bytes_max: Self::STORE_BYTES_MAX,
+            queue_max: Self::QUEUE_MAX,
+            entries_max: Self::ENTRIES_MAX,
+            age_max_ms: Self::AGE_MAX_MS,
+            follow_entries_max: 4_096,
+            seen_events_max: 1_000_000,
+        }
+    }
+}

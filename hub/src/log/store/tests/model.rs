@@ -1,0 +1,215 @@
+//! Whatever happens to a store, what is in it is as if it had stayed in memory.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::log::truth::History;
+use crate::log::{Change, Teller};
+
+/// What happens to a log and to a pure truth alike.
+#[derive(Debug, Clone)]
+enum Step {
+    /// So many dispatches are read, each with a join in one of the guilds.
+    Tell(u8),
+    Snapshot(u64),
+    /// What was delivered before is delivered again, from some dispatch on.
+    Again(u8),
+    Hand(u8),
+    Own(bool),
+    Claim,
+    Restart,
+    Kill,
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    prop_oneof![
+        4 => (1_u8..20).prop_map(Step::Tell),
+        1 => (1_u64..3).prop_map(Step::Snapshot),
+        2 => any::<u8>().prop_map(Step::Again),
+        1 => (0_u8..4).prop_map(Step::Hand),
+        1 => any::<bool>().prop_map(Step::Own),
+        1 => Just(Step::Claim),
+        1 => Just(Step::Restart),
+        2 => Just(Step::Kill),
+    ]
+}
+
+/// A log beside a truth that was never written anywhere.
+struct Both {
+    place: Place,
+    log: Log,
+    pure: Truth,
+    told: Vec<Event>,
+    seen: BTreeSet<String>,
+    worker: Worker,
+    pure_generation: u64,
+    settings: LogSettings,
+}
+
+impl Both {
+    async fn new(name: &str) -> Self {
+        let place = Place::new(name);
+        let settings = LogSettings {
+            entries_max: 20,
+            ..place.settings()
+        };
+        let log = open(&settings);
+        let mut pure = Truth::default();
+        for guild in guilds() {
+            pure.put(guild, History::begin(1));
+        }
+        let worker = Worker::claim(&log).await;
+        let mut both = Self {
+            place,
+            log,
+            pure,
+            told: Vec::new(),
+            seen: BTreeSet::new(),
+            worker,
+            pure_generation: 0,
+            settings,
+        };
+        both.claim_pure();
+        both
+    }
+
+    fn claim_pure(&mut self) {
+        let claim = Claim {
+            r#type: CLAIM_TYPE.to_owned(),
+            shard: (0, 1),
+            worker: "w".to_owned(),
+            guilds: guilds(),
+            memory: true,
+        };
+        self.pure_generation = self.pure.claim(&claim, 1).generation;
+    }
+
+    async fn deliver(&mut self, events: Vec<Event>) {
+        let link = self.worker.link();
+        let told = self
+            .log
+            .deliver(link.clone(), events.clone())
+            .await
+            .unwrap();
+        let pure = Link {
+            generation: self.pure_generation,
+            ..link
+        };
+        let pure = self.pure.deliver(&pure, events, 1).unwrap();
+        assert_eq!(told, pure.appended);
+    }
+
+    async fn take(&mut self, step: Step, n: usize) {
+        match step {
+            Step::Tell(count) => {
+                let events: Vec<_> = (0..u64::from(count))
+                    .map(|user| {
+                        self.worker.event(joined(
+                            1 + user % 2,
+                            11 + (user + n as u64) % 3,
+                            user + 1,
+                        ))
+                    })
+                    .collect();
+                self.told.extend(events.clone());
+                self.deliver(events).await;
+            }
+            Step::Snapshot(guild) => {
+                let event = self.worker.event(snapshot(guild, &[11, 12]));
+                self.told.push(event.clone());
+                self.deliver(vec![event]).await;
+            }
+            Step::Again(from) => {
+                let from = usize::from(from).min(self.told.len());
+                self.deliver(self.told[from..].to_vec()).await;
+            }
+            Step::Hand(id) => {
+                let event = by_hand(&id.to_string());
+                let told = self
+                    .log
+                    .append(vec![event.clone()], n as u64)
+                    .await
+                    .unwrap();
+                let seen = &mut self.seen;
+                let is_new = |id: &str| seen.insert(id.to_owned());
+                let pure = self.pure.tell(vec![event], Teller::Hand, is_new, 1);
+                assert_eq!(told, pure.appended);
+            }
+            Step::Own(owned) => {
+                let channel = "11".parse().unwrap();
+                let change = if owned {
+                    self.log.own(guild(1), channel).await.unwrap();
+                    Change::Owned(channel)
+                } else {
+                    self.log.disown(guild(1), channel).await.unwrap();
+                    Change::Disowned(channel)
+                };
+                self.pure.change(guild(1), change, 1, 1);
+            }
+            Step::Claim => {
+                let claimed = Worker::claim(&self.log).await;
+                self.worker.generation = claimed.generation;
+                self.claim_pure();
+            }
+            Step::Restart => {
+                let before = truth(&self.log);
+                self.log.close().await;
+                self.log = open(&self.settings);
+                assert_eq!(truth(&self.log), before);
+            }
+            Step::Kill => {
+                let copy = Place::new(&format!("killed-{n}"));
+                self.place.copy(&copy);
+                let settings = LogSettings {
+                    entries_max: 20,
+                    ..copy.settings()
+                };
+                let after = open(&settings);
+                assert_eq!(truth(&after), truth(&self.log));
+                self.log = after;
+                (self.place, self.settings) = (copy, settings);
+            }
+        }
+        let now = truth(&self.log);
+        for id in guilds() {
+            let (real, pure) = (now.guild(id).unwrap(), self.pure.guild(id).unwrap());
+            assert_eq!((&real.state, real.mark), (&pure.state, pure.mark));
+            let following = self.log.follow(id).unwrap();
+            assert_eq!(following.state, real.state);
+            for entry in following.tail.entries() {
+                let past = following.tail.since(entry.place).unwrap();
+                let mut state = past.state;
+                past.entries
+                    .iter()
+                    .for_each(|entry| state.apply(&entry.change));
+                assert_eq!(state, real.state);
+            }
+        }
+        let (real, pure) = (
+            now.chain.holder(0).unwrap(),
+            self.pure.chain.holder(0).unwrap(),
+        );
+        assert_eq!(
+            (real.reached, &real.checkpoint),
+            (pure.reached, &pure.checkpoint)
+        );
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 8, ..Default::default() })]
+
+    #[test]
+    fn whatever_is_told_repeated_restarted_and_killed_it_is_as_if_it_had_stayed_in_memory(
+        steps in proptest::collection::vec(step(), 1..30),
+    ) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut both = Both::new("both").await;
+            for (n, step) in steps.into_iter().enumerate() {
+                both.take(step, n).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,212 @@
+//! The newest entries of one guild's log, and the states between them, as far as they are kept.
+//!
+//! Pure, and persistent like [`GuildState`]: a clone costs nothing, so that whoever reads the past
+//! does not hold up whoever writes.
+
+use std::sync::Arc;
+
+use imbl::Vector;
+
+use super::{Entry, GuildState, Place};
+
+/// So many entries share one kept state: what has to be replayed at most to know a past state.
+pub(super) const STRIDE: u64 = 64;
+
+/// The kept past of one guild, within one epoch.
+#[derive(Debug, Clone)]
+pub struct Tail {
+    /// Known states, oldest first; the first stands before all entries.
+    states: Vector<Known>,
+    /// All entries since the first state, oldest first.
+    entries: Vector<Arc<Entry>>,
+}
+
+/// A state, where it holds.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Where.
+    pub place: Place,
+    /// The guild there.
+    pub state: GuildState,
+}
+
+/// A past state, and everything since.
+#[derive(Debug)]
+pub struct Past {
+    /// The guild as it was.
+    pub state: GuildState,
+    /// What came after, oldest first.
+    pub entries: Vector<Arc<Entry>>,
+}
+
+impl Tail {
+    /// A tail that begins here: nothing older can be continued from.
+    pub fn begin(known: Known) -> Self {
+        Self {
+            states: Vector::unit(known),
+            entries: Vector::new(),
+        }
+    }
+
+    /// Adds an entry; `after` is the state with it.
+    pub fn push(&mut self, entry: Arc<Entry>, after: &GuildState) {
+        let place = entry.place;
+        if place.offset.is_multiple_of(STRIDE) {
+            self.states.push_back(Known {
+                place,
+                state: after.clone(),
+            });
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// Forgets what is older than `keep` entries, in whole strides.
+    pub fn trim(&mut self, keep: usize) {
+        while let Some(next) = self.states.get(1)
+            && let Some(first) = self.states.front()
+        {
+            let stride = next.place.offset - first.place.offset;
+            let stride = usize::try_from(stride).unwrap_or(usize::MAX);
+            if self.entries.len().saturating_sub(stride) < keep {
+                return;
+            }
+            self.entries = self.entries.skip(stride);
+            self.states.pop_front();
+        }
+    }
+
+    /// How many entries are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no entry is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The kept entries, oldest first.
+    pub fn entries(&self) -> &Vector<Arc<Entry>> {
+        &self.entries
+    }
+
+    /// The oldest state that can be continued from.
+    pub fn first(&self) -> Option<&Known> {
+        self.states.front()
+    }
+
+    /// What came after a place; `None` if it is not kept, or if another history stands there.
+    pub fn since(&self, place: Place) -> Option<Past> {
+        let first = self.states.front()?;
+        if place.epoch != first.place.epoch || place.offset < first.place.offset {
+            return None;
+        }
+        let index = |offset: u64| usize::try_from(offset - first.place.offset).ok();
+        let skipped = index(place.offset).filter(|skipped| *skipped <= self.entries.len())?;
+        let found = match skipped.checked_sub(1) {
+            None => first.place,
+            Some(last) => self.entries.get(last)?.place,
+        };
+        if found != place {
+            return None;
+        }
+        let near = self
+            .states
+            .iter()
+            .rev()
+            .find(|known| known.place.offset <= place.offset)?;
+        let mut state = near.state.clone();
+        let replayed = index(near.place.offset)?;
+        for entry in self.entries.iter().take(skipped).skip(replayed) {
+            state.apply(&entry.change);
+        }
+        Some(Past {
+            state,
+            entries: self.entries.skip(skipped),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::event::{Audience, Fact};
+    use proto::{ChannelId, GuildId};
+
+    use super::*;
+    use crate::log::Change;
+    use crate::log::state::unknown_room;
+
+    fn at(offset: u64) -> Place {
+        Place {
+            epoch: 7,
+            offset,
+            check: u32::try_from(offset * 3).unwrap(),
+        }
+    }
+
+    fn entry(offset: u64) -> Arc<Entry> {
+        let room = unknown_room(
+            GuildId::new(1).unwrap(),
+            ChannelId::new(offset).unwrap(),
+            Audience::Everyone,
+        );
+        Arc::new(Entry {
+            place: at(offset),
+            change: Change::Told(Fact::RoomCreated(room)),
+            ts: 0,
+        })
+    }
+
+    fn tail(entries: u64) -> Tail {
+        let mut state = GuildState::default();
+        let mut tail = Tail::begin(Known {
+            place: at(0),
+            state: state.clone(),
+        });
+        for offset in 1..=entries {
+            let entry = entry(offset);
+            state.apply(&entry.change);
+            tail.push(entry, &state);
+        }
+        tail
+    }
+
+    #[test]
+    fn every_kept_place_gives_its_state_and_what_came_after() {
+        let mut tail = tail(300);
+        for keep in [1_000, 300, 200, 130, 1] {
+            tail.trim(keep);
+            let first = tail.first().unwrap().place.offset;
+            assert!(
+                tail.len() >= keep.min(300) && tail.len() < keep + 128,
+                "{keep}"
+            );
+            for offset in 0..=300 {
+                let past = tail.since(at(offset));
+                assert_eq!(past.is_some(), offset >= first, "{offset} of {first}");
+                if let Some(past) = past {
+                    assert_eq!(past.state.rooms.len() as u64, offset);
+                    assert_eq!(past.entries.len() as u64, 300 - offset);
+                    assert!(
+                        past.entries
+                            .front()
+                            .is_none_or(|next| next.place.offset == offset + 1)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_event_epoch_or_future_is_not_continued_from() {
+        let tail = tail(100);
+        for (epoch, offset, check) in [(7, 50, 151), (6, 50, 150), (7, 101, 303), (7, 0, 1)] {
+            let place = Place {
+                epoch,
+                offset,
+                check,
+            };
+            assert!(tail.since(place).is_none());
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What one view is told, as bytes: the frames of an entry, a snapshot in its parts.
+//!
+//! Pure but for the salt of positions and the time of a snapshot.
+
+use bytes::Bytes;
+use imbl::Vector;
+use proto::GuildId;
+use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, ViewEvent};
+use proto::gateway::GatewayPayload;
+use proto::position::{Position, PositionKey, UNFINISHED};
+
+use super::outbox::unnumbered;
+use crate::log::{Entry, Place};
+use crate::view::View;
+
+/// What a receiver's number adds to a frame, in bytes.
+const NUMBER_BYTES: usize = 28;
+
+/// Writes the frames of one view. A clone is a small copy.
+#[derive(Clone)]
+pub struct Pen {
+    positions: PositionKey,
+    guild: GuildId,
+    fingerprint: u32,
+}
+
+impl Pen {
+    /// For this view.
+    pub fn new(positions: &PositionKey, view: &View) -> Self {
+        Self {
+            positions: positions.clone(),
+            guild: view.guild(),
+            fingerprint: view.fingerprint(),
+        }
+    }
+
+    /// Which view this is, in positions.
+    pub fn fingerprint(&self) -> u32 {
+        self.fingerprint
+    }
+
+    /// A position of this view, sealed.
+    pub fn position(&self, place: Place, step: u16) -> String {
+        seal(&self.positions, place, step, self.fingerprint)
+    }
+
+    /// What an entry is in this view, a frame each, not numbered yet.
+    pub fn entry(&self, events: Vec<ViewEvent>, entry: &Entry) -> Vec<Bytes> {
+        let of = events.len();
+        let frames = events.into_iter().enumerate().map(|(index, event)| {
+            // Only with its last frame is an entry behind a viewer. In one of more frames than a
+            // step can count nobody continues.
+            let step = match index + 1 {
+                seen if seen == of => 0,
+                seen => u16::try_from(seen).unwrap_or(UNFINISHED),
+            };
+            self.frame(event, entry.place, step, entry.ts)
+        });
+        frames.collect()
+    }
+
+    /// How fresh the guild is: a whole frame, neither numbered nor with a position.
+    pub fn gateway(guild_id: GuildId, payload: GatewayPayload) -> Bytes {
+        encode(&EventFrame {
+            v: FRAME_VERSION,
+            event: ViewEvent::GatewayState(payload),
+            guild_id,
+            pos: None,
+            ts: launch::clock::now_ms(),
+            n: None,
+        })
+        .into()
+    }
+
+    /// A snapshot, not numbered yet: one frame, or, where that were larger than `part_bytes`,
+    /// several that are not (but for a single member or room that is). A room's members may go on
+    /// in the next part. Only the last part has a position to continue from: whoever has not got
+    /// all parts has not seen the guild.
+    pub fn snapshot(
+        &self,
+        place: Place,
+        rooms: Vec<SnapshotRoom>,
+        reason: &str,
+        gateway: &GatewayPayload,
+        part_bytes: usize,
+    ) -> Vector<Bytes> {
+        let ts = launch::clock::now_ms();
+        let part = |rooms, numbers: Option<(u32, u32)>| {
+            let payload = SnapshotPayload {
+                guild_id: self.guild,
+                reason: reason.to_owned(),
+                rooms,
+                gateway: gateway.clone(),
+                part: numbers.map(|(part, _)| part),
+                of: numbers.map(|(_, of)| of),
+            };
+            let step = match numbers {
+                Some((part, of)) if part < of => UNFINISHED,
+                _ => 0,
+            };
+            self.frame(ViewEvent::Snapshot(payload), place, step, ts)
+        };
+        let whole = part(rooms.clone(), None);
+        if whole.len() + NUMBER_BYTES <= part_bytes || rooms.is_empty() {
+            return Vector::unit(whole);
+        }
+        let envelope = part(Vec::new(), Some((u32::MAX, u32::MAX))).len() + NUMBER_BYTES;
+        let parts = split(rooms, part_bytes.saturating_sub(envelope));
+        let of = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        if of == 1 {
+            return Vector::unit(whole);
+        }
+        (1..)
+            .zip(parts)
+            .map(|(index, rooms)| part(rooms, Some((index, of))))
+            .collect()
+    }
+
+    fn frame(&self, event: ViewEvent, place: Place, step: u16, ts: u64) -> Bytes {
+        unnumbered(encode(&EventFrame {
+            v: FRAME_VERSION,
+            event,
+            guild_id: self.guild,
+            pos: Some(self.position(place, step)),
+            ts,
+            n: None,
+        }))
+    }
+}
+
+/// A position of any view, sealed.
+pub fn seal(positions: &PositionKey, place: Place, step: u16, view: u32) -> String {
+    let position = Position {
+        epoch: place.epoch,
+        offset: place.offset,
+        check: place.check,
+        step,
+        view,
+    };
+    positions.seal(position, rand::Rng::next_u64(&mut rand::rng()))
+}
+
+/// The same rooms in their order, in portions of at most `bytes` of JSON where that is possible.
+fn split(rooms: Vec<SnapshotRoom>, bytes: usize) -> Vec<Vec<SnapshotRoom>> {
+    let mut parts = Vec::new();
+    let (mut part, mut left) = (Vec::new(), bytes);
+    for mut room in rooms {
+        let members = std::mem::take(&mut room.members);
+        let head = json_bytes(&room);
+        // A room whose first member has no place beside it begins in the next part.
+        let first = members.first().map_or(0, json_bytes);
+        if head + first > left && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            left = bytes;
+        }
+        left = left.saturating_sub(head);
+        let mut seated = SnapshotRoom {
+            members: Vec::new(),
+            ..room.clone()
+        };
+        for member in members {
+            let size = json_bytes(&member);
+            if size > left && !seated.members.is_empty() {
+                let rest = room.clone();
+                part.push(std::mem::replace(&mut seated, rest));
+                parts.push(std::mem::take(&mut part));
+                left = bytes.saturating_sub(head);
+            }
+            left = left.saturating_sub(size);
+            seated.members.push(member);
+        }
+        part.push(seated);
+    }
+    parts.push(part);
+    parts
+}
+
+/// The size of a list's element, with the comma.
+fn json_bytes(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len() + 1)
+}
+
+fn encode(frame: &EventFrame) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct Typed<'a> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        frame: &'a EventFrame,
+    }
+    // Strings, numbers and lists: nothing in a frame can fail to be written.
+    serde_json::to_vec(&Typed {
+        r#type: "event",
+        frame,
+    })
+    .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use proto::event::{Member, VoiceFlags};
+    use proto::frame::{RoomPayload, VoicePayload};
+    use proto::gateway::GatewayState;
+    use proto::{ChannelId, UserId};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::view::RoomsShown;
+
+    fn room(id: u64, members: usize, name: usize) -> SnapshotRoom {
+        let guild_id = GuildId::new(1).unwrap();
+        let channel_id = ChannelId::new(id).unwrap();
+        SnapshotRoom {
+            room: RoomPayload {
+                guild_id,
+                channel_id,
+                name: "n".repeat(name),
+                parent_id: None,
+                user_limit: 0,
+            },
+            opening: false,
+            members: (1..=members as u64)
+                .map(|user| VoicePayload {
+                    guild_id,
+                    channel_id,
+                    user_id: UserId::new(id * 10_000 + user).unwrap(),
+                    member: Some(Member {
+                        display_name: format!("user {user}"),
+                        avatar_url: String::new(),
+                    }),
+                    flags: VoiceFlags::default(),
+                    moved_to: None,
+                    moved_from: None,
+                })
+                .collect(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn the_parts_of_a_snapshot_are_small_and_add_up(
+            rooms in proptest::collection::vec((0_usize..40, 0_usize..100), 0..30), part_bytes in 1_200_usize..20_000,
+        ) {
+            let rooms: Vec<_> = (1..).zip(rooms).map(|(id, (members, name))| room(id, members, name)).collect();
+            let view = View::new(GuildId::new(1).unwrap(), Arc::new(RoomsShown::Everyone), None);
+            let key = PositionKey::derive(b"secret");
+            let pen = Pen::new(&key, &view);
+            let place = Place { epoch: 5, offset: 6, check: 7 };
+            let gateway = GatewayPayload { state: GatewayState::Live, age_ms: 3, reason: None };
+            let parts = pen.snapshot(place, rooms.clone(), "subscribed", &gateway, part_bytes);
+            let mut told: BTreeMap<u64, SnapshotRoom> = BTreeMap::new();
+            for (index, body) in (1..).zip(&parts) {
+                prop_assert!(body.len() + NUMBER_BYTES <= part_bytes, "{} of {part_bytes}", body.len());
+                let frame: Value = serde_json::from_slice(&[body, &b"}"[..]].concat()).unwrap();
+                let payload = &frame["payload"];
+                if parts.len() > 1 {
+                    prop_assert_eq!((&payload["part"], &payload["of"]), (&index.into(), &parts.len().into()));
+                } else {
+                    prop_assert!(payload.get("part").is_none());
+                }
+                prop_assert_eq!(&payload["gateway"]["state"], "live");
+                let position = key.open(frame["pos"].as_str().unwrap()).unwrap();
+                prop_assert_eq!(position.step, if index == parts.len() { 0 } else { UNFINISHED });
+                for room in serde_json::from_value::<Vec<SnapshotRoom>>(payload["rooms"].clone()).unwrap() {
+                    let members = room.members.clone();
+                    told.entry(room.room.channel_id.get())
+                        .or_insert(SnapshotRoom { members: Vec::new(), ..room })
+                        .members
+                        .extend(members);
+                }
+            }
+            prop_assert_eq!(told.into_values().collect::<Vec<_>>(), rooms);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The worker's door over HTTP: what is taken, and how the rest is refused.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the steps that tests share may fail like tests"
+)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::middleware::from_fn;
+use hub::freshness::Freshness;
+use hub::ingest::Ingest;
+use hub::log::{Fights, Log, LogSettings};
+use hub::refusal::write_refusals;
+use hub::sockets::fanout::{Fanout, FanoutLimits};
+use proto::GuildId;
+use proto::position::PositionKey;
+use proto::signing::SigningKeys;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+struct Door {
+    url: String,
+    client: Client,
+    keys: SigningKeys,
+    log: Log,
+    freshness: Freshness,
+}
+
+impl Door {
+    async fn open() -> Self {
+        let guilds: Vec<GuildId> = ["1", "2"].map(|id| id.parse().unwrap()).to_vec();
+        let log = Log::in_memory(&guilds, &LogSettings::default()).unwrap();
+        let freshness = Freshness::new(&guilds, 6_000, 0);
+        let key = PositionKey::derive(b"test");
+        let (fanout, _followed) = Fanout::new(
+            &log,
+            &guilds,
+            freshness.clone(),
+            key,
+            FanoutLimits::default(),
+        );
+        let keys = SigningKeys::parse(SECRET).unwrap();
+        let ingest = Ingest {
+            keys: keys.clone(),
+            log: log.clone(),
+            freshness: freshness.clone(),
+            fanout,
+            body_bytes_max: 100_000,
+            events_max: 100,
+            guilds_max: 3,
+            fights: Arc::new(Mutex::new(Fights::new(3))),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/api/internal", listener.local_addr().unwrap());
+        let router = ingest.router().layer(from_fn(write_refusals));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url,
+            client: Client::builder().no_proxy().build().unwrap(),
+            keys,
+            log,
+            freshness,
+        }
+    }
+
+    async fn post(&self, door: &str, body: &Value) -> (u16, Value) {
+        let body = serde_json::to_vec(body).unwrap();
+        let at = launch::clock::now_ms() / 1000;
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = format!("id-{}", IDS.fetch_add(1, Ordering::Relaxed));
+        let answer = self
+            .client
+            .post(format!("{}/{door}", self.url))
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", at)
+            .header("webhook-signature", self.keys.sign(&id, at, &body))
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// Claims the shard for guild 1, and gives the generation.
+    async fn claim(&self, worker: &str) -> u64 {
+        let (status, claimed) = self.post("claim", &claim(worker)).await;
+        assert_eq!(status, 200, "{claimed}");
+        claimed["generation"].as_u64().unwrap()
+    }
+}
+
+fn claim(worker: &str) -> Value {
+    json!({"type": "claim", "shard": [0, 1], "worker": worker, "guilds": ["1"]})
+}
+
+fn delivery(generation: u64) -> Value {
+    json!({"type": "events", "shard": [0, 1], "generation": generation, "from": [0, 0], "taken": 0, "to": [1, 5],
+        "session": {"number": 1, "id": "s"}, "fingerprint": "f", "gateway": {"state": "live"},
+        "events": []})
+}
+
+/// The value with something at a pointer; null takes it away.
+fn with(mut value: Value, field: &str, new: Value) -> Value {
+    if new.is_null() {
+        value.as_object_mut().unwrap().remove(field);
+    } else {
+        value[field] = new;
+    }
+    value
+}
+
+#[tokio::test]
+async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
+    let door = Door::open().await;
+    let generation = door.claim("a").await;
+    let long = "x".repeat(513);
+    let whole = || delivery(generation);
+    for (named, body) in [
+        ("to", with(whole(), "from", json!([1, 6]))),
+        ("session", with(whole(), "session", json!(null))),
+        (
+            "session",
+            with(whole(), "session", json!({"number": 2, "id": "s"})),
+        ),
+        (
+            "session",
+            with(whole(), "session", json!({"number": 1, "id": long})),
+        ),
+        (
+            "session",
+            with(
+                whole(),
+                "session",
+                json!({"number": 1, "id": "s", "resumeUrl": long}),
+            ),
+        ),
+        ("session", with(whole(), "fingerprint", json!(long))),
+        (
+            "absent",
+            with(
+                whole(),
+                "absent",
+                json!({"1": "outage", "2": "outage", "3": "outage", "4": "outage"}),
+            ),
+        ),
+        ("shard", with(whole(), "shard", json!([1, 1]))),
+        ("shard", with(whole(), "gateway", json!(null))),
+        ("shard", with(whole(), "generation", json!(null))),
+    ] {
+        let (status, problem) = door.post("events", &body).await;
+        assert_eq!(
+            (status, &problem["errors"][0]["field"]),
+            (400, &json!(named)),
+            "{body}: {problem}"
+        );
+    }
+    for (named, body) in [
+        ("worker", with(claim("a"), "worker", json!(""))),
+        ("worker", with(claim("a"), "worker", json!(long))),
+        (
+            "guilds",
+            with(claim("a"), "guilds", json!(["1", "2", "3", "4"])),
+        ),
+        ("shard", with(claim("a"), "shard", json!([1, 1]))),
+    ] {
+        let (status, problem) = door.post("claim", &body).await;
+        assert_eq!(
+            (status, &problem["errors"][0]["field"]),
+            (400, &json!(named)),
+            "{body}: {problem}"
+        );
+    }
+    assert_eq!(
+        door.post("events", &claim("a")).await.0,
+        400,
+        "a body is bound to its door"
+    );
+    assert_eq!(door.post("events", &whole()).await.0, 200);
+    let held = with(with(whole(), "from", json!([1, 5])), "session", json!(null));
+    assert_eq!(
+        door.post("events", &held).await.0,
+        200,
+        "a checkpoint that stays names no session"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_tells_where_each_event_stands() {
+    let door = Door::open().await;
+    let generation = door.claim("a").await;
+    let room = |id: &str, at: Value| {
+        let payload = json!({"guildId": "1", "channelId": "5", "name": "x"});
+        with(
+            json!({"id": id, "event": "room.created", "payload": payload, "ts": 1}),
+            "at",
+            at,
+        )
+    };
+    let told = with(
+        delivery(generation),
+        "events",
+        json!([
+            room("a", json!([1, 2, 0])),
+            room("b", json!(null)),
+            room("c", json!([1, 2, 0]))
+        ]),
+    );
+    let (status, receipt) = door.post("events", &told).await;
+    assert_eq!(status, 200, "{receipt}");
+    assert_eq!(
+        (&receipt["accepted"], &receipt["duplicates"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        receipt["refused"],
+        json!([{"id": "b", "code": "BAD_REQUEST"}])
+    );
+    assert_eq!(receipt["wanted"], json!(["1"]));
+    // What could not be read is owed now, and the checkpoint does not pass it.
+    let next = with(delivery(generation), "from", json!([1, 5]));
+    let (_, problem) = door.post("events", &next).await;
+    assert_eq!(
+        problem["conflict"],
+        json!({"kind": "gap", "reached": [0, 0], "taken": 1})
+    );
+}
+
+#[tokio::test]
+async fn conflicts_say_what_to_do() {
+    let door = Door::open().await;
+    let older = door.claim("a").await;
+    let generation = door.claim("b").await;
+    for (body, kind) in [
+        (delivery(older), json!({"kind": "fenced"})),
+        (delivery(generation + 1), json!({"kind": "unclaimed"})),
+        (
+            with(delivery(generation), "from", json!([1, 4])),
+            json!({"kind": "gap", "reached": [0, 0], "taken": 0}),
+        ),
+        (
+            with(delivery(generation), "taken", json!(1)),
+            json!({"kind": "gap", "reached": [0, 0], "taken": 0}),
+        ),
+    ] {
+        let (status, problem) = door.post("events", &body).await;
+        assert_eq!(
+            (status, &problem["code"], &problem["conflict"]),
+            (409, &json!("CONFLICT"), &kind)
+        );
+    }
+    let notice = json!({"type": "identify", "shard": [0, 1], "generation": older});
+    assert_eq!(door.post("identify", &notice).await.0, 409);
+    let notice = with(notice, "generation", json!(generation));
+    assert_eq!(door.post("identify", &notice).await.1["identifies"], 1);
+}
+
+#[tokio::test]
+async fn a_guild_that_the_claim_does_not_name_is_not_followed() {
+    let door = Door::open().await;
+    let generation = door.claim("a").await;
+    let roster = json!({"guildId": "1", "rooms": [], "voices": [], "reason": "worker_started"});
+    let event =
+        json!({"id": "a", "event": "guild.snapshot", "payload": roster, "ts": 1, "at": [1, 2, 0]});
+    let told = with(delivery(generation), "events", json!([event]));
+    assert_eq!(door.post("events", &told).await.0, 200);
+    let reason = |id: &str| door.freshness.of(id.parse().unwrap(), 0).reason;
+    assert_eq!(reason("1"), None);
+    assert_eq!(reason("2").as_deref(), Some("not_followed"));
+}
+
+#[tokio::test]
+async fn workers_that_fight_wait_and_those_that_are_restarted_do_not() {
+    let door = Door::open().await;
+    for n in 0..20 {
+        door.claim(&format!("restarted {n}")).await;
+    }
+    let mut generation = door.claim("a").await;
+    for n in 0..4 {
+        let next = door.claim(&format!("b{n}")).await;
+        for _ in 0..3 {
+            assert_eq!(door.post("events", &delivery(generation)).await.0, 409);
+        }
+        generation = next;
+    }
+    let (status, problem) = door.post("claim", &claim("c")).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (429, &json!("RATE_LIMITED")),
+        "{problem}"
+    );
+    assert!(
+        problem["retryAfterMs"]
+            .as_u64()
+            .is_some_and(|ms| (1..=60_000).contains(&ms))
+    );
+    assert_eq!(door.log.holder(0).unwrap().worker, "b3");
+    door.claim("b3").await;
+}

@@ -1,0 +1,238 @@
+//! How a worker and the hub keep each other's memory: claims, the chain of deliveries, watermarks.
+//!
+//! The hub's acknowledgement is the worker's checkpoint: whatever the hub has not acknowledged,
+//! Discord replays to whoever resumes from there. So neither a worker nor a delivery that is lost,
+//! late or repeated needs a memory of its own. What each field obliges to is in the protocol's
+//! document, under "The chain".
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::GuildId;
+use crate::event::Roster;
+
+/// The one value of a claim's `type`.
+pub const CLAIM_TYPE: &str = "claim";
+/// The one value of an identify notice's `type`.
+pub const IDENTIFY_TYPE: &str = "identify";
+/// The longest name of a worker, gateway session id, resume URL or fingerprint, in bytes.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// How far a shard's gateway stream was read: which session, and which sequence of it. In JSON
+/// `[session, sequence]`.
+///
+/// Discord's session ids have no order, so the worker numbers its sessions: a later session of the
+/// shard has a higher number, whichever worker began it. `[0, 0]`: nothing was read.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+pub struct Reached {
+    /// The session's number.
+    pub session: u64,
+    /// Discord's sequence in it.
+    pub sequence: u64,
+}
+
+impl From<(u64, u64)> for Reached {
+    fn from((session, sequence): (u64, u64)) -> Self {
+        Self { session, sequence }
+    }
+}
+
+impl From<Reached> for (u64, u64) {
+    fn from(reached: Reached) -> Self {
+        (reached.session, reached.sequence)
+    }
+}
+
+/// Where an event stands among its guild's: behind which dispatch, and as which event since. In
+/// JSON `[session, sequence, n]`. Of one guild they only ever rise, over all workers and sessions.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(from = "(u64, u64, u32)", into = "(u64, u64, u32)")]
+pub struct Mark {
+    /// The dispatch.
+    pub reached: Reached,
+    /// Counts the guild's events since, from 0.
+    pub n: u32,
+}
+
+impl From<(u64, u64, u32)> for Mark {
+    fn from((session, sequence, n): (u64, u64, u32)) -> Self {
+        Self {
+            reached: Reached { session, sequence },
+            n,
+        }
+    }
+}
+
+impl From<Mark> for (u64, u64, u32) {
+    fn from(mark: Mark) -> Self {
+        (mark.reached.session, mark.reached.sequence, mark.n)
+    }
+}
+
+/// One of Discord's gateway sessions, as a worker resumes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewaySession {
+    /// Its number, see [`Reached`].
+    pub number: u64,
+    /// Discord's id of it.
+    pub id: String,
+    /// Where Discord wants it resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_url: Option<String>,
+}
+
+/// Why a followed guild is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Absence {
+    /// Its GUILD_CREATE is still to come.
+    Awaited,
+    /// Discord has an outage that concerns it.
+    Outage,
+    /// The bot is not a member of it.
+    Removed,
+}
+
+/// Where a worker that takes a shard over goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Which session to resume.
+    pub session: GatewaySession,
+    /// From which sequence.
+    pub sequence: u64,
+    /// What the rosters depend on, besides Discord's dispatches. A worker with another one does not
+    /// resume, because RESUME brings no GUILD_CREATE.
+    pub fingerprint: String,
+}
+
+impl Checkpoint {
+    /// How far the stream was read.
+    pub fn reached(&self) -> Reached {
+        Reached {
+            session: self.session.number,
+            sequence: self.sequence,
+        }
+    }
+}
+
+/// A worker takes a shard: no other may deliver for it from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// [`CLAIM_TYPE`].
+    pub r#type: String,
+    /// The shard and the number of shards, as in Discord's IDENTIFY.
+    pub shard: (u32, u32),
+    /// Names this process, at random: a claim that is repeated is no second worker.
+    pub worker: String,
+    /// The guilds that this worker follows on this shard.
+    pub guilds: Vec<GuildId>,
+    /// Whether the answer is to hold the guilds and the checkpoint. Without them a worker identifies;
+    /// one asks so when the answer is larger than it takes.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub memory: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes so")]
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+/// What a claim is answered: the worker's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claimed {
+    /// Orders the workers of a shard; stands in every delivery.
+    pub generation: u64,
+    /// Where to resume; none: identify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+    /// The highest number of a session that this hub has heard of: the next is higher.
+    pub last_session: u64,
+    /// Identifies of this shard's bot in the last 24 h, as far as this hub was told.
+    pub identifies: u32,
+    /// The claimed guilds of which the hub knows everything.
+    pub guilds: Vec<KnownGuild>,
+}
+
+/// One guild as the hub knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KnownGuild {
+    /// The guild's newest event here: what is not above it is in the roster.
+    pub mark: Mark,
+    /// It is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<Absence>,
+    /// Everything, hidden rooms included.
+    pub roster: Roster,
+}
+
+/// A worker is about to identify.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IdentifyNotice {
+    /// [`IDENTIFY_TYPE`].
+    pub r#type: String,
+    /// The shard and the number of shards.
+    pub shard: (u32, u32),
+    /// The worker's generation.
+    pub generation: u64,
+}
+
+/// What an identify notice is answered: it stands in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IdentifyNoted {
+    /// Identifies in the last 24 h, this one included.
+    pub identifies: u32,
+}
+
+/// A link of the chain: stands in every delivery of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Link {
+    /// The shard and the number of shards.
+    pub shard: (u32, u32),
+    /// The generation of the worker's claim.
+    pub generation: u64,
+    /// The checkpoint that the worker knows to be here. The hub has less: something between is
+    /// missing here.
+    pub from: Reached,
+    /// How many deliveries with events of this generation the worker knows to have been taken. Those
+    /// that did not move the checkpoint may be missing here as well.
+    pub taken: u64,
+    /// The checkpoint once this delivery is taken.
+    pub to: Reached,
+    /// The session of `to`; none while nothing was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<GatewaySession>,
+    /// See [`Checkpoint::fingerprint`].
+    pub fingerprint: String,
+    /// Followed guilds that are not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub absent: BTreeMap<GuildId, Absence>,
+}
+
+/// Why a delivery does not fit (409): what a worker does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Conflict {
+    /// A newer worker has the shard: close it resumably and end.
+    Fenced,
+    /// The hub's store is older than the claim: claim anew, and tell every guild anew.
+    Unclaimed,
+    /// The hub lacks what the delivery builds on: tell every guild anew, from here.
+    Gap {
+        /// What the hub has.
+        reached: Reached,
+        /// How many deliveries with events of this generation it has taken.
+        taken: u64,
+    },
+}

@@ -1,0 +1,375 @@
+//! A browser that returns continues where it was, or is told why it can not.
+
+use std::path::Path;
+
+use e2e::{
+    ADA, Browser, CATEGORY, Folder, GRACE, GUILD, LOUNGE, Process, STAFF, STUDY, World, eventually,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// The last position that a browser was given.
+fn last_pos(browser: &Browser) -> String {
+    let frames = browser.heard.iter().rev();
+    frames
+        .filter_map(|frame| serde_json::from_str::<Value>(frame).ok())
+        .find_map(|frame| frame["pos"].as_str().map(str::to_owned))
+        .unwrap()
+}
+
+/// A browser of Ada's that continues from a position.
+async fn returns(world: &World, pos: &str, rooms: Option<&[&str]>) -> Browser {
+    let token = world.token(json!({ "sub": "ada" })).await;
+    let mut browser = Browser::open(&world.hub_url).await;
+    let mut auth = json!({ "type": "auth", "token": token, "recover": { GUILD: pos } });
+    if let Some(rooms) = rooms {
+        auth["rooms"] = json!(rooms);
+    }
+    browser.say(&auth).await;
+    assert_eq!(browser.frame().await["event"], "auth.ok");
+    browser
+}
+
+/// What is the same of an event for everybody who is told.
+fn gist(frame: &Value) -> Value {
+    json!([
+        frame["event"],
+        frame["payload"],
+        frame["ts"],
+        frame["guildId"]
+    ])
+}
+
+#[tokio::test]
+async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
+    let world = World::start().await;
+    let mut stayed = world.browser("grace").await;
+    let mut cut = world.browser("ada").await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    cut.event("voice.joined").await;
+    stayed.event("voice.joined").await;
+    let pos = last_pos(&cut);
+    drop(cut);
+
+    world.voice(GRACE, Some(LOUNGE)).await;
+    world.voice(ADA, Some(STUDY)).await;
+    // Nobody hears of this one, and nobody can count it.
+    world.voice(GRACE, Some(STAFF)).await;
+    world
+        .control(
+            "channels",
+            json!({ "guildId": GUILD, "name": "Chess", "type": 2, "parentId": CATEGORY }),
+        )
+        .await;
+    let mut missed = Vec::new();
+    while missed
+        .last()
+        .is_none_or(|frame: &Value| frame["event"] != "room.created")
+    {
+        let frame = stayed.frame().await;
+        if frame["n"].is_u64() {
+            missed.push(frame);
+        }
+    }
+    assert_eq!(missed.len(), 5, "{missed:#?}");
+
+    let mut back = returns(&world, &pos, None).await;
+    let subscribed = back.frame().await;
+    assert_eq!(
+        (&subscribed["event"], &subscribed["recovered"]),
+        (&json!("subscribed"), &json!(true))
+    );
+    let gateway = back.frame().await;
+    assert_eq!(
+        (&gateway["event"], &gateway["payload"]["state"]),
+        (&json!("gateway.state"), &json!("live"))
+    );
+    assert!(gateway.get("n").is_none() && gateway.get("pos").is_none());
+    for (n, told) in (1..).zip(&missed) {
+        let frame = back.frame().await;
+        assert_eq!(gist(&frame), gist(told));
+        assert_eq!(frame["n"], n);
+    }
+    world.voice(ADA, None).await;
+    let live = back.frame().await;
+    assert_eq!(
+        (&live["event"], &live["n"]),
+        (&json!("voice.left"), &json!(6))
+    );
+    assert!(!back.heard.concat().contains(STAFF));
+
+    // From where it was told to continue, and once more from where it is now.
+    for (pos, left) in [
+        (subscribed["pos"].as_str().unwrap(), 6),
+        (live["pos"].as_str().unwrap(), 0),
+    ] {
+        let mut again = returns(&world, pos, None).await;
+        assert_eq!(again.event("subscribed").await["recovered"], true);
+        again.event("gateway.state").await;
+        again.say(&json!({ "type": "ping" })).await;
+        let mut heard = 0;
+        while again.frame().await["event"] != "pong" {
+            heard += 1;
+        }
+        assert_eq!(heard, left);
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_continued_begins_with_a_snapshot_that_says_why() {
+    let world = World::with(&[("RECOVERY_FRAMES_MAX", "2")]).await;
+    let browser = world.browser("ada").await;
+    let pos = last_pos(&browser);
+    let mut other = pos.clone();
+    other.replace_range(..1, if pos.starts_with('A') { "B" } else { "A" });
+    world.voice(ADA, Some(LOUNGE)).await;
+    world.voice(ADA, Some(STUDY)).await;
+    eventually("the hub knows", || async {
+        let (_, list) = world
+            .rest(Method::GET, "/api/rooms", json!({ "sub": "ada" }), None)
+            .await;
+        let rooms = list["rooms"].as_array()?.clone();
+        let study = rooms.into_iter().find(|room| room["channelId"] == STUDY)?;
+        (study["members"][0]["userId"] == ADA).then_some(())
+    })
+    .await;
+    for (pos, rooms, reason) in [
+        (pos.as_str(), None, "too_old"),
+        (&pos, Some(&[STUDY][..]), "view_changed"),
+        ("", None, "bad_position"),
+        ("garbage", None, "bad_position"),
+        (&pos[1..], None, "bad_position"),
+        (&format!("{pos}{pos}"), None, "bad_position"),
+    ] {
+        let mut browser = returns(&world, pos, rooms).await;
+        assert_eq!(browser.frame().await["recovered"], false, "{reason}");
+        let snapshot = browser.frame().await;
+        assert_eq!(snapshot["payload"]["reason"], reason);
+        assert_eq!(snapshot["n"], 0);
+        browser.say(&json!({ "type": "ping" })).await;
+        assert_eq!(
+            browser.frame().await["event"],
+            "pong",
+            "the connection goes on"
+        );
+    }
+    // One that somebody tampered with is never an error either.
+    let mut tampered = returns(&world, &other, None).await;
+    assert_eq!(tampered.frame().await["recovered"], false);
+    assert_eq!(tampered.frame().await["event"], "guild.snapshot");
+    let recoveries = world.hub_metric("hub_recoveries_total").await;
+    assert!(recoveries >= 7.0, "{recoveries}");
+}
+
+#[tokio::test]
+async fn a_choice_of_rooms_and_a_rest_answer_can_be_continued_as_well() {
+    let world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    let choose = |recover: Option<&str>| json!({ "type": "subscribe", "guildId": GUILD, "rooms": [STUDY, LOUNGE], "recover": recover, "id": 1 });
+    browser.say(&choose(None)).await;
+    browser.event("subscribed").await;
+    let snapshot = browser.event("guild.snapshot").await;
+    assert_eq!(snapshot["payload"]["reason"], "subscribed");
+    let (_, list) = world
+        .rest(Method::GET, "/api/rooms", json!({ "sub": "ada" }), None)
+        .await;
+    world.voice(ADA, Some(STUDY)).await;
+    browser.event("voice.joined").await;
+
+    browser.say(&choose(snapshot["pos"].as_str())).await;
+    let subscribed = browser.event("subscribed").await;
+    assert_eq!(
+        (&subscribed["re"], &subscribed["recovered"]),
+        (&json!(1), &json!(true))
+    );
+    let joined = browser.event("voice.joined").await;
+    assert_eq!(
+        (&joined["n"], &joined["payload"]["userId"]),
+        (&json!(1), &json!(ADA))
+    );
+
+    let mut whole = returns(&world, list["pos"].as_str().unwrap(), None).await;
+    assert_eq!(whole.frame().await["recovered"], true);
+    assert_eq!(whole.event("voice.joined").await["n"], 1);
+}
+
+#[tokio::test]
+async fn a_browser_continues_after_the_hub_was_killed() {
+    let mut world = World::start().await;
+    let mut browser = world.browser("ada").await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    let pos = browser.event("voice.joined").await["pos"].clone();
+    world.voice(GRACE, Some(STUDY)).await;
+    browser.event("voice.joined").await;
+    world.restart_hub().await;
+    world.voice(GRACE, Some(LOUNGE)).await;
+
+    let mut returned = returns(&world, pos.as_str().unwrap(), None).await;
+    assert_eq!(returned.frame().await["recovered"], true);
+    for (n, name, room) in [
+        (1, "voice.joined", STUDY),
+        (2, "voice.left", STUDY),
+        (3, "voice.joined", LOUNGE),
+    ] {
+        let told = returned.event(name).await;
+        assert_eq!(
+            (&told["n"], &told["payload"]["channelId"]),
+            (&json!(n), &json!(room))
+        );
+    }
+    let snapshots = returned.heard.iter();
+    assert!(!{ snapshots }.any(|frame| frame.contains("guild.snapshot")));
+}
+
+#[tokio::test]
+async fn a_large_guild_comes_in_parts_and_whoever_reads_gets_all() {
+    let world = World::with(&[("OUTBOX_BYTES_MAX", "20000"), ("SUBSCRIPTIONS_MAX", "2")]).await;
+    for index in 0..40 {
+        world
+            .control(
+                "channels",
+                json!({ "guildId": GUILD, "name": format!("Table {index}"), "type": 2 }),
+            )
+            .await;
+    }
+    let users: Vec<String> = (0..400_u64)
+        .map(|index| (300_000_000_000_000_000 + index).to_string())
+        .collect();
+    for user in &users {
+        world.voice(user, Some(LOUNGE)).await;
+    }
+    let rooms = eventually("the hub knows them all", || async {
+        let (status, list) = world
+            .rest(Method::GET, "/api/rooms", json!({ "sub": "ada" }), None)
+            .await;
+        assert_eq!(status, StatusCode::OK);
+        let rooms = list["rooms"].as_array()?.clone();
+        let seated: usize = rooms
+            .iter()
+            .filter_map(|room| Some(room["members"].as_array()?.len()))
+            .sum();
+        (seated == users.len() && rooms.len() == 42).then_some(rooms)
+    })
+    .await;
+
+    let mut browser = Browser::open(&world.hub_url).await;
+    let token = world.token(json!({ "sub": "ada" })).await;
+    browser
+        .say(&json!({ "type": "auth", "token": token }))
+        .await;
+    let begun = browser.event("subscribed").await;
+    let mut told: Vec<Value> = Vec::new();
+    let mut positions = Vec::new();
+    loop {
+        let part = browser.frame().await;
+        assert_eq!(
+            (&part["event"], &part["n"]),
+            (&json!("guild.snapshot"), &json!(0))
+        );
+        assert!(browser.heard.last().unwrap().len() <= 64 * 1024);
+        positions.push(part["pos"].as_str().unwrap().to_owned());
+        assert_eq!(part["payload"]["part"], positions.len());
+        assert_eq!(part["payload"]["gateway"]["state"], "live");
+        for room in part["payload"]["rooms"].as_array().unwrap() {
+            match told
+                .iter_mut()
+                .find(|known| known["channelId"] == room["channelId"])
+            {
+                None => told.push(room.clone()),
+                Some(known) => {
+                    let members = room["members"].as_array().unwrap().clone();
+                    known["members"].as_array_mut().unwrap().extend(members);
+                }
+            }
+        }
+        if part["payload"]["part"] == part["payload"]["of"] {
+            break;
+        }
+    }
+    assert!(positions.len() > 1, "{positions:?}");
+    assert_eq!(told, rooms);
+    world.voice(ADA, Some(STUDY)).await;
+    assert_eq!(browser.event("voice.joined").await["n"], 1);
+
+    // What was given out before the last part can not be continued: its holder has not seen it all.
+    let last = positions.pop().unwrap();
+    positions.push(begun["pos"].as_str().unwrap().to_owned());
+    for pos in positions {
+        let mut again = returns(&world, &pos, None).await;
+        assert_eq!(again.frame().await["recovered"], false);
+        assert_eq!(again.frame().await["payload"]["reason"], "subscribed");
+    }
+    let mut again = returns(&world, &last, None).await;
+    assert_eq!(again.frame().await["recovered"], true);
+    assert_eq!(again.event("voice.joined").await["n"], 1);
+}
+
+/// Every file of the store, from one folder to another, which has none of it then but these.
+fn replace_store(from: Option<&Path>, to: &Path) {
+    for file in ["hub.db", "hub.db-wal", "hub.db-shm"] {
+        let _none = std::fs::remove_file(to.join(file));
+        if let Some(from) = from.filter(|from| from.join(file).exists()) {
+            std::fs::copy(from.join(file), to.join(file)).unwrap();
+        }
+    }
+}
+
+/// Stops a program in its tracks, or lets it go on.
+fn signal(process: &Process, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([name, &process.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[tokio::test]
+async fn whoever_returns_after_the_store_was_lost_is_shown_the_guild_once_when_the_worker_told_it()
+{
+    for copied in [false, true] {
+        let mut world = World::with(&[("WORKER_SILENCE_MAX_MS", "18000")]).await;
+        let mut browser = world.browser("ada").await;
+        world.voice(ADA, Some(LOUNGE)).await;
+        browser.event("voice.joined").await;
+        world.hub.kill().await;
+        let copy = Folder::new();
+        replace_store(Some(world.folder.path()), copy.path());
+        world.restart_hub().await;
+        let mut browser = world.browser("ada").await;
+        world.voice(GRACE, Some(STUDY)).await;
+        while browser.event("voice.joined").await["payload"]["userId"] != GRACE {}
+        let pos = last_pos(&browser);
+
+        signal(&world.worker, "-STOP");
+        world.hub.kill().await;
+        replace_store(copied.then(|| copy.path()), world.folder.path());
+        world.restart_hub().await;
+        let mut back = returns(&world, &pos, None).await;
+        assert_eq!(back.frame().await["recovered"], false);
+        back.say(&json!({ "type": "ping" })).await;
+        assert_eq!(back.frame().await["event"], "pong", "and nothing before");
+        // Who has seen nothing is shown at once what there is.
+        let mut new = world.browser("new").await;
+        signal(&world.worker, "-CONT");
+        let snapshot = back.frame().await;
+        assert_eq!(snapshot["event"], "guild.snapshot", "{snapshot}");
+        let seated: Vec<_> = { snapshot["payload"]["rooms"].as_array().unwrap().iter() }
+            .flat_map(|room| room["members"].as_array().unwrap())
+            .map(|member| member["userId"].as_str().unwrap())
+            .collect();
+        assert_eq!(seated, [ADA, GRACE], "copied: {copied}");
+        world.voice(ADA, None).await;
+        assert_eq!(back.event("voice.left").await["n"], 1);
+        new.event("voice.left").await;
+        let snapshots = |browser: &Browser| {
+            let frames = browser.heard.iter();
+            { frames }
+                .filter(|frame| frame.contains("guild.snapshot"))
+                .count()
+        };
+        assert_eq!(
+            (snapshots(&back), snapshots(&new)),
+            (1, 2),
+            "copied: {copied}"
+        );
+    }
+}
