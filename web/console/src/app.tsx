@@ -5,7 +5,7 @@ import { loadConsoleConfig } from './console-config.js'
 import { Mark } from './icons.js'
 import { ProblemNote } from './problem-note.js'
 import { RoomsPage } from './rooms-page.js'
-import { loadSession, type Session, saveSession, signedOf } from './session.js'
+import { loadSession, type Session, saveSession, signedOf, tabStorage } from './session.js'
 import { SignIn } from './sign-in.js'
 
 export function App() {
@@ -63,10 +63,11 @@ function Console({ config }: { readonly config: ConsoleConfig }) {
       signedOf(config, session, () => enter(null, 'The hub did not take that token. Paste another one.')),
     [config, session, enter],
   )
-  const roomwire = useMemo(
-    () => signed && createRoomwire({ url: window.location.origin, getToken: signed.getToken }),
-    [signed],
-  )
+  const roomwire = useMemo(() => {
+    const url = window.location.origin
+    const persist = tabStorage()
+    return signed && createRoomwire({ url, getToken: signed.getToken, ...(persist && { persist }) })
+  }, [signed])
 
   if (!signed || !roomwire) return <SignIn config={config} notice={notice} onSignIn={next => enter(next)} />
   return (

@@ -47,7 +47,9 @@ export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
             ))}
           </ul>
         ) : (
-          <p className="nobody">Nobody here yet. Hop in from Discord.</p>
+          <p className="nobody">
+            {stale ? 'Nobody was here when last heard.' : 'Nobody here yet. Hop in from Discord.'}
+          </p>
         )}
       </article>
     </li>

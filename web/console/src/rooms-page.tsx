@@ -106,26 +106,28 @@ function Rooms({ signed }: { readonly signed: Signed }) {
       <p className="unseen" aria-live="polite">
         {news}
       </p>
-      {guild?.loaded && stale && <StaleNote guild={guild} />}
-      {guild?.loaded && cards.length + awaited.length === 0 ? (
-        <Empty mayCreate={rights.create} stale={stale} />
-      ) : (
-        <ul className={guild?.loaded && stale ? 'rooms stale' : 'rooms'} aria-label="Rooms">
-          {cards.map(({ key, item, leaving }) => (
-            <RoomCard
-              key={key}
-              room={item}
-              leaving={leaving}
-              stale={stale}
-              mayEnd={rights.endAny || (rights.endOwn && own.made(item.channelId))}
-            />
-          ))}
-          {awaited.map(room => (
-            <OpeningCard key={room.channelId} name={room.name} />
-          ))}
-          {!guild?.loaded && mayCome(connection, guild) && <Skeletons />}
-        </ul>
-      )}
+      <div>
+        {guild?.loaded && stale && <StaleNote guild={guild} />}
+        {guild?.loaded && cards.length + awaited.length === 0 ? (
+          <Empty mayCreate={rights.create} stale={stale} />
+        ) : (
+          <ul className={guild?.loaded && stale ? 'rooms stale' : 'rooms'} aria-label="Rooms">
+            {cards.map(({ key, item, leaving }) => (
+              <RoomCard
+                key={key}
+                room={item}
+                leaving={leaving}
+                stale={stale}
+                mayEnd={rights.endAny || (rights.endOwn && own.made(item.channelId))}
+              />
+            ))}
+            {awaited.map(room => (
+              <OpeningCard key={room.channelId} name={room.name} />
+            ))}
+            {!guild?.loaded && mayCome(connection, guild) && <Skeletons />}
+          </ul>
+        )}
+      </div>
     </>
   )
 }

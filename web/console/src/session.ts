@@ -85,3 +85,13 @@ export function saveSession(session: Session | null) {
     // As above.
   }
 }
+
+/** Where a reload finds the rooms again; it ends with the tab, and signing out empties it. */
+export function tabStorage(): Storage | undefined {
+  try {
+    return sessionStorage
+  } catch {
+    // As above.
+    return undefined
+  }
+}

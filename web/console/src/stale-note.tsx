@@ -1,24 +1,65 @@
-import type { Connection, Guild } from '@roomwire/sdk'
+import type { Connection, Gateway, Guild } from '@roomwire/sdk'
 import { useConnection } from '@roomwire/sdk/react'
+import { useNow, wordsOfAgo, wordsOfTime } from './clock.js'
 
-/** Says why what is shown may not be so. The page's live region reads the same words out. */
+/** Says why what is shown may not be so, and when it was. The page's live region reads the reason out. */
 export function StaleNote({ guild }: { readonly guild: Guild }) {
   const connection = useConnection()
+  const now = useNow(true)
+  const since = guild.staleSince
   return (
-    <p className="note" role="note" data-testid="stale">
-      {wordsOfStaleness(connection, guild)}
+    <p className="note stale-note" role="note" data-testid="stale">
+      <strong>{wordsOfStaleness(connection, guild)}</strong>{' '}
+      {since !== null && (
+        <span>
+          Shown as of <time dateTime={new Date(since).toISOString()}>{wordsOfTime(since, now)}</time>,{' '}
+          {wordsOfAgo(now - since)}.
+        </span>
+      )}
     </p>
   )
 }
 
+/** Why, in words that stay the same for as long as the reason does. */
 export function wordsOfStaleness(connection: Connection, guild: Guild): string {
-  return connection.state === 'open' ? staleWords[guild.gateway?.state ?? 'down'] : staleWords.away
+  if (connection.state !== 'open') return 'This page does not hear from the hub.'
+  if (guild.following !== 'live' || !guild.gateway) return 'This page is catching up with the hub.'
+  return wordsOfGatewayReason(guild.gateway)
 }
 
-const staleWords = {
-  away: 'This page has lost the hub. Below is what was known last.',
-  live: 'The rooms are being read anew.',
-  resuming: 'The hub has lost Discord for a moment and is catching up. Below is what was known last.',
-  rebuilding: 'The hub is reading the rooms anew. Below is what was known last.',
-  down: 'The hub does not hear from Discord. Below is what was known last.',
+/** What is the matter between the hub and Discord. A reason that is not known says no more than the state. */
+export function wordsOfGatewayReason({ state, reason }: Gateway): string {
+  return (reason !== null && reasonWords.get(reason)) || stateWords[state]
 }
+
+const stateWords = {
+  live: 'The hub is following Discord.',
+  resuming: 'The hub has lost Discord for a moment and is catching up.',
+  rebuilding: 'The hub is reading the rooms anew.',
+  down: 'The hub does not hear from Discord.',
+}
+
+const reasonWords: ReadonlyMap<string, string> = new Map([
+  ['no_worker', 'No gateway worker has reported to the hub yet.'],
+  ['worker_silent', 'The hub does not hear from its gateway worker.'],
+  ['starting', 'The gateway worker is starting.'],
+  ['guild_awaited', 'Discord has not told of this server yet.'],
+  ['connecting', 'The gateway worker is connecting to Discord.'],
+  ['connection_closed', 'Discord closed the connection. The gateway worker is on its way back.'],
+  ['reconnect_asked', 'Discord asked for a new connection. The gateway worker is on its way back.'],
+  ['session_invalid', 'Discord ended the session. The rooms are being read anew.'],
+  ['gateway_silent', 'Discord stopped answering. The gateway worker is on its way back.'],
+  ['gateway_unreachable', 'Discord can not be reached.'],
+  ['illegible', 'Discord sent what could not be read. The rooms are being read anew.'],
+  ['catching_up', 'The gateway worker is catching up with Discord.'],
+  ['not_told', 'The gateway worker has told nothing of this server.'],
+  ['identify_budget', 'Discord allows no more new sessions today. The gateway worker waits.'],
+  ['outage', 'Discord has an outage on this server.'],
+  ['removed', 'The bot is not on this server any more.'],
+  ['worker_stopping', 'The gateway worker is stopping.'],
+  ['discord_refused', 'Discord refuses the bot. Somebody has to look at its token and its settings.'],
+  ['store_failing', 'The hub can not store what happens. Somebody has to look at its disk.'],
+  ['not_followed', 'No gateway worker follows this server.'],
+  ['fenced', 'Another gateway worker is taking over.'],
+  ['too_large', 'This server is larger than the hub can take in.'],
+])

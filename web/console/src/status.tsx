@@ -2,7 +2,7 @@ import type { Connection, Gateway, Guild } from '@roomwire/sdk'
 import { useConnection, useRoomwire } from '@roomwire/sdk/react'
 import type { ReactNode } from 'react'
 import { useNow, wordsOfMs } from './clock.js'
-import { wordsOfStaleness } from './stale-note.js'
+import { wordsOfGatewayReason, wordsOfStaleness } from './stale-note.js'
 import { useWorstGuild } from './worst-guild.js'
 
 /** The state of the way here: this page to the hub, and the hub to Discord. */
@@ -59,7 +59,7 @@ function GatewayPill() {
       testId="gateway"
       state={known?.state ?? 'unknown'}
       tone={known ? gatewayTone[known.state] : 'idle'}
-      title={known?.reason ?? undefined}
+      title={known && known.state !== 'live' ? wordsOfGatewayReason(known) : undefined}
     >
       {known ? wordsOfGateway(known, now) : 'Discord: not known'}
     </Pill>

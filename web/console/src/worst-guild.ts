@@ -12,13 +12,19 @@ export function useWorstGuild(): Guild | undefined {
 export function worstOf(guilds: ReadonlyMap<string, Guild>): Guild | undefined {
   let worst: Guild | undefined
   for (const guild of guilds.values()) {
-    if (!worst || badness(guild) > badness(worst)) worst = guild
+    if (!worst || isWorse(guild, worst)) worst = guild
   }
   return worst
 }
 
 /** The gateway's states from well to worst. */
 const states = ['live', 'resuming', 'rebuilding', 'down']
+
+/** Of two that are off alike, the one that was so for longer is worse. */
+function isWorse(a: Guild, b: Guild): boolean {
+  const difference = badness(a) - badness(b)
+  return difference > 0 || (difference === 0 && (a.staleSince ?? Infinity) < (b.staleSince ?? Infinity))
+}
 
 function badness(guild: Guild): number {
   if (!guild.loaded) return 10

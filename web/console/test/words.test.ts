@@ -1,12 +1,14 @@
-import { type Member, RoomwireProblem } from '@roomwire/sdk'
+import { type Guild, type Member, RoomwireProblem } from '@roomwire/sdk'
 import { describe, expect, test } from 'vitest'
 import { initialsOf } from '../src/avatar.js'
-import { wordsOfMs } from '../src/clock.js'
+import { wordsOfAgo, wordsOfMs, wordsOfTime } from '../src/clock.js'
 import { marksOf } from '../src/member-row.js'
 import { wordsOfOccupancy } from '../src/occupancy.js'
 import { wordsOfProblem } from '../src/problem-words.js'
 import { readClaims, rightsOf } from '../src/rights.js'
+import { wordsOfGatewayReason } from '../src/stale-note.js'
 import { wordsOfConnection, wordsOfGateway } from '../src/status.js'
+import { worstOf } from '../src/worst-guild.js'
 
 test.each([
   ['Ada Lovelace', 'AL'],
@@ -29,6 +31,52 @@ test.each([
   [7_200_000, '2 h'],
 ])('%i ms are %j', (ms, words) => {
   expect(wordsOfMs(ms)).toBe(words)
+})
+
+test.each([
+  [-5, 'a moment ago'],
+  [4_999, 'a moment ago'],
+  [59_999, '59 seconds ago'],
+  [119_999, 'a minute ago'],
+  [250_000, '4 minutes ago'],
+  [7_199_999, 'an hour ago'],
+  [47 * 3_600_000, '47 hours ago'],
+  [49 * 3_600_000, '2 days ago'],
+])('%i ms back is %j', (ms, words) => {
+  expect(wordsOfAgo(ms)).toBe(words)
+})
+
+test('a time is told with its day, unless that is today', () => {
+  const noon = new Date(2026, 4, 17, 12, 31).getTime()
+  expect(wordsOfTime(noon, noon + 3_600_000)).toMatch(/^12.31\D*$/)
+  expect(wordsOfTime(noon, noon + 86_400_000)).toMatch(/17.*12.31|12.31.*17/)
+})
+
+test.each(
+  (
+    'no_worker worker_silent starting guild_awaited connecting connection_closed reconnect_asked session_invalid ' +
+    'gateway_silent gateway_unreachable illegible catching_up not_told identify_budget outage removed ' +
+    'worker_stopping discord_refused store_failing not_followed fenced too_large'
+  ).split(' '),
+)('there are words for the reason %s', reason => {
+  const words = wordsOfGatewayReason({ state: 'down', since: 0, reason })
+  expect(words).toMatch(/^[A-Z].*\.$/)
+  expect(words).not.toBe(wordsOfGatewayReason({ state: 'down', since: 0, reason: 'of a later version' }))
+  expect(words).not.toContain('_')
+})
+
+test('of guilds that are off alike, the one that was so for longer is told', () => {
+  const guild = (guildId: string, staleSince: number): Guild => ({
+    guildId,
+    following: 'away',
+    loaded: true,
+    stale: true,
+    staleSince,
+    gateway: null,
+    rooms: [],
+  })
+  const guilds = [guild('1', 50), guild('2', 40), guild('3', 60)]
+  expect(worstOf(new Map(guilds.map(each => [each.guildId, each])))?.guildId).toBe('2')
 })
 
 test.each([

@@ -1,6 +1,7 @@
 import { type Backoff, defaultBackoff } from './backoff.js'
 import { browserEnvironment, type Environment } from './environment.js'
 import type { Guild } from './guild.js'
+import { type KeptStorage, keptPlace } from './kept.js'
 import { type Connection, createLine } from './line.js'
 import { type RoomActions, roomActions } from './rest.js'
 import { defaultPatience, type Patience } from './socket.js'
@@ -17,6 +18,12 @@ export interface RoomwireOptions {
   readonly guilds?: readonly string[]
   /** Only these rooms; without `guilds`, as many as fit the hub's 4 KiB for a first frame (about 100); left out: all. */
   readonly rooms?: readonly string[]
+  /**
+   * Where to keep, over a reload of the page, what was shown and where to continue: `sessionStorage`, say. Left out:
+   * nowhere, and nothing of the members outlives the page. Kept are the guilds of one subject for at most an hour,
+   * up to 1 MiB; they are shown as stale until the hub has confirmed them, and forgotten by `close()`.
+   */
+  readonly persist?: KeptStorage
   readonly backoff?: Partial<Backoff>
   readonly patience?: Partial<Patience>
   /** What tests put in place of the browser. */
@@ -45,6 +52,9 @@ export interface Roomwire extends RoomActions {
   readonly unsubscribe: (guildId: string) => void
 }
 
+/** The close code for what a token does not allow. */
+const forbidden = 4403
+
 /** Makes a line to a hub. It rests until `connect()`. */
 export function createRoomwire(options: RoomwireOptions): Roomwire {
   const environment: Environment = { ...browserEnvironment, ...options.environment }
@@ -52,10 +62,12 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const tokens = tokenSource(options.getToken, environment)
   const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
   const store = createStore(nothing, environment.report)
+  let endHide: (() => void) | null = null
 
   const subscriptions = createSubscriptions({
     guilds: options.guilds,
     rooms: options.rooms,
+    kept: keptPlace(options.persist, base),
     now: environment.now,
     say: frame => line.say(frame),
     onBroken: why => line.drop(why),
@@ -70,18 +82,36 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     hello: subscriptions.hello,
     onState: connection => {
       if (connection.state !== 'open') subscriptions.end()
+      if (connection.state === 'closed' && connection.reason?.code === forbidden) subscriptions.forbid()
       store.set({ ...store.get(), connection })
     },
-    onWelcome: welcome => subscriptions.begin(welcome.guilds),
+    onWelcome: welcome => subscriptions.begin(welcome.sub, welcome.guilds),
     onFrame: subscriptions.onFrame,
   })
+
+  function connect() {
+    if (options.persist) endHide ??= environment.onHide(onHide)
+    line.connect()
+  }
+
+  function close() {
+    endHide?.()
+    endHide = null
+    subscriptions.keepNothing()
+    line.close()
+  }
+
+  function onHide() {
+    // A page that the hub sent away begins anew.
+    if (store.get().connection.state !== 'closed') subscriptions.keep()
+  }
 
   return {
     ...roomActions(base, tokens, environment),
     getState: store.get,
     listen: store.listen,
-    connect: line.connect,
-    close: line.close,
+    connect,
+    close,
     subscribe: subscriptions.subscribe,
     unsubscribe: subscriptions.unsubscribe,
   }

@@ -9,8 +9,13 @@ export interface Environment {
   readonly random: () => number
   /** Calls back once after `ms`; the answer calls it off. */
   readonly after: (ms: number, call: () => void) => () => void
-  /** Calls back whenever the page may have a network again (`online`, or back in sight); the answer ends that. */
+  /**
+   * Calls back whenever the page may have slept, or may have a network again (`online`, back in sight, thawed); the
+   * answer ends that.
+   */
   readonly onWake: (call: () => void) => () => void
+  /** Calls back when the page is about to go (`pagehide`), while there is time to store something; the answer ends that. */
+  readonly onHide: (call: () => void) => () => void
   /** Takes what a listener of the page threw. */
   readonly report: (error: unknown) => void
 }
@@ -40,12 +45,21 @@ export const browserEnvironment: Environment = {
     const seen = () => {
       if (document.visibilityState === 'visible') call()
     }
-    window.addEventListener('online', call)
-    document.addEventListener('visibilitychange', seen)
+    const ends = [
+      heed(window, 'online', call),
+      heed(window, 'pageshow', call),
+      heed(document, 'resume', call),
+      heed(document, 'visibilitychange', seen),
+    ]
     return () => {
-      window.removeEventListener('online', call)
-      document.removeEventListener('visibilitychange', seen)
+      for (const end of ends) end()
     }
   },
+  onHide: call => (typeof window === 'undefined' ? () => {} : heed(window, 'pagehide', call)),
   report: error => reportError(error),
+}
+
+function heed(target: EventTarget, event: string, call: () => void): () => void {
+  target.addEventListener(event, call)
+  return () => target.removeEventListener(event, call)
 }

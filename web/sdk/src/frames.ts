@@ -212,15 +212,20 @@ function readChange(event: unknown, payload: Fields): GuildChange | null {
 }
 
 function readSnapshot(payload: Fields): GuildChange {
-  const rooms = Array.isArray(payload.rooms) ? payload.rooms : []
   const gateway = isRecord(payload.gateway) ? readGateway(payload.gateway) : null
   return {
     kind: 'snapshot',
-    rooms: rooms.map(room => (isRecord(room) ? readRoom(room) : null)).filter(room => room !== null),
+    rooms: readRooms(payload.rooms),
     ...(gateway && { gateway }),
     part: count(payload.part) ?? 1,
     of: count(payload.of) ?? 1,
   }
+}
+
+/** The rooms of a list, as many as are legible. */
+export function readRooms(rooms: unknown): readonly RoomReport[] {
+  if (!Array.isArray(rooms)) return []
+  return rooms.map(room => (isRecord(room) ? readRoom(room) : null)).filter(room => room !== null)
 }
 
 function readRoom(payload: Fields): RoomReport | null {
@@ -263,13 +268,15 @@ function readGateway(payload: Fields): GatewayReport | null {
   return { state, ageMs: count(payload.ageMs) ?? 0, ...said('reason', text(payload.reason)) }
 }
 
-type Fields = Readonly<Record<string, unknown>>
+/** A JSON object of which nothing is known yet. */
+export type Fields = Readonly<Record<string, unknown>>
 
-function isRecord(value: unknown): value is Fields {
+export function isRecord(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function text(value: unknown): string | undefined {
+/** A text that says something. */
+export function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 

@@ -1,44 +1,11 @@
 /**
- * One guild as its frames tell it. Pure: a frame and the time in, the next state out. States are never changed,
- * and what stays equal stays the same object, so that React compares by identity.
+ * One guild as one subscription after the other tells it. Pure: what came and the time in, the next state out.
+ * States are never changed, and what stays equal stays the same object.
  */
-import type { GatewayReport, GuildChange, RoomReport, VoiceReport } from './frames.js'
+import type { GatewayReport, GuildChange, RoomReport } from './frames.js'
+import type { Kept } from './kept.js'
+import { changeRooms, type Room, roomsTold } from './rooms.js'
 import type { GatewayState } from './wire/index.js'
-
-/** A member in a voice room. */
-export interface Member {
-  /** Discord's id of the user. */
-  readonly userId: string
-  /** The name to show; the user's id until a name is known. */
-  readonly displayName: string
-  readonly avatarUrl: string | null
-  /** Muted by a moderator. */
-  readonly mute: boolean
-  /** Deafened by a moderator. */
-  readonly deaf: boolean
-  readonly selfMute: boolean
-  readonly selfDeaf: boolean
-  /** Has the camera on. */
-  readonly selfVideo: boolean
-  /** Shares the screen. */
-  readonly selfStream: boolean
-  /** Is in the audience of a stage. */
-  readonly suppress: boolean
-}
-
-/** A voice room. */
-export interface Room {
-  readonly guildId: string
-  readonly channelId: string
-  /** The name to show; the channel's id until a name is known. */
-  readonly name: string
-  /** The category's id. */
-  readonly parentId: string | null
-  /** How many may be in it; 0: as many as like. */
-  readonly userLimit: number
-  /** In the order in which they came. */
-  readonly members: readonly Member[]
-}
 
 /** How well the hub follows Discord, and since when. */
 export interface Gateway {
@@ -56,17 +23,23 @@ export type Following =
   | 'live'
   /** The connection is gone; what is shown is what was known. */
   | 'away'
-  /** The hub refused the subscription. */
+  /** The hub refused the subscription, or ended it; nothing is shown any more. */
   | 'refused'
 
 /** One guild, immutable. */
 export interface Guild {
   readonly guildId: string
   readonly following: Following
-  /** A snapshot has been seen: an empty `rooms` means that there are none. */
+  /** The rooms are known: an empty `rooms` means that there are none. */
   readonly loaded: boolean
-  /** What is shown may be out of date: not followed live, or the gateway is not live. */
+  /** What is shown may be out of date: not followed live, or the gateway is not live, or not known to be. */
   readonly stale: boolean
+  /**
+   * Until when what is shown was known to be so, by this machine's clock, milliseconds since 1970. `null` while it
+   * is known to be so now, and while nothing is shown.
+   */
+  readonly staleSince: number | null
+  /** As the hub told it over the present subscription; `null` until it has. */
   readonly gateway: Gateway | null
   readonly rooms: readonly Room[]
 }
@@ -74,43 +47,92 @@ export interface Guild {
 /** A guild with what only the client needs to know of it. */
 export interface GuildTrack {
   readonly guild: Guild
-  /** The last position received: where to continue from. */
+  /** Where to continue from: the position of what `guild.rooms` shows, and never of anything newer. */
   readonly pos: string | undefined
-  /** The last frame number received; `undefined` if the next may be any. */
+  /** The number of the last frame taken; `undefined` if the next may have any. */
   readonly n: number | undefined
-  /** The parts of a snapshot that is not whole yet. */
-  readonly parts: readonly SnapshotPart[]
+  /** A snapshot that is not whole yet. */
+  readonly partial: PartialSnapshot | null
+  /** Holes that were seen, without a stretch of good frames since. */
+  readonly gaps: number
 }
 
 type SnapshotPart = Extract<GuildChange, { kind: 'snapshot' }>
 
+interface PartialSnapshot {
+  readonly parts: number
+  readonly of: number
+  readonly n: number | undefined
+  readonly rooms: readonly RoomReport[]
+}
+
 /** A snapshot comes in at most so many parts; the hub cuts at 64 KiB, and no guild fills 16 MiB. */
 export const snapshotPartsMax = 256
 
+/** After so many frames without a hole, the holes before are forgiven. */
+export const framesToForgive = 100
+
 /** A guild of which nothing is known yet. */
-export function unknownGuild(guildId: string): GuildTrack {
+export function unknownGuild(guildId: string, following: Following = 'awaited'): GuildTrack {
   return {
-    guild: { guildId, following: 'awaited', loaded: false, stale: true, gateway: null, rooms: [] },
+    guild: {
+      guildId,
+      following,
+      loaded: false,
+      stale: true,
+      staleSince: null,
+      gateway: null,
+      rooms: [],
+    },
     pos: undefined,
     n: undefined,
-    parts: [],
+    partial: null,
+    gaps: 0,
   }
 }
 
-/** Enters another way of following; a new subscription may number its frames from anywhere. */
-export function follow(track: GuildTrack, following: Following): GuildTrack {
-  return { ...track, guild: settle(track.guild, { following }), n: undefined, parts: [] }
+/** A guild as it was kept: to be seen as of then, and to be continued from. */
+export function keptGuild(kept: Kept): GuildTrack {
+  const track = unknownGuild(kept.guildId, 'away')
+  const rooms = roomsTold(track.guild, kept.rooms)
+  return { ...track, guild: settle(track.guild, { loaded: true, rooms }, kept.asOf), pos: kept.pos }
 }
 
-/** The hub has said from where this subscription continues. */
-export function continueFrom(track: GuildTrack, pos: string | undefined): GuildTrack {
-  return { ...track, pos: pos ?? track.pos }
+/** A subscription was asked for: until it is answered, nothing is known to be so. */
+export function awaitAnswer(track: GuildTrack, now: number): GuildTrack {
+  return { ...track, guild: settle(track.guild, { following: 'awaited' }, now), n: undefined, partial: null }
 }
+
+/** The connection is gone, and with it what the hub said of the gateway. @param heardAt when it was last heard */
+export function leave(track: GuildTrack, heardAt: number): GuildTrack {
+  const guild = settle(track.guild, { following: 'away', gateway: null }, heardAt)
+  return { ...track, guild, n: undefined, partial: null }
+}
+
+/**
+ * The subscription begins. Recovered, what was missed follows on what is known, the first frame with number 1; else
+ * a snapshot follows, and until it is here, what is known keeps the position that it has.
+ * The gateway's state is told anew in either case: until then nothing is known to be so.
+ */
+export function begin(
+  track: GuildTrack,
+  recovered: boolean,
+  pos: string | undefined,
+  now: number,
+): GuildTrack {
+  const guild = settle(track.guild, { following: recovered ? 'live' : 'awaited', gateway: null }, now)
+  return recovered
+    ? { ...track, guild, pos: pos ?? track.pos, n: 0, partial: null }
+    : { ...track, guild, n: beforeSnapshot, partial: null }
+}
+
+/** The number before a snapshot's: with a subscription that is not recovered, nothing but its snapshot comes first. */
+const beforeSnapshot = -1
 
 /**
  * Takes one change in.
  *
- * @returns the next track, or `'gap'` if a frame is missing before this one: only a new snapshot helps
+ * @returns the next track, or `'gap'` if something is missing before this one
  */
 export function take(
   track: GuildTrack,
@@ -119,15 +141,15 @@ export function take(
   n: number | undefined,
   now: number,
 ): GuildTrack | 'gap' {
-  if (change.kind === 'gateway') {
-    return {
-      ...track,
-      guild: settle(track.guild, { gateway: gatewaySince(track.guild, change.gateway, now) }),
-    }
-  }
+  if (track.guild.following === 'refused') return track
+  if (change.kind === 'gateway') return { ...track, guild: hearGateway(track.guild, change.gateway, now) }
+  // What is not known and not counted says nothing about what is missing.
+  if (change.kind === 'other' && n === undefined) return track
   if (change.kind === 'snapshot') return takeSnapshot(track, change, pos, n, now)
-  // Whatever comes before the snapshot is in the snapshot.
-  if (track.guild.following !== 'live') return track
+  // Nothing comes between the parts of one snapshot.
+  if (track.partial) return 'gap'
+  // Whatever comes before the answer belongs to another subscription.
+  if (track.guild.following !== 'live' && track.n !== beforeSnapshot) return track
   if (n !== undefined && track.n !== undefined && n !== track.n + 1) return 'gap'
   const rooms = changeRooms(track.guild, change)
   return {
@@ -135,8 +157,22 @@ export function take(
     guild: rooms === track.guild.rooms ? track.guild : { ...track.guild, rooms },
     pos: pos ?? track.pos,
     n: n ?? track.n,
-    parts: [],
+    gaps: n !== undefined && n >= framesToForgive ? 0 : track.gaps,
   }
+}
+
+/** How a hole is mended. */
+export type Mending = 'recover' | 'snapshot' | 'connection'
+
+/**
+ * Something is missing. The last position was received in order, so the first hole is mended from there; a hub that
+ * leaves the next one is asked for a snapshot, and one that spoils that too gets a new connection, with its backoff.
+ */
+export function mend(track: GuildTrack, now: number): { track: GuildTrack; by: Mending } {
+  const by =
+    track.gaps === 0 && track.pos !== undefined ? 'recover' : track.gaps <= 1 ? 'snapshot' : 'connection'
+  const pos = by === 'recover' ? track.pos : undefined
+  return { track: { ...awaitAnswer(track, now), pos, gaps: track.gaps + 1 }, by }
 }
 
 function takeSnapshot(
@@ -146,33 +182,39 @@ function takeSnapshot(
   n: number | undefined,
   now: number,
 ): GuildTrack | 'gap' {
-  const next = part.part === 1 ? 1 : track.parts.length + 1
-  if (part.part !== next || part.of > snapshotPartsMax) return 'gap'
-  const parts = part.part === 1 ? [part] : [...track.parts, part]
-  if (part.part < part.of) return { ...track, parts }
-  const told = parts.findLast(each => each.gateway)?.gateway
+  const { partial } = track
+  const first = part.part === 1
+  // The last part alone carries the position of what is shown then.
+  const fits = partial && part.part === partial.parts + 1 && part.of === partial.of && n === partial.n
+  if (part.of > snapshotPartsMax || !(first || fits)) return 'gap'
+  // Told with the first part; what was told since then is newer than what the other parts repeat.
+  const guild = first && part.gateway ? hearGateway(track.guild, part.gateway, now) : track.guild
+  const rooms = first || !partial ? part.rooms : [...partial.rooms, ...part.rooms]
+  if (part.part < part.of) {
+    // The hub has something else to tell than what is shown.
+    const awaited = settle(guild, { following: 'awaited' }, now)
+    return {
+      ...track,
+      guild: awaited,
+      n: undefined,
+      partial: { parts: part.part, of: part.of, n, rooms },
+    }
+  }
+  const whole = { following: 'live', loaded: true, staleSince: null, rooms: roomsTold(guild, rooms) } as const
   return {
-    guild: settle(track.guild, {
-      following: 'live',
-      loaded: true,
-      rooms: roomsOf(
-        track.guild,
-        parts.flatMap(each => each.rooms),
-      ),
-      gateway: told ? gatewaySince(track.guild, told, now) : track.guild.gateway,
-    }),
-    pos: pos ?? track.pos,
+    ...track,
+    guild: settle(guild, whole, guild.gateway?.since ?? now),
+    pos,
     n,
-    parts: [],
+    partial: null,
   }
 }
 
-function settle(guild: Guild, change: Partial<Guild>): Guild {
-  const next = { ...guild, ...change }
-  // `stale` follows from the rest.
-  if ((Object.keys(change) as (keyof Guild)[]).every(name => next[name] === guild[name])) return guild
-  const stale = !next.loaded || next.following !== 'live' || next.gateway?.state !== 'live'
-  return { ...next, stale }
+function hearGateway(guild: Guild, report: GatewayReport, now: number): Guild {
+  const gateway = gatewaySince(guild, report, now)
+  // The first word over a subscription that goes on from what is known: all of it was so until then.
+  const caughtUp = guild.following === 'live' && guild.gateway === null
+  return settle(guild, { gateway, ...(caughtUp && { staleSince: null }) }, gateway.since)
 }
 
 function gatewaySince(guild: Guild, report: GatewayReport, now: number): Gateway {
@@ -180,160 +222,15 @@ function gatewaySince(guild: Guild, report: GatewayReport, now: number): Gateway
   const reason = report.reason ?? null
   // The same state told again keeps its beginning: ages are rounded, and a page must not flicker.
   if (before && before.state === report.state && before.reason === reason) return before
-  return { state: report.state, since: now - report.ageMs, reason }
+  // An age of more than the clock itself is no date.
+  return { state: report.state, since: Math.max(now - report.ageMs, 0), reason }
 }
 
-function changeRooms(guild: Guild, change: GuildChange): readonly Room[] {
-  const { rooms } = guild
-  switch (change.kind) {
-    case 'room':
-      return withRoom(rooms, change.room.channelId, before =>
-        reportedRoom(guild.guildId, change.room, before, before?.members ?? []),
-      )
-    case 'room-gone':
-      return rooms.some(room => room.channelId === change.channelId)
-        ? rooms.filter(room => room.channelId !== change.channelId)
-        : rooms
-    case 'voice':
-      return withVoice(guild, change.voice, change.fresh)
-    case 'voice-gone':
-      return withoutMember(rooms, change.userId, room => room.channelId === change.channelId)
-    default:
-      return rooms
-  }
-}
-
-/** Replaces one room, or adds it at the end. */
-function withRoom(
-  rooms: readonly Room[],
-  channelId: string,
-  change: (before: Room | undefined) => Room,
-): readonly Room[] {
-  const at = rooms.findIndex(room => room.channelId === channelId)
-  if (at < 0) return [...rooms, change(undefined)]
-  const before = rooms[at]
-  const after = change(before)
-  return before && sameRoom(before, after) ? rooms : rooms.with(at, after)
-}
-
-/** A voice state makes its room and its member known; nobody is in two rooms of one guild. */
-function withVoice(guild: Guild, voice: VoiceReport, fresh: boolean): readonly Room[] {
-  const known = findMember(guild.rooms, voice.userId)
-  const elsewhere = withoutMember(guild.rooms, voice.userId, room => room.channelId !== voice.channelId)
-  return withRoom(elsewhere, voice.channelId, room => {
-    const before =
-      room ?? reportedRoom(guild.guildId, { channelId: voice.channelId, members: [] }, undefined, [])
-    const at = before.members.findIndex(member => member.userId === voice.userId)
-    const member = reportedMember(voice, known, fresh)
-    if (at < 0) return { ...before, members: [...before.members, member] }
-    const same = before.members[at]
-    if (same && sameMember(same, member)) return before
-    return { ...before, members: before.members.with(at, member) }
-  })
-}
-
-function withoutMember(
-  rooms: readonly Room[],
-  userId: string,
-  where: (room: Room) => boolean,
-): readonly Room[] {
-  let changed = false
-  const next = rooms.map(room => {
-    if (!where(room) || !room.members.some(member => member.userId === userId)) return room
-    changed = true
-    return { ...room, members: room.members.filter(member => member.userId !== userId) }
-  })
-  return changed ? next : rooms
-}
-
-function findMember(rooms: readonly Room[], userId: string): Member | undefined {
-  for (const room of rooms) {
-    const member = room.members.find(each => each.userId === userId)
-    if (member) return member
-  }
-  return undefined
-}
-
-/** The rooms of a snapshot; what equals the room or member known before is that same object. */
-function roomsOf(guild: Guild, reports: readonly RoomReport[]): readonly Room[] {
-  const before = new Map(guild.rooms.map(room => [room.channelId, room]))
-  const rooms = new Map<string, Room>()
-  for (const report of reports) {
-    const known = before.get(report.channelId)
-    const knownMembers = new Map(known?.members.map(member => [member.userId, member]))
-    // A room may be cut over two parts: its members add up.
-    const members = new Map(rooms.get(report.channelId)?.members.map(member => [member.userId, member]))
-    for (const voice of report.members) {
-      const seen = knownMembers.get(voice.userId)
-      const member = reportedMember(voice, undefined, true)
-      members.set(voice.userId, seen && sameMember(seen, member) ? seen : member)
-    }
-    const room = reportedRoom(guild.guildId, report, rooms.get(report.channelId), [...members.values()])
-    rooms.set(report.channelId, known && sameRoom(known, room) ? known : room)
-  }
-  const next = [...rooms.values()]
-  return sameItems(guild.rooms, next) ? guild.rooms : next
-}
-
-function reportedRoom(
-  guildId: string,
-  report: RoomReport,
-  before: Room | undefined,
-  members: readonly Member[],
-): Room {
-  return {
-    guildId,
-    channelId: report.channelId,
-    name: report.name ?? before?.name ?? report.channelId,
-    // A room outside of every category has none, so absence says something where a name's does not.
-    parentId: report.parentId ?? null,
-    userLimit: report.userLimit ?? before?.userLimit ?? 0,
-    members,
-  }
-}
-
-/** @param fresh the member has just come in: a flag that is not told is off, not what it was before */
-function reportedMember(voice: VoiceReport, known: Member | undefined, fresh: boolean): Member {
-  const before = fresh ? undefined : known
-  return {
-    userId: voice.userId,
-    displayName: voice.displayName ?? known?.displayName ?? voice.userId,
-    avatarUrl: voice.avatarUrl ?? known?.avatarUrl ?? null,
-    mute: voice.mute ?? before?.mute ?? false,
-    deaf: voice.deaf ?? before?.deaf ?? false,
-    selfMute: voice.selfMute ?? before?.selfMute ?? false,
-    selfDeaf: voice.selfDeaf ?? before?.selfDeaf ?? false,
-    selfVideo: voice.selfVideo ?? before?.selfVideo ?? false,
-    selfStream: voice.selfStream ?? before?.selfStream ?? false,
-    suppress: voice.suppress ?? before?.suppress ?? false,
-  }
-}
-
-function sameMember(a: Member, b: Member): boolean {
-  return (
-    a.userId === b.userId &&
-    a.displayName === b.displayName &&
-    a.avatarUrl === b.avatarUrl &&
-    a.mute === b.mute &&
-    a.deaf === b.deaf &&
-    a.selfMute === b.selfMute &&
-    a.selfDeaf === b.selfDeaf &&
-    a.selfVideo === b.selfVideo &&
-    a.selfStream === b.selfStream &&
-    a.suppress === b.suppress
-  )
-}
-
-function sameRoom(a: Room, b: Room): boolean {
-  return (
-    a.channelId === b.channelId &&
-    a.name === b.name &&
-    a.parentId === b.parentId &&
-    a.userLimit === b.userLimit &&
-    sameItems(a.members, b.members)
-  )
-}
-
-function sameItems<Item>(a: readonly Item[], b: readonly Item[]): boolean {
-  return a.length === b.length && a.every((item, at) => item === b[at])
+/** Applies a change, and what follows from it. @param at since when it is stale, if this makes it so */
+function settle(guild: Guild, change: Partial<Guild>, at: number): Guild {
+  const changed = { ...guild, ...change }
+  const stale = !changed.loaded || changed.following !== 'live' || changed.gateway?.state !== 'live'
+  const staleSince = stale && changed.loaded ? (changed.staleSince ?? at) : null
+  const next = { ...changed, stale, staleSince }
+  return (Object.keys(next) as (keyof Guild)[]).every(name => next[name] === guild[name]) ? guild : next
 }

@@ -57,7 +57,7 @@ export interface Line {
 }
 
 /** A connection that held for so long begins the next backoff anew, milliseconds. */
-const stableMs = 10_000
+const steadyMs = 10_000
 /** A token is renewed so long before its end, or after three quarters of a short life; milliseconds. */
 const renewBeforeMs = 60_000
 /** Never sooner than this after the one before, milliseconds. */
@@ -72,7 +72,6 @@ export function createLine(parts: LineParts): Line {
   let era = 0
   let attempt = 0
   let socket: Socket | null = null
-  let openedAt: number | null = null
   let impatient = false
   /** What kind of token the next attempt needs. */
   let nextWish: TokenWish = 'connect'
@@ -80,6 +79,7 @@ export function createLine(parts: LineParts): Line {
   let renewing: string | null = null
   let callOffAttempt = () => {}
   let callOffRenewal = () => {}
+  let callOffSteady = () => {}
   let endWake: (() => void) | null = null
 
   function connect() {
@@ -115,8 +115,11 @@ export function createLine(parts: LineParts): Line {
     const token = await tokenWithin(wish)
     if (mine !== era) return
     if (token === null) return wait({ code: null, text: 'no token' }, jitter(), wish, true)
+    const hello = parts.hello(token)
+    // What is remembered with a token may make the page close the line.
+    if (mine !== era) return
     try {
-      socket = openSocket(parts.url, parts.hello(token), patience, environment, {
+      socket = openSocket(parts.url, hello, patience, environment, {
         onFrame: frame => (frame.kind === 'auth.ok' ? onWelcome(frame, token) : onFrame(frame)),
         onEnd,
       })
@@ -140,7 +143,9 @@ export function createLine(parts: LineParts): Line {
 
   function onWelcome(welcome: Welcome, token: string) {
     nextWish = 'connect'
-    openedAt = environment.now()
+    callOffSteady = environment.after(steadyMs, () => {
+      attempt = 0
+    })
     trust(token, welcome.expiresInMs)
     enter({ state: 'open', connectionId: welcome.connectionId, sub: welcome.sub })
     parts.onWelcome(welcome)
@@ -154,7 +159,6 @@ export function createLine(parts: LineParts): Line {
   }
 
   function onEnd(end: SocketEnd) {
-    if (openedAt !== null && environment.now() - openedAt >= stableMs) attempt = 0
     const reason = { code: end.code, text: end.code === 1006 && end.reason ? end.reason : wordsOf(end.code) }
     const waitMs = waitAfter(end.code, end.hints, jitter())
     if (waitMs === null) return stay({ state: 'closed', reason })
@@ -184,9 +188,9 @@ export function createLine(parts: LineParts): Line {
     era++
     callOffAttempt()
     callOffRenewal()
+    callOffSteady()
     socket?.close()
     socket = null
-    openedAt = null
     renewing = null
   }
 

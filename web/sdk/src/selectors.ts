@@ -1,7 +1,8 @@
 /** Looks into a state. Each gives the same object for as long as what it looks at is the same. */
 import type { RoomwireState } from './client.js'
-import type { Guild, Room } from './guild.js'
+import type { Guild } from './guild.js'
 import type { Connection } from './line.js'
+import type { Room } from './rooms.js'
 
 export function connectionOf(state: RoomwireState): Connection {
   return state.connection

@@ -14,6 +14,9 @@ export interface Patience {
   readonly pongMs: number
 }
 
+/** In a page out of sight, timers run up to a minute late; a page that is later than that was asleep. Milliseconds. */
+const timersLateMs = 60_000
+
 export const defaultPatience: Patience = { connectMs: 15_000, quietMs: 25_000, pongMs: 10_000 }
 
 /** Who is told of a socket's life. */
@@ -54,6 +57,7 @@ export function openSocket(
   let opened = false
   let welcomed = false
   let ended = false
+  let heardAt = 0
   const ws = environment.openWebSocket(url)
   let callOff = environment.after(patience.connectMs, () => giveUp('no answer in time'))
 
@@ -79,12 +83,17 @@ export function openSocket(
   ws.onerror = () => {}
 
   function listen() {
+    heardAt = environment.now()
     callOff()
     callOff = environment.after(patience.quietMs, probe)
   }
 
   function probe() {
     if (!welcomed || ended) return
+    // What is on the page passes for live until the end: no time is lost on a connection that slept.
+    if (environment.now() - heardAt > patience.quietMs + patience.pongMs + timersLateMs) {
+      return giveUp('no sign of life')
+    }
     callOff()
     say({ type: 'ping' })
     callOff = environment.after(patience.pongMs, () => giveUp('no sign of life'))

@@ -1,7 +1,19 @@
 /** Which guilds a page follows, and what is known of each, over one connection after the other. */
 import type { Frame } from './frames.js'
-import { continueFrom, follow, type Guild, type GuildTrack, take, unknownGuild } from './guild.js'
+import {
+  awaitAnswer,
+  begin as beginTrack,
+  type Guild,
+  type GuildTrack,
+  keptGuild,
+  leave,
+  mend,
+  take,
+  unknownGuild,
+} from './guild.js'
 import { bytesOf, type Hello, helloBytesMax } from './hello.js'
+import { type KeptPlace, readKept, writeKept } from './kept.js'
+import { subjectOf } from './token.js'
 import type { ClientFrame, Correlation } from './wire/index.js'
 
 /** What subscriptions are made of, and whom they tell. */
@@ -10,6 +22,8 @@ export interface SubscriptionParts {
   readonly guilds: readonly string[] | undefined
   /** Only these rooms of them. */
   readonly rooms: readonly string[] | undefined
+  /** Where guilds are kept over a reload. */
+  readonly kept: KeptPlace
   readonly now: () => number
   readonly say: (frame: ClientFrame & { id?: Correlation }) => void
   /** Called when frames keep missing. */
@@ -23,15 +37,18 @@ export interface Subscriptions {
   readonly unsubscribe: (guildId: string) => void
   /** The auth frame, as much of it as the hub takes at once. */
   readonly hello: (token: string) => Hello
-  /** A connection has begun; the hub named the guilds that it will follow. */
-  readonly begin: (guilds: readonly string[]) => void
+  /** A connection has begun; the hub named its subject, and the guilds that it will follow. */
+  readonly begin: (sub: string, guilds: readonly string[]) => void
   /** The connection is gone. */
   readonly end: () => void
   readonly onFrame: (frame: Frame) => void
+  /** The hub does not let this page in: it shows nothing any more. */
+  readonly forbid: () => void
+  /** Puts what is known where it survives a reload. */
+  readonly keep: () => void
+  /** Empties that place, if it is known whose it is. */
+  readonly keepNothing: () => void
 }
-
-/** A second gap within this time is not mended by a snapshot but by a new connection, milliseconds. */
-const gapMsMin = 10_000
 
 export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   let tracks: ReadonlyMap<string, GuildTrack> = new Map()
@@ -45,14 +62,18 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   /** Ids of `subscribe` frames without an answer yet, a guild; what comes before it belongs to another subscription. */
   const unanswered = new Map<string, string>()
   let askedCount = 0
-  let gapAt = Number.NEGATIVE_INFINITY
+  /** Whose all this is; nothing of one subject is shown to another. */
+  let subject: string | undefined
+  let heardAt = 0
 
   function subscribe(guildId: string, rooms?: readonly string[]) {
+    const same = sameChoice(choiceOf(guildId), rooms)
     chosen.set(guildId, rooms)
     dropped.delete(guildId)
-    // A position in one choice of rooms is none in another.
-    put({ ...follow(trackOf(guildId), 'awaited'), pos: undefined })
-    ask(guildId, undefined)
+    const track = awaitAnswer(trackOf(guildId), parts.now())
+    // A position in one choice of rooms is none in another, and what is outside of it is not shown from now on.
+    put(same ? track : { ...narrow(track, rooms), pos: undefined })
+    ask(guildId)
   }
 
   function unsubscribe(guildId: string) {
@@ -60,11 +81,12 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     unanswered.delete(guildId)
     dropped.add(guildId)
     parts.say({ type: 'unsubscribe', guildId })
-    keep(track => track.guild.guildId !== guildId)
+    retain(track => track.guild.guildId !== guildId)
   }
 
   function hello(token: string): Hello {
     postponed = []
+    enter(subjectOf(token))
     const whole = helloFor(token)
     if (bytesOf(whole) <= helloBytesMax || !whole.guilds) return withPositions(whole)
     postponed = whole.guilds
@@ -97,26 +119,69 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     return Object.keys(recover).length > 0 ? { ...frame, recover } : frame
   }
 
-  function begin(named: readonly string[]) {
+  function begin(sub: string, named: readonly string[]) {
+    heardAt = parts.now()
+    enter(sub)
     const asked = [...chosen.keys(), ...postponed]
-    keep(({ guild }) => named.includes(guild.guildId) || asked.includes(guild.guildId))
+    retain(({ guild }) => named.includes(guild.guildId) || asked.includes(guild.guildId))
     for (const guildId of named) {
       if (dropped.has(guildId)) parts.say({ type: 'unsubscribe', guildId })
-      else put(follow(trackOf(guildId), 'awaited'))
+      else put(awaitAnswer(trackOf(guildId), parts.now()))
     }
     for (const guildId of asked) {
-      const track = trackOf(guildId)
-      put(follow(track, 'awaited'))
-      ask(guildId, track.pos)
+      put(awaitAnswer(trackOf(guildId), parts.now()))
+      ask(guildId)
     }
+  }
+
+  /** What was known of another subject is forgotten; what was kept of this one is remembered, unless newer is known. */
+  function enter(sub: string | undefined) {
+    if (sub === undefined || sub === subject) return
+    if (subject !== undefined) retain(() => false)
+    subject = sub
+    for (const kept of readKept(parts.kept.take(), sub, parts.now())) {
+      const { guildId } = kept
+      const wanted = parts.guilds === undefined || parts.guilds.includes(guildId) || chosen.has(guildId)
+      if (!wanted || dropped.has(guildId) || trackOf(guildId).guild.loaded) continue
+      if (sameChoice(choiceOf(guildId), kept.choice ?? undefined)) put(keptGuild(kept))
+    }
+  }
+
+  function keep() {
+    if (subject === undefined) return
+    const now = parts.now()
+    const guilds = [...tracks.values()].flatMap(({ guild, pos }) =>
+      pos === undefined || !guild.loaded
+        ? []
+        : {
+            guildId: guild.guildId,
+            pos,
+            asOf: guild.staleSince ?? now,
+            choice: choiceOf(guild.guildId) ?? null,
+            rooms: guild.rooms,
+          },
+    )
+    parts.kept.put(writeKept(subject, guilds, now))
+  }
+
+  function keepNothing() {
+    if (subject !== undefined) parts.kept.empty()
   }
 
   function end() {
     unanswered.clear()
-    for (const track of tracks.values()) put(follow(track, 'away'))
+    // A clock that was set back would date the past into the future.
+    const at = Math.min(heardAt, parts.now())
+    for (const track of tracks.values()) put(leave(track, at))
+  }
+
+  function forbid() {
+    for (const guildId of tracks.keys()) refuse(guildId)
   }
 
   function onFrame(frame: Frame) {
+    heardAt = parts.now()
+    if (frame.kind === 'unsubscribed') return onUnsubscribed(frame.guildId)
     if (frame.kind === 'error') return onRefused(frame.re)
     if (frame.kind !== 'subscribed' && frame.kind !== 'change') return
     const awaited = unanswered.get(frame.guildId)
@@ -133,42 +198,54 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     else put(next)
   }
 
-  function onSubscribed(track: GuildTrack, frame: Extract<Frame, { kind: 'subscribed' }>) {
-    if (!frame.recovered) return put(follow(track, 'awaited'))
+  function onSubscribed(track: GuildTrack, { recovered, pos }: Extract<Frame, { kind: 'subscribed' }>) {
+    if (!recovered || track.guild.loaded) return put(beginTrack(track, recovered, pos, parts.now()))
     // Missed events on top of nothing would pass for the whole.
-    if (!track.guild.loaded) return ask(frame.guildId, undefined)
-    put(continueFrom(follow(track, 'live'), frame.pos))
+    put({ ...track, pos: undefined })
+    ask(track.guild.guildId)
   }
 
-  /** A frame is missing: a snapshot mends it, and a hub that does it again gets a new connection. */
   function onGap(track: GuildTrack) {
-    put({ ...follow(track, 'awaited'), pos: undefined })
-    const now = parts.now()
-    const again = now - gapAt < gapMsMin
-    gapAt = now
-    if (again) parts.onBroken('frames were missing')
-    else ask(track.guild.guildId, undefined)
+    const mended = mend(track, parts.now())
+    put(mended.track)
+    if (mended.by === 'connection') parts.onBroken('frames were missing')
+    else ask(track.guild.guildId)
   }
 
   function onRefused(re: string | undefined) {
     for (const [guildId, id] of unanswered) {
-      if (id !== re) continue
-      unanswered.delete(guildId)
-      put({ ...follow(trackOf(guildId), 'refused'), pos: undefined })
+      if (id === re) refuse(guildId)
     }
   }
 
-  function ask(guildId: string, recover: string | undefined) {
-    const rooms = chosen.has(guildId) ? chosen.get(guildId) : parts.rooms
+  /** The hub ends a subscription that a newer token does not allow. */
+  function onUnsubscribed(guildId: string) {
+    // An answer to `unsubscribe`, if the guild is not followed any more, or asked for anew.
+    if (tracks.has(guildId) && !unanswered.has(guildId)) refuse(guildId)
+  }
+
+  function refuse(guildId: string) {
+    unanswered.delete(guildId)
+    put(unknownGuild(guildId, 'refused'))
+  }
+
+  /** Asks for a guild, from where it is known. */
+  function ask(guildId: string) {
+    const rooms = choiceOf(guildId)
+    const { pos } = trackOf(guildId)
     const id = `subscribe:${++askedCount}`
     unanswered.set(guildId, id)
     parts.say({
       type: 'subscribe',
       guildId,
       ...(rooms && { rooms: [...rooms] }),
-      ...(recover !== undefined && { recover }),
+      ...(pos !== undefined && { recover: pos }),
       id,
     })
+  }
+
+  function choiceOf(guildId: string): readonly string[] | undefined {
+    return chosen.has(guildId) ? chosen.get(guildId) : parts.rooms
   }
 
   function trackOf(guildId: string): GuildTrack {
@@ -183,7 +260,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     parts.onGuilds(guilds)
   }
 
-  function keep(wanted: (track: GuildTrack) => boolean) {
+  function retain(wanted: (track: GuildTrack) => boolean) {
     const kept = [...tracks].filter(([, track]) => wanted(track))
     if (kept.length === tracks.size) return
     tracks = new Map(kept)
@@ -191,5 +268,15 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     parts.onGuilds(guilds)
   }
 
-  return { subscribe, unsubscribe, hello, begin, end, onFrame }
+  return { subscribe, unsubscribe, hello, begin, end, onFrame, forbid, keep, keepNothing }
+}
+
+function sameChoice(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+  return a === b || (a && [...a].sort().join()) === (b && [...b].sort().join())
+}
+
+function narrow(track: GuildTrack, rooms: readonly string[] | undefined): GuildTrack {
+  if (!rooms) return track
+  const shown = track.guild.rooms.filter(room => rooms.includes(room.channelId))
+  return { ...track, guild: { ...track.guild, rooms: shown } }
 }

@@ -1,39 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { createRoomwire, type RoomwireOptions } from '../src/index.js'
-import { event, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
-
-function start(options: Partial<RoomwireOptions> = {}) {
-  const world = new World()
-  const wishes: string[] = []
-  const roomwire = createRoomwire({
-    url: 'https://hub.example/',
-    getToken: async wish => {
-      wishes.push(wish)
-      return `token ${wishes.length}`
-    },
-    environment: world.environment,
-    ...options,
-  })
-  const guild = () => roomwire.getState().guilds.get(guildId)
-  const connection = () => roomwire.getState().connection
-  return { world, wishes, roomwire, guild, connection }
-}
-
-async function connected(options: Partial<RoomwireOptions> = {}) {
-  const line = start(options)
-  line.roomwire.connect()
-  await line.world.settle()
-  line.world.socket.open()
-  line.world.socket.hear(welcome())
-  return line
-}
-
-async function live(rooms: object[] = [room('11')], options: Partial<RoomwireOptions> = {}) {
-  const line = await connected(options)
-  line.world.socket.hear(subscribed())
-  line.world.socket.hear(snapshot(rooms))
-  return line
-}
+import { connected, live, start } from './lines.js'
+import { event, gateway, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
 
 describe('connecting', () => {
   test('it rests until it is told to connect', async () => {
@@ -323,19 +290,6 @@ describe('coming back', () => {
     expect(roomwire.getState().guilds.size).toBe(100)
   })
 
-  test('recovered, it keeps what it knew and takes in what it missed, whatever its number', async () => {
-    const { world, guild } = await live([room('11', [voice('11', '3')])])
-    world.socket.end(1006)
-    expect(guild()).toMatchObject({ stale: true, following: 'away' })
-    await world.pass(500)
-    world.socket.open()
-    world.socket.hear(welcome())
-    world.socket.hear(subscribed({ recovered: true, pos: 'p1' }))
-    world.socket.hear(event('voice.joined', voice('11', '4'), { n: 1, pos: 'p2' }))
-    expect(guild()).toMatchObject({ stale: false, following: 'live' })
-    expect(guild()?.rooms[0]?.members.map(member => member.userId)).toEqual(['3', '4'])
-  })
-
   test('not recovered, it is stale until the snapshot is here', async () => {
     const { world, guild } = await live([room('11', [voice('11', '3')])])
     world.socket.end(1006)
@@ -454,31 +408,6 @@ describe('staying alive', () => {
 })
 
 describe('following', () => {
-  test('a missing frame brings a new snapshot', async () => {
-    const { world, guild } = await live()
-    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
-    expect(guild()).toMatchObject({ stale: true, following: 'awaited' })
-    expect(guild()?.rooms[0]?.members).toEqual([])
-    expect(world.socket.lastSent('subscribe')).toEqual({
-      type: 'subscribe',
-      guildId,
-      id: 'subscribe:1',
-    })
-    world.socket.hear(subscribed({ re: 'subscribe:1' }))
-    world.socket.hear(snapshot([room('11', [voice('11', '3')])]))
-    expect(guild()?.stale).toBe(false)
-    expect(guild()?.rooms[0]?.members).toHaveLength(1)
-  })
-
-  test('frames that keep missing bring a new connection, with backoff', async () => {
-    const { world, connection } = await live()
-    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
-    world.socket.hear(subscribed({ re: 'subscribe:1' }))
-    world.socket.hear(snapshot())
-    world.socket.hear(event('voice.joined', voice('11', '3'), { n: 2 }))
-    expect(connection()).toMatchObject({ state: 'waiting', reason: { text: 'frames were missing' } })
-  })
-
   test('an event that is not known still counts', async () => {
     const { world, guild } = await live()
     world.socket.hear(event('room.painted', { channelId: '11' }, { n: 1, pos: 'p2' }))
@@ -509,6 +438,7 @@ describe('following', () => {
     const { world, roomwire, guild } = await live([room('11'), room('12')])
     const shown = () => guild()?.rooms.map(each => each.channelId)
     roomwire.subscribe(guildId, ['11'])
+    expect(shown()).toEqual(['11'])
     // Still on its way from the wider subscription.
     world.socket.hear(snapshot([room('11'), room('12'), room('13')], { pos: 'wide' }))
     world.socket.hear(subscribed({ re: 'subscribe:1' }))
@@ -527,6 +457,7 @@ describe('following', () => {
     expect(shown()).toEqual(['11'])
     expect(guild()?.stale).toBe(true)
     world.socket.hear(subscribed({ re: 'subscribe:2', recovered: true, pos: 'narrow' }))
+    world.socket.hear(gateway('live'))
     world.socket.hear(event('voice.joined', voice('11', '3'), { n: 1, pos: 'next' }))
     expect(shown()).toEqual(['11'])
     expect(guild()).toMatchObject({ stale: false, rooms: [{ members: [{ userId: '3' }] }] })
@@ -554,6 +485,33 @@ describe('following', () => {
       ts: 0,
     })
     expect(roomwire.getState().guilds.get('77')?.following).toBe('refused')
+  })
+
+  test('a guild that a newer token does not allow is not shown any more', async () => {
+    const { world, guild } = await live([room('11', [voice('11', '3')])])
+    world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+    expect(guild()).toMatchObject({ following: 'refused', loaded: false, stale: true, rooms: [] })
+    world.socket.hear(snapshot([room('11')]))
+    expect(guild()?.rooms).toEqual([])
+  })
+
+  test('a late answer to unsubscribe does not end what was asked for since', async () => {
+    const { world, roomwire, guild } = await live()
+    roomwire.unsubscribe(guildId)
+    roomwire.subscribe(guildId)
+    world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+    expect(guild()?.following).toBe('awaited')
+    world.socket.hear(subscribed({ re: 'subscribe:1' }))
+    world.socket.hear(snapshot([room('11')]))
+    expect(guild()).toMatchObject({ following: 'live', stale: false })
+  })
+
+  test('the same choice of rooms, asked for again, continues where it is', async () => {
+    const { world, roomwire } = await live([room('11'), room('12')], { rooms: ['11', '12'] })
+    roomwire.subscribe(guildId, ['12', '11'])
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ recover: 'p1' })
+    roomwire.subscribe(guildId, ['12', '12'])
+    expect(world.socket.lastSent('subscribe')).not.toHaveProperty('recover')
   })
 
   test('an unsubscribed guild is forgotten, and left out of the next connection', async () => {

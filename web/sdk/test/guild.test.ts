@@ -1,10 +1,23 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { readFrame } from '../src/frames.js'
-import { follow, type GuildTrack, snapshotPartsMax, take, unknownGuild } from '../src/guild.js'
-import { event, guildId, room, snapshot, voice } from './world.js'
+import {
+  awaitAnswer,
+  begin,
+  framesToForgive,
+  type GuildTrack,
+  leave,
+  mend,
+  snapshotPartsMax,
+  take,
+  unknownGuild,
+} from '../src/guild.js'
+import { event, gateway, guildId, room, snapshot, voice } from './world.js'
 
 const now = 50_000
+
+// Properties take their time where the machine is busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 /** Takes frames in, as they come from the wire. */
 function after(track: GuildTrack | 'gap', ...frames: object[]): GuildTrack | 'gap' {
@@ -20,7 +33,11 @@ function held(track: GuildTrack | 'gap'): GuildTrack {
   return track
 }
 
-const live = (...rooms: object[]) => held(after(follow(unknownGuild(guildId), 'awaited'), snapshot(rooms)))
+const live = (...rooms: object[]) => held(after(unknownGuild(guildId), snapshot(rooms)))
+
+/** A part of a snapshot. */
+const part = (at: number, of: number, ...rooms: object[]) =>
+  snapshot(rooms, { n: 0, pos: 'q' }, { part: at, of })
 
 /** Who is where, as `channel: users`. */
 const seating = (track: GuildTrack | 'gap') =>
@@ -72,20 +89,52 @@ describe('a snapshot', () => {
   })
 
   test('in parts begins anew with its first part', () => {
-    const first = snapshot([room('1')], { n: 0 }, { part: 1, of: 2 })
-    const second = snapshot([room('2')], { n: 0 }, { part: 2, of: 2 })
-    expect(seating(after(live(), first, first, second))).toEqual({ 1: [], 2: [] })
+    const first = part(1, 2, room('1'))
+    expect(seating(after(live(), first, first, part(2, 2, room('2'))))).toEqual({ 1: [], 2: [] })
   })
 
-  test('of which a part is missing is a gap', () => {
-    expect(after(live(), snapshot([], {}, { part: 1, of: 3 }), snapshot([], {}, { part: 3, of: 3 }))).toBe(
-      'gap',
-    )
-    expect(after(live(), snapshot([], {}, { part: 2, of: 2 }))).toBe('gap')
+  test('in parts keeps the position of what is shown until it is whole', () => {
+    const before = live(room('9'))
+    const halfway = held(after(before, part(1, 2, room('1'))))
+    expect(halfway.pos).toBe('p1')
+    expect(held(after(halfway, part(2, 2))).pos).toBe('q')
+    // Whoever goes in between continues from what is shown.
+    expect(leave(halfway, now)).toMatchObject({ pos: 'p1', partial: null })
+    expect(after(leave(halfway, now), part(2, 2))).toBe('gap')
   })
 
-  test('in more parts than any guild can fill is not collected', () => {
-    expect(after(live(), snapshot([], {}, { part: 1, of: snapshotPartsMax + 1 }))).toBe('gap')
+  test('in parts makes what is shown stale from its first part to its last', () => {
+    const halfway = held(after(live(room('9')), part(1, 2, room('1'))))
+    expect(halfway.guild).toMatchObject({ following: 'awaited', stale: true, staleSince: now })
+    expect(held(after(halfway, part(2, 2))).guild).toMatchObject({ stale: false, staleSince: null })
+  })
+
+  test('in parts does not tell of the gateway what was so before a newer word', () => {
+    const track = held(after(live(), part(1, 3), gateway('down'), part(2, 3), part(3, 3)))
+    expect(track.guild).toMatchObject({ following: 'live', stale: true, gateway: { state: 'down' } })
+  })
+
+  test.each([
+    ['a part is missing', [part(1, 3), part(3, 3)]],
+    ['the first part is missing', [part(2, 2)]],
+    ['a part comes twice', [part(1, 3), part(2, 3), part(2, 3)]],
+    ['parts of another snapshot come in between', [part(1, 3), part(3, 4)]],
+    ['parts of another subscription come in between', [part(1, 3), { ...part(2, 3), n: 4 }]],
+    ['the number of parts changes', [part(1, 3), part(2, 2)]],
+    ['an event comes in between', [part(1, 2), event('room.created', { channelId: '3' }, { n: 1 })]],
+    ['an event without a number comes in between', [part(1, 2), event('room.deleted', { channelId: '9' })]],
+    ['an unknown event with a number comes in between', [part(1, 2), event('room.painted', {}, { n: 1 })]],
+    ['there are more parts than any guild can fill', [part(1, snapshotPartsMax + 1)]],
+  ])('in parts is a gap where %s', (_, frames) => {
+    expect(after(live(room('9')), ...frames)).toBe('gap')
+  })
+
+  test('in parts does not mind what has no number and is not known', () => {
+    const odd = event('room.painted', {})
+    expect(seating(after(live(), part(1, 2, room('1')), odd, part(2, 2, room('2'))))).toEqual({
+      1: [],
+      2: [],
+    })
   })
 })
 
@@ -218,8 +267,86 @@ describe('the gateway', () => {
   })
 })
 
+describe('a subscription that begins', () => {
+  const known = () => held(after(live(room('1', [voice('1', '7')])), event('x', {}, { n: 1, pos: 'p5' })))
+
+  test('recovered, goes on at once from what was known, and is fresh when the gateway is known to be', () => {
+    const track = begin(leave(known(), 40_000), true, 'p6', now)
+    expect(track.guild).toMatchObject({ following: 'live', stale: true, staleSince: 40_000, gateway: null })
+    expect(track.guild.rooms).toBe(track.guild.rooms)
+    expect(track.pos).toBe('p6')
+    expect(held(after(track, gateway('live'))).guild).toMatchObject({ stale: false, staleSince: null })
+  })
+
+  test('recovered while the gateway is not live, is as old as the gateway says', () => {
+    const track = begin(leave(known(), 40_000), true, 'p6', now)
+    const resuming = held(after(track, gateway('resuming', 2_000)))
+    expect(resuming.guild).toMatchObject({ stale: true, staleSince: now - 2_000 })
+    // The state changes, and what is shown has not become any newer.
+    expect(held(after(resuming, gateway('rebuilding', 100))).guild).toMatchObject({
+      staleSince: now - 2_000,
+      gateway: { state: 'rebuilding', since: now - 100 },
+    })
+  })
+
+  test.each([
+    ['the first missed frame has number 1', 1, false],
+    ['there is no frame 0', 0, true],
+    ['a hole is seen before the first', 2, true],
+  ])('recovered: %s', (_, n, gap) => {
+    const track = begin(leave(known(), 40_000), true, 'p6', now)
+    expect(after(track, event('voice.joined', voice('1', '8'), { n })) === 'gap').toBe(gap)
+  })
+
+  test('not recovered, keeps what was known with its own position until the snapshot is here', () => {
+    const track = begin(leave(known(), 40_000), false, 'p9', now)
+    expect(track).toMatchObject({
+      pos: 'p5',
+      guild: { following: 'awaited', stale: true, staleSince: 40_000 },
+    })
+    expect(held(after(track, gateway('live'))).guild).toMatchObject({ stale: true, staleSince: 40_000 })
+    const whole = held(after(track, snapshot([room('2')], { pos: 'p9' })))
+    expect(whole).toMatchObject({ pos: 'p9', guild: { stale: false, staleSince: null } })
+    expect(seating(whole)).toEqual({ 2: [] })
+  })
+})
+
+describe('what is stale', () => {
+  test('is as old as the first of the reasons', () => {
+    const down = held(after(live(), gateway('down', 3_000)))
+    expect(down.guild.staleSince).toBe(now - 3_000)
+    expect(leave(down, now).guild.staleSince).toBe(now - 3_000)
+    expect(leave(live(), 44_000).guild.staleSince).toBe(44_000)
+  })
+
+  test('has no age while nothing is known', () => {
+    expect(leave(unknownGuild(guildId), now).guild).toMatchObject({ stale: true, staleSince: null })
+  })
+})
+
+describe('a hole', () => {
+  test('is mended from the last position, then by a snapshot, then by a new connection', () => {
+    const first = mend(live(), now)
+    expect(first).toMatchObject({ by: 'recover', track: { pos: 'p1', guild: { following: 'awaited' } } })
+    const second = mend(begin(first.track, true, 'p1', now), now)
+    expect(second).toMatchObject({ by: 'snapshot', track: { pos: undefined } })
+    const whole = held(after(second.track, snapshot()))
+    expect(mend(whole, now)).toMatchObject({ by: 'connection', track: { pos: undefined } })
+  })
+
+  test('without a position is mended by a snapshot', () => {
+    expect(mend(unknownGuild(guildId), now).by).toBe('snapshot')
+  })
+
+  test('is forgiven after a stretch of good frames', () => {
+    let track = begin(mend(live(), now).track, true, 'p1', now)
+    for (let n = 1; n <= framesToForgive; n++) track = held(after(track, event('x', {}, { n, pos: `p${n}` })))
+    expect(mend(track, now).by).toBe('recover')
+  })
+})
+
 test('nothing is taken from a guild whose snapshot is awaited', () => {
-  const waiting = follow(live(room('1')), 'awaited')
+  const waiting = awaitAnswer(live(room('1')), now)
   expect(held(after(waiting, event('voice.joined', voice('1', '7'), { n: 1 }))).guild).toBe(waiting.guild)
 })
 
@@ -287,6 +414,121 @@ test('no frame, however odd, breaks a guild or reaches a prototype', () => {
         for (const member of each.members) expect(typeof member.displayName).toBe('string')
       }
       expect(Object.keys(Object.prototype)).toEqual([])
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('whatever is lost, doubled or swapped on the way, what is shown was so at the position that is kept', () => {
+  const step = fc.constantFrom(
+    ...([
+      'happen',
+      'happen',
+      'send',
+      'send',
+      'send',
+      'lose',
+      'double',
+      'swap',
+      'cut',
+      'down',
+      'live',
+    ] as const),
+  )
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), fc.boolean(), (steps, hubRecovers) => {
+      /** Who is in room 1 after each thing that happened. */
+      const truth: string[][] = [['7']]
+      let queue: Record<string, unknown>[] = []
+      let n = 0
+      let state = 'live'
+      let track = unknownGuild(guildId)
+
+      function happen() {
+        const before = truth.at(-1) ?? []
+        const userId = ['7', '8', '9'][(truth.length * 7) % 3] ?? '7'
+        const leaves = before.includes(userId)
+        truth.push(leaves ? before.filter(each => each !== userId) : [...before, userId])
+        queue.push(told(truth.length - 1, ++n))
+      }
+      /** The frame of what happened last before `at`. */
+      function told(at: number, n: number) {
+        const [before, now] = [truth[at - 1] ?? [], truth[at] ?? []]
+        const joined = now.find(userId => !before.includes(userId))
+        const left = before.find(userId => !now.includes(userId)) ?? ''
+        const pos = `p${at}`
+        return joined !== undefined
+          ? event('voice.joined', voice('1', joined), { n, pos })
+          : event('voice.left', voice('1', left), { n, pos })
+      }
+      function subscribe() {
+        const from = track.pos === undefined ? -1 : Number(track.pos.slice(1))
+        const head = truth.length - 1
+        const recovered = hubRecovers && from >= 0
+        track = begin(track, recovered, recovered ? track.pos : `p${head}`, now)
+        if (recovered) {
+          n = head - from
+          const missed = Array.from({ length: n }, (_, at) => told(from + 1 + at, at + 1))
+          queue = [gateway(state), ...missed]
+        } else {
+          n = 0
+          const members = truth[head]?.map(userId => voice('1', userId)) ?? []
+          queue = [1, 2, 3].map(at =>
+            snapshot(
+              [room('1', members.slice(at - 1, at < 3 ? at : undefined))],
+              { n: 0, pos: `p${head}` },
+              { part: at, of: 3, gateway: { state, ageMs: 10 } },
+            ),
+          )
+        }
+      }
+      function hear(frame: object | undefined) {
+        const next = frame ? after(track, frame) : track
+        if (next === 'gap') {
+          track = mend(track, now).track
+          subscribe()
+        } else track = next
+      }
+      function check() {
+        const { guild, pos } = track
+        if (guild.loaded && pos !== undefined) {
+          expect(seating(track)).toEqual({ 1: truth[Number(pos.slice(1))] })
+        }
+        if (!guild.stale) expect(guild).toMatchObject({ following: 'live', gateway: { state: 'live' } })
+        expect(guild.staleSince !== null).toBe(guild.stale && guild.loaded)
+      }
+
+      subscribe()
+      for (const each of steps) {
+        // What has no number is not what is lost here.
+        const faulty = queue[0]?.n !== undefined
+        if (each === 'happen') happen()
+        else if (each === 'send') hear(queue.shift())
+        else if (each === 'lose' && faulty) queue.shift()
+        else if (each === 'double' && faulty) hear(queue[0])
+        else if (each === 'swap' && faulty)
+          queue = [...queue.slice(1, 2), ...queue.slice(0, 1), ...queue.slice(2)]
+        else if (each === 'cut') {
+          track = leave(track, now)
+          check()
+          subscribe()
+        } else if (each === 'down' || each === 'live') {
+          state = each
+          queue.push(gateway(state))
+        }
+        check()
+      }
+      // A while without faults: a hole shows when the next thing happens, and is mended.
+      happen()
+      happen()
+      queue.push(gateway('live'))
+      for (let frames = 0; queue.length > 0; frames++) {
+        expect(frames).toBeLessThan(500)
+        hear(queue.shift())
+        check()
+      }
+      if (state === 'live') expect(track.guild.stale).toBe(false)
+      expect(seating(track)).toEqual({ 1: truth.at(-1) })
     }),
     { numRuns: 300 },
   )

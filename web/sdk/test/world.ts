@@ -57,6 +57,7 @@ export class World {
   answer: (url: string, init: RequestInit) => Promise<Response> = () => Promise.reject(new Error('no hub'))
   private timers = new Set<Timer>()
   private wakers = new Set<() => void>()
+  private hiders = new Set<() => void>()
 
   readonly environment: Environment = {
     openWebSocket: url => {
@@ -79,6 +80,10 @@ export class World {
       this.wakers.add(call)
       return () => this.wakers.delete(call)
     },
+    onHide: call => {
+      this.hiders.add(call)
+      return () => this.hiders.delete(call)
+    },
     report: error => {
       this.reports.push(error)
     },
@@ -100,6 +105,22 @@ export class World {
 
   wake() {
     for (const call of this.wakers) call()
+  }
+
+  /** The page is about to go. */
+  hide() {
+    for (const call of this.hiders) call()
+  }
+
+  /** Time passes, and no timer runs: the machine sleeps. */
+  sleep(ms: number) {
+    this.now += ms
+  }
+
+  /** The clock is set; timers do not care. */
+  shift(ms: number) {
+    this.now += ms
+    for (const timer of this.timers) timer.at += ms
   }
 
   /** Lets promises run that wait for nothing but each other. */
@@ -165,6 +186,10 @@ export const snapshot = (rooms: object[] = [], over: object = {}, more: object =
     { reason: 'subscribed', rooms, gateway: { state: 'live', ageMs: 10 }, ...more },
     { pos: 'p1', n: 0, ...over },
   )
+
+/** The gateway's state; without a number, like the hub's. */
+export const gateway = (state: string, ageMs = 10, reason?: string) =>
+  event('gateway.state', { state, ageMs, ...(reason && { reason }) })
 
 export const room = (channelId: string, members: object[] = [], over: object = {}) => ({
   guildId,

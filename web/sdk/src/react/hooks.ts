@@ -1,8 +1,9 @@
 import { useContext, useMemo, useSyncExternalStore } from 'react'
 import type { Roomwire, RoomwireState } from '../client.js'
-import type { Guild, Room } from '../guild.js'
+import type { Guild } from '../guild.js'
 import type { Connection } from '../line.js'
 import type { RoomActions } from '../rest.js'
+import type { Room } from '../rooms.js'
 import { connectionOf, guildOf, roomOf, roomsOf } from '../selectors.js'
 import { RoomwireContext } from './provider.js'
 

@@ -1,0 +1,150 @@
+/** The console in a browser, with a hub that a test speaks for: it restarts, is away, and comes back. */
+import { expect, type Page, test, type WebSocketRoute } from '@playwright/test'
+
+const guildId = '1'
+const token = `e30.${Buffer.from('{"sub":"ada"}').toString('base64url')}.x`
+
+interface Hello {
+  readonly type: string
+  readonly recover?: Record<string, string>
+}
+
+/** Takes the place of the hub's WebSocket and of the issuer; the page itself is the real one. */
+async function speakFor(page: Page) {
+  let line: WebSocketRoute | undefined
+  const hub = {
+    away: false,
+    hellos: [] as Hello[],
+    say: (frame: object) => line?.send(JSON.stringify({ v: 1, ts: Date.now(), ...frame })),
+    gateway: (state: string, ageMs = 5, reason?: string) =>
+      hub.say({ type: 'event', event: 'gateway.state', guildId, payload: { state, ageMs, reason } }),
+    restart: async () => {
+      hub.away = true
+      await line?.close({ code: 1012 })
+    },
+  }
+  await page.route('**/token', route => route.fulfill({ json: { token } }))
+  await page.routeWebSocket(/\/api\/ws$/, socket => {
+    if (hub.away) return void socket.close({ code: 1013 })
+    line = socket
+    socket.onMessage(text => {
+      const hello = JSON.parse(String(text)) as Hello
+      if (hello.type !== 'auth') return
+      hub.hellos.push(hello)
+      const recovered = hello.recover?.[guildId] === 'p1'
+      const expiresAt = Date.now() + 3_600_000
+      hub.say({
+        type: 'ack',
+        event: 'auth.ok',
+        guildId,
+        guilds: [guildId],
+        sub: 'ada',
+        connectionId: '1',
+        expiresAt,
+      })
+      hub.say({ type: 'ack', event: 'subscribed', guildId, recovered, pos: 'p1' })
+      if (!recovered)
+        hub.say({ type: 'event', event: 'guild.snapshot', guildId, payload: whole, pos: 'p1', n: 0 })
+    })
+  })
+  return hub
+}
+
+const whole = {
+  guildId,
+  reason: 'subscribed',
+  rooms: [
+    {
+      guildId,
+      channelId: '11',
+      name: 'Lobby',
+      userLimit: 0,
+      members: [{ guildId, channelId: '11', userId: '7' }],
+    },
+  ],
+  gateway: { state: 'live', ageMs: 5 },
+}
+
+/** Where the rooms begin, at the very moment when `selector` fits them. */
+function topOf(page: Page, selector: string): Promise<number> {
+  return page.evaluate(
+    wanted =>
+      new Promise<number>(resolve => {
+        const look = () => {
+          const rooms = document.querySelector(wanted)
+          if (rooms) resolve(rooms.getBoundingClientRect().top)
+          return rooms !== null
+        }
+        const everything = { subtree: true, childList: true, attributes: true }
+        if (!look())
+          new MutationObserver((_, end) => look() && end.disconnect()).observe(document.body, everything)
+      }),
+    selector,
+  )
+}
+
+async function signIn(page: Page) {
+  await page.goto('/')
+  await page.getByTestId('sign-in-ada').click()
+  await expect(page.getByTestId('member')).toHaveCount(1)
+  await expect(page.locator('.rooms.stale')).toHaveCount(0)
+}
+
+test('a hub that restarts greys the page, moves nothing, and is heard again', async ({ page }) => {
+  const hub = await speakFor(page)
+  await signIn(page)
+  const card = page.getByTestId('room')
+  const before = await topOf(page, '.rooms:not(.stale)')
+  const same = await card.elementHandle()
+
+  const after = topOf(page, '.rooms.stale')
+  await hub.restart()
+  expect(await after).toBe(before)
+  hub.away = false
+  await expect(page.getByTestId('connection')).toHaveAttribute('data-state', 'open')
+  expect(hub.hellos.at(-1)?.recover).toEqual({ [guildId]: 'p1' })
+  // The hub has not told yet how Discord is.
+  await expect(page.getByTestId('stale')).toContainText('catching up with the hub')
+  hub.gateway('live')
+  await expect(page.locator('.rooms.stale')).toHaveCount(0)
+  await expect(page.getByTestId('stale')).toHaveCount(0)
+  expect(await card.evaluate((now, then) => now === then, same)).toBe(true)
+})
+
+test('what is stale says why, and from when it is', async ({ page }) => {
+  const hub = await speakFor(page)
+  await signIn(page)
+  hub.gateway('down', 250_000, 'worker_silent')
+  await expect(page.getByTestId('stale')).toBeVisible()
+  await expect(page.getByTestId('stale')).toHaveText(
+    /gateway worker\. Shown as of .*\d\d:\d\d.*, 4 minutes ago\.$/,
+  )
+})
+
+test('a reload while the hub is away shows the rooms as of then, and goes on from there', async ({
+  page,
+}) => {
+  const hub = await speakFor(page)
+  await signIn(page)
+  hub.away = true
+  await page.reload()
+  await expect(page.getByTestId('member')).toHaveCount(1)
+  await expect(page.locator('.rooms.stale')).toHaveCount(1)
+  await expect(page.getByTestId('stale')).toContainText('does not hear from the hub')
+  hub.away = false
+  await expect.poll(() => hub.hellos.length).toBe(2)
+  expect(hub.hellos[1]?.recover).toEqual({ [guildId]: 'p1' })
+  hub.gateway('live')
+  await expect(page.locator('.rooms.stale')).toHaveCount(0)
+  await expect(page.getByTestId('member')).toHaveCount(1)
+})
+
+test('signing out leaves nothing of the members behind', async ({ page }) => {
+  await speakFor(page)
+  await signIn(page)
+  await page.reload()
+  await expect(page.getByTestId('member')).toHaveCount(1)
+  await page.getByTestId('sign-out').click()
+  await expect(page.getByTestId('sign-in-ada')).toBeVisible()
+  expect(await page.evaluate(() => Object.keys(sessionStorage))).toEqual([])
+})

@@ -1,0 +1,291 @@
+/** What survives a reload, and what does not. */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { RoomwireOptions } from '../src/index.js'
+import { keptCharsMax, keptGuildCharsMax, keptMsMax, keptPlace, readKept, writeKept } from '../src/kept.js'
+import { subjectOf } from '../src/token.js'
+import { start } from './lines.js'
+import { event, gateway, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
+
+class Shelf {
+  readonly items = new Map<string, string>()
+  getItem(key: string) {
+    return this.items.get(key) ?? null
+  }
+  setItem(key: string, value: string) {
+    this.items.set(key, value)
+  }
+  removeItem(key: string) {
+    this.items.delete(key)
+  }
+}
+
+const tokenOf = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.x`
+
+/** A page in a tab: it connects, and its first frame is said. */
+async function load(shelf: Shelf, world: World, options: Partial<RoomwireOptions> = {}) {
+  const line = start({
+    environment: world.environment,
+    getToken: async () => tokenOf('ada'),
+    persist: shelf,
+    ...options,
+  })
+  line.roomwire.connect()
+  await world.settle()
+  world.socket.open()
+  return line
+}
+
+/** A tab whose page showed one guild, and is gone for a reload. */
+async function reloaded(options: Partial<RoomwireOptions> = {}) {
+  const shelf = new Shelf()
+  const world = new World()
+  await load(shelf, world, options)
+  world.socket.hear(welcome())
+  world.socket.hear(subscribed())
+  world.socket.hear(snapshot([room('11', [voice('11', '7', { selfMute: true })], { parentId: '5' })]))
+  world.socket.hear(event('voice.joined', voice('11', '8'), { n: 1, pos: 'p2' }))
+  world.hide()
+  return { shelf, world: Object.assign(new World(), { now: world.now + 1_000 }) }
+}
+
+const shown = (line: { guild: () => { rooms: readonly { channelId: string }[] } | undefined }) =>
+  line.guild()?.rooms.map(each => each.channelId)
+
+describe('over a reload', () => {
+  test('a page shows what it showed, as stale and as of then, and continues from there', async () => {
+    const { shelf, world } = await reloaded()
+    const line = await load(shelf, world)
+    expect(world.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p2' } })
+    expect(line.guild()).toMatchObject({
+      loaded: true,
+      stale: true,
+      following: 'away',
+      staleSince: 1_000_000,
+      gateway: null,
+      rooms: [
+        {
+          channelId: '11',
+          name: 'Room 11',
+          parentId: '5',
+          userLimit: 4,
+          members: [
+            { userId: '7', displayName: 'User 7', avatarUrl: 'https://cdn.example/7.png', selfMute: true },
+            { userId: '8' },
+          ],
+        },
+      ],
+    })
+    world.socket.hear(welcome())
+    expect(line.guild()?.stale).toBe(true)
+    world.socket.hear(subscribed({ recovered: true }))
+    expect(line.guild()?.stale).toBe(true)
+    world.socket.hear(gateway('live'))
+    expect(line.guild()).toMatchObject({ stale: false, staleSince: null })
+    world.socket.hear(event('voice.left', voice('11', '7'), { n: 1, pos: 'p3' }))
+    expect(line.guild()?.rooms[0]?.members.map(member => member.userId)).toEqual(['8'])
+  })
+
+  test('what was stale before is as old as it was', async () => {
+    const { shelf, world } = await reloaded()
+    await load(shelf, world)
+    world.hide()
+    const later = Object.assign(new World(), { now: world.now + 5_000 })
+    expect((await load(shelf, later)).guild()).toMatchObject({ stale: true, staleSince: 1_000_000 })
+  })
+
+  test('what was read once is not there a second time', async () => {
+    const { shelf, world } = await reloaded()
+    await load(shelf, world)
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('a guild asked for later, by the same choice of rooms, continues too', async () => {
+    const { shelf, world } = await reloaded({ rooms: ['11'] })
+    const line = start({
+      environment: world.environment,
+      getToken: async () => tokenOf('ada'),
+      persist: shelf,
+    })
+    line.roomwire.subscribe(guildId, ['11'])
+    line.roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    world.socket.hear(welcome())
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ rooms: ['11'], recover: 'p2' })
+  })
+
+  test.each<[string, Partial<RoomwireOptions>]>([
+    ['another subject', { getToken: async () => tokenOf('grace') }],
+    ['a token that does not say whose it is', { getToken: async () => 'opaque' }],
+    ['another hub', { url: 'https://other.example' }],
+    ['another choice of rooms', { rooms: ['12'] }],
+    ['other guilds', { guilds: ['2'] }],
+    ['a page that does not ask for it', { persist: undefined } as object],
+  ])('%s sees nothing of it', async (_, options) => {
+    const { shelf, world } = await reloaded()
+    const line = await load(shelf, world, options)
+    expect(world.socket.sent[0]).not.toHaveProperty('recover')
+    expect(line.roomwire.getState().guilds.size).toBe(0)
+  })
+
+  test('what another subject left is gone after that', async () => {
+    const { shelf, world } = await reloaded()
+    await load(shelf, world, { getToken: async () => tokenOf('grace') })
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('a hub that names another subject than the token did ends it', async () => {
+    const { shelf, world } = await reloaded()
+    const line = await load(shelf, world)
+    expect(shown(line)).toEqual(['11'])
+    world.socket.hear(welcome({ sub: 'grace' }))
+    expect(line.guild()).toMatchObject({ loaded: false, rooms: [] })
+  })
+
+  test('a guild that the token does not reach any more is forgotten', async () => {
+    const { shelf, world } = await reloaded()
+    const line = await load(shelf, world)
+    world.socket.hear(welcome({ guilds: ['2'], guildId: '2' }))
+    expect([...line.roomwire.getState().guilds.keys()]).toEqual(['2'])
+    world.hide()
+    expect(readKept(shelf.getItem('roomwire.kept https://hub.example'), 'ada', world.now)).toEqual([])
+  })
+
+  test('a guild that is refused is not kept', async () => {
+    const { shelf, world } = await reloaded()
+    await load(shelf, world)
+    world.socket.hear(welcome())
+    world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+    world.hide()
+    expect([...shelf.items.values()].join()).not.toContain('User 7')
+  })
+
+  test('a page that the hub sent away keeps nothing', async () => {
+    const { shelf, world } = await reloaded()
+    const line = await load(shelf, world)
+    expect(shown(line)).toEqual(['11'])
+    world.socket.end(4403)
+    expect(line.guild()).toMatchObject({ following: 'refused', loaded: false, rooms: [] })
+    world.hide()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('a snapshot that was not whole is not kept, and neither is its position', async () => {
+    const { shelf, world } = await reloaded()
+    await load(shelf, world)
+    world.socket.hear(welcome())
+    world.socket.hear(subscribed({ pos: 'p9' }))
+    world.socket.hear(snapshot([room('21')], { pos: 'p9' }, { part: 1, of: 2 }))
+    world.hide()
+    const later = Object.assign(new World(), { now: world.now })
+    const line = await load(shelf, later)
+    expect(shown(line)).toEqual(['11'])
+    expect(later.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p2' } })
+  })
+
+  test('closing forgets it, and a page that begins twice does not', async () => {
+    const { shelf, world } = await reloaded()
+    const line = start({
+      environment: world.environment,
+      getToken: async () => tokenOf('ada'),
+      persist: shelf,
+    })
+    // As React does under StrictMode.
+    line.roomwire.connect()
+    line.roomwire.close()
+    line.roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    expect(shown(line)).toEqual(['11'])
+    world.hide()
+    expect(shelf.items.size).toBe(1)
+    line.roomwire.close()
+    expect(shelf.items.size).toBe(0)
+    world.hide()
+    expect(shelf.items.size).toBe(0)
+  })
+})
+
+describe('the text', () => {
+  const now = 100_000_000
+  const kept = { guildId: '1', pos: 'p', asOf: now, choice: null, rooms: [] }
+  const text = writeKept('ada', [kept], now)
+
+  test('is read back', () => {
+    expect(readKept(text, 'ada', now + keptMsMax)).toEqual([kept])
+  })
+
+  test('holds no guild that was last known to be so too long ago', () => {
+    const old = { ...kept, guildId: '2', asOf: now - keptMsMax - 1 }
+    expect(readKept(writeKept('ada', [old, kept], now), 'ada', now)).toEqual([kept])
+  })
+
+  test.each([
+    ['nothing', null],
+    ['no JSON', text.slice(1)],
+    ['another version', text.replace('"v":1', '"v":2')],
+    ['another subject', writeKept('grace', [kept], now)],
+    ['too old', writeKept('ada', [kept], now - keptMsMax - 1)],
+    ['of the future', writeKept('ada', [kept], now + 1)],
+    ['of no time', text.replace('"at":100000000', '"at":null')],
+    ['a guild without a position', text.replace('"pos":"p"', '"pos":""')],
+    ['a guild without rooms', text.replace('"rooms":[]', '"rooms":{}')],
+    ['a room that is none', text.replace('"rooms":[]', '"rooms":[{"name":"x"}]')],
+    ['an odd choice of rooms', text.replace('"choice":null', '"choice":[1]')],
+    ['an odd time', text.replace('"asOf":100000000', '"asOf":"5"')],
+    ['too long', text.replace('"pos":"p"', `"pos":"${'p'.repeat(2 * keptCharsMax)}"`)],
+  ])('is nothing if it is %s', (_, odd) => {
+    expect(readKept(odd, 'ada', now)).toEqual([])
+  })
+
+  test('holds no guild that is too large, and no more guilds than there is place for', () => {
+    const large = (chars: number, guildId: string) => ({ ...kept, guildId, pos: 'p'.repeat(chars) })
+    const one = keptGuildCharsMax - 200
+    const guilds = [
+      large(keptGuildCharsMax, 'too large'),
+      ...Array.from({ length: 9 }, (_, n) => large(one, `${n}`)),
+      large(1, 'small'),
+    ]
+    const whole = writeKept('ada', guilds, now)
+    expect(whole.length).toBeLessThan(keptCharsMax + 1_000)
+    expect(readKept(whole, 'ada', now).map(guild => guild.guildId)).toEqual(['0', '1', '2', '3', 'small'])
+  })
+
+  test('however odd breaks nothing', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (guilds, rooms) => {
+        for (const odd of [
+          guilds,
+          [guilds],
+          [{ ...kept, rooms }],
+          [{ ...kept, rooms: [{ members: rooms }] }],
+        ]) {
+          const read = readKept(JSON.stringify({ v: 1, sub: 'ada', at: now, guilds: odd }), 'ada', now)
+          for (const guild of read) expect(typeof guild.pos).toBe('string')
+        }
+      }),
+    )
+  })
+
+  test('has no place where storage is forbidden or full', () => {
+    const refuse = () => {
+      throw new DOMException('no', 'SecurityError')
+    }
+    const place = keptPlace({ getItem: refuse, setItem: refuse, removeItem: refuse }, 'h')
+    expect(place.take()).toBeNull()
+    expect(() => place.put('x')).not.toThrow()
+    expect(() => place.empty()).not.toThrow()
+  })
+})
+
+test.each([
+  [tokenOf('zoë'), 'zoë'],
+  [tokenOf(''), undefined],
+  ['x', undefined],
+  ['a.b.c', undefined],
+  [`a.${Buffer.from('null').toString('base64url')}.c`, undefined],
+  [`a.${Buffer.from('{"sub":7}').toString('base64url')}.c`, undefined],
+])('the subject of the token %s is %s', (token, sub) => {
+  expect(subjectOf(token)).toBe(sub)
+})
