@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help demo test bench oracles audit console build clean
+.PHONY: help demo test bench chaos oracles audit console build clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -19,6 +19,9 @@ test: ## every test: Rust, TypeScript, browser
 bench: console ## the performance table, beside the kernel's floor
 	cargo build --release --workspace --bins
 	@ulimit -n "$$(ulimit -Hn)" && exec target/release/load
+
+chaos: console ## seeded faults over the real processes (SEED, RUNS, MINUTES)
+	@exec tests/chaos.sh
 
 oracles: ## other people's Discord libraries against the simulator (installed now)
 	cargo build -p discord-sim --bins

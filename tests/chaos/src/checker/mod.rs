@@ -1,0 +1,144 @@
+//! The checker: what subscribers saw, held against the truth.
+//!
+//! In: the simulator's numbered transitions ([`Truth`]), and of every subscriber every frame with
+//! the boundaries of its connections ([`Record`]). Out: a [`Verdict`]. Pure; the live half of a
+//! subscriber uses the same [`Reduction`], so that what is judged is what it believed.
+//!
+//! # What is decided, and how exactly
+//! The truth is turned into a [`Story`]: per view, the steps that it should have been told. What a
+//! subscriber heard is cut into *segments*, at whole snapshots and at quiet points. Within a segment
+//! each subject (a user, a room) is laid beside its part of the story:
+//!
+//! - **No identify, no outage at Discord while it lasted**: exactly once, in order, with the same
+//!   content. Decided exactly: a missing step is *lost*, a repeated one *doubled*, a step that came
+//!   at another place *reordered*, one that never was so a *ghost*. Where equal steps repeat (mute,
+//!   unmute, mute), the number of those missing is exact, which of them is missing is not.
+//! - **After an identify** Discord tells the guild's state, not what led there: the steps between
+//!   the last one that was heard and the new GUILD_CREATE may come as their net difference. Such a
+//!   [`Gap`] ends at the transition by which the identify had been counted; it begins after the last
+//!   step that this subscriber had heard before the identify, because whatever is in the hub's log is
+//!   in the roster that the difference starts from. On the way no state may be told that was not so
+//!   meanwhile. Not decidable: whether one step in the gap whose effect was undone in the gap was
+//!   "lost" or collapsed. The same holds for an outage of the guild at Discord.
+//! - **Before a snapshot**: a snapshot covers what comes after the last step heard. What is missing
+//!   *before* that last step is lost all the same, since a guild's steps come in the guild's order;
+//!   only where the worker asks Discord's REST for what it could not read
+//!   ([`Terms::ordered`] is false) that is not so, and the snapshot covers it.
+//! - **A snapshot** must show the view as it was at some moment of the truth (an older copy of a
+//!   store may show an older moment, for a while), or nothing while the gateway is said not to be
+//!   live; anything else is *false*. If it fits several moments, the one counts that explains what
+//!   follows best.
+//! - **At a quiet point** the reduction equals the truth; what is there and should not be is a ghost.
+//! - **Leaks** do not depend on positions: no frame may hold the id of a room that the view never
+//!   showed, or of somebody who only ever sat in such rooms; and no step may tell of somebody in a
+//!   room in which they only sat while it was hidden.
+//! - **Numbers**: `n` has no gap; somebody joins only a room that was told of; the two halves of a
+//!   move are neighbours (else: reordered).
+//!
+//! Order between different users is not promised, and not judged.
+
+mod align;
+mod judge;
+mod lag;
+pub mod reduction;
+mod segments;
+mod story;
+mod tally;
+
+use std::collections::BTreeSet;
+
+pub use align::Gap;
+pub use reduction::{Frame, Oddity, Reduction, Taken};
+pub use story::{Id, Moment, Room, Scene, Seat, Step, Story, Subject, Told, Truth};
+pub use tally::{Verdict, percentile};
+
+/// Everything that one subscriber received.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Its name, for findings.
+    pub name: String,
+    /// The rooms that it asked for; none: all.
+    pub only: Option<BTreeSet<Id>>,
+    /// What happened to it, in order.
+    pub heard: Vec<Heard>,
+}
+
+/// Something that happened to a subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub what: What,
+}
+
+/// What happened to a subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A connection was opened; `recovering`: with the position and the state of before.
+    Opened {
+        /// It had a position to recover from.
+        recovering: bool,
+        /// A snapshot is due to it: it has no position, or one from before a snapshot was complete.
+        owed: bool,
+    },
+    /// A text frame, as it came.
+    Frame(String),
+    /// The connection ended, with this close code or without one.
+    Ended(Option<u16>),
+    /// The runner saw it agree with the truth, or gave up waiting for it, after this transition.
+    Quiet {
+        /// The last transition of the truth.
+        seq: u64,
+    },
+}
+
+/// What is allowed.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// What may come collapsed.
+    pub gaps: Vec<Gap>,
+    /// When faults lasted, in Unix milliseconds: convergence is counted from their end.
+    pub faults: Vec<(u64, u64)>,
+    /// Steps reach the log in the guild's order: the worker never had to ask REST.
+    pub ordered: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            gaps: Vec::new(),
+            faults: Vec::new(),
+            ordered: true,
+        }
+    }
+}
+
+/// Judges what subscribers saw.
+pub fn check(truth: &Truth, records: &[Record], terms: &Terms) -> Verdict {
+    let mut terms = terms.clone();
+    terms
+        .gaps
+        .extend(truth.outages().into_iter().map(|(after, until)| Gap {
+            after,
+            until,
+            open_at_ms: 0,
+        }));
+    let mut verdict = Verdict::default();
+    let mut lags = lag::Lags::default();
+    let mut stories: Vec<(Option<BTreeSet<Id>>, Story)> = Vec::new();
+    for record in records {
+        let known = stories.iter().position(|(only, _)| *only == record.only);
+        let at = known.unwrap_or_else(|| {
+            let story = truth.story(record.only.as_ref());
+            stories.push((record.only.clone(), story));
+            stories.len() - 1
+        });
+        judge::judge(&stories[at].1, record, &terms, &mut verdict, &mut lags);
+    }
+    verdict.lags_ms = lags.worst();
+    verdict
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,452 @@
+//! The truth as a story: what a view of the guild looked like after each of its visible changes.
+//!
+//! Read from the simulator's `GET /_sim/state` and `GET /_sim/transitions?since=` and from Discord's
+//! documented rules ("Permissions"), without a line of the hub's or the worker's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+/// Permission bit ADMINISTRATOR.
+const ADMINISTRATOR: u64 = 1 << 3;
+/// Permission bit VIEW_CHANNEL.
+const VIEW_CHANNEL: u64 = 1 << 10;
+/// The marks of a voice state, as Roomwire and the simulator name them.
+const MARKS: [&str; 7] = [
+    "mute",
+    "deaf",
+    "selfMute",
+    "selfDeaf",
+    "selfVideo",
+    "selfStream",
+    "suppress",
+];
+
+/// A decimal id.
+pub type Id = String;
+
+/// Where somebody sits, and how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seat {
+    /// In which room.
+    pub channel: Id,
+    /// The seven marks, one bit each.
+    pub marks: u8,
+}
+
+/// What is told of a room besides who sits in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Room {
+    /// Its name.
+    pub name: String,
+    /// Its category.
+    pub parent: Option<Id>,
+    /// How many fit in; 0: any number.
+    pub limit: u64,
+}
+
+/// A guild as one view shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// Its rooms.
+    pub rooms: BTreeMap<Id, Room>,
+    /// Who sits where.
+    pub seats: BTreeMap<Id, Seat>,
+}
+
+/// What a step is about: each has an order of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A room, by its id.
+    Room(Id),
+    /// Somebody, by their id.
+    User(Id),
+}
+
+/// One thing that a view is told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// The room came into being, or into sight.
+    Created(Room),
+    /// The room is different now.
+    Updated(Room),
+    /// The room is gone, or out of sight.
+    Deleted,
+    /// They came into a room.
+    Joined {
+        /// Where they sit now.
+        seat: Seat,
+        /// Where they came from, if the view shows it.
+        from: Option<Id>,
+    },
+    /// They left a room.
+    Left {
+        /// Which.
+        channel: Id,
+        /// Where they went, if the view shows it.
+        to: Option<Id>,
+    },
+    /// Their marks changed.
+    Changed(Seat),
+}
+
+/// A step of the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The transition that it belongs to.
+    pub seq: u64,
+    /// What it is about.
+    pub subject: Subject,
+    /// What happened.
+    pub step: Step,
+}
+
+/// The view after a visible change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// The number of the transition that made it so.
+    pub seq: u64,
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// How the view looks since then.
+    pub scene: Scene,
+}
+
+/// Everything that a view should have been told, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Story {
+    /// The visible changes; the first is how it was at the beginning.
+    pub moments: Vec<Moment>,
+    /// The steps from moment to moment.
+    pub steps: Vec<Told>,
+    /// Ids that must never stand in a frame: rooms that the view never showed, and whoever only
+    /// ever sat in such rooms.
+    pub forbidden: BTreeSet<Id>,
+    /// Who sat in which room while the view did not show it, and never while it did.
+    pub hidden_seats: BTreeSet<(Id, Id)>,
+}
+
+/// One guild as Discord has it.
+#[derive(Debug, Clone, Default)]
+struct Guild {
+    id: Id,
+    everyone: u64,
+    channels: BTreeMap<Id, Channel>,
+    seats: BTreeMap<Id, Seat>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Channel {
+    kind: u64,
+    room: Room,
+    allow: u64,
+    deny: u64,
+}
+
+/// The truth of one guild: how it began, and every transition since.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    began: Guild,
+    began_seq: u64,
+    transitions: Vec<Value>,
+}
+
+impl Truth {
+    /// The truth from the simulator's state and the transitions after it, oldest first and without
+    /// a hole. Transitions of other guilds, and those that the state already holds, are passed over.
+    pub fn new(guild_id: &str, state: &Value, transitions: &[Value]) -> Self {
+        let began_seq = state["seq"].as_u64().unwrap_or(0);
+        Self {
+            began: Guild::read(guild_id, &state["guilds"][guild_id]),
+            began_seq,
+            transitions: transitions
+                .iter()
+                .filter(|one| one["guildId"] == guild_id)
+                .filter(|one| one["seq"].as_u64().is_some_and(|seq| seq > began_seq))
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// The outages of the guild at Discord: after which transition each began, and with which it
+    /// ended (`u64::MAX`: not yet).
+    pub fn outages(&self) -> Vec<(u64, u64)> {
+        let mut outages: Vec<(u64, u64)> = Vec::new();
+        for one in &self.transitions {
+            let seq = one["seq"].as_u64().unwrap_or(0);
+            match (one["type"].as_str(), outages.last_mut()) {
+                (Some("guild.unavailable"), _) => outages.push((seq, u64::MAX)),
+                (Some("guild.available"), Some(last)) => last.1 = seq,
+                _ => {}
+            }
+        }
+        outages
+    }
+
+    /// What a view is told: all that @everyone may see, or only these rooms of it.
+    pub fn story(&self, only: Option<&BTreeSet<Id>>) -> Story {
+        let mut guild = self.began.clone();
+        let mut story = Story {
+            moments: vec![Moment {
+                seq: self.began_seq,
+                at_ms: 0,
+                scene: guild.scene(only),
+            }],
+            ..Story::default()
+        };
+        let mut met = Met::default();
+        met.look(&guild, &story.moments[0].scene);
+        for one in &self.transitions {
+            guild.apply(one);
+            let scene = guild.scene(only);
+            met.look(&guild, &scene);
+            let Some(last) = story.moments.last().filter(|last| last.scene != scene) else {
+                continue;
+            };
+            let seq = one["seq"].as_u64().unwrap_or(0);
+            story
+                .steps
+                .extend(difference(&last.scene, &scene).map(|(subject, step)| Told {
+                    seq,
+                    subject,
+                    step,
+                }));
+            story.moments.push(Moment {
+                seq,
+                at_ms: one["ts"].as_u64().unwrap_or(0),
+                scene,
+            });
+        }
+        story.hidden_seats = met.hidden.difference(&met.shown).cloned().collect();
+        story.forbidden = met.forbidden();
+        story
+    }
+}
+
+impl Story {
+    /// The index of the moment that holds after transition `seq`.
+    pub fn moment_at(&self, seq: u64) -> usize {
+        self.moments
+            .partition_point(|moment| moment.seq <= seq)
+            .saturating_sub(1)
+    }
+}
+
+/// Whom and what the story met, shown or hidden.
+#[derive(Default)]
+struct Met {
+    rooms: BTreeSet<Id>,
+    users: BTreeSet<Id>,
+    rooms_shown: BTreeSet<Id>,
+    users_shown: BTreeSet<Id>,
+    hidden: BTreeSet<(Id, Id)>,
+    shown: BTreeSet<(Id, Id)>,
+}
+
+impl Met {
+    fn look(&mut self, guild: &Guild, scene: &Scene) {
+        let rooms = guild
+            .channels
+            .iter()
+            .filter(|(_, channel)| channel.is_room());
+        self.rooms.extend(rooms.map(|(id, _)| id.clone()));
+        self.rooms_shown.extend(scene.rooms.keys().cloned());
+        for (user, seat) in &guild.seats {
+            self.users.insert(user.clone());
+            let pair = (user.clone(), seat.channel.clone());
+            if scene.seats.contains_key(user) {
+                self.users_shown.insert(user.clone());
+                self.shown.insert(pair);
+            } else {
+                self.hidden.insert(pair);
+            }
+        }
+    }
+
+    fn forbidden(&self) -> BTreeSet<Id> {
+        let rooms = self.rooms.difference(&self.rooms_shown);
+        rooms
+            .chain(self.users.difference(&self.users_shown))
+            .cloned()
+            .collect()
+    }
+}
+
+impl Channel {
+    /// Voice (2) and stage (13), Discord's "Channel Types".
+    fn is_room(&self) -> bool {
+        matches!(self.kind, 2 | 13)
+    }
+
+    fn read(guild_id: &str, described: &Value) -> Self {
+        let overwrites = described["overwrites"].as_array().into_iter().flatten();
+        let everyone: Vec<&Value> = overwrites.filter(|one| one["id"] == guild_id).collect();
+        let sum = |field: &str| everyone.iter().fold(0, |sum, one| sum | bits(&one[field]));
+        Self {
+            kind: described["type"].as_u64().unwrap_or(0),
+            room: Room::read(described),
+            allow: sum("allow"),
+            deny: sum("deny"),
+        }
+    }
+}
+
+impl Room {
+    /// A room as Roomwire's payloads and the simulator's state both write it.
+    pub fn read(described: &Value) -> Self {
+        Self {
+            name: text(&described["name"]),
+            parent: described["parentId"].as_str().map(str::to_owned),
+            limit: described["userLimit"].as_u64().unwrap_or(0),
+        }
+    }
+}
+
+impl Seat {
+    /// A voice state in this room, as Roomwire's payloads and the simulator's state both write it.
+    pub fn read(channel: &str, described: &Value) -> Self {
+        let bit = |(place, name): (usize, &&str)| {
+            u8::from(described[*name].as_bool().unwrap_or(false)) << place
+        };
+        Self {
+            channel: channel.to_owned(),
+            marks: MARKS
+                .iter()
+                .enumerate()
+                .map(bit)
+                .fold(0, |all, one| all | one),
+        }
+    }
+}
+
+impl Guild {
+    fn read(id: &str, described: &Value) -> Self {
+        let mut guild = Self {
+            id: id.to_owned(),
+            everyone: bits(&described["roles"][id]["permissions"]),
+            ..Self::default()
+        };
+        for (channel_id, channel) in described["channels"].as_object().into_iter().flatten() {
+            for (user, voice) in channel["members"].as_object().into_iter().flatten() {
+                guild
+                    .seats
+                    .insert(user.clone(), Seat::read(channel_id, voice));
+            }
+            guild
+                .channels
+                .insert(channel_id.clone(), Channel::read(id, channel));
+        }
+        guild
+    }
+
+    fn apply(&mut self, one: &Value) {
+        let channel_id = || text(&one["channelId"]);
+        match one["type"].as_str().unwrap_or_default() {
+            "voice" => {
+                let user = text(&one["userId"]);
+                match one["after"]["channelId"].as_str() {
+                    Some(channel) => {
+                        self.seats.insert(user, Seat::read(channel, &one["after"]));
+                    }
+                    None => {
+                        self.seats.remove(&user);
+                    }
+                }
+            }
+            "channel.created" | "channel.updated" => {
+                self.channels
+                    .insert(channel_id(), Channel::read(&self.id, &one["channel"]));
+            }
+            "channel.deleted" => {
+                self.channels.remove(&channel_id());
+            }
+            "role.created" | "role.updated" if one["roleId"] == self.id.as_str() => {
+                self.everyone = bits(&one["role"]["permissions"]);
+            }
+            _ => {}
+        }
+    }
+
+    fn shows(&self, channel: &Channel) -> bool {
+        channel.is_room()
+            && (self.everyone & ADMINISTRATOR != 0
+                || ((self.everyone & !channel.deny) | channel.allow) & VIEW_CHANNEL != 0)
+    }
+
+    fn scene(&self, only: Option<&BTreeSet<Id>>) -> Scene {
+        let rooms: BTreeMap<Id, Room> = self
+            .channels
+            .iter()
+            .filter(|(id, channel)| {
+                self.shows(channel) && only.is_none_or(|only| only.contains(*id))
+            })
+            .map(|(id, channel)| (id.clone(), channel.room.clone()))
+            .collect();
+        let seats = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| rooms.contains_key(&seat.channel))
+            .map(|(user, seat)| (user.clone(), seat.clone()))
+            .collect();
+        Scene { rooms, seats }
+    }
+}
+
+/// The steps between two scenes.
+pub(super) fn difference<'a>(
+    before: &'a Scene,
+    after: &'a Scene,
+) -> impl Iterator<Item = (Subject, Step)> + 'a {
+    let users: BTreeSet<&Id> = before.seats.keys().chain(after.seats.keys()).collect();
+    let voices = users.into_iter().flat_map(|user| {
+        let steps = match (before.seats.get(user), after.seats.get(user)) {
+            (Some(was), Some(is)) if was == is => Vec::new(),
+            (Some(was), Some(is)) if was.channel == is.channel => vec![Step::Changed(is.clone())],
+            (Some(was), Some(is)) => vec![
+                Step::Left {
+                    channel: was.channel.clone(),
+                    to: Some(is.channel.clone()),
+                },
+                Step::Joined {
+                    seat: is.clone(),
+                    from: Some(was.channel.clone()),
+                },
+            ],
+            (Some(was), None) => vec![Step::Left {
+                channel: was.channel.clone(),
+                to: None,
+            }],
+            (None, Some(is)) => vec![Step::Joined {
+                seat: is.clone(),
+                from: None,
+            }],
+            (None, None) => Vec::new(),
+        };
+        steps
+            .into_iter()
+            .map(|step| (Subject::User(user.clone()), step))
+    });
+    let ids: BTreeSet<&Id> = before.rooms.keys().chain(after.rooms.keys()).collect();
+    let rooms = ids.into_iter().filter_map(|id| {
+        let step = match (before.rooms.get(id), after.rooms.get(id)) {
+            (Some(was), Some(is)) if was == is => return None,
+            (Some(_), Some(is)) => Step::Updated(is.clone()),
+            (None, Some(is)) => Step::Created(is.clone()),
+            (_, None) => Step::Deleted,
+        };
+        Some((Subject::Room(id.clone()), step))
+    });
+    rooms.chain(voices)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Permission bits, which are decimal strings.
+fn bits(value: &Value) -> u64 {
+    value
+        .as_str()
+        .and_then(|bits| bits.parse().ok())
+        .unwrap_or(0)
+}

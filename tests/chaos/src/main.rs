@@ -1,0 +1,95 @@
+//! `chaos`: see [`chaos::settings::Settings`], or `--help`.
+
+use std::process::ExitCode;
+
+use chaos::fault::FAULTS;
+use chaos::settings::Settings;
+use chaos::shows::{SHOWS, Show, Size, in_words};
+use chaos::stage::has_fault_programs;
+use chaos::storm::{asked, storm};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings: Settings = launch::settings::parse();
+    if settings.list {
+        for fault in FAULTS {
+            say(&format!("{:<12} {}", fault.name, fault.about));
+        }
+        for show in SHOWS {
+            say(&format!("--show {:<24} {}", show.name, show.about));
+        }
+        return ExitCode::from(launch::exit::CLEAN);
+    }
+    if let Some(name) = &settings.show {
+        return give(name, &settings).await;
+    }
+    let faults = match asked(&settings.fault) {
+        Ok(faults) => faults,
+        Err(line) => launch::settings::refuse(&line),
+    };
+    if !has_fault_programs() {
+        if settings.plant.is_some() {
+            launch::settings::refuse(
+                "--plant: build the programs with faults first, as tests/chaos.sh does",
+            );
+        }
+        say(
+            "SKIPPED: fail points: the programs with faults are not built; F1 to F3 and F8 kill at random",
+        );
+    }
+    for fault in FAULTS {
+        if let Some(lacks) = fault.lacks() {
+            say(&format!("SKIPPED: {}: {lacks}", fault.name));
+        }
+    }
+    let seed = settings.seed.unwrap_or_else(launch::clock::now_ms);
+    say(&format!("seed {seed}"));
+    let summary = storm(&settings, &faults, seed, say).await;
+    say(&format!("\n{}", summary.table()));
+    if summary.is_clean() {
+        ExitCode::from(launch::exit::CLEAN)
+    } else {
+        ExitCode::from(launch::exit::FAILED)
+    }
+}
+
+/// Gives the show of this name, or all.
+async fn give(name: &str, settings: &Settings) -> ExitCode {
+    let asked: Vec<Show> = SHOWS
+        .into_iter()
+        .filter(|show| show.name == name || name == "all")
+        .collect();
+    if asked.is_empty() {
+        launch::settings::refuse(&format!("--show {name}: unknown; see --list"));
+    }
+    let minutes = if settings.minutes > 0 {
+        settings.minutes
+    } else {
+        5
+    };
+    let size = if settings.short {
+        Size::Short
+    } else {
+        Size::Full { minutes }
+    };
+    let seed = settings.seed.unwrap_or_else(launch::clock::now_ms);
+    let mut clean = true;
+    for show in asked {
+        let report = show.give(size, seed, &settings.folder).await;
+        say(&in_words(&show, &report, seed));
+        clean &= report.is_clean();
+    }
+    ExitCode::from(if clean {
+        launch::exit::CLEAN
+    } else {
+        launch::exit::FAILED
+    })
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "lines and the table are what this program is for"
+)]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,483 @@
+//! A show under way: the house, people who move, viewers, and at the end the checker.
+//!
+//! Whether everything is right *while people move* is asked by marks: a room of each guild bears a
+//! number as its name. A guild's events come in the guild's order, so whoever was told of a mark was
+//! told of all that was before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use e2e::{GUILD, LOUNGE, SECRET, STUDY};
+use launch::clock::now_ms;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use reqwest::Client as Http;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::Report;
+use super::house::{House, Open};
+use super::positions::Positions;
+use super::stir::Stir;
+use super::viewer::{Answer, Viewer};
+use crate::checker::{Gap, Id, Record, Terms, Truth, Verdict, check};
+use crate::mover::Mover;
+use crate::stage::Side;
+use crate::subscriber::Door;
+
+/// How often it is looked whether something is so.
+const LOOK: Duration = Duration::from_millis(5);
+/// How often the simulator's counters are asked for.
+const ASK: Duration = Duration::from_millis(50);
+/// How long nothing may come before it is quiet.
+const STILL: Duration = Duration::from_millis(300);
+/// How long the first quiet point may take.
+const FIRST: Duration = Duration::from_secs(30);
+/// How long anything may take to become right. What a show promises is shorter, and judged there.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Connections of one subject at most (the hub's own bound is 50).
+const OF_ONE_SUBJECT: usize = 40;
+
+/// A show under way.
+pub(super) struct Showing {
+    /// What runs.
+    pub(super) open: Open,
+    /// Who watches.
+    pub(super) viewers: Vec<Viewer>,
+    /// All luck.
+    pub(super) luck: StdRng,
+    /// What came of it so far.
+    pub(super) report: Report,
+    /// What processes printed that are not the house's.
+    pub(super) more_logs: Vec<String>,
+    http: Http,
+    mover: Option<Mover>,
+    stir: Option<Stir>,
+    began: Value,
+    identifies: Watch,
+    marks: BTreeMap<Id, Id>,
+    marked: u64,
+    faults: Vec<(u64, u64)>,
+}
+
+impl Showing {
+    /// Opens the house, lets viewers in (`each` for every guild, and one who looks at some rooms
+    /// only), waits until they know everything, and then lets people move, `per_s` acts a second.
+    pub(super) async fn begin(house: &House, each: usize, per_s: u32, seed: u64) -> Self {
+        let open = house.open().await;
+        let http = Http::builder()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .unwrap();
+        let mut luck = StdRng::seed_from_u64(seed);
+        // Whoever comes in at once may be shown the guild as it was before its mark was made.
+        let began = open.truth().await;
+        let identifies = Watch::start(http.clone(), open.world.sim_url.clone(), &began);
+        let mut marks = BTreeMap::new();
+        for guild in &open.guilds {
+            let body = json!({"guildId": guild, "name": "mark 0"});
+            let made = open.world.control("channels", body).await;
+            let id = made["channelId"].as_str().unwrap().to_owned();
+            marks.insert(guild.clone(), id);
+        }
+        let mut showing = Self {
+            viewers: Vec::new(),
+            luck: StdRng::seed_from_u64(luck.random()),
+            report: Report::default(),
+            more_logs: Vec::new(),
+            http,
+            mover: None,
+            stir: None,
+            began,
+            identifies,
+            marks,
+            marked: 0,
+            faults: Vec::new(),
+            open,
+        };
+        showing.let_in(each).await;
+        showing.quiet("at the beginning", FIRST).await;
+        let (sim_url, guilds) = (&showing.open.world.sim_url, &showing.open.guilds);
+        let others = if guilds.len() > 1 { per_s / 2 } else { 0 };
+        showing.mover = Some(Mover::start(sim_url, luck.random(), per_s - others).await);
+        if others > 0 {
+            let stir = Stir::start(&showing.http, sim_url, &guilds[1..], luck.random(), others);
+            showing.stir = Some(stir);
+        }
+        showing
+    }
+
+    async fn let_in(&mut self, each: usize) {
+        let mut token = String::new();
+        let mut count = 0;
+        for guild in self.open.guilds.clone() {
+            let narrow = (guild == GUILD).then_some(true);
+            let kinds = (0..each).map(|_| false).chain(narrow);
+            for narrow in kinds {
+                if count % OF_ONE_SUBJECT == 0 {
+                    let sub = format!("viewer-{}", count / OF_ONE_SUBJECT);
+                    let guilds = &self.open.guilds;
+                    let wish = json!({"sub": sub, "guilds": guilds, "ttl": 86_400});
+                    token = self.open.world.token(wish).await;
+                }
+                let door = Door {
+                    hub_url: self.open.world.hub_url.clone(),
+                    token: token.clone(),
+                    guild: guild.clone(),
+                };
+                let only = narrow.then(|| {
+                    let mark = self.marks[&guild].clone();
+                    BTreeSet::from([LOUNGE.to_owned(), STUDY.to_owned(), mark])
+                });
+                let name = format!("viewer {count} of {guild}");
+                let seed = self.luck.random();
+                self.viewers.push(Viewer::start(name, door, only, seed));
+                count += 1;
+            }
+        }
+    }
+
+    /// Acts in Discord so far.
+    pub(super) fn acts(&self) -> u64 {
+        self.mover.as_ref().map_or(0, Mover::acts) + self.stir.as_ref().map_or(0, Stir::acts)
+    }
+
+    /// Lets people move for so long, in ms.
+    pub(super) async fn go_on(&self, ms: u64) {
+        sleep(Duration::from_millis(ms)).await;
+    }
+
+    /// A wait of so many ms, by luck.
+    pub(super) async fn go_on_for(&mut self, ms: std::ops::Range<u64>) {
+        let ms = self.luck.random_range(ms);
+        self.go_on(ms).await;
+    }
+
+    /// A fault lasted from `began_ms` until now.
+    pub(super) fn lasted_since(&mut self, began_ms: u64) {
+        self.faults.push((began_ms, now_ms()));
+    }
+
+    /// Sets the next mark in every guild.
+    async fn mark(&mut self) -> u64 {
+        self.marked += 1;
+        let body = json!({"name": format!("mark {}", self.marked)});
+        for room in self.marks.values() {
+            let url = format!("{}/_sim/channels/{room}", self.open.world.sim_url);
+            let answer = self.http.patch(url).json(&body).send().await.unwrap();
+            assert!(answer.status().is_success(), "no mark");
+        }
+        self.marked
+    }
+
+    /// Who was not told of this mark yet.
+    fn behind(&self, mark: u64) -> impl Iterator<Item = &Viewer> {
+        self.viewers
+            .iter()
+            .filter(move |viewer| viewer.mark() < mark)
+    }
+
+    async fn all_know(&self, mark: u64, most: Duration) -> bool {
+        let until = Instant::now() + most;
+        while self.behind(mark).next().is_some() {
+            if Instant::now() > until {
+                return false;
+            }
+            sleep(LOOK).await;
+        }
+        true
+    }
+
+    /// Waits until everybody is told of what happens now, twice, while people move. How long ago
+    /// `since` was then; whoever is not told in time is a violation.
+    pub(super) async fn right_again(&mut self, since: Instant) -> Duration {
+        for _ in 0..2 {
+            let mark = self.mark().await;
+            if !self.all_know(mark, PATIENCE).await {
+                self.say_behind(mark, "while people moved");
+            }
+        }
+        since.elapsed()
+    }
+
+    fn say_behind(&mut self, mark: u64, when: &str) {
+        let behind: Vec<&str> = self.behind(mark).map(Viewer::name).collect();
+        let line = format!(
+            "{when}: not told of mark {mark}: {} of {}, {}",
+            behind.len(),
+            self.viewers.len(),
+            behind[..behind.len().min(5)].join(", ")
+        );
+        self.report.wrong(line);
+    }
+
+    /// Lets nobody move any more, or again.
+    pub(super) async fn hold(&self, hold: bool) {
+        if let Some(mover) = &self.mover {
+            mover.pause(hold);
+        }
+        if let Some(stir) = &self.stir {
+            stir.pause(hold);
+        }
+        let mut acts = u64::MAX;
+        while hold && acts != self.acts() {
+            acts = self.acts();
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until everybody was told everything and nothing comes any more, and notes the quiet
+    /// point; nobody may move. How long that took.
+    pub(super) async fn quiet(&mut self, when: &str, most: Duration) -> Duration {
+        let began = Instant::now();
+        let mark = self.mark().await;
+        if !self.all_know(mark, most).await {
+            self.say_behind(mark, when);
+        }
+        let told = began.elapsed();
+        let heard = |viewers: &[Viewer]| viewers.iter().map(Viewer::heard).sum::<usize>();
+        let (mut since, mut before) = (Instant::now(), heard(&self.viewers));
+        while since.elapsed() < STILL {
+            sleep(LOOK).await;
+            let now = heard(&self.viewers);
+            if now != before {
+                (since, before) = (Instant::now(), now);
+            }
+            if began.elapsed() > most + PATIENCE {
+                self.report
+                    .wrong(format!("{when}: it does not become quiet"));
+                break;
+            }
+        }
+        let seq = self.open.truth().await["seq"].as_u64().unwrap_or(0);
+        for viewer in &self.viewers {
+            viewer.mark_quiet(seq);
+        }
+        told
+    }
+
+    /// The end: nobody moves, everybody is told everything; the checker judges. What it found is in
+    /// the report, and how long it took until the last was told.
+    pub(super) async fn end(&mut self, most: Duration) -> Verdict {
+        self.hold(true).await;
+        let told = self.quiet("at the end", most).await;
+        if told > most {
+            self.report
+                .wrong(format!("right after {told:?}, not {most:?}"));
+        }
+        let gaps = self.identifies.so_far();
+        let transitions = self.transitions().await;
+        let terms = Terms {
+            gaps,
+            faults: self.faults.clone(),
+            ordered: true,
+        };
+        let mut verdict = Verdict::default();
+        for guild in &self.open.guilds {
+            let truth = Truth::new(guild, &self.began, &transitions);
+            let records: Vec<Record> = self
+                .viewers
+                .iter()
+                .filter(|viewer| viewer.guild() == guild)
+                .map(Viewer::record)
+                .collect();
+            verdict.add(check(&truth, &records, &terms), &format!("{guild}: "));
+        }
+        self.report.say(format!("{verdict}"));
+        if !verdict.is_clean() {
+            let count = verdict.violations();
+            self.report.wrong(format!("the checker found {count}"));
+            self.report.wrongs.extend(verdict.findings.iter().cloned());
+        }
+        verdict
+    }
+
+    /// Identifies besides the first.
+    pub(super) fn identifies(&self) -> usize {
+        self.identifies.so_far().len()
+    }
+
+    /// Everything that happened since the beginning.
+    async fn transitions(&self) -> Vec<Value> {
+        let mut since = self.began["seq"].as_u64().unwrap();
+        let mut all = Vec::new();
+        loop {
+            let sim_url = &self.open.world.sim_url;
+            let url = format!("{sim_url}/_sim/transitions?since={since}");
+            let page: Value = self
+                .http
+                .get(url)
+                .send()
+                .await
+                .unwrap()
+                .json()
+                .await
+                .unwrap();
+            assert_eq!(page["complete"], true, "the simulator forgot transitions");
+            let list = page["transitions"].as_array().unwrap();
+            let Some(last) = list.last() else {
+                return all;
+            };
+            since = last["seq"].as_u64().unwrap();
+            all.extend(list.iter().cloned());
+        }
+    }
+
+    /// The snapshots since the first quiet point, of each viewer.
+    pub(super) fn snapshots(&self) -> Vec<Vec<String>> {
+        let reasons = |viewer: &Viewer| {
+            let answers = viewer.answers().into_iter();
+            answers
+                .filter_map(|answer| match answer {
+                    Answer::Snapshot(reason) => Some(reason),
+                    Answer::Recovered | Answer::Afresh => None,
+                })
+                .collect()
+        };
+        self.viewers.iter().map(reasons).collect()
+    }
+
+    /// Says how many snapshots there were since the first quiet point; more than `most` for any
+    /// viewer, or fewer than `least`, are a violation.
+    pub(super) fn judge_snapshots(&mut self, least: usize, most: usize) {
+        let snapshots = self.snapshots();
+        let mut by_reason: BTreeMap<&str, u64> = BTreeMap::new();
+        for reason in snapshots.iter().flatten() {
+            *by_reason.entry(reason).or_default() += 1;
+        }
+        let fewest = snapshots.iter().map(Vec::len).min().unwrap_or(0);
+        let mostly = snapshots.iter().map(Vec::len).max().unwrap_or(0);
+        self.report.say(format!(
+            "snapshots by reason {by_reason:?}, each of {} viewers had {fewest} to {mostly}",
+            snapshots.len()
+        ));
+        for (viewer, reasons) in self.viewers.iter().zip(&snapshots) {
+            if reasons.len() < least || reasons.len() > most {
+                let count = reasons.len();
+                let name = viewer.name();
+                self.report
+                    .wrong(format!("{name}: {count} snapshots: {reasons:?}"));
+            }
+        }
+    }
+
+    /// Says how many identifies there were; more than `most` are a violation.
+    pub(super) fn judge_identifies(&mut self, most: usize) {
+        let identifies = self.identifies();
+        self.report.say(format!("identifies {identifies}"));
+        if identifies > most {
+            self.report
+                .wrong(format!("{identifies} identifies, not {most}"));
+        }
+    }
+
+    /// Opens every position that was given out; one that stands for two things is a violation.
+    pub(super) fn judge_positions(&mut self) -> Positions {
+        let mut positions = Positions::of(SECRET);
+        for viewer in &self.viewers {
+            positions.read(viewer);
+        }
+        let twice = positions.twice.len();
+        self.report.say(format!(
+            "positions {}, that stand for two things {twice}",
+            positions.count()
+        ));
+        self.report
+            .wrongs
+            .extend(positions.twice.iter().take(5).cloned());
+        positions
+    }
+
+    /// Kills this side, waits so many ms, and starts it again; when that was.
+    pub(super) async fn kill_and_start(&mut self, side: Side, away_ms: u64) -> Instant {
+        self.open.kill(side).await;
+        self.go_on(away_ms).await;
+        self.open.start(side);
+        Instant::now()
+    }
+
+    /// Leaves logs and records in a folder.
+    pub(super) fn keep(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        self.open.keep_logs(folder);
+        let wrongs = self.report.wrongs.join("\n");
+        std::fs::write(folder.join("findings.txt"), wrongs).unwrap();
+        for (at, log) in self.more_logs.iter().enumerate() {
+            std::fs::write(folder.join(format!("more-{at}.log")), log).unwrap();
+        }
+        let named = |viewer: &&Viewer| {
+            let mut wrongs = self.report.wrongs.iter();
+            wrongs.any(|wrong| wrong.contains(viewer.name()))
+        };
+        for viewer in self.viewers.iter().filter(named).take(10) {
+            let lines = viewer.record().heard.into_iter();
+            let text: String = lines.map(|one| format!("{one:?}\n")).collect();
+            let file = folder.join(format!("{}.txt", viewer.name().replace(' ', "-")));
+            std::fs::write(file, text).unwrap();
+        }
+    }
+}
+
+/// Watches the simulator count identifies: each ends what may come collapsed.
+struct Watch {
+    gaps: Arc<Mutex<Vec<Gap>>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(http: Http, sim_url: String, began: &Value) -> Self {
+        let gaps = Arc::new(Mutex::new(Vec::new()));
+        let found = Arc::clone(&gaps);
+        let count = |state: &Value| state["counters"]["identify"].as_u64().unwrap_or(0);
+        let mut known = count(began);
+        let task = tokio::spawn(async move {
+            let mut open_at_ms = now_ms();
+            loop {
+                sleep(ASK).await;
+                let asked_ms = now_ms();
+                let Ok(answer) = http.get(format!("{sim_url}/_sim/state")).send().await else {
+                    continue;
+                };
+                let Ok(state) = answer.json::<Value>().await else {
+                    continue;
+                };
+                let counted = count(&state);
+                let until = state["seq"].as_u64().unwrap_or(u64::MAX);
+                let more = (known..counted).map(|_| Gap {
+                    after: 0,
+                    until,
+                    open_at_ms,
+                });
+                found
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(more);
+                (known, open_at_ms) = (counted, asked_ms);
+            }
+        });
+        Self { gaps, task }
+    }
+
+    fn so_far(&self) -> Vec<Gap> {
+        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The middle and the longest of some times, in words.
+pub(super) fn in_words(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+    let longest = times.last().copied().unwrap_or_default();
+    format!("p50 {middle:.2?}, longest {longest:.2?}")
+}
