@@ -48,8 +48,10 @@ step check "TypeScript: types and lint" npm --prefix web run check
 step check "the console builds" npm --prefix web run build
 step check "Rust: formatting" cargo fmt --all --check
 step check "Rust: clippy, warnings denied" cargo clippy --workspace --all-targets -- -D warnings
+step check "Rust: clippy with faults" cargo clippy -p model -p hub -p gateway-worker --features model/faults --all-targets -- -D warnings
 step check "programs" cargo build --workspace --bins
 step tests "Rust" cargo test --workspace --no-fail-fast
+step tests "every interleaving of the chain" cargo test -p model --features faults
 step tests "TypeScript" npm --prefix web test
 step tests "simulator against discord-api-types" node tests/oracles/types/check.mjs
 step tests "browser" tests/browser.sh

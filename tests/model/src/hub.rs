@@ -1,0 +1,213 @@
+//! The hub: the real [`Truth`], and what its logs have told so far.
+
+use hub::log::truth::{History, Truth, Written};
+use hub::log::{Change, GuildState, Place};
+use proto::chain::{Claimed, Conflict};
+use proto::delivery::Receipt;
+use proto::event::{Event, Fact};
+
+use crate::discord::{Discord, GUILDS, guild_id, guild_of};
+use crate::judge::{Entry, Told};
+use crate::over_the_wire;
+use crate::worker::{Delivery, Worker};
+
+/// Generations, sessions and epochs of different claims are so far apart.
+const TICK_MS: u64 = 100;
+/// When deliveries arrive: nothing but an epoch depends on it.
+const NOW_MS: u64 = 1_000;
+/// Where every guild's log stands before a delivery: what came before does not change what follows,
+/// and would make different worlds of the same.
+const NOWHERE: Place = Place {
+    epoch: NOW_MS,
+    offset: 0,
+    check: 0,
+};
+
+/// A hub's store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hub {
+    /// The workers and the guilds.
+    pub truth: Truth,
+    /// What each guild's log has told.
+    pub told: [Told; GUILDS as usize],
+}
+
+impl Hub {
+    /// An empty store.
+    pub fn empty() -> Self {
+        let mut truth = Truth::default();
+        for guild in 0..GUILDS {
+            truth.put(guild_id(guild), History::begin(NOWHERE.epoch));
+        }
+        Self {
+            truth,
+            told: Default::default(),
+        }
+    }
+
+    /// A worker claims, at this tick of the clock.
+    pub fn claim(&mut self, tick: u8) -> Claimed {
+        let claim = over_the_wire(&Worker::claim());
+        over_the_wire(&self.truth.claim(&claim, NOW_MS + u64::from(tick) * TICK_MS))
+    }
+
+    /// A delivery arrives.
+    ///
+    /// # Errors
+    /// What a log must never say.
+    pub fn deliver(
+        &mut self,
+        delivery: &Delivery,
+        discord: &Discord,
+    ) -> Result<Result<Receipt, Conflict>, String> {
+        let now = NOW_MS;
+        let before: Vec<(GuildState, proto::chain::Mark)> = (0..GUILDS)
+            .filter_map(|guild| self.truth.guild(guild_id(guild)))
+            .map(|history| (history.state.clone(), history.mark))
+            .collect();
+        let events = delivery.events.clone();
+        let told = match self.truth.deliver(&delivery.link, events, now) {
+            Ok(told) => told,
+            Err(conflict) => return Ok(Err(over_the_wire(&conflict))),
+        };
+        let mut states: Vec<GuildState> = before.iter().map(|(state, _)| state.clone()).collect();
+        let mut events = delivery.events.iter();
+        for written in &told.written {
+            self.judge(written, &mut states, &mut events, discord)?;
+        }
+        for (guild, (_, mark)) in before.iter().enumerate() {
+            let guild = u8::try_from(guild).unwrap_or(u8::MAX);
+            let Some(history) = self.truth.guild(guild_id(guild)).cloned() else {
+                continue;
+            };
+            if history.mark < *mark {
+                return Err(format!("guild {guild}: its mark went back"));
+            }
+            let place = NOWHERE;
+            self.truth
+                .put(guild_id(guild), History { place, ..history });
+        }
+        Ok(Ok(over_the_wire(&Receipt {
+            accepted: told.appended.accepted,
+            duplicates: told.appended.duplicates,
+            refused: told.appended.refused,
+            duplicate: false,
+            wanted: self.truth.wanted(delivery.link.shard.0),
+        })))
+    }
+
+    fn judge<'a>(
+        &mut self,
+        written: &Written,
+        states: &mut [GuildState],
+        events: &mut impl Iterator<Item = &'a Event>,
+        discord: &Discord,
+    ) -> Result<(), String> {
+        let guild = guild_of(written.guild);
+        let fact = match &written.entry.change {
+            Change::Told(fact) => fact,
+            change => return Err(format!("guild {guild}: nobody told {change:?}")),
+        };
+        // In order, and as they were told: what the hub had to add would be found here.
+        let Some(event) = events.find(|event| event.fact == *fact) else {
+            return Err(format!("guild {guild}: the hub had to add {fact:?}"));
+        };
+        if matches!(fact, Fact::Snapshot(_)) && written.entry.place.epoch <= NOWHERE.epoch {
+            return Err(format!("guild {guild}: an epoch that may have been before"));
+        }
+        let state = &mut states[usize::from(guild)];
+        let entry = Entry {
+            fact,
+            at: event.at.unwrap_or_default(),
+            before: state,
+            after: &written.after,
+        };
+        let told = &mut self.told[usize::from(guild)];
+        told.hear(guild, &entry, discord)
+            .map_err(|wrong| format!("guild {guild}: {wrong}\n     in {event:?}"))?;
+        *state = written.after.clone();
+        Ok(())
+    }
+
+    /// Whether a worker that resumes from the checkpoint would miss nothing.
+    ///
+    /// # Errors
+    /// What it would miss.
+    pub fn check_checkpoint(&self, discord: &Discord) -> Result<(), String> {
+        let holder = self.truth.chain.holder(0);
+        let Some(checkpoint) = holder.and_then(|holder| holder.checkpoint.as_ref()) else {
+            return Ok(());
+        };
+        let number = checkpoint.session.number;
+        let Some(session) = discord.numbers.get(&number) else {
+            return Err(format!("a checkpoint in an unknown session {number}"));
+        };
+        // RESUME brings no GUILD_CREATE: without all guilds a worker identifies.
+        if self.truth.guilds().any(|(_, history)| !history.state.known) {
+            return Ok(());
+        }
+        for guild in 0..GUILDS {
+            let Some(covered) = discord.told(*session, checkpoint.sequence, guild) else {
+                continue;
+            };
+            let Some(history) = self.truth.guild(guild_id(guild)) else {
+                continue;
+            };
+            let told = &self.told[usize::from(guild)];
+            let up_to = |moves: u8| {
+                history.state.roster(guild_id(guild), "") == discord.roster(guild, moves)
+            };
+            // What could not be read is known by a later dispatch, which is replayed, or by REST, which
+            // may be ahead of the stream: that is seen when a worker dies here.
+            let unread = |number| discord.moved(guild, number).is_some_and(|one| !one.legible);
+            if (1..=covered).any(unread) {
+                continue;
+            }
+            let same = || up_to(discord.moves_with(guild, covered));
+            if told.last < covered && !same() {
+                return Err(format!(
+                    "guild {guild}: the checkpoint {number}:{} passes what is not in the log: {} of {covered} transitions",
+                    checkpoint.sequence, told.last
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything is told, and nothing else.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check_rest(&self, worker: &Worker, discord: &Discord) -> Result<(), String> {
+        for guild in 0..GUILDS {
+            let id = guild_id(guild);
+            let truth = discord.roster(guild, discord.now());
+            let here = self
+                .truth
+                .guild(id)
+                .map(|history| history.state.roster(id, ""));
+            if here.as_ref() != Some(&truth) {
+                return Err(format!(
+                    "guild {guild}: at rest, the hub has {here:?}\n     and Discord has {truth:?}"
+                ));
+            }
+        }
+        let holder = self.truth.chain.holder(0);
+        let Some((session, read)) = worker.session else {
+            return Err("at rest without a session".to_owned());
+        };
+        let reached = holder.map(|holder| holder.reached).unwrap_or_default();
+        if reached.sequence != u64::from(read)
+            || discord.numbers.get(&reached.session) != Some(&session)
+        {
+            return Err(format!(
+                "at rest, the checkpoint stands at {reached:?} of {session}:{read}"
+            ));
+        }
+        let absent = holder.map(|holder| holder.absent.len());
+        if absent != Some(0) {
+            return Err(format!("at rest, {absent:?} guilds count as absent"));
+        }
+        Ok(())
+    }
+}
