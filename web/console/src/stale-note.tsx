@@ -46,6 +46,7 @@ const reasonWords: ReadonlyMap<string, string> = new Map([
   ['guild_awaited', 'Discord has not told of this server yet.'],
   ['connecting', 'The gateway worker is connecting to Discord.'],
   ['connection_closed', 'Discord closed the connection. The gateway worker is on its way back.'],
+  ['connection_cut', 'The connection to Discord was cut. The gateway worker is on its way back.'],
   ['reconnect_asked', 'Discord asked for a new connection. The gateway worker is on its way back.'],
   ['session_invalid', 'Discord ended the session. The rooms are being read anew.'],
   ['gateway_silent', 'Discord stopped answering. The gateway worker is on its way back.'],
@@ -60,6 +61,7 @@ const reasonWords: ReadonlyMap<string, string> = new Map([
   ['discord_refused', 'Discord refuses the bot. Somebody has to look at its token and its settings.'],
   ['store_failing', 'The hub can not store what happens. Somebody has to look at its disk.'],
   ['not_followed', 'No gateway worker follows this server.'],
-  ['fenced', 'Another gateway worker is taking over.'],
+  ['worker_was_stopped', 'The gateway worker was stopped for a while and is catching up.'],
+  ['refused', 'The hub could not take what the gateway worker told of this server. It is told anew.'],
   ['too_large', 'This server is larger than the hub can take in.'],
 ])

@@ -56,7 +56,7 @@ test.each(
   (
     'no_worker worker_silent starting guild_awaited connecting connection_closed reconnect_asked session_invalid ' +
     'gateway_silent gateway_unreachable illegible catching_up not_told identify_budget outage removed ' +
-    'worker_stopping discord_refused store_failing not_followed fenced too_large'
+    'worker_stopping discord_refused store_failing not_followed connection_cut worker_was_stopped refused too_large'
   ).split(' '),
 )('there are words for the reason %s', reason => {
   const words = wordsOfGatewayReason({ state: 'down', since: 0, reason })
