@@ -59,8 +59,8 @@ pub(super) async fn give(loss: Loss, size: Size, seed: u64) -> Showing {
         showing.report.wrong(format!("right only after {took:.2?}"));
     }
     showing.judge_identifies(0);
-    // Who comes back before the worker has told anything is shown what the store holds, as stale.
-    showing.judge_snapshots(1, 2);
+    // Who comes back before the worker has spoken waits for it, and is shown the guild once.
+    showing.judge_snapshots(1, 1);
     judge_told_once(&mut showing);
     let mut new = Vec::new();
     for (guild, known) in showing.judge_positions().epochs {
