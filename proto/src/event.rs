@@ -16,7 +16,7 @@ pub const EVENT_ID_BYTES_MAX: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
     /// Unique for ever: a second event of the same id is a repeat and is dropped. The worker's are
-    /// `<gateway session>:<sequence>:<n>`.
+    /// the parts of [`Event::at`] and the guild: `<session number>:<sequence>:<n>:<guild>`.
     pub id: String,
     /// What happened, as the two fields `event` and `payload`.
     #[serde(flatten)]
