@@ -1,5 +1,8 @@
-//! The one place that knows all parts of the hub: it puts them together, accepts connections,
-//! and lets them go.
+//! The one place that knows all parts of the hub: it puts them together, runs them, and lets them
+//! go.
+
+mod accept;
+mod vital;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,22 +10,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use proto::position::PositionKey;
 use proto::rest::{ConsoleConfig, SignIn};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
+use self::accept::{ServeLimits, serve};
+use self::vital::Vital;
 use crate::access::Access;
 use crate::auth::Verifier;
 use crate::commands::registration;
@@ -44,17 +44,6 @@ use crate::sockets::registry::Registry;
 
 /// How often silence is looked for: a fraction of the shortest that matters.
 const TICK: Duration = Duration::from_millis(250);
-/// After a failed accept (out of descriptors) the loop takes a breath.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The bounds of one listener.
-#[derive(Debug, Clone, Copy)]
-struct ServeLimits {
-    connections_max: usize,
-    header_timeout: Duration,
-    write_timeout: Duration,
-    finish_timeout: Duration,
-}
 
 /// Runs the hub on these listeners until `shutdown`, then drains.
 ///
@@ -140,30 +129,28 @@ pub async fn run(
 
     let stopped = CancellationToken::new();
     let tasks = TaskTracker::new();
-    tasks.spawn(verifier.clone().run(stopped.clone()));
+    let mut vital = Vital::default();
+    vital.spawn("keys", verifier.clone().run(stopped.clone()));
     for (guild, following) in followed {
-        tasks.spawn(
-            fanout
-                .clone()
-                .run(guild, following, log.clone(), stopped.clone()),
+        let (fanout, log) = (fanout.clone(), log.clone());
+        vital.spawn(
+            "fan-out",
+            fanout.run(guild, following, log, stopped.clone()),
         );
     }
-    tasks.spawn(watch_store(
-        freshness.clone(),
-        fanout.clone(),
-        log.clone(),
-        stopped.clone(),
-    ));
+    let (watched, told) = (freshness.clone(), fanout.clone());
+    vital.spawn(
+        "store watch",
+        watch_store(watched, told, log.clone(), stopped.clone()),
+    );
     let (tended, stop_tending) = (log.clone(), stopped.clone());
-    tasks.spawn(async move { tended.tend(stop_tending).await });
-    tasks.spawn(watch_silence(
-        freshness,
-        fanout.clone(),
-        log.clone(),
-        stopped.clone(),
-    ));
+    vital.spawn("retention", async move { tended.tend(stop_tending).await });
+    vital.spawn(
+        "silence watch",
+        watch_silence(freshness, fanout.clone(), log.clone(), stopped.clone()),
+    );
     let (heeding, heeded) = (rooms.clone(), stopped.clone());
-    tasks.spawn(async move { heeding.heed_log(heeded).await });
+    vital.spawn("ledger", async move { heeding.heed_log(heeded).await });
     if signed_doors_open {
         tasks.spawn(registration::register(
             discord,
@@ -236,6 +223,7 @@ pub async fn run(
         () = shutdown.cancelled() => {}
         // Whatever it would still say may be wrong.
         () = ruined => anyhow::bail!("the log has ended"),
+        what = vital.ended() => anyhow::bail!("a part of the hub has ended: {what}"),
     }
     draining.cancel();
     let drain = async {
@@ -245,6 +233,7 @@ pub async fn run(
         rooms.settled().await;
         stopped.cancel();
         let _joined = internal.await;
+        vital.all().await;
         tasks.close();
         tasks.wait().await;
         log.close().await;
@@ -287,98 +276,6 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static(crate::refusal::REQUEST_ID_HEADER),
         ])
         .max_age(Duration::from_secs(600))
-}
-
-/// Accepts until `shutdown`, then lets the requests that are being answered finish.
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: ServeLimits,
-    shutdown: CancellationToken,
-) {
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(64 * 1024);
-    let (builder, places, connections) = (
-        Arc::new(builder),
-        Arc::new(Semaphore::new(limits.connections_max)),
-        TaskTracker::new(),
-    );
-    let mut failures: u64 = 0;
-    loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = shutdown.cancelled() => break,
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                failures += 1;
-                metrics::counter!("hub_accept_failures_total").increment(1);
-                // The first says that it began, every power of two that it goes on.
-                if failures.is_power_of_two() {
-                    tracing::warn!(%error, failures, "can not accept a connection");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let _delayed = stream.set_nodelay(true);
-        let (builder, service, shutdown) = (
-            Arc::clone(&builder),
-            TowerToHyperService::new(router.clone()),
-            shutdown.clone(),
-        );
-        connections.spawn(async move {
-            converse(stream, &builder, service, limits, shutdown).await;
-            drop(place);
-        });
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
-}
-
-/// One connection, until its end: its peer's, or that of the hub. Why it ended is its peer's business.
-async fn converse(
-    stream: TcpStream,
-    builder: &Builder<TokioExecutor>,
-    service: TowerToHyperService<Router>,
-    limits: ServeLimits,
-    shutdown: CancellationToken,
-) {
-    // The timeout of a request's head runs from its first byte; who never sends one waits here.
-    let mut first = [0];
-    let spoke = tokio::select! {
-        spoke = timeout(limits.header_timeout, stream.peek(&mut first)) => spoke,
-        () = shutdown.cancelled() => return,
-    };
-    if !matches!(spoke, Ok(Ok(1))) {
-        return;
-    }
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(limits.write_timeout));
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
-    tokio::pin!(connection);
-    let _ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            // A head that is still half-sent is not waited for.
-            match timeout(limits.finish_timeout, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
-        }
-    };
 }
 
 /// A store that meets a limit on the size of files (`ulimit -f`) is a full disk, and not the end of

@@ -300,3 +300,28 @@ async fn workers_that_fight_wait_and_those_that_are_restarted_do_not() {
     assert_eq!(door.log.holder(0).unwrap().worker, "b3");
     door.claim("b3").await;
 }
+
+#[tokio::test]
+async fn after_a_lost_store_the_shards_claim_anew_one_after_the_other() {
+    let claim_of = |shard: u32, guild: &str| {
+        let shard = json!([shard, 2]);
+        json!({"type": "claim", "shard": shard, "worker": "process", "guilds": [guild]})
+    };
+    let deliver =
+        |shard: u32, generation: u64| with(delivery(generation), "shard", json!([shard, 2]));
+    let before = Door::open().await;
+    let mut generations = Vec::new();
+    for (shard, guild) in [(0, "1"), (1, "2")] {
+        let (_, claimed) = before.post("claim", &claim_of(shard, guild)).await;
+        generations.push(claimed["generation"].as_u64().unwrap());
+    }
+    let door = Door::open().await;
+    let (_, refused) = door.post("events", &deliver(0, generations[0])).await;
+    assert_eq!(refused["conflict"]["kind"], "unclaimed");
+    assert_eq!(door.post("claim", &claim_of(0, "1")).await.0, 200);
+    // Another shard's claim is newer, and fences nobody but its own.
+    let (_, refused) = door.post("events", &deliver(1, generations[1])).await;
+    assert_eq!(refused["conflict"]["kind"], "unclaimed");
+    let (_, refused) = door.post("events", &deliver(0, generations[0])).await;
+    assert_eq!(refused["conflict"]["kind"], "fenced");
+}

@@ -152,7 +152,7 @@ impl Chain {
     /// # Errors
     /// What the worker is told instead.
     pub fn judge(&self, link: &Link) -> Result<(), Conflict> {
-        let holder = self.recognise(link.shard.0, link.generation)?;
+        let holder = self.recognise(link.shard, link.generation)?;
         let (reached, taken) = (holder.reached, holder.taken);
         if (link.from > reached || link.taken > taken) && !broken(Rule::Chain) {
             return Err(Conflict::Gap { reached, taken });
@@ -163,15 +163,25 @@ impl Chain {
     /// The holder of a shard, if it is of this generation.
     ///
     /// # Errors
-    /// What the worker is told instead.
-    pub fn recognise(&self, shard: u32, generation: u64) -> Result<&Holder, Conflict> {
+    /// What the worker is told instead: `Fenced` if a newer worker has this shard, or counts the
+    /// shards in another way. A newer worker of another shard fences nobody: after the store was
+    /// lost, the shards of one process claim anew one after the other.
+    pub fn recognise(&self, (shard, of): (u32, u32), generation: u64) -> Result<&Holder, Conflict> {
         match self.holders.get(&shard) {
             Some(holder) if holder.generation == generation || broken(Rule::Generation) => {
                 Ok(holder)
             }
-            // It was given by a newer store than this one.
-            _ if generation > self.last_generation => Err(Conflict::Unclaimed),
-            _ => Err(Conflict::Fenced),
+            _ => {
+                let fenced = self.holders.iter().any(|(id, holder)| {
+                    holder.generation > generation && (*id == shard || holder.of != of)
+                });
+                // If nobody newer is here, its generation was given by a newer store than this.
+                Err(if fenced {
+                    Conflict::Fenced
+                } else {
+                    Conflict::Unclaimed
+                })
+            }
         }
     }
 

@@ -137,7 +137,7 @@ impl Truth {
         notice: &IdentifyNotice,
         now_ms: u64,
     ) -> Result<u32, Conflict> {
-        self.chain.recognise(notice.shard.0, notice.generation)?;
+        self.chain.recognise(notice.shard, notice.generation)?;
         if self.chain.spend(id, now_ms) {
             Ok(self.chain.identify(now_ms))
         } else {
