@@ -12,6 +12,9 @@ use proto::problem::{Code, FieldProblem, PROBLEM_MEDIA_TYPE, Problem};
 /// The header that names a request in the hub's log; always the hub's own, never the client's.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
+/// What a problem calls wrong when no field of the request is to blame.
+const WHOLE_REQUEST: &str = "request";
+
 /// Why something is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -59,6 +62,13 @@ impl Refusal {
     fn problem(self, request_id: &str) -> Problem {
         let mut problem = Problem::new(self.code, self.detail, request_id);
         problem.errors = self.errors;
+        if self.code == Code::BadRequest && problem.errors.is_empty() {
+            // Whoever shows what is wrong field by field finds it there as well.
+            problem.errors.push(FieldProblem {
+                field: WHOLE_REQUEST.to_owned(),
+                detail: problem.detail.clone(),
+            });
+        }
         problem.retry_after_ms = self.retry_after_ms;
         problem.conflict = self.conflict;
         problem

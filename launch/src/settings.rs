@@ -119,6 +119,9 @@ fn supply(arg: Arg, environment: impl Fn(&str) -> Option<OsString>) -> Result<Ar
             );
         }
     }
+    if value.as_ref().is_some_and(|value| value.to_str().is_none()) {
+        return Err(format!("{name}: not UTF-8"));
+    }
     // The name moves into the help text: clap itself must not read the environment, where an
     // empty variable would count as a value.
     let unit = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -170,6 +173,9 @@ fn explain(command: &Command, error: &clap::Error) -> Refusal {
         (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(flags))) => {
             let names: Vec<_> = flags.iter().map(|flag| setting_name(flag)).collect();
             format!("{} must be set", names.join(", "))
+        }
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
+            format!("{}: no such option; see --help", shown(flag))
         }
         (_, Some(ContextValue::String(flag))) => {
             let why = std::error::Error::source(error).map(ToString::to_string);
@@ -301,6 +307,22 @@ mod tests {
         assert!(
             wrong(&[("DISCORD_BOT_TOKEN_FILE", path_text)]).starts_with("DISCORD_BOT_TOKEN_FILE: ")
         );
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_named_and_an_unknown_option_is_called_so() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let garbled = |name: &str| (name == "HUB_LISTEN").then(|| OsString::from_vec(vec![0xff]));
+        let refused = parse_from::<Sample>(["sample".into()], garbled);
+        let Err(Refusal::Wrong(line)) = refused else {
+            panic!("not refused: {refused:?}")
+        };
+        assert_eq!(line, "HUB_LISTEN: not UTF-8");
+        let refused = parse_from::<Sample>(["sample".into(), "--bogus".into()], |_| None);
+        let Err(Refusal::Wrong(line)) = refused else {
+            panic!("not refused: {refused:?}")
+        };
+        assert_eq!(line, "\"--bogus\": no such option; see --help");
     }
 
     #[test]

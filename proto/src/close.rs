@@ -53,8 +53,8 @@ macro_rules! close_codes {
 close_codes! {
     /// Asked for.
     Normal = 1000, "asked for", StayAway;
-    /// The hub is draining.
-    GoingAway = 1001, "draining", ComeBackAfterNotice;
+    /// The hub is draining, or the other side did not answer a ping.
+    GoingAway = 1001, "going away", ComeBackAfterNotice;
     /// A protocol error.
     ProtocolError = 1002, "protocol error", StayAway;
     /// A binary message.

@@ -60,11 +60,10 @@ impl RoomsApi {
 
     async fn principal(&self, uri: &Uri, headers: &HeaderMap) -> Result<Principal, Refusal> {
         let query = uri.query().unwrap_or_default();
-        if form_urlencoded::parse(query.as_bytes()).any(|(key, _)| is_token_key(&key)) {
-            return Err(Refusal::new(
-                Code::BadRequest,
-                "a token never goes into the address",
-            ));
+        let mut keys = form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key);
+        if let Some(key) = keys.find(|key| is_token_key(key)) {
+            let why = "a token never goes into the address";
+            return Err(Refusal::new(Code::BadRequest, why).field(key, why));
         }
         let token = bearer(headers)
             .ok_or_else(|| Refusal::new(Code::Unauthorized, "a bearer token is needed"))?;
@@ -101,10 +100,8 @@ async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Respons
     // Strangers are told so before anything of theirs is read.
     let principal = api.principal(&parts.uri, &parts.headers).await?;
     if !is_json(&parts.headers) {
-        return Err(Refusal::new(
-            Code::BadRequest,
-            "the content type must be application/json",
-        ));
+        let why = "the content type must be application/json";
+        return Err(Refusal::new(Code::BadRequest, why).field("content-type", why));
     }
     // (A body can also break off; then nobody reads this.)
     let too_large = |_| {
@@ -203,9 +200,10 @@ fn guild_of(query: &str) -> Result<Option<GuildId>, Refusal> {
     let mut guild = None;
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         if seen.contains(&key) {
-            return Err(Refusal::new(
-                Code::BadRequest,
-                "something stands in the query twice",
+            let twice = Refusal::new(Code::BadRequest, "something stands in the query twice");
+            return Err(twice.field(
+                key.chars().take(64).collect::<String>(),
+                "stands there twice",
             ));
         }
         if key == "guildId" {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::{Browser, Ended, GUILD, World};
+use e2e::{Browser, Ended, GUILD, Plan, SECRET, World};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -132,6 +132,38 @@ async fn a_token_that_expires_ends_its_connection_unless_it_is_refreshed() {
     assert_eq!(left_alone.end().await, Ended::Closed(4401));
     refreshed.say(&json!({ "type": "ping" })).await;
     refreshed.event("pong").await;
+}
+
+#[tokio::test]
+async fn no_token_and_no_secret_is_in_a_log_at_any_level() {
+    let loud = [("LOG_LEVEL", "trace")];
+    let noisier = [("RUST_LOG", "trace,tungstenite=trace,tokio_websockets=trace")];
+    let world = World::of(Plan {
+        hub: &noisier,
+        worker: &loud,
+        ..Plan::default()
+    })
+    .await;
+    let token = world.token(json!({ "sub": "ada" })).await;
+    let mut browser = Browser::open(&world.hub_url).await;
+    browser
+        .say(&json!({ "type": "auth", "token": token }))
+        .await;
+    browser.event("guild.snapshot").await;
+    browser
+        .say(&json!({ "type": "refresh", "token": token }))
+        .await;
+    browser.event("auth.refreshed").await;
+    world
+        .rest_with(Method::GET, "/api/rooms", &token, None)
+        .await;
+    for log in [world.hub.log(), world.worker.log()] {
+        assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");
+        for secret in [token.as_str(), SECRET, "sim-token"] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None);
+        }
+    }
 }
 
 #[tokio::test]
