@@ -212,9 +212,12 @@ pub struct Bounds {
     /// More workers of one shard that hear in a minute that a newer one has it are a fight: others than the holder wait (429) [count; a rolling deploy is one]
     #[arg(long, env = "FENCINGS_PER_MINUTE_MAX", default_value_t = 3, value_parser = size(1_000))]
     pub fencings_per_minute_max: usize,
-    /// The largest store; at the bound nothing is acknowledged [bytes, from 1 MiB]
+    /// The largest store; near the bound the oldest entries of any guild give way, and with none left nothing is acknowledged [bytes, from 1 MiB]
     #[arg(long, env = "STORE_BYTES_MAX", default_value_t = LogBounds::STORE_BYTES_MAX, value_parser = clap::value_parser!(u64).range(1024 * 1024..=1 << 44))]
     pub store_bytes_max: u64,
+    /// The largest journal of the store; at the bound the writer waits until it is written back [bytes, from 1 MiB; longer only by one group, or while another program reads the file]
+    #[arg(long, env = "STORE_JOURNAL_BYTES_MAX", default_value_t = LogBounds::JOURNAL_BYTES_MAX, value_parser = clap::value_parser!(u64).range(1024 * 1024..=1 << 44))]
+    pub store_journal_bytes_max: u64,
     /// Changes that wait for the store; whoever brings one more waits [count; a few groups]
     #[arg(long, env = "STORE_QUEUE_MAX", default_value_t = LogBounds::QUEUE_MAX, value_parser = size(1_000_000))]
     pub store_queue_max: usize,
@@ -372,6 +375,7 @@ impl Settings {
             store: self.store_url.clone(),
             durability: self.store_durability,
             store_bytes_max: self.bounds.store_bytes_max,
+            journal_bytes_max: self.bounds.store_journal_bytes_max,
             queue_max: self.bounds.store_queue_max,
             entries_max: self.bounds.log_entries_max,
             age_max_ms: self.bounds.log_age_max_s * 1000,

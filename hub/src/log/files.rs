@@ -1,18 +1,49 @@
-//! The store's file among others: its lock, the marker of a suspicion, and what is set aside.
+//! The store's file among others: its lock, the marker of a suspicion, what is set aside, and
+//! whether what stands at its names is still what was opened there.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// How many damaged stores are kept for whoever wants to look at them.
 const DAMAGED_KEPT: usize = 3;
 
+/// What stands behind the store's name in the names of the files that SQLite has open.
+const OPENED: [&str; 3] = ["", JOURNAL, "-shm"];
+const JOURNAL: &str = "-wal";
+const LOCK: &str = ".lock";
+
 /// The names that belong to one store, and its lock for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Files {
     main: PathBuf,
-    _lock: File,
+    lock: File,
+    /// Which files were found where SQLite opened its own. They are looked up by name: a handle
+    /// of our own on a database's file would take SQLite's locks along when it is closed.
+    opened: [Option<Identity>; OPENED.len()],
+}
+
+/// Tells a file from any other that there is, whatever their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+        }
+    }
+
+    /// The file of a name; none: there is none.
+    fn named(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
 }
 
 /// Why a store's place can not be taken.
@@ -29,34 +60,50 @@ pub(super) enum NotTaken {
 impl Files {
     /// Makes the directories, and takes the store for this process.
     pub(super) fn take(main: &Path) -> Result<Self, NotTaken> {
-        let named = |path: &Path| {
-            let path = path.display().to_string();
-            move |error| NotTaken::Io(path, error)
-        };
-        if let Some(parent) = main
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            fs::create_dir_all(parent).map_err(named(parent))?;
-        }
-        if fs::metadata(main).is_ok_and(|there| !there.is_file()) {
-            return Err(NotTaken::NotAFile);
-        }
-        let path = beside(main, ".lock");
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(named(&path))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => NotTaken::Locked,
-            TryLockError::Error(error) => named(&path)(error),
-        })?;
         Ok(Self {
             main: main.to_owned(),
-            _lock: lock,
+            lock: lock(main)?,
+            opened: [None; OPENED.len()],
         })
+    }
+
+    /// Takes the store's place again, if its directory or its lock were taken away.
+    pub(super) fn take_again(&mut self) -> Result<(), NotTaken> {
+        if !self.is_locked() {
+            self.lock = lock(&self.main)?;
+        }
+        Ok(())
+    }
+
+    fn is_locked(&self) -> bool {
+        let held = self.lock.metadata().ok().as_ref().map(Identity::of);
+        held.is_some() && held == Identity::named(&beside(&self.main, LOCK))
+    }
+
+    /// Notes the files that SQLite has open: those that are found now.
+    pub(super) fn note_opened(&mut self) {
+        self.opened = OPENED.map(|suffix| Identity::named(&beside(&self.main, suffix)));
+    }
+
+    /// Whether the files that are open are the ones that the next start would find.
+    pub(super) fn are_in_place(&self) -> bool {
+        let found = OPENED.map(|suffix| Identity::named(&beside(&self.main, suffix)));
+        found == self.opened && self.is_locked()
+    }
+
+    /// Where another file for the store is written, before it takes the store's place.
+    pub(super) fn anew(&self) -> PathBuf {
+        beside(&self.main, ".anew")
+    }
+
+    /// Puts what was written to [`Files::anew`] into the store's place. Whatever stands there is
+    /// set aside.
+    pub(super) fn put_anew(&self, now_ms: u64) -> io::Result<()> {
+        let anew = self.anew();
+        File::open(&anew)?.sync_all()?;
+        self.set_aside(now_ms)?;
+        fs::rename(anew, &self.main)?;
+        File::open(directory(&self.main))?.sync_all()
     }
 
     pub(super) fn main(&self) -> &Path {
@@ -65,8 +112,12 @@ impl Files {
 
     /// How many bytes the store has on the disk.
     pub(super) fn bytes(&self) -> u64 {
-        let length = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
-        length(&self.main) + length(&beside(&self.main, "-wal"))
+        length(&self.main) + self.journal_bytes()
+    }
+
+    /// How many bytes the journal has on the disk.
+    pub(super) fn journal_bytes(&self) -> u64 {
+        length(&beside(&self.main, JOURNAL))
     }
 
     /// Writes down that the store must not be opened again: it was found damaged while in use.
@@ -85,7 +136,7 @@ impl Files {
         let aside = beside(&self.main, &format!(".damaged-{now_ms}"));
         // The main file last: without its companions it is an older store, the other way round
         // they would be taken for those of the next one.
-        for suffix in ["-shm", "-wal", ""] {
+        for suffix in OPENED.into_iter().rev() {
             match fs::rename(beside(&self.main, suffix), beside(&aside, suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -104,11 +155,7 @@ impl Files {
         let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else {
             return Ok(());
         };
-        let directory = match self.main.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut damaged: Vec<(u64, PathBuf)> = fs::read_dir(directory)?
+        let mut damaged: Vec<(u64, PathBuf)> = fs::read_dir(directory(&self.main))?
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
                 let at = path.file_name()?.to_str()?.strip_prefix(prefix)?;
@@ -125,6 +172,42 @@ impl Files {
             fs::remove_file(path)?;
         }
         Ok(())
+    }
+}
+
+/// Makes the directories, and locks the store that is to stand there.
+fn lock(main: &Path) -> Result<File, NotTaken> {
+    let named = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| NotTaken::Io(path, error)
+    };
+    let parent = directory(main);
+    fs::create_dir_all(parent).map_err(named(parent))?;
+    if fs::metadata(main).is_ok_and(|there| !there.is_file()) {
+        return Err(NotTaken::NotAFile);
+    }
+    let path = beside(main, LOCK);
+    let lock = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(named(&path))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => NotTaken::Locked,
+        TryLockError::Error(error) => named(&path)(error),
+    })?;
+    Ok(lock)
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |there| there.len())
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -102,7 +102,7 @@ pub enum Health {
     Storing,
     /// Nothing can be written, and nothing is acknowledged.
     Failing,
-    /// The file is damaged: this process must end.
+    /// The file is damaged, or another hub's: this process must end.
     Ruined,
 }
 
@@ -192,6 +192,7 @@ impl Log {
                 let bounds = StoreBounds {
                     durability: settings.durability,
                     bytes_max: settings.store_bytes_max,
+                    journal_bytes_max: settings.journal_bytes_max,
                     entries_max: settings.entries_max as u64,
                     age_max_ms: settings.age_max_ms,
                 };
@@ -407,8 +408,8 @@ impl Log {
         })
     }
 
-    /// Looks after the store until `shutdown`: tries it while it can not be written, and forgets
-    /// what has grown too old.
+    /// Looks after the store until `shutdown`: whether it is where it was, whether it can be written
+    /// again, and what has grown too old.
     pub async fn tend(&self, shutdown: CancellationToken) {
         let (mut probe, mut age) = (
             tokio::time::interval(PROBE_INTERVAL),
@@ -421,6 +422,8 @@ impl Log {
                 _ = probe.tick() => {
                     self.0.published.measure();
                     if self.is_storing() {
+                        // A writer that has more to do than it can hold looks by itself.
+                        let _looks = self.0.jobs.try_send(Job::Look);
                         continue;
                     }
                     self.submit(|draft| draft.probe = true).await

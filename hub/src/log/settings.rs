@@ -9,8 +9,13 @@ pub struct LogSettings {
     pub store: StoreAddress,
     /// What it survives there.
     pub durability: Durability,
-    /// How large the file may grow, in bytes. At the bound nothing is acknowledged.
+    /// How large the file may grow, in bytes. Near the bound the oldest entries of any guild give
+    /// way; with nothing left that could, nothing is acknowledged.
     pub store_bytes_max: u64,
+    /// How large the journal beside it may grow, in bytes, and by one group of changes more. At the
+    /// bound the writer waits until it is written back; it grows on only as long as another
+    /// program reads the file.
+    pub journal_bytes_max: u64,
     /// How many changes may wait for the writer; whoever brings one more waits.
     pub queue_max: usize,
     /// How many entries of a guild are kept at least, if there are as many and they are young
@@ -28,6 +33,8 @@ pub struct LogSettings {
 impl LogSettings {
     /// [`LogSettings::store_bytes_max`]: far more than a thousand busy guilds need.
     pub const STORE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+    /// [`LogSettings::journal_bytes_max`]: some seconds of a busy hub, and read back in a moment.
+    pub const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
     /// [`LogSettings::queue_max`]: some groups of the writer.
     pub const QUEUE_MAX: usize = 1_024;
     /// [`LogSettings::entries_max`]: what a browser that was away for minutes may have missed.
@@ -42,6 +49,7 @@ impl Default for LogSettings {
             store: StoreAddress::Memory,
             durability: Durability::Process,
             store_bytes_max: Self::STORE_BYTES_MAX,
+            journal_bytes_max: Self::JOURNAL_BYTES_MAX,
             queue_max: Self::QUEUE_MAX,
             entries_max: Self::ENTRIES_MAX,
             age_max_ms: Self::AGE_MAX_MS,

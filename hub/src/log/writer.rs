@@ -66,6 +66,8 @@ pub(super) type Answer = Box<dyn FnOnce(bool) + Send>;
 pub(super) enum Job {
     /// Changes something.
     Change(Box<dyn FnOnce(&mut Draft) -> Answer + Send>),
+    /// Sees whether the store is still where it was.
+    Look,
     /// The end.
     Close(oneshot::Sender<()>),
 }
@@ -131,6 +133,7 @@ impl Writer {
             while let Some(job) = next {
                 match job {
                     Job::Change(job) => answers.extend(draft.take(job)),
+                    Job::Look => self.look(),
                     Job::Close(told) => closed = Some(told),
                 }
                 next = (answers.len() < GROUP_MAX && closed.is_none())
@@ -152,6 +155,14 @@ impl Writer {
             if *self.health.borrow() == Health::Ruined {
                 return;
             }
+        }
+    }
+
+    fn look(&mut self) {
+        let now_ms = launch::clock::now_ms();
+        let looked = self.store.as_mut().map(|store| store.keep_place(now_ms));
+        if let Some(Err(failure)) = looked {
+            self.fail(&failure);
         }
     }
 
@@ -203,11 +214,15 @@ impl Writer {
                 }
                 self.health.send_replace(Health::Ruined);
             }
-            Failure::Failed(error) => {
+            Failure::Taken => {
+                tracing::error!(%failure, "ALARM: the hub ends");
+                self.health.send_replace(Health::Ruined);
+            }
+            Failure::Failed(_) | Failure::NoPlace(_) => {
                 let failed_before = self.health.send_replace(Health::Failing) == Health::Failing;
                 if !failed_before {
                     tracing::error!(
-                        %error,
+                        %failure,
                         "ALARM: the store can not be written; nothing is acknowledged until it can"
                     );
                 }

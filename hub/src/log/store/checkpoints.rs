@@ -1,11 +1,14 @@
 //! The journal is written back beside the writer, on a thread and a connection of its own, so that
 //! a slow flush there does not set the pace.
+//!
+//! A journal is begun anew only by a commit that finds all of it written back. In a stream of
+//! commits without a pause there may never be one: then the writer itself cuts it at its bound.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -14,9 +17,9 @@ use super::{Failure, StoreBounds, connect};
 
 /// How often it is tried to write back what came meanwhile.
 const PASSES_MAX: usize = 3;
-/// With more pages than this in the journal (64 MiB) the writer itself waits for a checkpoint: in
-/// a stream of commits without a pause there is no other moment at which it could begin anew.
-const JOURNAL_PAGES_MAX: i64 = 16 * 1024;
+/// How much longer the journal grows until it is tried again to cut it, in parts of its bound, where
+/// somebody else reads the file (a backup).
+const CUT_AGAIN: u64 = 4;
 
 /// The thread, until this is dropped.
 #[derive(Debug)]
@@ -24,11 +27,16 @@ pub(super) struct Checkpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<CheckpointState>,
+    /// How long the journal may be, in bytes.
+    journal_bytes_max: u64,
+    /// Once it is longer than this it is cut.
+    cut_above: u64,
 }
 
 #[derive(Debug, Default)]
 struct CheckpointState {
-    behind: AtomicBool,
+    /// Held by whoever writes back: SQLite refuses a second one at once, whatever it would wait.
+    turn: Mutex<()>,
     damaged: AtomicBool,
 }
 
@@ -40,14 +48,14 @@ impl Checkpointer {
         let told = Arc::clone(&state);
         let checkpoints = move || {
             while woken.recv().is_ok() {
-                match write_back(&connection) {
-                    Ok(pages) => told.behind.store(pages > JOURNAL_PAGES_MAX, Relaxed),
+                match told.in_turn(|| write_back(&connection)) {
+                    Ok(()) => {}
                     Err(Failure::Damaged(why)) => {
                         tracing::error!(why, "a checkpoint found the store damaged");
                         told.damaged.store(true, Relaxed);
                     }
                     // The next commit says so too, and louder.
-                    Err(Failure::Failed(error)) => tracing::warn!(%error, "a checkpoint failed"),
+                    Err(failure) => tracing::warn!(%failure, "a checkpoint failed"),
                 }
             }
         };
@@ -61,6 +69,8 @@ impl Checkpointer {
             wake: Some(wake),
             thread: Some(thread),
             state,
+            journal_bytes_max: bounds.journal_bytes_max,
+            cut_above: bounds.journal_bytes_max,
         })
     }
 
@@ -72,16 +82,36 @@ impl Checkpointer {
         }
     }
 
-    /// What the writer has to know before it writes. A checkpointer that can not keep up is waited
-    /// for, so that the journal does not grow for ever.
-    pub(super) fn heed(&self, connection: &Connection) -> Result<(), Failure> {
+    /// What the writer has to know before it writes. A journal that is longer than its bound is
+    /// written back by the writer, and cut.
+    pub(super) fn heed(
+        &mut self,
+        connection: &Connection,
+        journal_bytes: u64,
+    ) -> Result<(), Failure> {
         if self.state.damaged.load(Relaxed) {
             return Err(Failure::damaged("found by a checkpoint"));
         }
-        if self.state.behind.swap(false, Relaxed) {
-            checkpoint(connection, "RESTART")?;
+        if journal_bytes <= self.cut_above {
+            return Ok(());
         }
+        let cut = self.state.in_turn(|| checkpoint(connection, "TRUNCATE"))?;
+        let outcome = if cut.is_whole { "cut" } else { "read" };
+        metrics::counter!("hub_store_journal_full_total", "outcome" => outcome).increment(1);
+        self.cut_above = if cut.is_whole {
+            self.journal_bytes_max
+        } else {
+            journal_bytes + self.journal_bytes_max / CUT_AGAIN
+        };
         Ok(())
+    }
+}
+
+impl CheckpointState {
+    fn in_turn<T>(&self, write_back: impl FnOnce() -> T) -> T {
+        // Nothing is guarded but the turn itself.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        write_back()
     }
 }
 
@@ -95,27 +125,39 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Writes the journal back while the writer goes on; how many pages are in it. One that is written
-/// back whole is begun anew by the next commit, so the quicker passes behind the first are to
-/// catch the writer between two commits.
-fn write_back(connection: &Connection) -> Result<i64, Failure> {
-    let mut pages = checkpoint(connection, "PASSIVE")?;
+/// Writes the journal back while the writer goes on. One that is written back whole is begun anew
+/// by the next commit, so the quicker passes behind the first are to catch the writer between two
+/// commits.
+fn write_back(connection: &Connection) -> Result<(), Failure> {
+    let mut pages = checkpoint(connection, "PASSIVE")?.pages;
     for _ in 0..PASSES_MAX {
         let before = pages;
-        pages = checkpoint(connection, "PASSIVE")?;
+        pages = checkpoint(connection, "PASSIVE")?.pages;
         if pages <= before {
             break;
         }
     }
-    Ok(pages)
+    Ok(())
 }
 
-/// Writes the journal back; how many pages were in it.
-fn checkpoint(connection: &Connection, how: &str) -> Result<i64, Failure> {
-    let checkpoint = format!("PRAGMA wal_checkpoint({how})");
-    let pages = connection.query_row(&checkpoint, [], |row| row.get(1))?;
-    tracing::debug!(how, pages, "wrote the journal back");
-    Ok(pages)
+/// What a checkpoint found.
+struct Checkpoint {
+    /// Nobody kept it from doing all that it was asked for.
+    is_whole: bool,
+    /// How many pages are in the journal; -1: it was not looked at.
+    pages: i64,
+}
+
+/// Writes the journal back.
+fn checkpoint(connection: &Connection, how: &str) -> Result<Checkpoint, Failure> {
+    let done = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
+        Ok(Checkpoint {
+            is_whole: !row.get(0)?,
+            pages: row.get(1)?,
+        })
+    })?;
+    tracing::debug!(how, done.pages, done.is_whole, "wrote the journal back");
+    Ok(done)
 }
 
 #[cfg(test)]
@@ -124,11 +166,12 @@ mod tests {
     use crate::log::address::Durability;
 
     #[test]
-    fn a_journal_that_grew_too_long_is_begun_anew_by_the_writer() {
+    fn a_journal_at_its_bound_is_cut_unless_somebody_reads_it() {
         let path = std::env::temp_dir().join(format!("roomwire-journal-{}", std::process::id()));
         let bounds = StoreBounds {
             durability: Durability::Process,
             bytes_max: 1 << 30,
+            journal_bytes_max: 100_000,
             entries_max: 1,
             age_max_ms: 1,
         };
@@ -140,17 +183,26 @@ mod tests {
         for _ in 0..50 {
             writer.execute_batch(write).unwrap();
         }
-        let checkpointer = Checkpointer::start(&path, &bounds).unwrap();
-        checkpointer.heed(&writer).unwrap();
-        assert!(checkpoint(&writer, "PASSIVE").unwrap() > 50);
+        let mut checkpointer = Checkpointer::start(&path, &bounds).unwrap();
+        let pages = |writer| checkpoint(writer, "PASSIVE").unwrap().pages;
+        checkpointer.heed(&writer, 100_000).unwrap();
+        assert!(pages(&writer) > 50);
+        let reader = connect(&path, &bounds).unwrap();
+        // Whoever reads what is written back whole keeps nobody from anything.
         writer.execute_batch(write).unwrap();
-        checkpointer.state.behind.store(true, Relaxed);
-        checkpointer.heed(&writer).unwrap();
-        writer.execute_batch(write).unwrap();
-        assert!(write_back(&writer).unwrap() < 5);
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM t")
+            .unwrap();
+        checkpointer.heed(&writer, 100_001).unwrap();
+        assert!(pages(&writer) > 0, "it is read");
+        reader.execute_batch("ROLLBACK").unwrap();
+        checkpointer.heed(&writer, 125_001).unwrap();
+        assert!(pages(&writer) > 0, "not tried again before it has grown");
+        checkpointer.heed(&writer, 125_002).unwrap();
+        assert_eq!(pages(&writer), 0);
         checkpointer.state.damaged.store(true, Relaxed);
-        assert!(checkpointer.heed(&writer).is_err());
-        drop((checkpointer, writer));
+        assert!(checkpointer.heed(&writer, 0).is_err());
+        drop((checkpointer, reader, writer));
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -8,27 +8,61 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::schema::{self, sum};
-use super::{Failure, Shape, StoreBounds, json};
+use super::{Failure, PAGE_BYTES, Shape, Shapes, StoreBounds, json};
 use crate::log::chain::Holder;
-use crate::log::truth::Written;
+use crate::log::truth::{History, Written};
 use crate::log::writer::{Draft, Memory};
 use crate::log::{GuildState, Place};
 
-/// What a row costs besides itself: the page in which it stands is written as a whole.
-const PAGE_BYTES: u64 = 4096;
-/// How much a probe writes, in bytes: about what a group does.
-const PROBE_BYTES: i32 = 64 * 1024;
+/// How much a probe writes at least, in bytes: about what a group does.
+const PROBE_BYTES: u64 = 64 * 1024;
+/// How much it writes at most: there is no larger group, unless everybody waited for long.
+const PROBE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// One transaction.
 pub(super) struct Group<'a> {
     pub(super) transaction: &'a Transaction<'a>,
     pub(super) bounds: &'a StoreBounds,
     pub(super) now_ms: u64,
-    /// How much this writes, about: whole pages.
+    /// How much this writes, about. What a row costs besides itself is the page in which it
+    /// stands, which is written as a whole.
     pub(super) bytes: u64,
 }
 
 impl Group<'_> {
+    /// Everything that a draft changes. `before` is what was durable, `refused_bytes` how much
+    /// could not be written just before.
+    pub(super) fn write(
+        &mut self,
+        shapes: &mut Shapes<'_>,
+        draft: &Draft,
+        before: &Memory,
+        refused_bytes: u64,
+    ) -> Result<(), Failure> {
+        let mut written: BTreeMap<GuildId, Vec<&Written>> = BTreeMap::new();
+        for entry in &draft.written {
+            written.entry(entry.guild).or_default().push(entry);
+        }
+        for guild in &draft.guilds {
+            let written = written.remove(guild).unwrap_or_default();
+            self.write_guild(*guild, shapes.get(*guild), &written, draft)?;
+        }
+        for guild in &draft.aged {
+            if let Some(history) = draft.memory.truth.guild(*guild) {
+                self.forget_past(*guild, shapes.get(*guild), history)?;
+            }
+        }
+        self.write_chain(draft)?;
+        self.write_seen(draft, before)?;
+        for row in &draft.rooms {
+            self.write_room(row.channel, row.room.as_deref())?;
+        }
+        if draft.probe {
+            self.probe(refused_bytes)?;
+        }
+        Ok(())
+    }
+
     /// A guild's new entries, the bases that they make due, and where it stands.
     pub(super) fn write_guild(
         &mut self,
@@ -90,11 +124,8 @@ impl Group<'_> {
         &mut self,
         guild: GuildId,
         shape: &mut Shape,
-        draft: &Draft,
+        history: &History,
     ) -> Result<(), Failure> {
-        let Some(history) = draft.memory.truth.guild(guild) else {
-            return Ok(());
-        };
         self.delete_past(guild, u64::MAX)?;
         shape.bases.clear();
         self.write_base(guild, shape, history.place, &history.state)
@@ -258,14 +289,16 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Writes something, to see whether it can be written.
-    pub(super) fn probe(&mut self) -> Result<(), Failure> {
+    /// Writes something, to see whether it can be written: no less than what could not be, or the
+    /// store would seem to be well until that comes again.
+    fn probe(&mut self, refused_bytes: u64) -> Result<(), Failure> {
+        let bytes = refused_bytes.clamp(PROBE_BYTES, PROBE_BYTES_MAX);
+        self.bytes += bytes;
         self.transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO probe (only_one, body) VALUES (1, zeroblob(?1))",
             )?
-            .execute([PROBE_BYTES])?;
-        self.bytes += u64::from(PROBE_BYTES.unsigned_abs());
+            .execute([bytes.cast_signed()])?;
         Ok(())
     }
 }

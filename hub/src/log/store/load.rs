@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::checkpoints::Checkpointer;
 use super::group::{Group, GuildRow, HolderRow, ReachedRow};
 use super::schema::{self, sum};
-use super::{Failure, Shape, Store, StoreBounds, connect, json};
+use super::{Failure, Shape, Store, StoreBounds, connect, json, prepare};
 use crate::log::chain::{Chain, Holder};
 use crate::log::files::{Files, NotTaken};
 use crate::log::tail::{Known, STRIDE, Tail};
@@ -78,7 +78,9 @@ impl From<Failure> for NotOpen {
             {
                 Self::Damaged(why.unwrap_or_else(|| cause.to_string()))
             }
-            Failure::Failed(error) => Self::Refused(StoreError::failed(error.to_string())),
+            Failure::Failed(_) | Failure::NoPlace(_) | Failure::Taken => {
+                Self::Refused(StoreError::failed(failure.to_string()))
+            }
         }
     }
 }
@@ -137,11 +139,13 @@ impl Store {
             bounds: bounds.clone(),
             shapes: BTreeMap::new(),
             unchecked_bytes: 0,
+            refused_bytes: 0,
             files,
         };
         let kept = store
             .begin(kept, guilds, named, now_ms)
             .map_err(|failure| StoreError::failed(failure.to_string()))?;
+        store.files.note_opened();
         store.measure();
         Ok((store, kept))
     }
@@ -250,8 +254,6 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotO
     if checked != "ok" {
         return Err(NotOpen::Damaged(checked));
     }
-    let pages = i64::try_from(bounds.bytes_max / 4096).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "max_page_count", pages)?;
     let found = if judge(&connection)? {
         Reader(&connection).found()?
     } else {
@@ -263,12 +265,7 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotO
         ))?;
         Found::default()
     };
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(NotOpen::Refused(StoreError::failed(format!(
-            "its file system can not hold a journal (mode {mode})"
-        ))));
-    }
+    prepare(&connection, bounds)?;
     connection.set_db_config(keep_journal, false)?;
     Ok((connection, found))
 }

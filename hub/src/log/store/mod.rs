@@ -6,6 +6,8 @@
 //! it stands, and the database's own structure is looked through first. What does not fit is
 //! damage, and nothing of a damaged store is used.
 
+mod anew;
+mod bound;
 mod checkpoints;
 mod group;
 mod load;
@@ -26,14 +28,15 @@ use self::group::Group;
 pub(super) use self::load::{Kept, KeptPast};
 use super::address::Durability;
 use super::files::Files;
-use super::truth::Written;
 use super::writer::{Draft, Memory};
 
+/// The size of a page of the file, which a new one has by itself, in bytes.
+const PAGE_BYTES: u64 = 4096;
 /// A guild's state is kept anew after so many entries: what has to be replayed at a start.
 const BASE_ENTRIES: u64 = 512;
 /// How long a commit waits for somebody else's look into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
-/// With so many bytes in it the journal is worth a checkpoint.
+/// With so many bytes in it the journal is worth a checkpoint, if its bound is not near already.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The bounds of the store.
@@ -41,6 +44,7 @@ const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) struct StoreBounds {
     pub(super) durability: Durability,
     pub(super) bytes_max: u64,
+    pub(super) journal_bytes_max: u64,
     pub(super) entries_max: u64,
     pub(super) age_max_ms: u64,
 }
@@ -54,6 +58,12 @@ pub(super) enum Failure {
     /// It can not be written, or read, now.
     #[error(transparent)]
     Failed(rusqlite::Error),
+    /// The store's place can not hold it.
+    #[error("{0}")]
+    NoPlace(String),
+    /// Another hub has the store's place: this one must end.
+    #[error("another hub has taken the place of the store")]
+    Taken,
 }
 
 /// The open store.
@@ -68,6 +78,8 @@ pub(super) struct Store {
     shapes: BTreeMap<GuildId, Shape>,
     /// Bytes written since the last checkpoint was asked for, about.
     unchecked_bytes: u64,
+    /// How much could not be written when it was last tried, about; 0: it could.
+    refused_bytes: u64,
     files: Files,
 }
 
@@ -112,7 +124,9 @@ impl Store {
     }
 
     fn try_commit(&mut self, draft: &Draft, before: &Memory) -> Result<(), Failure> {
-        self.checkpointer.heed(&self.connection)?;
+        self.keep_place(draft.now_ms)?;
+        let journal_bytes = self.files.journal_bytes();
+        self.checkpointer.heed(&self.connection, journal_bytes)?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -122,35 +136,23 @@ impl Store {
             now_ms: draft.now_ms,
             bytes: 0,
         };
-        let mut shapes = BTreeMap::new();
-        let mut written: BTreeMap<GuildId, Vec<&Written>> = BTreeMap::new();
-        for entry in &draft.written {
-            written.entry(entry.guild).or_default().push(entry);
-        }
-        for guild in &draft.guilds {
-            let mut shape = self.shapes.get(guild).cloned().unwrap_or_default();
-            let written = written.remove(guild).unwrap_or_default();
-            group.write_guild(*guild, &mut shape, &written, draft)?;
-            shapes.insert(*guild, shape);
-        }
-        for guild in &draft.aged {
-            let mut shape = self.shapes.get(guild).cloned().unwrap_or_default();
-            group.forget_past(*guild, &mut shape, draft)?;
-            shapes.insert(*guild, shape);
-        }
-        group.write_chain(draft)?;
-        group.write_seen(draft, before)?;
-        for row in &draft.rooms {
-            group.write_room(row.channel, row.room.as_deref())?;
+        let mut shapes = Shapes::of(&self.shapes);
+        let written = group
+            .make_room(&mut shapes, draft, before, self.refused_bytes)
+            .and_then(|()| group.write(&mut shapes, draft, before, self.refused_bytes));
+        let (bytes, changed) = (group.bytes, shapes.changed);
+        if let Err(failure) = written.and_then(|()| transaction.commit().map_err(Failure::from)) {
+            self.refused_bytes = self.refused_bytes.max(bytes);
+            return Err(failure);
         }
         if draft.probe {
-            group.probe()?;
+            // What is left of it is written over by the next one.
+            let _left = self.connection.execute("DELETE FROM probe", []);
         }
-        let bytes = group.bytes;
-        transaction.commit()?;
-        self.shapes.extend(shapes);
+        self.refused_bytes = 0;
+        self.shapes.extend(changed);
         self.unchecked_bytes += bytes;
-        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+        if self.unchecked_bytes >= CHECKPOINT_BYTES.min(self.bounds.journal_bytes_max / 4) {
             self.unchecked_bytes = 0;
             self.checkpointer.wake();
             self.measure();
@@ -169,6 +171,27 @@ impl Store {
     /// Writes down that the file must not be opened again.
     pub(super) fn suspect(&self) -> std::io::Result<()> {
         self.files.suspect()
+    }
+}
+
+/// What of each guild is in the file once a transaction is: what it changes, over what is there.
+struct Shapes<'a> {
+    there: &'a BTreeMap<GuildId, Shape>,
+    changed: BTreeMap<GuildId, Shape>,
+}
+
+impl<'a> Shapes<'a> {
+    fn of(there: &'a BTreeMap<GuildId, Shape>) -> Self {
+        Self {
+            there,
+            changed: BTreeMap::new(),
+        }
+    }
+
+    fn get(&mut self, guild: GuildId) -> &mut Shape {
+        self.changed
+            .entry(guild)
+            .or_insert_with(|| self.there.get(&guild).cloned().unwrap_or_default())
     }
 }
 
@@ -212,6 +235,21 @@ fn connect(path: &Path, bounds: &StoreBounds) -> Result<Connection, Failure> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     Ok(connection)
+}
+
+/// Bounds the file of the writer's connection, and has what is written go through a journal.
+fn prepare(connection: &Connection, bounds: &StoreBounds) -> Result<(), Failure> {
+    let pages = i64::try_from(bounds.bytes_max / PAGE_BYTES).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "max_page_count", pages)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Failure::NoPlace(format!(
+            "its file system can not hold a journal (mode {mode})"
+        )));
+    }
+    // The journal and the memory beside it are there only once something was read.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(())
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

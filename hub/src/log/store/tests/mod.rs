@@ -1,7 +1,9 @@
 //! The store on a disk: what outlives the process, what fails, what is forgotten.
 
+mod bound;
 mod damage;
 mod model;
+mod taken_away;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,0 +1,165 @@
+//! Stores at their bounds.
+
+use super::*;
+
+fn small(place: &Place) -> LogSettings {
+    LogSettings {
+        store_bytes_max: 1024 * 1024,
+        ..place.settings()
+    }
+}
+
+fn ledger_row(channel: u64, bytes: Option<usize>) -> crate::log::LedgerRow {
+    crate::log::LedgerRow {
+        channel: proto::ChannelId::new(channel).unwrap(),
+        room: bytes.map(|bytes| vec![b'x'; bytes]),
+    }
+}
+
+async fn probe(log: &Log) -> Result<(), crate::log::Unavailable> {
+    log.submit(|draft| draft.probe = true).await
+}
+
+#[tokio::test]
+async fn the_oldest_entries_of_any_guild_give_way_before_a_store_refuses_anything() {
+    let place = Place::new("gives-way");
+    let settings = small(&place);
+    let log = open(&settings);
+    let mut worker = Worker::claim(&log).await;
+    let first = vec![snapshot(1, &[11, 12]), snapshot(2, &[21, 22])];
+    worker.deliver(&log, first).await.unwrap();
+    // Several times as much as the file may hold, within the bounds of each guild.
+    for n in 0..200 {
+        let facts =
+            (0..50).map(|user| joined(1 + n % 2, 11 + 10 * (n % 2) + (n / 2) % 2, user + 1));
+        let told = worker.deliver(&log, facts.collect()).await;
+        assert_eq!(told, Ok(()), "delivery {n}");
+    }
+    assert!(fs::metadata(place.file()).unwrap().len() <= settings.store_bytes_max);
+    let before = truth(&log);
+    let in_memory = log.follow(guild(1)).unwrap().tail.len();
+    log.close().await;
+    let log = open(&settings);
+    assert_eq!(truth(&log), before);
+    for id in [1, 2] {
+        let kept = log.follow(guild(id)).unwrap().tail.len();
+        assert!((1..in_memory).contains(&kept), "{kept} of {in_memory}");
+    }
+    worker = Worker::claim(&log).await;
+    worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_short_pasts_give_way_as_well() {
+    let place = Place::new("short-pasts");
+    let settings = LogSettings {
+        entries_max: 100_000,
+        ..small(&place)
+    };
+    let many: Vec<_> = (1..=40).map(guild).collect();
+    let (log, _) = Log::open(&many, "named", &settings).unwrap();
+    let mut worker = Worker::claim(&log).await;
+    for id in 1..=40 {
+        worker
+            .deliver(&log, vec![snapshot(id, &[11, 12])])
+            .await
+            .unwrap();
+    }
+    // Less than what a second state of a guild is kept after.
+    for n in 0..500 {
+        let facts = (1..=40).map(|id| joined(id, 11 + n % 2, 5)).collect();
+        assert_eq!(worker.deliver(&log, facts).await, Ok(()), "delivery {n}");
+    }
+    let before = truth(&log);
+    log.close().await;
+    let (log, _) = Log::open(&many, "named", &settings).unwrap();
+    assert_eq!(truth(&log), before);
+}
+
+#[tokio::test]
+async fn a_full_store_is_not_well_again_before_what_was_refused_would_fit() {
+    let place = Place::new("full-of-rooms");
+    let log = open(&small(&place));
+    let mut worker = Worker::claim(&log).await;
+    let mut rooms = 0;
+    // Rooms of the ledger do not give way.
+    while log
+        .keep(vec![ledger_row(rooms + 1, Some(200_000))], Vec::new())
+        .await
+        .is_ok()
+    {
+        rooms += 1;
+    }
+    assert!(!log.is_storing() && rooms > 2);
+    for _ in 0..3 {
+        assert_eq!(probe(&log).await, Err(crate::log::Unavailable));
+        assert!(!log.is_storing());
+    }
+    log.keep(vec![ledger_row(1, None)], Vec::new())
+        .await
+        .unwrap();
+    assert!(log.is_storing(), "something real was stored");
+    log.keep(vec![ledger_row(1, Some(200_000))], Vec::new())
+        .await
+        .unwrap();
+    assert!(
+        log.keep(vec![ledger_row(99, Some(200_000))], Vec::new())
+            .await
+            .is_err()
+    );
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    assert!(log.is_storing(), "what fits is stored");
+    let before = truth(&log);
+    log.close().await;
+    assert_eq!(truth(&open(&small(&place))), before);
+}
+
+#[tokio::test]
+async fn a_probe_that_fits_makes_a_store_well_again_and_leaves_nothing_behind() {
+    let place = Place::new("probed");
+    let log = open(&place.settings());
+    let other = Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(probe(&log).await.is_err());
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(probe(&log).await, Ok(()));
+    assert!(log.is_storing());
+    let left: i64 = other
+        .query_row("SELECT count(*) FROM probe", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn the_journal_stays_within_its_bound_under_small_deliveries_without_a_pause() {
+    let place = Place::new("journal");
+    let settings = LogSettings {
+        journal_bytes_max: 1024 * 1024,
+        ..place.settings()
+    };
+    let log = open(&settings);
+    let mut worker = Worker::claim(&log).await;
+    worker
+        .deliver(&log, vec![snapshot(1, &[11, 12])])
+        .await
+        .unwrap();
+    let journal = place.0.join("hub.db-wal");
+    let (mut longest, mut written) = (0, 0);
+    for n in 0..2_000 {
+        worker
+            .deliver(&log, vec![joined(1, 11 + n % 2, n % 50 + 1)])
+            .await
+            .unwrap();
+        longest = longest.max(fs::metadata(&journal).unwrap().len());
+        written += 3 * 4096;
+    }
+    assert!(written > 10 * settings.journal_bytes_max);
+    // And by one group more.
+    assert!(
+        longest <= settings.journal_bytes_max + 128 * 1024,
+        "{longest} bytes"
+    );
+}

@@ -1,0 +1,170 @@
+//! Stores whose files are taken away while they are open.
+
+use super::*;
+
+/// What somebody does to the files of a store.
+type Act = fn(&Place);
+
+fn remove(place: &Place, suffix: &str) {
+    fs::remove_file(place.0.join(format!("hub.db{suffix}"))).unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
+    let acts: [(&str, Act); 8] = [
+        ("the file", |place| remove(place, "")),
+        ("the journal", |place| remove(place, "-wal")),
+        ("the memory", |place| remove(place, "-shm")),
+        ("the lock", |place| remove(place, ".lock")),
+        ("all files", |place| {
+            for suffix in ["", "-wal", "-shm", ".lock"] {
+                remove(place, suffix);
+            }
+        }),
+        ("the directory", |place| {
+            fs::remove_dir_all(&place.0).unwrap();
+        }),
+        ("moved", |place| {
+            fs::rename(place.file(), place.0.join("elsewhere")).unwrap();
+        }),
+        ("replaced", |place| {
+            remove(place, "");
+            fs::write(place.file(), "an older copy").unwrap();
+        }),
+    ];
+    for (what, act) in acts {
+        let (place, killed) = (Place::new("taken-away"), Place::new("killed"));
+        let log = open(&place.settings());
+        let mut worker = Worker::claim(&log).await;
+        worker
+            .deliver(&log, vec![snapshot(1, &[11]), snapshot(2, &[21])])
+            .await
+            .unwrap();
+        for user in 1..=100 {
+            worker
+                .deliver(&log, vec![joined(1, 11, user)])
+                .await
+                .unwrap();
+        }
+        let row = crate::log::LedgerRow {
+            channel: "7".parse().unwrap(),
+            room: Some(b"room".to_vec()),
+        };
+        log.keep(vec![row.clone()], Vec::new()).await.unwrap();
+        let known = log.follow(guild(1)).unwrap().place;
+        act(&place);
+        worker
+            .deliver(&log, vec![joined(1, 11, 999)])
+            .await
+            .unwrap();
+        let before = truth(&log);
+        place.copy(&killed);
+        // It is written once, and the files that were open do not get in its way.
+        worker
+            .deliver(&log, vec![joined(1, 11, 1_000)])
+            .await
+            .unwrap();
+        let names = place.names();
+        let after = truth(&log);
+        log.close().await;
+        let aside = place
+            .names()
+            .into_iter()
+            .filter(|name| name.contains("damaged"))
+            .count();
+        assert!(aside <= 3, "{what}: {names:?}");
+        for (place, before) in [(&place, after), (&killed, before)] {
+            let (log, rooms) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+            assert_eq!(truth(&log), before, "{what}");
+            assert_eq!(rooms, std::slice::from_ref(&row), "{what}");
+            let following = log.follow(guild(1)).unwrap();
+            assert!(following.tail.since(known).is_some(), "{what}: continued");
+            assert_eq!(log.store(), "named", "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_stood_in_the_place_of_a_store_is_set_aside() {
+    let place = Place::new("aside");
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    remove(&place, "");
+    fs::write(place.file(), "an older copy").unwrap();
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    log.close().await;
+    let names = place.names();
+    let aside: Vec<_> = names
+        .iter()
+        .filter(|name| name.contains("damaged"))
+        .map(|name| fs::read(place.0.join(name)).unwrap())
+        .collect();
+    assert!(aside.contains(&b"an older copy".to_vec()), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
+    let place = Place::new("unheard");
+    let log = open(&place.settings());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (tended, stopped) = (log.clone(), stop.clone());
+    let tending = tokio::spawn(async move { tended.tend(stopped).await });
+    let before = truth(&log);
+    remove(&place, "");
+    let back = async {
+        while !place.file().exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), back)
+        .await
+        .unwrap();
+    stop.cancel();
+    tending.await.unwrap();
+    log.close().await;
+    let (log, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+    assert_eq!((truth(&log), log.store()), (before, "named"));
+}
+
+#[tokio::test]
+async fn a_place_that_can_not_be_written_to_is_tried_again_and_nothing_is_acknowledged() {
+    let place = Place::new("no-place");
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    let before = truth(&log);
+    fs::remove_dir_all(&place.0).unwrap();
+    fs::write(&place.0, "a file").unwrap();
+    let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
+    assert_eq!(told, Err(NotTaken::Unavailable));
+    assert_eq!(*log.health().borrow(), Health::Failing);
+    assert_eq!(truth(&log), before);
+    fs::remove_file(&place.0).unwrap();
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    assert!(log.is_storing());
+    let after = truth(&log);
+    log.close().await;
+    assert_eq!(truth(&open(&place.settings())), after);
+}
+
+#[tokio::test]
+async fn a_hub_whose_place_another_has_taken_ends_and_leaves_that_store_alone() {
+    let place = Place::new("two-hubs");
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    fs::remove_dir_all(&place.0).unwrap();
+    let (other, _) = Log::open(&guilds(), "other", &place.settings()).unwrap();
+    let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
+    assert_eq!(told, Err(NotTaken::Unavailable));
+    assert_eq!(*log.health().borrow(), Health::Ruined);
+    Worker::claim(&other).await;
+    let before = truth(&other);
+    other.close().await;
+    let (again, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+    assert_eq!((truth(&again), again.store()), (before, "other"));
+}
