@@ -1,6 +1,8 @@
 //! The worker's door: signed deliveries into the log.
 //!
-//! The signature is verified over the raw bytes before anything of them is read.
+//! The signature is verified over the raw bytes before anything of them is read ([`form`]).
+
+mod form;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,16 +12,12 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use proto::chain::{
-    CLAIM_TYPE, Claim, Conflict, IDENTIFY_TYPE, IdentifyNoted, IdentifyNotice, Link, NAME_BYTES_MAX,
-};
-use proto::delivery::{DELIVERY_TYPE, Receipt, ReceivedDelivery, RefusedEvent, Report};
-use proto::event::{EVENT_ID_BYTES_MAX, Event};
+use proto::chain::{Conflict, IdentifyNoted, Link};
+use proto::delivery::{Receipt, Report};
 use proto::problem::Code;
 use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, TIMESTAMP_HEADER};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
+use self::form::{Bounds, Delivered};
 use crate::freshness::{Followed, Freshness};
 use crate::log::{Fights, Log, NotTaken, Unavailable};
 use crate::refusal::Refusal;
@@ -93,44 +91,12 @@ impl Ingest {
     async fn take(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
         let delivery_id = self.verify(headers, body)?;
         crate::faults::pass("verified");
-        let delivery: ReceivedDelivery = Some(body)
-            .filter(|body| is_object(body))
-            .and_then(|body| serde_json::from_slice(body).ok())
-            .ok_or_else(|| Refusal::new(Code::BadRequest, "not a delivery as JSON"))?;
-        if delivery.r#type.is_some_and(|named| named != DELIVERY_TYPE) {
-            return Err(Refusal::new(Code::BadRequest, "not a delivery of events")
-                .field("type", "must be `events` or absent"));
-        }
-        delivery.shard.map_or(Ok(()), check_shard)?;
-        if delivery.events.len() > self.events_max {
-            return Err(Refusal::new(
-                Code::TooLarge,
-                format!("at most {} events a delivery", self.events_max),
-            ));
-        }
-        let report = match delivery.shard {
-            None => None,
-            Some(_) => Some(self.read_report(body)?),
-        };
-        let told = delivery.events.len();
-        let (mut events, mut refused) = (Vec::with_capacity(told), Vec::new());
-        for raw in delivery.events {
-            let event = serde_json::from_str::<Event>(raw.get())
-                .ok()
-                .filter(|_| is_object(raw.get().as_bytes()));
-            // Where a worker's event stands is how it is known as a repeat.
-            let is_whole = |event: &Event| {
-                (1..=EVENT_ID_BYTES_MAX).contains(&event.id.len())
-                    && (report.is_none() || event.at.is_some())
-            };
-            match event {
-                Some(event) if is_whole(&event) => events.push(event),
-                _ => refused.push(RefusedEvent {
-                    id: id_of(raw.get()),
-                    code: Code::BadRequest,
-                }),
-            }
-        }
+        let newest = || self.log.newest_number().max(launch::clock::now_ms());
+        let Delivered {
+            report,
+            events,
+            mut refused,
+        } = form::delivery(body, self.bounds(), newest)?;
         let mut appended = match &report {
             None => self
                 .log
@@ -168,36 +134,6 @@ impl Ingest {
             wanted: report.map_or_else(Vec::new, |report| self.log.wanted(report.link.shard.0)),
         })
         .into_response())
-    }
-
-    /// What a worker says of itself, if it is of the documented form.
-    fn read_report(&self, body: &[u8]) -> Result<Report, Refusal> {
-        let wrong = || Refusal::new(Code::BadRequest, "not a worker's delivery");
-        let report: Report = serde_json::from_slice(body)
-            .map_err(|error| wrong().field("shard", error.to_string()))?;
-        let link = &report.link;
-        if link.from > link.to {
-            return Err(wrong().field("to", "not before `from`"));
-        }
-        let moves = link.to > link.from;
-        let session = link.session.as_ref();
-        if session.map_or(moves, |session| session.number != link.to.session) {
-            return Err(wrong().field("session", "the one of `to`"));
-        }
-        let is_name = |name: &str| name.len() <= NAME_BYTES_MAX;
-        let names = session.is_none_or(|session| {
-            is_name(&session.id) && session.resume_url.as_deref().is_none_or(is_name)
-        });
-        if !names || !is_name(&link.fingerprint) {
-            return Err(wrong().field(
-                "session",
-                format!("names of at most {NAME_BYTES_MAX} bytes"),
-            ));
-        }
-        if link.absent.len() > self.guilds_max {
-            return Err(wrong().field("absent", format!("at most {} guilds", self.guilds_max)));
-        }
-        Ok(report)
     }
 
     /// Whether what a delivery says of the gateway was not said before, nor is older than what was.
@@ -242,15 +178,7 @@ impl Ingest {
     }
 
     async fn take_claim(&self, id: String, body: &[u8]) -> Result<Response, Refusal> {
-        let claim: Claim = read(body, CLAIM_TYPE, |claim: &Claim| &claim.r#type)?;
-        check_shard(claim.shard)?;
-        let wrong = || Refusal::new(Code::BadRequest, "not a worker's claim");
-        if !(1..=NAME_BYTES_MAX).contains(&claim.worker.len()) {
-            return Err(wrong().field("worker", format!("1 to {NAME_BYTES_MAX} bytes")));
-        }
-        if claim.guilds.len() > self.guilds_max {
-            return Err(wrong().field("guilds", format!("at most {}", self.guilds_max)));
-        }
+        let claim = form::claim(body, self.bounds())?;
         let (shard, now_ms) = (claim.shard.0, self.fanout.elapsed_ms());
         let holder = self.log.holder(shard);
         let wait_ms = match holder {
@@ -282,10 +210,7 @@ impl Ingest {
 
     async fn identify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
         let id = self.verify(headers, body)?;
-        let notice: IdentifyNotice = read(body, IDENTIFY_TYPE, |notice: &IdentifyNotice| {
-            &notice.r#type
-        })?;
-        check_shard(notice.shard)?;
+        let notice = form::identify_notice(body)?;
         let noted = self.log.identify(id, notice).await;
         let identifies = noted.map_err(|why| match why {
             NotTaken::Conflict(conflict) => conflicting(conflict),
@@ -308,6 +233,13 @@ impl Ingest {
             }
         }
         conflicting(conflict)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            events_max: self.events_max,
+            guilds_max: self.guilds_max,
+        }
     }
 
     fn with_fights<T>(&self, with: impl FnOnce(&mut Fights) -> T) -> T {
@@ -351,31 +283,6 @@ fn conflicting(conflict: Conflict) -> Refusal {
     refusal
 }
 
-fn check_shard((shard, count): (u32, u32)) -> Result<(), Refusal> {
-    if shard < count {
-        return Ok(());
-    }
-    Err(Refusal::new(Code::BadRequest, "no such shard").field("shard", "[shard, number of shards]"))
-}
-
-/// Reads a signed body of this type.
-fn read<T: DeserializeOwned>(
-    body: &[u8],
-    named: &str,
-    name: impl Fn(&T) -> &String,
-) -> Result<T, Refusal> {
-    Some(body)
-        .filter(|body| is_object(body))
-        .and_then(|body| serde_json::from_slice(body).ok())
-        .filter(|read| name(read) == named)
-        .ok_or_else(|| Refusal::new(Code::BadRequest, format!("not a body of type `{named}`")))
-}
-
-/// An array can be read as the fields of an object in their order; that is nobody's form.
-fn is_object(json: &[u8]) -> bool {
-    json.trim_ascii_start().first() == Some(&b'{')
-}
-
 /// A header's value if it stands there once.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
@@ -383,16 +290,4 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         (Some(value), None) => value.to_str().ok(),
         _ => None,
     }
-}
-
-/// The id of an event that can not be read otherwise; empty when not even that can.
-fn id_of(raw: &str) -> String {
-    #[derive(Deserialize)]
-    struct Named {
-        id: String,
-    }
-    serde_json::from_str::<Named>(raw)
-        .ok()
-        .filter(|named| named.id.len() <= EVENT_ID_BYTES_MAX)
-        .map_or_else(String::new, |named| named.id)
 }

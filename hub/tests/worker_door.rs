@@ -230,6 +230,61 @@ async fn a_worker_tells_where_each_event_stands() {
 }
 
 #[tokio::test]
+async fn what_only_rises_is_not_raised_beyond_what_can_be() {
+    let door = Door::open().await;
+    let generation = door.claim("a").await;
+    let reached = |session: u64, sequence: u64| {
+        let link = with(delivery(generation), "to", json!([session, sequence]));
+        with(link, "session", json!({"number": session, "id": "s"}))
+    };
+    let event = |session: u64, sequence: u64| {
+        let payload = json!({"guildId": "1", "channelId": "5", "name": "x"});
+        let at = [session, sequence, 0];
+        with(
+            delivery(generation),
+            "events",
+            json!([{"id": "e", "event": "room.created", "payload": payload, "ts": 1, "at": at}]),
+        )
+    };
+    let (decades, far) = (1_u64 << 41, i64::MAX.unsigned_abs());
+    for session in [
+        launch::clock::now_ms() + decades,
+        far - 1,
+        far,
+        far + 1,
+        u64::MAX,
+    ] {
+        for (named, body) in [("to", reached(session, 5)), ("at", event(session, 5))] {
+            let (status, problem) = door.post("events", &body).await;
+            let field = &problem["errors"][0]["field"];
+            assert_eq!((status, field), (400, &json!(named)), "{problem}");
+        }
+    }
+    for sequence in [1 << 53, far, u64::MAX] {
+        for (named, body) in [("to", reached(1, sequence)), ("at", event(1, sequence))] {
+            let (status, problem) = door.post("events", &body).await;
+            let field = &problem["errors"][0]["field"];
+            assert_eq!((status, field), (400, &json!(named)), "{problem}");
+        }
+    }
+    // Nothing was raised; and neither a clock that jumps by years nor who goes on from there is
+    // refused.
+    let mut session = 1;
+    for _ in 0..3 {
+        for body in [event(session, 2), reached(session, 5)] {
+            let (status, receipt) = door.post("events", &body).await;
+            assert_eq!(
+                (status, &receipt["duplicates"]),
+                (200, &json!(0)),
+                "{receipt}"
+            );
+        }
+        let years = 20 * 365 * 24 * 60 * 60 * 1000;
+        session = door.log.newest_number() + years;
+    }
+}
+
+#[tokio::test]
 async fn conflicts_say_what_to_do() {
     let door = Door::open().await;
     let older = door.claim("a").await;

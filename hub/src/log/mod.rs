@@ -333,6 +333,13 @@ impl Log {
         lock(&self.0.published.truth).chain.holder(shard).cloned()
     }
 
+    /// The highest number that stands for a gateway session or for a generation here: those to come
+    /// are not much above it, or not above the time of day.
+    pub fn newest_number(&self) -> u64 {
+        let truth = lock(&self.0.published.truth).clone();
+        truth.newest_number()
+    }
+
     /// Appends events that are told by hand, in order, and with that publishes them. An event whose
     /// id is known is a repeat; one of a guild that this hub does not serve is refused. `now_ms` is
     /// monotonic: how long an id is remembered does not depend on the time of day.

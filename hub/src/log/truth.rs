@@ -119,12 +119,20 @@ impl Truth {
         Claimed {
             generation: holder.generation,
             guilds: known.collect(),
-            last_session: self
-                .chain
-                .last_session(self.guilds.values().map(|history| history.mark)),
+            last_session: self.last_session(),
             identifies: self.chain.identifies(now_ms),
             checkpoint: holder.checkpoint.filter(|_| claim.memory),
         }
+    }
+
+    fn last_session(&self) -> u64 {
+        let marks = self.guilds.values().map(|history| history.mark);
+        self.chain.last_session(marks)
+    }
+
+    /// The highest number of a gateway session or of a generation that is known.
+    pub fn newest_number(&self) -> u64 {
+        self.last_session().max(self.chain.last_generation())
     }
 
     /// Notes that a worker's bot identifies, once for an id; how often it did in the last 24 h.

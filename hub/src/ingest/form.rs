@@ -1,0 +1,206 @@
+//! The forms of what is signed: what can be read, and what can be believed.
+//!
+//! Pure: what is known here is given.
+
+use proto::chain::{
+    CLAIM_TYPE, Claim, GatewaySession, IDENTIFY_TYPE, IdentifyNotice, NAME_BYTES_MAX, Reached,
+};
+use proto::delivery::{DELIVERY_TYPE, ReceivedDelivery, RefusedEvent, Report};
+use proto::event::{EVENT_ID_BYTES_MAX, Event};
+use proto::problem::Code;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::refusal::Refusal;
+
+/// How far the number of a gateway session may be ahead of every number that is known. Sessions are
+/// numbered by the time of day in ms where nothing higher is known, so this is 34 years: no clock
+/// that jumps comes so far, and whoever is believed once leaves room for those after him.
+const SESSIONS_AHEAD_MAX: u64 = 1 << 40;
+/// The highest sequence of a session: every reader of JSON knows it exactly (RFC 8259, section 6).
+const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+
+/// The most that one body may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Events of a delivery.
+    pub(super) events_max: usize,
+    /// Guilds of a claim, and absent ones of a delivery.
+    pub(super) guilds_max: usize,
+}
+
+/// What is told, and by whom.
+pub(super) struct Delivered {
+    /// What a worker says of itself; none: it is told by hand.
+    pub(super) report: Option<Report>,
+    /// What can be read.
+    pub(super) events: Vec<Event>,
+    /// What can not.
+    pub(super) refused: Vec<RefusedEvent>,
+}
+
+/// Reads a delivery. `newest` is the highest number of a session, or of a generation, that is known
+/// here, and the time of day in ms since the Unix epoch if that is higher.
+pub(super) fn delivery(
+    body: &[u8],
+    bounds: Bounds,
+    newest: impl FnOnce() -> u64,
+) -> Result<Delivered, Refusal> {
+    let delivery: ReceivedDelivery = Some(body)
+        .filter(|body| is_object(body))
+        .and_then(|body| serde_json::from_slice(body).ok())
+        .ok_or_else(|| Refusal::new(Code::BadRequest, "not a delivery as JSON"))?;
+    if delivery.r#type.is_some_and(|named| named != DELIVERY_TYPE) {
+        return Err(Refusal::new(Code::BadRequest, "not a delivery of events")
+            .field("type", "must be `events` or absent"));
+    }
+    delivery.shard.map_or(Ok(()), shard)?;
+    if delivery.events.len() > bounds.events_max {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("at most {} events a delivery", bounds.events_max),
+        ));
+    }
+    let report = delivery.shard.map(|_| report(body, bounds)).transpose()?;
+    let (events, refused) = events(&delivery.events, report.is_some());
+    if let Some(report) = &report {
+        let session_max = newest().saturating_add(SESSIONS_AHEAD_MAX);
+        let marks = events.iter().filter_map(|event| event.at);
+        let marks = marks.map(|mark| ("at", mark.reached));
+        for (field, reached) in marks.chain([("to", report.link.to)]) {
+            check_reached(reached, session_max).map_err(|why| wrong().field(field, why))?;
+        }
+    }
+    Ok(Delivered {
+        report,
+        events,
+        refused,
+    })
+}
+
+/// One bad body must not raise what only ever rises so far that nothing honest is above it.
+fn check_reached(reached: Reached, session_max: u64) -> Result<(), String> {
+    if reached.session > session_max {
+        return Err(format!("a session of at most {session_max}"));
+    }
+    if reached.sequence > SEQUENCE_MAX {
+        return Err(format!("a sequence of at most {SEQUENCE_MAX}"));
+    }
+    Ok(())
+}
+
+/// Reads events one by one: one that can not be read does not fail the others.
+fn events(raw: &[&RawValue], from_worker: bool) -> (Vec<Event>, Vec<RefusedEvent>) {
+    let (mut events, mut refused) = (Vec::with_capacity(raw.len()), Vec::new());
+    // Where a worker's event stands is how it is known as a repeat.
+    let is_whole = |event: &Event| {
+        (1..=EVENT_ID_BYTES_MAX).contains(&event.id.len()) && (!from_worker || event.at.is_some())
+    };
+    for raw in raw {
+        let event = serde_json::from_str::<Event>(raw.get())
+            .ok()
+            .filter(|_| is_object(raw.get().as_bytes()));
+        match event {
+            Some(event) if is_whole(&event) => events.push(event),
+            _ => refused.push(RefusedEvent {
+                id: id_of(raw.get()),
+                code: Code::BadRequest,
+            }),
+        }
+    }
+    (events, refused)
+}
+
+/// What a worker says of itself.
+fn report(body: &[u8], bounds: Bounds) -> Result<Report, Refusal> {
+    let report: Report =
+        serde_json::from_slice(body).map_err(|error| wrong().field("shard", error.to_string()))?;
+    let link = &report.link;
+    if link.from > link.to {
+        return Err(wrong().field("to", "not before `from`"));
+    }
+    let moves = link.to > link.from;
+    let session = link.session.as_ref();
+    if session.map_or(moves, |session| session.number != link.to.session) {
+        return Err(wrong().field("session", "the one of `to`"));
+    }
+    let is_name = |name: &str| name.len() <= NAME_BYTES_MAX;
+    let is_named = |session: &GatewaySession| {
+        is_name(&session.id) && session.resume_url.as_deref().is_none_or(is_name)
+    };
+    if !session.is_none_or(is_named) || !is_name(&link.fingerprint) {
+        return Err(wrong().field(
+            "session",
+            format!("names of at most {NAME_BYTES_MAX} bytes"),
+        ));
+    }
+    if link.absent.len() > bounds.guilds_max {
+        return Err(wrong().field("absent", format!("at most {} guilds", bounds.guilds_max)));
+    }
+    Ok(report)
+}
+
+/// Reads a claim.
+pub(super) fn claim(body: &[u8], bounds: Bounds) -> Result<Claim, Refusal> {
+    let claim: Claim = read(body, CLAIM_TYPE, |claim: &Claim| &claim.r#type)?;
+    shard(claim.shard)?;
+    let wrong = || Refusal::new(Code::BadRequest, "not a worker's claim");
+    if !(1..=NAME_BYTES_MAX).contains(&claim.worker.len()) {
+        return Err(wrong().field("worker", format!("1 to {NAME_BYTES_MAX} bytes")));
+    }
+    if claim.guilds.len() > bounds.guilds_max {
+        return Err(wrong().field("guilds", format!("at most {}", bounds.guilds_max)));
+    }
+    Ok(claim)
+}
+
+/// Reads a notice that a worker identifies.
+pub(super) fn identify_notice(body: &[u8]) -> Result<IdentifyNotice, Refusal> {
+    let notice: IdentifyNotice = read(body, IDENTIFY_TYPE, |notice: &IdentifyNotice| {
+        &notice.r#type
+    })?;
+    shard(notice.shard)?;
+    Ok(notice)
+}
+
+fn wrong() -> Refusal {
+    Refusal::new(Code::BadRequest, "not a worker's delivery")
+}
+
+fn shard((shard, count): (u32, u32)) -> Result<(), Refusal> {
+    if shard < count {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::BadRequest, "no such shard").field("shard", "[shard, number of shards]"))
+}
+
+/// Reads a signed body of this type.
+fn read<T: DeserializeOwned>(
+    body: &[u8],
+    named: &str,
+    name: impl Fn(&T) -> &String,
+) -> Result<T, Refusal> {
+    Some(body)
+        .filter(|body| is_object(body))
+        .and_then(|body| serde_json::from_slice(body).ok())
+        .filter(|read| name(read) == named)
+        .ok_or_else(|| Refusal::new(Code::BadRequest, format!("not a body of type `{named}`")))
+}
+
+/// An array can be read as the fields of an object in their order; that is nobody's form.
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// The id of an event that can not be read otherwise; empty when not even that can.
+fn id_of(raw: &str) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    serde_json::from_str::<Named>(raw)
+        .ok()
+        .filter(|named| named.id.len() <= EVENT_ID_BYTES_MAX)
+        .map_or_else(String::new, |named| named.id)
+}
