@@ -90,7 +90,7 @@ impl Group<'_> {
 }
 
 /// How much a draft writes, in bytes, about.
-fn estimate(draft: &Draft) -> u64 {
+pub(super) fn estimate(draft: &Draft) -> u64 {
     let entries = draft.written.iter().map(|written| written.json.len());
     let rooms = draft.rooms.iter().filter_map(|row| row.room.as_ref());
     entries.chain(rooms.map(Vec::len)).sum::<usize>() as u64

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{self, sum};
 use super::{Failure, PAGE_BYTES, Shape, Shapes, StoreBounds, json};
-use crate::log::chain::Holder;
+use crate::log::chain::{Chain, Holder};
 use crate::log::truth::{History, Written};
 use crate::log::writer::{Draft, Memory};
 use crate::log::{GuildState, Place};
@@ -24,6 +24,8 @@ pub(super) struct Group<'a> {
     pub(super) transaction: &'a Transaction<'a>,
     pub(super) bounds: &'a StoreBounds,
     pub(super) now_ms: u64,
+    /// The number of the oldest id of a claim or a notice: numbers are without a gap.
+    pub(super) spent_first: u64,
     /// How much this writes, about. What a row costs besides itself is the page in which it
     /// stands, which is written as a whole.
     pub(super) bytes: u64,
@@ -52,7 +54,7 @@ impl Group<'_> {
                 self.forget_past(*guild, shapes.get(*guild), history)?;
             }
         }
-        self.write_chain(draft)?;
+        self.write_chain(draft, &before.truth.chain)?;
         self.write_seen(draft, before)?;
         for row in &draft.rooms {
             self.write_room(row.channel, row.room.as_deref())?;
@@ -192,36 +194,80 @@ impl Group<'_> {
         Ok(())
     }
 
-    pub(super) fn write_chain(&mut self, draft: &Draft) -> Result<(), Failure> {
+    /// Who holds which shard, and how far it was told, as far as it is another now.
+    fn write_chain(&mut self, draft: &Draft, before: &Chain) -> Result<(), Failure> {
         let chain = &draft.memory.truth.chain;
-        if draft.claimed {
-            self.transaction.execute("DELETE FROM holders", [])?;
-            self.transaction.execute("DELETE FROM reached", [])?;
-            for (shard, holder) in chain.holders() {
-                let body = json(&HolderRow {
-                    of: holder.of,
-                    generation: holder.generation,
-                    worker: holder.worker.clone(),
-                    claim_id: holder.claim_id.clone(),
-                    guilds: holder.guilds.clone(),
-                });
-                let digest = sum("holders", &[&u64::from(shard).to_be_bytes(), &body]);
-                self.transaction
-                    .prepare_cached(schema::PUT_HOLDER)?
-                    .execute(params![shard, body, digest])?;
-                self.bytes += PAGE_BYTES + body.len() as u64;
-                self.write_reached(shard, holder)?;
+        if !draft.claimed {
+            for shard in &draft.shards {
+                if let Some(holder) = chain.holder(*shard) {
+                    self.write_reached(*shard, holder)?;
+                }
             }
-            self.put_meta("generation", &json(&chain.last_generation()))?;
-            self.put_meta("identifies", &json(&chain.identified().collect::<Vec<_>>()))?;
-            self.put_meta("spent", &json(&chain.spent().collect::<Vec<_>>()))?;
             return Ok(());
         }
-        for shard in &draft.shards {
-            if let Some(holder) = chain.holder(*shard) {
-                self.write_reached(*shard, holder)?;
+        for (shard, holder) in chain.holders() {
+            if before.holder(shard) != Some(holder) {
+                self.write_holder(shard, holder)?;
+                self.write_reached(shard, holder)?;
             }
         }
+        for (shard, _) in before.holders() {
+            if chain.holder(shard).is_none() {
+                self.transaction
+                    .execute("DELETE FROM holders WHERE shard = ?1", [shard])?;
+                self.transaction
+                    .execute("DELETE FROM reached WHERE shard = ?1", [shard])?;
+            }
+        }
+        if chain.last_generation() != before.last_generation() {
+            self.put_meta("generation", &json(&chain.last_generation()))?;
+        }
+        if !chain.identified().eq(before.identified()) {
+            self.put_meta("identifies", &json(&chain.identified().collect::<Vec<_>>()))?;
+        }
+        self.write_spent(chain, before)
+    }
+
+    fn write_holder(&mut self, shard: u32, holder: &Holder) -> Result<(), Failure> {
+        let body = json(&HolderRow {
+            of: holder.of,
+            generation: holder.generation,
+            worker: holder.worker.clone(),
+            claim_id: holder.claim_id.clone(),
+            guilds: holder.guilds.clone(),
+        });
+        let digest = sum("holders", &[&u64::from(shard).to_be_bytes(), &body]);
+        self.transaction
+            .prepare_cached(schema::PUT_HOLDER)?
+            .execute(params![shard, body, digest])?;
+        self.bytes += PAGE_BYTES + body.len() as u64;
+        Ok(())
+    }
+
+    /// The ids of claims and notices: the oldest were forgotten, and some came behind the newest.
+    fn write_spent(&mut self, chain: &Chain, before: &Chain) -> Result<(), Failure> {
+        let oldest = chain.spent().next();
+        let kept = before.spent().skip_while(|known| Some(*known) != oldest);
+        let (kept, all) = (kept.count(), before.spent().count());
+        self.spent_first += (all - kept) as u64;
+        for (number, (id, at_ms)) in (self.spent_first..).zip(chain.spent()).skip(kept) {
+            let digest = sum(
+                "spent",
+                &[&number.to_be_bytes(), id.as_bytes(), &at_ms.to_be_bytes()],
+            );
+            self.transaction
+                .prepare_cached(schema::PUT_SPENT)?
+                .execute(params![
+                    number.cast_signed(),
+                    id,
+                    at_ms.cast_signed(),
+                    digest
+                ])?;
+            self.bytes += PAGE_BYTES + id.len() as u64;
+        }
+        self.transaction
+            .prepare_cached("DELETE FROM spent WHERE number < ?1")?
+            .execute([self.spent_first.cast_signed()])?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod bound;
 mod checkpoints;
 mod group;
 mod load;
+mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,8 @@ pub(super) struct Store {
     bounds: StoreBounds,
     /// What of each guild is in the file.
     shapes: BTreeMap<GuildId, Shape>,
+    /// The number of the oldest id of a claim or a notice that is in the file.
+    spent_first: u64,
     /// Bytes written since the last checkpoint was asked for, about.
     unchecked_bytes: u64,
     /// How much could not be written when it was last tried, about; 0: it could.
@@ -134,15 +137,17 @@ impl Store {
             transaction: &transaction,
             bounds: &self.bounds,
             now_ms: draft.now_ms,
+            spent_first: self.spent_first,
             bytes: 0,
         };
         let mut shapes = Shapes::of(&self.shapes);
         let written = group
             .make_room(&mut shapes, draft, before, self.refused_bytes)
             .and_then(|()| group.write(&mut shapes, draft, before, self.refused_bytes));
-        let (bytes, changed) = (group.bytes, shapes.changed);
+        let (bytes, spent_first, changed) = (group.bytes, group.spent_first, shapes.changed);
         if let Err(failure) = written.and_then(|()| transaction.commit().map_err(Failure::from)) {
-            self.refused_bytes = self.refused_bytes.max(bytes);
+            let refused = bytes.max(bound::estimate(draft));
+            self.refused_bytes = self.refused_bytes.max(refused);
             return Err(failure);
         }
         if draft.probe {
@@ -151,6 +156,7 @@ impl Store {
         }
         self.refused_bytes = 0;
         self.shapes.extend(changed);
+        self.spent_first = spent_first;
         self.unchecked_bytes += bytes;
         if self.unchecked_bytes >= CHECKPOINT_BYTES.min(self.bounds.journal_bytes_max / 4) {
             self.unchecked_bytes = 0;

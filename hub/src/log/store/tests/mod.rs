@@ -550,3 +550,124 @@ async fn a_change_that_panics_leaves_nothing_behind() {
     assert_eq!(truth(&log), before);
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_claim_writes_what_it_changes_and_nothing_else() {
+    let place = Place::new("claims");
+    let log = open(&place.settings());
+    let claim = |shard, of| Claim {
+        r#type: CLAIM_TYPE.to_owned(),
+        shard: (shard, of),
+        worker: format!("w{shard}"),
+        guilds: guilds(),
+        memory: true,
+    };
+    let other = Connection::open(place.file()).unwrap();
+    let rows = |table: &str| -> i64 {
+        let count = format!("SELECT count(*) FROM {table}");
+        other.query_row(&count, [], |row| row.get(0)).unwrap()
+    };
+    for shard in 0..8 {
+        let id = format!("first {shard}");
+        log.claim(id, claim(shard, 8)).await.unwrap();
+    }
+    // Whoever writes a row that is not among those of shard 3 is refused.
+    for table in ["holders", "reached"] {
+        for (act, row) in [("DELETE", "OLD"), ("INSERT", "NEW")] {
+            other
+                .execute_batch(&format!(
+                    "CREATE TRIGGER {table}_{act} BEFORE {act} ON {table} WHEN {row}.shard != 3
+                     BEGIN SELECT RAISE(ABORT, 'not its own'); END"
+                ))
+                .unwrap();
+        }
+    }
+    other
+        .execute_batch(
+            "CREATE TRIGGER spent_once BEFORE INSERT ON spent WHEN NEW.id LIKE 'first%'
+             BEGIN SELECT RAISE(ABORT, 'again'); END",
+        )
+        .unwrap();
+    for n in 0..3 {
+        log.claim(format!("again {n}"), claim(3, 8)).await.unwrap();
+    }
+    assert_eq!(
+        (rows("holders"), rows("reached"), rows("spent")),
+        (8, 8, 11)
+    );
+    let before = truth(&log);
+    log.close().await;
+    let log = open(&place.settings());
+    assert_eq!(truth(&log), before);
+    for trigger in [
+        "holders_DELETE",
+        "holders_INSERT",
+        "reached_DELETE",
+        "reached_INSERT",
+    ] {
+        other
+            .execute_batch(&format!("DROP TRIGGER {trigger}"))
+            .unwrap();
+    }
+    // Who counts the shards otherwise replaces all of them.
+    log.claim("otherwise".to_owned(), claim(0, 2))
+        .await
+        .unwrap();
+    assert_eq!(
+        (rows("holders"), rows("reached"), rows("spent")),
+        (1, 1, 12)
+    );
+    let before = truth(&log);
+    log.close().await;
+    assert_eq!(truth(&open(&place.settings())), before);
+}
+
+#[tokio::test]
+async fn ids_of_claims_are_forgotten_from_the_file_as_from_memory() {
+    let place = Place::new("spent");
+    let log = open(&place.settings());
+    let spend = async |log: &Log, ids: std::ops::Range<u64>, now_ms: u64| {
+        log.submit(move |draft| {
+            draft.claimed = true;
+            for id in ids {
+                draft.memory.truth.chain.spend(&id.to_string(), now_ms);
+            }
+        })
+        .await
+        .unwrap();
+    };
+    let minutes = 60_000;
+    for (n, now_ms) in [0, 4 * minutes, 8 * minutes, 12 * minutes, 60 * minutes, 0]
+        .into_iter()
+        .enumerate()
+    {
+        let first = 10 * n as u64;
+        spend(&log, first..first + 10, now_ms).await;
+        let copy = Place::new("spent-copy");
+        place.copy(&copy);
+        assert_eq!(truth(&open(&copy.settings())), truth(&log), "step {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_days_is_opened_and_goes_on() {
+    let place = Place::new("first-days");
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    let known = truth(&log).guild(guild(1)).cloned();
+    log.close().await;
+    Connection::open(place.file())
+        .unwrap()
+        .execute_batch("DROP TABLE spent")
+        .unwrap();
+    for _ in 0..2 {
+        let log = open(&place.settings());
+        assert_eq!(truth(&log).guild(guild(1)).cloned(), known);
+        Worker::claim(&log).await;
+        log.close().await;
+    }
+}
