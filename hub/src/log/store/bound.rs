@@ -9,15 +9,15 @@ use std::collections::BTreeSet;
 use proto::GuildId;
 
 use super::group::Group;
-use super::{BASE_ENTRIES, Failure, PAGE_BYTES, Shape, Shapes};
+use super::{Failure, PAGE_BYTES, Shape, Shapes};
 use crate::log::truth::History;
 use crate::log::writer::{Draft, Memory};
 
 /// Which part of the bound is kept free.
 const RESERVE: u64 = 16;
 /// How many entries are worth it that their guild's state is written once more, where no state
-/// after them is in the file.
-const WORTH_ENTRIES: u64 = BASE_ENTRIES / 8;
+/// after them is in the file: about a page of them.
+const WORTH_ENTRIES: u64 = 16;
 
 impl Group<'_> {
     /// Has the oldest past of any guild give way until there is room for what a draft writes, or
@@ -30,7 +30,8 @@ impl Group<'_> {
         before: &Memory,
         refused_bytes: u64,
     ) -> Result<(), Failure> {
-        let needed = 2 * refused_bytes.max(estimate(draft)) + self.bounds.bytes_max / RESERVE;
+        let reserve = self.bounds.bytes_max / RESERVE;
+        let needed = reserve.saturating_add(refused_bytes.max(estimate(draft)).saturating_mul(2));
         if self.free_bytes()? >= needed {
             return Ok(());
         }
@@ -89,9 +90,10 @@ impl Group<'_> {
     }
 }
 
-/// How much a draft writes, in bytes, about.
+/// How much a draft writes, in bytes, about. Each guild's entries may need a page of their own.
 pub(super) fn estimate(draft: &Draft) -> u64 {
     let entries = draft.written.iter().map(|written| written.json.len());
     let rooms = draft.rooms.iter().filter_map(|row| row.room.as_ref());
-    entries.chain(rooms.map(Vec::len)).sum::<usize>() as u64
+    let rows = entries.chain(rooms.map(Vec::len)).sum::<usize>() as u64;
+    rows + draft.guilds.len() as u64 * PAGE_BYTES
 }

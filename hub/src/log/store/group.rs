@@ -14,7 +14,7 @@ use crate::log::truth::{History, Written};
 use crate::log::writer::{Draft, Memory};
 use crate::log::{GuildState, Place};
 
-/// How much a probe writes at least, in bytes: about what a group does.
+/// How much a probe writes besides what was refused, in bytes: about what a group does.
 const PROBE_BYTES: u64 = 64 * 1024;
 /// How much it writes at most: there is no larger group, unless everybody waited for long.
 const PROBE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -335,10 +335,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Writes something, to see whether it can be written: no less than what could not be, or the
-    /// store would seem to be well until that comes again.
+    /// Writes something, to see whether it can be written: more than what could not be, or the store
+    /// would seem to be well until that comes again.
     fn probe(&mut self, refused_bytes: u64) -> Result<(), Failure> {
-        let bytes = refused_bytes.clamp(PROBE_BYTES, PROBE_BYTES_MAX);
+        let bytes = refused_bytes
+            .saturating_add(PROBE_BYTES)
+            .min(PROBE_BYTES_MAX);
         self.bytes += bytes;
         self.transaction
             .prepare_cached(

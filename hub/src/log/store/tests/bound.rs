@@ -66,7 +66,7 @@ async fn many_short_pasts_give_way_as_well() {
             .unwrap();
     }
     // Less than what a second state of a guild is kept after.
-    for n in 0..500 {
+    for n in 0..150 {
         let facts = (1..=40).map(|id| joined(id, 11 + n % 2, 5)).collect();
         assert_eq!(worker.deliver(&log, facts).await, Ok(()), "delivery {n}");
     }
