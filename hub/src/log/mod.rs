@@ -10,6 +10,7 @@ pub mod broken;
 pub mod chain;
 mod fights;
 mod files;
+mod open;
 mod past;
 mod published;
 mod seen;
@@ -20,7 +21,7 @@ pub mod tail;
 pub mod truth;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,54 +33,21 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::address::StoreAddress;
 use self::chain::Holder;
 pub use self::fights::Fights;
-use self::past::PastBounds;
-use self::published::{GuildLog, Published};
-use self::seen::Seen;
+pub use self::open::StoreError;
+use self::published::Published;
 pub use self::settings::LogSettings;
 pub use self::state::{Change, GuildState};
-use self::store::{Kept, KeptPast, Store, StoreBounds};
 use self::tail::Tail;
-use self::truth::{History, Truth, Written};
+use self::truth::Written;
 pub use self::writer::LedgerRow;
-use self::writer::{Answer, Draft, Job, Memory, Writer};
+use self::writer::{Answer, Draft, Job, Memory};
 
 /// How often a store that can not be written is tried.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked for what has grown too old, at least.
 const AGE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Why there is no log.
-#[derive(Debug, thiserror::Error)]
-#[error("STORE_URL: {why}")]
-pub struct StoreError {
-    why: String,
-    /// Whether another setting is needed: starting again does not help.
-    pub is_wrong_setting: bool,
-}
-
-impl StoreError {
-    fn wrong(why: String) -> Self {
-        Self {
-            why,
-            is_wrong_setting: true,
-        }
-    }
-
-    fn failed(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            is_wrong_setting: false,
-        }
-    }
-
-    fn of(mut self, path: &std::path::Path) -> Self {
-        self.why = format!("{}: {}", path.display(), self.why);
-        self
-    }
-}
 
 /// It can not be made durable now; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -175,92 +143,6 @@ pub enum Teller {
 }
 
 impl Log {
-    /// The logs of these guilds, as they were kept; and the ledger's rooms. `named` names a new
-    /// store; it must not repeat.
-    ///
-    /// # Errors
-    /// The store can not be opened, or not used.
-    pub fn open(
-        guilds: &[GuildId],
-        named: &str,
-        settings: &LogSettings,
-    ) -> Result<(Self, Vec<LedgerRow>), StoreError> {
-        let now_ms = launch::clock::now_ms();
-        let (store, kept) = match &settings.store {
-            StoreAddress::Memory => (None, Kept::nothing(guilds, named, now_ms)),
-            StoreAddress::File(path) => {
-                let bounds = StoreBounds {
-                    durability: settings.durability,
-                    bytes_max: settings.store_bytes_max,
-                    journal_bytes_max: settings.journal_bytes_max,
-                    entries_max: settings.entries_max as u64,
-                    age_max_ms: settings.age_max_ms,
-                };
-                let (store, kept) = Store::open(path, &bounds, guilds, named, now_ms)
-                    .map_err(|error| error.of(path))?;
-                (Some(store), kept)
-            }
-        };
-        Self::begin(store, kept, settings)
-    }
-
-    /// Logs that begin empty, and end with this process.
-    ///
-    /// # Errors
-    /// There is no thread for their writer.
-    pub fn in_memory(guilds: &[GuildId], settings: &LogSettings) -> Result<Self, StoreError> {
-        let settings = LogSettings {
-            store: StoreAddress::Memory,
-            ..settings.clone()
-        };
-        Self::open(guilds, "memory", &settings).map(|(log, _)| log)
-    }
-
-    fn begin(
-        store: Option<Store>,
-        kept: Kept,
-        settings: &LogSettings,
-    ) -> Result<(Self, Vec<LedgerRow>), StoreError> {
-        let bounds = PastBounds {
-            entries_max: settings.entries_max,
-            age_max_ms: settings.age_max_ms,
-        };
-        let guilds = kept.pasts.into_iter().filter_map(|(guild, past)| {
-            let history = kept.truth.guild(guild)?;
-            Some((guild, GuildLog::begin(history, past, settings)))
-        });
-        let published = Arc::new(Published {
-            guilds: guilds.collect(),
-            truth: Mutex::new(kept.truth.clone()),
-            bounds,
-        });
-        let (jobs, waiting) = mpsc::channel(settings.queue_max);
-        let (health_told, health) = watch::channel(Health::Storing);
-        let writer = Writer {
-            memory: Memory {
-                truth: kept.truth,
-                seen: Seen::new(settings.seen_events_max, kept.seen, kept.next_seen),
-            },
-            store,
-            jobs: waiting,
-            health: health_told,
-            published: Arc::clone(&published),
-        };
-        std::thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| StoreError::failed(format!("no thread for the writer: {error}")))?;
-        let age = Duration::from_millis(settings.age_max_ms / 4);
-        let log = Self(Arc::new(Shared {
-            store: kept.store,
-            jobs,
-            health,
-            published,
-            age_interval: age.clamp(PROBE_INTERVAL, AGE_INTERVAL),
-        }));
-        Ok((log, kept.rooms))
-    }
-
     /// Names what is kept: another name means that what was told before is forgotten.
     pub fn store(&self) -> &str {
         &self.0.store
@@ -485,25 +367,6 @@ impl Draft {
         self.guilds.extend(guilds);
         self.written.extend(written);
         told
-    }
-}
-
-impl Kept {
-    fn nothing(guilds: &[GuildId], named: &str, now_ms: u64) -> Self {
-        let mut kept = Self {
-            store: named.to_owned(),
-            truth: Truth::default(),
-            pasts: BTreeMap::new(),
-            seen: Vec::new(),
-            next_seen: 0,
-            rooms: Vec::new(),
-        };
-        for guild in guilds {
-            let history = History::begin(now_ms);
-            kept.pasts.insert(*guild, KeptPast::begin(&history));
-            kept.truth.put(*guild, history);
-        }
-        kept
     }
 }
 
