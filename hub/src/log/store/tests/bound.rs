@@ -9,15 +9,36 @@ fn small(place: &Place) -> LogSettings {
     }
 }
 
-fn ledger_row(channel: u64, bytes: Option<usize>) -> crate::log::LedgerRow {
-    crate::log::LedgerRow {
+fn ledger_row(channel: u64, bytes: Option<usize>) -> LedgerRow {
+    LedgerRow {
         channel: proto::ChannelId::new(channel).unwrap(),
         room: bytes.map(|bytes| vec![b'x'; bytes]),
     }
 }
 
-async fn probe(log: &Log) -> Result<(), crate::log::Unavailable> {
+async fn probe(log: &Log) -> Result<(), Unavailable> {
     log.submit(|draft| draft.probe = true).await
+}
+
+#[tokio::test]
+async fn a_store_at_its_bound_takes_what_still_fits() {
+    let place = Place::new("full");
+    let settings = small(&place);
+    let log = open(&settings);
+    let mut worker = Worker::claim(&log).await;
+    let huge: Vec<_> = (100..10_000).collect();
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    let told = worker.deliver(&log, vec![snapshot(1, &huge)]).await;
+    assert_eq!(told, Err(NotTaken::Unavailable));
+    assert!(!log.is_storing());
+    worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
+    assert!(log.is_storing());
+    let before = truth(&log);
+    log.close().await;
+    assert_eq!(truth(&open(&settings)), before);
 }
 
 #[tokio::test]
@@ -92,7 +113,7 @@ async fn a_full_store_is_not_well_again_before_what_was_refused_would_fit() {
     }
     assert!(!log.is_storing() && rooms > 2);
     for _ in 0..3 {
-        assert_eq!(probe(&log).await, Err(crate::log::Unavailable));
+        assert_eq!(probe(&log).await, Err(Unavailable));
         assert!(!log.is_storing());
     }
     log.keep(vec![ledger_row(1, None)], Vec::new())

@@ -195,13 +195,7 @@ async fn what_is_no_store_is_set_aside_and_the_oldest_of_many_are_removed() {
 
 #[tokio::test]
 async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
-    let place = Place::new("ruined");
-    let log = open(&place.settings());
-    let mut worker = Worker::claim(&log).await;
-    worker
-        .deliver(&log, vec![snapshot(1, &[11])])
-        .await
-        .unwrap();
+    let (place, log, mut worker) = begun("ruined", vec![snapshot(1, &[11])]).await;
     let before = truth(&log);
     let other = Connection::open(place.file()).unwrap();
     other

@@ -75,13 +75,7 @@ impl Both {
     }
 
     fn claim_pure(&mut self) {
-        let claim = Claim {
-            r#type: CLAIM_TYPE.to_owned(),
-            shard: (0, 1),
-            worker: "w".to_owned(),
-            guilds: guilds(),
-            memory: true,
-        };
+        let claim = claim_by("w", (0, 1));
         self.pure_generation = self.pure.claim(&claim, 1).generation;
     }
 

@@ -46,7 +46,7 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
                 .await
                 .unwrap();
         }
-        let row = crate::log::LedgerRow {
+        let row = LedgerRow {
             channel: "7".parse().unwrap(),
             room: Some(b"room".to_vec()),
         };
@@ -109,9 +109,7 @@ async fn what_stood_in_the_place_of_a_store_is_set_aside() {
 async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
     let place = Place::new("unheard");
     let log = open(&place.settings());
-    let stop = tokio_util::sync::CancellationToken::new();
-    let (tended, stopped) = (log.clone(), stop.clone());
-    let tending = tokio::spawn(async move { tended.tend(stopped).await });
+    let tended = Tended::begin(&log);
     let before = truth(&log);
     remove(&place, "");
     let back = async {
@@ -122,8 +120,7 @@ async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
     tokio::time::timeout(Duration::from_secs(10), back)
         .await
         .unwrap();
-    stop.cancel();
-    tending.await.unwrap();
+    tended.end().await;
     log.close().await;
     let (log, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
     assert_eq!((truth(&log), log.store()), (before, "named"));

@@ -1,0 +1,134 @@
+//! What is kept of workers, and what a claim writes.
+
+use super::*;
+
+#[tokio::test]
+async fn a_claim_without_memory_is_one_like_any_other_and_is_answered_without_it() {
+    let (_place, log, worker) = begun("without-memory", vec![snapshot(1, &[11])]).await;
+    let claim = |memory| Claim {
+        memory,
+        ..claim_by("next", (0, 1))
+    };
+    let without = log.claim("without".to_owned(), claim(false)).await.unwrap();
+    assert!(without.generation > worker.generation && without.last_session > 0);
+    assert!(without.guilds.is_empty() && without.checkpoint.is_none());
+    // The guilds are followed, and nothing was forgotten.
+    assert_eq!(log.wanted(0), [guild(2)]);
+    let with = log.claim("with".to_owned(), claim(true)).await.unwrap();
+    assert_eq!(with.guilds.len(), 1);
+    assert!(with.checkpoint.is_some());
+}
+
+#[tokio::test]
+async fn a_claim_that_is_repeated_is_answered_again_and_takes_nothing_back() {
+    let place = Place::new("repeated");
+    let log = open(&place.settings());
+    let claim = |worker: &str| claim_by(worker, (0, 1));
+    let claims = async |log: &Log, id: &str, worker: &str| {
+        let claimed = log.claim(id.to_owned(), claim(worker)).await;
+        claimed.map(|claimed| claimed.generation)
+    };
+    let first = claims(&log, "a", "one").await.unwrap();
+    assert_eq!(claims(&log, "a", "one").await, Ok(first));
+    let second = claims(&log, "b", "two").await.unwrap();
+    assert!(second > first);
+    log.close().await;
+    drop(log);
+    let log = open(&place.settings());
+    let fenced = Err(NotTaken::Conflict(Conflict::Fenced));
+    assert_eq!(claims(&log, "a", "one").await, fenced);
+    assert_eq!(claims(&log, "b", "two").await, Ok(second));
+    assert_eq!(log.holder(0).unwrap().generation, second);
+}
+
+#[tokio::test]
+async fn a_claim_writes_what_it_changes_and_nothing_else() {
+    let place = Place::new("claims");
+    let log = open(&place.settings());
+    let claim = |shard, of| claim_by(&format!("w{shard}"), (shard, of));
+    let other = Connection::open(place.file()).unwrap();
+    let rows = |table: &str| -> i64 {
+        let count = format!("SELECT count(*) FROM {table}");
+        other.query_row(&count, [], |row| row.get(0)).unwrap()
+    };
+    for shard in 0..8 {
+        let id = format!("first {shard}");
+        log.claim(id, claim(shard, 8)).await.unwrap();
+    }
+    // Whoever writes a row that is not among those of shard 3 is refused.
+    for table in ["holders", "reached"] {
+        for (act, row) in [("DELETE", "OLD"), ("INSERT", "NEW")] {
+            other
+                .execute_batch(&format!(
+                    "CREATE TRIGGER {table}_{act} BEFORE {act} ON {table} WHEN {row}.shard != 3
+                     BEGIN SELECT RAISE(ABORT, 'not its own'); END"
+                ))
+                .unwrap();
+        }
+    }
+    other
+        .execute_batch(
+            "CREATE TRIGGER spent_once BEFORE INSERT ON spent WHEN NEW.id LIKE 'first%'
+             BEGIN SELECT RAISE(ABORT, 'again'); END",
+        )
+        .unwrap();
+    for n in 0..3 {
+        log.claim(format!("again {n}"), claim(3, 8)).await.unwrap();
+    }
+    assert_eq!(
+        (rows("holders"), rows("reached"), rows("spent")),
+        (8, 8, 11)
+    );
+    let before = truth(&log);
+    log.close().await;
+    let log = open(&place.settings());
+    assert_eq!(truth(&log), before);
+    for trigger in [
+        "holders_DELETE",
+        "holders_INSERT",
+        "reached_DELETE",
+        "reached_INSERT",
+    ] {
+        other
+            .execute_batch(&format!("DROP TRIGGER {trigger}"))
+            .unwrap();
+    }
+    // Who counts the shards otherwise replaces all of them.
+    log.claim("otherwise".to_owned(), claim(0, 2))
+        .await
+        .unwrap();
+    assert_eq!(
+        (rows("holders"), rows("reached"), rows("spent")),
+        (1, 1, 12)
+    );
+    let before = truth(&log);
+    log.close().await;
+    assert_eq!(truth(&open(&place.settings())), before);
+}
+
+#[tokio::test]
+async fn ids_of_claims_are_forgotten_from_the_file_as_from_memory() {
+    let place = Place::new("spent");
+    let log = open(&place.settings());
+    let spend = async |log: &Log, ids: std::ops::Range<u64>, now_ms: u64| {
+        log.submit(move |draft| {
+            draft.claimed = true;
+            for id in ids {
+                draft.memory.truth.chain.spend(&id.to_string(), now_ms);
+            }
+        })
+        .await
+        .unwrap();
+    };
+    let minutes = 60_000;
+    for (n, now_ms) in [0, 4 * minutes, 8 * minutes, 12 * minutes, 60 * minutes, 0]
+        .into_iter()
+        .enumerate()
+    {
+        let first = 10 * n as u64;
+        spend(&log, first..first + 10, now_ms).await;
+        let copy = Place::new("spent-copy");
+        place.copy(&copy);
+        assert_eq!(truth(&open(&copy.settings())), truth(&log), "step {n}");
+    }
+}

@@ -1,0 +1,280 @@
+//! What outlives the process, what fails, what is forgotten.
+
+use super::*;
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
+    let (place, killed) = (Place::new("restart"), Place::new("killed"));
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    worker
+        .deliver(&log, vec![snapshot(1, &[11, 12]), snapshot(2, &[21])])
+        .await
+        .unwrap();
+    for user in 1..=200 {
+        worker
+            .deliver(
+                &log,
+                vec![joined(1, 11 + user % 2, user), joined(2, 21, user)],
+            )
+            .await
+            .unwrap();
+    }
+    log.own(guild(1), "11".parse().unwrap()).await.unwrap();
+    let before = truth(&log);
+    place.copy(&killed);
+    let tail = log.follow(guild(1)).unwrap().tail;
+    log.close().await;
+    assert!(
+        !place.names().contains(&"hub.db-wal".to_owned()),
+        "one file after a clean end"
+    );
+    for place in [&place, &killed] {
+        let log = open(&place.settings());
+        assert_eq!(truth(&log), before);
+        let again = log.follow(guild(1)).unwrap();
+        assert_eq!(again.tail.len(), tail.len());
+        let past = again.tail.since(tail.entries()[50].place).unwrap();
+        assert_eq!(past.entries.len(), tail.len() - 51);
+        assert_eq!(log.store(), "named");
+        // It goes on where it stood.
+        let mut worker = Worker::claim(&log).await;
+        assert_eq!(worker.sequence, 402);
+        worker
+            .deliver(&log, vec![joined(1, 11, 999)])
+            .await
+            .unwrap();
+        let place = log.read(guild(1), |_, place| place).unwrap();
+        assert_eq!(
+            (place.epoch, place.offset),
+            (again.place.epoch, again.place.offset + 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_written_is_not_acknowledged_not_seen_and_heals() {
+    let place = Place::new("failing");
+    let log = open(&place.settings());
+    let tended = Tended::begin(&log);
+    let mut worker = Worker::claim(&log).await;
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    let before = truth(&log);
+    let other = Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut following = log.follow(guild(1)).unwrap();
+    let told = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
+    assert_eq!(told, Err(NotTaken::Unavailable));
+    assert_eq!(log.append(vec![by_hand("x")], 0).await, Err(Unavailable));
+    assert!(!log.is_storing());
+    assert_eq!(truth(&log), before);
+    assert!(following.entries.try_recv().is_err());
+    other.execute_batch("ROLLBACK").unwrap();
+    // Nobody tells anything: it is tried all the same.
+    let mut health = log.health();
+    let heals = health.wait_for(|health| *health == Health::Storing);
+    tokio::time::timeout(Duration::from_secs(10), heals)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(truth(&log), before);
+    worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
+    assert_eq!(log.append(vec![by_hand("x")], 0).await.unwrap().accepted, 1);
+    assert_eq!(following.entries.try_recv().unwrap().place.offset, 1);
+    tended.end().await;
+}
+
+#[tokio::test]
+async fn the_past_is_bounded_in_memory_and_in_the_file_and_its_space_is_used_again() {
+    let place = Place::new("bounded");
+    let settings = LogSettings {
+        entries_max: 100,
+        ..place.settings()
+    };
+    let log = open(&settings);
+    let rows = |sql: &str| {
+        let other = Connection::open(place.file()).unwrap();
+        other
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    let mut worker = Worker::claim(&log).await;
+    worker
+        .deliver(&log, vec![snapshot(1, &[11, 12])])
+        .await
+        .unwrap();
+    let mut pages = Vec::new();
+    for _ in 0..3 {
+        for n in 0..20 {
+            let facts = (0..50)
+                .map(|user| joined(1, 11 + n % 2, user + 1))
+                .collect();
+            worker.deliver(&log, facts).await.unwrap();
+        }
+        let kept = log.follow(guild(1)).unwrap().tail.len();
+        assert!((100..300).contains(&kept), "{kept} in memory");
+        let kept = rows("SELECT count(*) FROM entries");
+        assert!((100..=300).contains(&kept), "{kept} in the file");
+        assert!(rows("SELECT count(*) FROM bases WHERE guild = 1") <= 4);
+        pages.push(rows("PRAGMA page_count"));
+    }
+    assert!(pages[2] <= pages[0] + 2, "{pages:?}");
+    let before = truth(&log);
+    log.close().await;
+    let log = open(&settings);
+    assert_eq!(truth(&log), before);
+    let following = log.follow(guild(1)).unwrap();
+    assert!(following.tail.len() >= 100);
+    assert_eq!(
+        following.tail.since(following.place).unwrap().state,
+        following.state
+    );
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_forgotten_although_nothing_is_told() {
+    let place = Place::new("aged");
+    let settings = LogSettings {
+        age_max_ms: 200,
+        ..place.settings()
+    };
+    let log = open(&settings);
+    let mut worker = Worker::claim(&log).await;
+    worker
+        .deliver(&log, vec![snapshot(1, &[11])])
+        .await
+        .unwrap();
+    worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
+    let tended = Tended::begin(&log);
+    let forgotten = async {
+        while !log.follow(guild(1)).unwrap().tail.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), forgotten)
+        .await
+        .unwrap();
+    tended.end().await;
+    let before = truth(&log);
+    log.close().await;
+    let kept: i64 = Connection::open(place.file())
+        .unwrap()
+        .query_row("SELECT count(*) FROM entries", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 0);
+    assert_eq!(truth(&open(&settings)), before);
+}
+
+#[tokio::test]
+async fn a_young_past_is_kept_over_a_restart_however_short_it_is() {
+    let place = Place::new("young");
+    let settings = place.settings();
+    let log = open(&settings);
+    let mut worker = Worker::claim(&log).await;
+    let facts = vec![snapshot(1, &[2]), joined(1, 2, 3), joined(1, 2, 4)];
+    worker.deliver(&log, facts).await.unwrap();
+    log.close().await;
+    drop(log);
+    let log = open(&settings);
+    let now_ms = launch::clock::now_ms();
+    assert!(log.0.published.aged(now_ms).is_empty());
+    let old = now_ms + settings.age_max_ms + 1_000;
+    assert!(log.0.published.aged(old).contains(&guild(1)));
+}
+
+#[tokio::test]
+async fn a_guild_that_is_not_served_any_more_is_unknown_when_it_comes_back() {
+    let (place, log, mut worker) =
+        begun("unserved", vec![snapshot(1, &[11]), snapshot(2, &[21])]).await;
+    assert_eq!(log.wanted(0), []);
+    log.close().await;
+    let (log, _) = Log::open(&[guild(1)], "x", &place.settings()).unwrap();
+    assert!(truth(&log).guild(guild(1)).unwrap().state.known);
+    assert!(truth(&log).guild(guild(2)).is_none());
+    log.close().await;
+    let log = open(&place.settings());
+    assert_eq!(log.wanted(0), [guild(2)]);
+    let before = log.follow(guild(2)).unwrap().place;
+    worker
+        .deliver(&log, vec![snapshot(2, &[21])])
+        .await
+        .unwrap();
+    assert!(log.follow(guild(2)).unwrap().place.epoch > before.epoch);
+}
+
+#[tokio::test]
+async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
+    let place = Place::new("outlive");
+    let log = open(&place.settings());
+    let worker = Worker::claim(&log).await;
+    let notice = proto::chain::IdentifyNotice {
+        r#type: "identify".to_owned(),
+        shard: (0, 1),
+        generation: worker.generation,
+    };
+    let noted = async |log: &Log, id: &str| log.identify(id.to_owned(), notice.clone()).await;
+    assert_eq!(noted(&log, "first").await, Ok(1));
+    assert_eq!(
+        log.append(vec![by_hand("a"), by_hand("b")], 0)
+            .await
+            .unwrap()
+            .accepted,
+        2
+    );
+    let row = |channel: &str, room: Option<&str>| LedgerRow {
+        channel: channel.parse().unwrap(),
+        room: room.map(|room| room.as_bytes().to_vec()),
+    };
+    log.keep(
+        vec![row("1", Some("one")), row("2", Some("two"))],
+        Vec::new(),
+    )
+    .await
+    .unwrap();
+    log.keep(vec![row("1", Some("uno")), row("2", None)], Vec::new())
+        .await
+        .unwrap();
+    log.close().await;
+    let (log, rooms) = Log::open(&guilds(), "x", &place.settings()).unwrap();
+    assert_eq!(rooms, [row("1", Some("uno"))]);
+    assert_eq!(noted(&log, "first").await, Ok(1), "a repeat");
+    assert_eq!(noted(&log, "second").await, Ok(2));
+    let again = log
+        .append(vec![by_hand("a"), by_hand("c")], 0)
+        .await
+        .unwrap();
+    assert_eq!((again.accepted, again.duplicates), (1, 1));
+}
+
+#[tokio::test]
+async fn a_change_that_panics_leaves_nothing_behind() {
+    let (_place, log, mut worker) = begun("panic", vec![snapshot(1, &[11])]).await;
+    let before = truth(&log);
+    let faulty = log.submit(|draft| {
+        draft.memory.truth.chain = crate::log::chain::Chain::default();
+        assert!(draft.claimed, "a fault");
+    });
+    assert_eq!(faulty.await, Err(Unavailable));
+    assert_eq!(truth(&log), before);
+    worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_days_is_opened_and_goes_on() {
+    let (place, log, _worker) = begun("first-days", vec![snapshot(1, &[11])]).await;
+    let known = truth(&log).guild(guild(1)).cloned();
+    log.close().await;
+    Connection::open(place.file())
+        .unwrap()
+        .execute_batch("DROP TABLE spent")
+        .unwrap();
+    for _ in 0..2 {
+        let log = open(&place.settings());
+        assert_eq!(truth(&log).guild(guild(1)).cloned(), known);
+        Worker::claim(&log).await;
+        log.close().await;
+    }
+}
