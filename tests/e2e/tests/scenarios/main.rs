@@ -11,5 +11,6 @@ mod recovery;
 mod refusals;
 mod restarts;
 mod settings;
+mod store;
 mod tokens;
 mod wire;
