@@ -151,7 +151,7 @@ pub struct Bounds {
     /// A client says who it is within this time, else 4408 [ms]
     #[arg(long, env = "AUTH_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub auth_timeout_ms: u64,
-    /// The largest client message, else 1009 [bytes]
+    /// The largest client message, else 1009; about as much is read ahead while one is acted on [bytes]
     #[arg(long, env = "MESSAGE_BYTES_MAX", default_value_t = 16 * 1024, value_parser = size(BYTES_MAX))]
     pub message_bytes_max: usize,
     /// The largest client message before authentication, else 1009 [bytes; a token and a few ids]
@@ -421,6 +421,7 @@ impl Settings {
                 ping_interval_ms: bounds.ping_interval_ms,
                 pong_timeout_ms: bounds.pong_timeout_ms,
                 expiry_leeway_ms: bounds.jwt_leeway_s.saturating_mul(1_000),
+                held_back_bytes_max: bounds.message_bytes_max,
             },
             message_bytes_max: bounds.message_bytes_max,
             message_timeout_ms: bounds.message_timeout_ms,

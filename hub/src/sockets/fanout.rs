@@ -82,7 +82,10 @@ impl Default for FanoutLimits {
 
 /// A guild has as many different views as it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooManyViews;
+pub struct TooManyViews {
+    /// The connection watches another view of it, which goes on.
+    pub watches_another: bool,
+}
 
 /// The fan-out of all guilds. A clone is a reference.
 #[derive(Clone)]
@@ -233,7 +236,11 @@ impl Fanout {
         let Some(mut fanout) = self.lock(view.guild()) else {
             return Ok(());
         };
-        fanout.make_way(view, &self.0.limits)?;
+        if !fanout.make_way(view, &self.0.limits) {
+            metrics::counter!("hub_fanout_views_full_total").increment(1);
+            let watches_another = fanout.watching.contains_key(&connection);
+            return Err(TooManyViews { watches_another });
+        }
         let now_ms = self.elapsed_ms();
         self.sweep(&mut fanout, now_ms);
         let beginning = self.choose(&mut fanout, view, wanted, now_ms);
@@ -488,21 +495,13 @@ impl GuildFanout {
         }
     }
 
-    /// Makes sure that this view may be among the guild's. One that is only remembered makes place.
-    pub(super) fn make_way(
-        &mut self,
-        view: &View,
-        limits: &FanoutLimits,
-    ) -> Result<(), TooManyViews> {
+    /// Whether this view may be among the guild's. One that is only remembered makes place.
+    fn make_way(&mut self, view: &View, limits: &FanoutLimits) -> bool {
         if self.views.len() < limits.views_per_guild_max || self.views.contains_key(view) {
-            return Ok(());
+            return true;
         }
         self.views.retain(|_, watched| !watched.watchers.is_empty());
-        if self.views.len() < limits.views_per_guild_max {
-            return Ok(());
-        }
-        metrics::counter!("hub_fanout_views_full_total").increment(1);
-        Err(TooManyViews)
+        self.views.len() < limits.views_per_guild_max
     }
 
     fn watch(&mut self, view: &View, positions: &PositionKey) -> (Arc<View>, &mut Watched) {
@@ -527,7 +526,7 @@ impl GuildFanout {
     /// Keeps the past of a view, which ends where the fan-out is.
     pub(super) fn keep(&mut self, view: &View, history: History, shared: &Shared, now_ms: u64) {
         let limits = &shared.limits;
-        if self.make_way(view, limits).is_err() {
+        if !self.make_way(view, limits) {
             return;
         }
         self.watch(view, &shared.positions).1.history = Some(Kept::new(history, now_ms));

@@ -1,19 +1,26 @@
 //! The mind of one connection, where there is no socket: a client frame, a verified token or the
 //! passing of time in; actions out.
 //!
+//! Some actions take their time. Until they are done, a client's further wishes are held back, so
+//! that all is done in the order in which it was asked for. Only a `ping` is answered at once, and
+//! what ends the connection ends it: whoever waits is not left without a sign of life.
+//!
 //! Time is monotonic, in ms, and comes from outside.
+
+mod budget;
+mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::close::CloseCode;
 use proto::frame::{
-    Ack, AckFrame, CORRELATION_BYTES_MAX, ClientFrame, Correlation, ErrorFrame, FRAME_VERSION,
-    FrameError, ServerFrame,
+    Ack, AckFrame, ClientFrame, Correlation, ErrorFrame, FRAME_VERSION, FrameError, ServerFrame,
 };
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
-use serde::Deserialize;
 
+use self::budget::Budget;
+use self::hearing::{HeldBack, Illegible};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal};
 use crate::refusal::Refusal;
@@ -38,16 +45,18 @@ pub struct SessionLimits {
     pub pong_timeout_ms: u64,
     /// How long a token holds after its `exp`, in ms.
     pub expiry_leeway_ms: u64,
+    /// What is read ahead of what is done, in bytes; one frame may pass it.
+    pub held_back_bytes_max: usize,
 }
 
-/// What the connection is to do, in order.
+/// What the connection is to do, in order. `Verify` and `Subscribe` take their time.
 #[derive(Debug, PartialEq)]
 pub enum Action {
     /// Write a frame.
     Send(ServerFrame),
     /// Verify a token, then call [`Session::verified`].
     Verify(String),
-    /// The principal is known: it counts as theirs from here on, see [`Session::welcome`].
+    /// The principal is known: the connection counts as theirs from here on.
     Authenticated(Principal),
     /// Watch a guild.
     Subscribe(Subscribe),
@@ -77,6 +86,7 @@ pub struct Session {
     access: Access,
     phase: Phase,
     budget: Budget,
+    held_back: HeldBack,
     ping_due_ms: u64,
     pong_due_ms: Option<u64>,
 }
@@ -120,11 +130,8 @@ impl Session {
             phase: Phase::Greeting {
                 until_ms: now_ms + limits.auth_timeout_ms,
             },
-            budget: Budget {
-                left_ms: 0,
-                at_ms: now_ms,
-            }
-            .full(&limits),
+            budget: Budget::new(&limits, now_ms),
+            held_back: HeldBack::new(limits.held_back_bytes_max),
             ping_due_ms: now_ms + limits.ping_interval_ms,
             pong_due_ms: None,
             limits,
@@ -132,52 +139,62 @@ impl Session {
         }
     }
 
-    /// A text message came.
-    pub fn text(&mut self, text: &str, now_ms: u64, ts: u64) -> Vec<Action> {
+    /// A text message came. While `is_busy`, because something that was asked for is still to be
+    /// done, only what overtakes it comes out: answers, and the end.
+    pub fn text(&mut self, text: &str, is_busy: bool, now_ms: u64, ts: u64) -> Vec<Action> {
+        if matches!(self.phase, Phase::Ended) {
+            return Vec::new();
+        }
         if !self.budget.spend(&self.limits, now_ms) {
             return self.end_with_error(&flooded(), None, CloseCode::TooMany, ts);
         }
-        if matches!(self.phase, Phase::Greeting { .. })
-            && text.len() > self.limits.unauthenticated_frame_bytes_max
-        {
+        let is_greeting = matches!(self.phase, Phase::Greeting { .. });
+        if is_greeting && text.len() > self.limits.unauthenticated_frame_bytes_max {
             return self.end(CloseCode::TooBig);
         }
-        // Read whole first: the envelope alone would pass over a field of any depth.
-        // (And an array is no object, though it could be read as one.)
-        let legible =
-            serde_json::from_str(text).is_ok_and(|json: serde_json::Value| json.is_object());
-        let envelope = serde_json::from_str(text).ok().filter(|_| legible);
-        let Some(Envelope { r#type, id }) = envelope else {
-            let refusal = Refusal::new(Code::BadRequest, "not a JSON object with a type");
-            return self.end_with_error(&refusal, None, CloseCode::BadMessage, ts);
-        };
-        let Ok(re) = read_correlation(id) else {
-            let refusal = Refusal::new(
-                Code::BadRequest,
-                "an id is a number, or a text of at most 64 bytes",
-            );
-            return vec![error(&refusal, None, ts)];
-        };
-        if !["auth", "refresh", "subscribe", "unsubscribe", "ping"].contains(&r#type.as_str()) {
-            return vec![error(
-                &Refusal::new(Code::BadRequest, "unknown type"),
-                re,
-                ts,
-            )];
-        }
-        match serde_json::from_str(text) {
-            Ok(frame) => self.frame(frame, re, ts),
-            Err(_) => {
-                let refusal = Refusal::new(
-                    Code::BadRequest,
-                    "a field of this frame is missing or not of the documented form",
-                );
-                if matches!(self.phase, Phase::Greeting { .. }) {
+        let bad = |detail| Refusal::new(Code::BadRequest, detail);
+        match hearing::read(text) {
+            Ok(said) if is_busy && said.0 != ClientFrame::Ping => {
+                self.held_back.push(said, text.len());
+                Vec::new()
+            }
+            Ok((frame, re)) => self.frame(frame, re, ts),
+            Err(Illegible::NoFrame) => {
+                let refusal = bad("not a JSON object with a type");
+                self.end_with_error(&refusal, None, CloseCode::BadMessage, ts)
+            }
+            Err(Illegible::Id) => {
+                let refusal = bad("an id is a number, or a text of at most 64 bytes");
+                vec![error(&refusal, None, ts)]
+            }
+            Err(Illegible::Type(re)) => vec![error(&bad("unknown type"), re, ts)],
+            Err(Illegible::Field(re)) => {
+                let refusal = bad("a field of this frame is missing or not of the documented form");
+                if is_greeting {
                     return self.end_with_error(&refusal, re, CloseCode::BadMessage, ts);
                 }
                 vec![error(&refusal, re, ts)]
             }
         }
+    }
+
+    /// All that was asked for is done: what is to be done for the oldest frame that was held back;
+    /// `None` if there is none.
+    pub fn next(&mut self, ts: u64) -> Option<Vec<Action>> {
+        let (frame, re) = self.held_back.pop()?;
+        Some(self.frame(frame, re, ts))
+    }
+
+    /// A subscription came to nothing: the guild does not count.
+    pub fn forget(&mut self, guild: GuildId) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.subscribed.remove(&guild);
+        }
+    }
+
+    /// Whether the client is not to be heard, because too much of what it said waits already.
+    pub fn is_deaf(&self) -> bool {
+        self.held_back.is_full()
     }
 
     /// The token that [`Action::Verify`] named was verified; `expires_in_ms` is how long it holds
@@ -253,6 +270,11 @@ impl Session {
             _ => {}
         }
         if let Some(due_ms) = self.pong_due_ms {
+            if self.is_deaf() {
+                // The pong may have come.
+                self.pong_due_ms = Some(now_ms + self.limits.pong_timeout_ms);
+                return Vec::new();
+            }
             return if now_ms >= due_ms {
                 self.end(CloseCode::GoingAway)
             } else {
@@ -269,6 +291,10 @@ impl Session {
 
     fn frame(&mut self, frame: ClientFrame, re: Option<Correlation>, ts: u64) -> Vec<Action> {
         match (std::mem::replace(&mut self.phase, Phase::Ended), frame) {
+            (phase, ClientFrame::Ping) => {
+                self.phase = phase;
+                vec![ack(Ack::Pong, re, ts)]
+            }
             (
                 Phase::Greeting { .. },
                 ClientFrame::Auth {
@@ -288,10 +314,6 @@ impl Session {
                     wish: Wish::Begin(begin),
                 };
                 vec![Action::Verify(token)]
-            }
-            (Phase::Greeting { until_ms }, ClientFrame::Ping) => {
-                self.phase = Phase::Greeting { until_ms };
-                vec![ack(Ack::Pong, re, ts)]
             }
             (Phase::Greeting { .. }, _) => {
                 let refusal = Refusal::new(Code::Unauthorized, "the first frame is auth");
@@ -331,10 +353,6 @@ impl Session {
                     )]
                 }
             }
-            (Phase::Open(open), ClientFrame::Ping) => {
-                self.phase = Phase::Open(open);
-                vec![ack(Ack::Pong, re, ts)]
-            }
             (Phase::Open(open), ClientFrame::Auth { .. }) => {
                 self.phase = Phase::Open(open);
                 vec![error(
@@ -346,7 +364,7 @@ impl Session {
                     ts,
                 )]
             }
-            // The connection does not read while it verifies, and not after the end.
+            // While a token is verified, frames are held back; after the end, nothing is heard.
             (phase @ (Phase::Verifying { .. } | Phase::Ended), _) => {
                 self.phase = phase;
                 Vec::new()
@@ -510,55 +528,6 @@ impl Session {
     ) -> Vec<Action> {
         self.phase = Phase::Ended;
         vec![error(refusal, re, ts), Action::Close(code)]
-    }
-}
-
-/// What is read of a client frame before its type is known.
-#[derive(Deserialize)]
-struct Envelope {
-    r#type: String,
-    #[serde(default)]
-    id: serde_json::Value,
-}
-
-/// The `id` of a client frame, if it has one.
-fn read_correlation(id: serde_json::Value) -> Result<Option<Correlation>, ()> {
-    if id.is_null() {
-        return Ok(None);
-    }
-    match serde_json::from_value(id) {
-        Ok(Correlation::Text(text)) if text.len() > CORRELATION_BYTES_MAX => Err(()),
-        Ok(id) => Ok(Some(id)),
-        Err(_) => Err(()),
-    }
-}
-
-/// A token bucket: milliseconds of allowance, of which each frame costs `1000 / frames_per_s_max`.
-struct Budget {
-    left_ms: u64,
-    at_ms: u64,
-}
-
-impl Budget {
-    fn full(mut self, limits: &SessionLimits) -> Self {
-        self.left_ms = Self::cost_ms(limits) * u64::from(limits.frames_burst_max);
-        self
-    }
-
-    fn cost_ms(limits: &SessionLimits) -> u64 {
-        (1000 / u64::from(limits.frames_per_s_max.max(1))).max(1)
-    }
-
-    fn spend(&mut self, limits: &SessionLimits, now_ms: u64) -> bool {
-        let cost_ms = Self::cost_ms(limits);
-        let gained_ms = now_ms.saturating_sub(self.at_ms);
-        self.left_ms = (self.left_ms + gained_ms).min(cost_ms * u64::from(limits.frames_burst_max));
-        self.at_ms = now_ms;
-        let affordable = self.left_ms >= cost_ms;
-        if affordable {
-            self.left_ms -= cost_ms;
-        }
-        affordable
     }
 }
 

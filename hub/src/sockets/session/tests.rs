@@ -20,6 +20,7 @@ fn limits() -> SessionLimits {
         ping_interval_ms: 20_000,
         pong_timeout_ms: 10_000,
         expiry_leeway_ms: 60_000,
+        held_back_bytes_max: 1_000,
     }
 }
 
@@ -65,7 +66,7 @@ fn short(actions: &[Action]) -> Vec<String> {
 }
 
 fn say(session: &mut Session, text: &str) -> Vec<String> {
-    short(&session.text(text, 0, TS))
+    short(&session.text(text, false, 0, TS))
 }
 
 fn opened(guilds: Option<&[u64]>) -> Session {
@@ -114,7 +115,12 @@ fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
         (None, r#","guilds":["2"]"#, vec!["FORBIDDEN", "4403"]),
     ] {
         let mut session = session();
-        session.text(&format!(r#"{{"type":"auth","token":"t"{asked}}}"#), 0, TS);
+        session.text(
+            &format!(r#"{{"type":"auth","token":"t"{asked}}}"#),
+            false,
+            0,
+            TS,
+        );
         let actions = session.verified(Ok(ada(claimed)), 5_000, 0, TS);
         assert_eq!(short(&actions), expected, "{claimed:?} {asked}");
     }
@@ -340,7 +346,7 @@ fn a_flood_ends_the_connection_and_a_steady_client_does_not() {
     assert_eq!(last.unwrap(), ["RATE_LIMITED", "4429"]);
     let mut steady = opened(None);
     for at in 0..200 {
-        let said = short(&steady.text(r#"{"type":"ping"}"#, at * 50, TS));
+        let said = short(&steady.text(r#"{"type":"ping"}"#, false, at * 50, TS));
         assert_eq!(said, ["pong None"], "at {at}");
     }
     assert_eq!(steady.control(false, 10_000, TS).len(), 0);
@@ -351,7 +357,7 @@ fn only_a_pong_answers_a_ping_and_a_flood_of_pongs_ends_the_connection() {
     let mut talking = opened(None);
     talking.tick(20_000, TS);
     assert_eq!(
-        short(&talking.text(r#"{"type":"ping"}"#, 25_000, TS)),
+        short(&talking.text(r#"{"type":"ping"}"#, false, 25_000, TS)),
         ["pong None"]
     );
     assert_eq!(
@@ -374,4 +380,44 @@ fn every_refusal_says_whether_to_come_back() {
             && Code::Unavailable.retriable()
             && Code::RateLimited.retriable()
     );
+}
+
+#[test]
+fn what_is_asked_for_while_something_waits_is_held_back_and_a_ping_is_answered() {
+    let mut session = opened(Some(&[1, 2]));
+    let mut busy = |text: &str| short(&session.text(text, true, 0, TS));
+    assert!(busy(r#"{"type":"unsubscribe","guildId":"1"}"#).is_empty());
+    assert!(busy(r#"{"type":"unsubscribe","guildId":"1"}"#).is_empty());
+    assert_eq!(busy(r#"{"type":"ping"}"#), ["pong None"]);
+    assert_eq!(busy(r#"{"type":"dance"}"#), ["BAD_REQUEST"]);
+    let next = session.next(TS).unwrap();
+    assert_eq!(short(&next), ["unsubscribe 1", "unsubscribed 1"]);
+    assert_eq!(short(&session.next(TS).unwrap()), ["NOT_FOUND"]);
+    assert!(session.next(TS).is_none());
+    assert_eq!(
+        short(&session.text("dance", true, 0, TS)),
+        ["BAD_REQUEST", "4400"]
+    );
+    assert!(session.text(r#"{"type":"ping"}"#, true, 0, TS).is_empty());
+}
+
+#[test]
+fn no_more_is_held_back_than_fits_and_a_pong_that_can_not_be_heard_is_not_missed() {
+    let mut session = opened(None);
+    let frame = format!(
+        r#"{{"type":"unsubscribe","guildId":"1","x":"{}"}}"#,
+        "x".repeat(457)
+    );
+    assert_eq!(frame.len(), 500);
+    for _ in 0..2 {
+        assert!(!session.is_deaf());
+        session.text(&frame, true, 0, TS);
+    }
+    assert!(session.is_deaf());
+    assert_eq!(short(&session.tick(20_000, TS)), ["ping"]);
+    assert!(session.tick(30_000, TS).is_empty());
+    session.next(TS);
+    assert!(!session.is_deaf());
+    assert_eq!(session.due_ms(), 40_000);
+    assert_eq!(short(&session.tick(40_000, TS)), ["1001"]);
 }
