@@ -8,7 +8,7 @@ import { leavingMs, useLingering } from './lingering.js'
 import { useOwnRooms } from './own-rooms.js'
 import { OpeningCard, RoomCard } from './room-card.js'
 import type { Signed } from './session.js'
-import { StaleNote } from './stale-note.js'
+import { StaleNote, wordsOfStaleness } from './stale-note.js'
 import { Status } from './status.js'
 import { ThemeButton } from './theme.js'
 import { useWorstGuild } from './worst-guild.js'
@@ -150,6 +150,7 @@ function mayCome(connection: Connection, guild: Guild | undefined): boolean {
 }
 
 function wordsBeforeRooms(connection: Connection, guild: Guild | undefined): string {
+  if (guild?.following === 'postponed') return wordsOfStaleness(connection, guild)
   if (mayCome(connection, guild)) return 'Asking for the rooms…'
   return connection.state === 'open'
     ? 'You are signed in, but not for any guild that is shown here.'

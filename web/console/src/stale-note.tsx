@@ -23,6 +23,8 @@ export function StaleNote({ guild }: { readonly guild: Guild }) {
 /** Why, in words that stay the same for as long as the reason does. */
 export function wordsOfStaleness(connection: Connection, guild: Guild): string {
   if (connection.state !== 'open') return 'This page does not hear from the hub.'
+  if (guild.following === 'postponed')
+    return 'The hub has no place for this page right now. It is asked again.'
   if (guild.following !== 'live' || !guild.gateway) return 'This page is catching up with the hub.'
   return wordsOfGatewayReason(guild.gateway)
 }

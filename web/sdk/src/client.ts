@@ -59,6 +59,7 @@ const forbidden = 4403
 export function createRoomwire(options: RoomwireOptions): Roomwire {
   const environment: Environment = { ...browserEnvironment, ...options.environment }
   const base = options.url.replace(/\/+$/, '')
+  const backoff = { ...defaultBackoff, ...options.backoff }
   const tokens = tokenSource(options.getToken, environment)
   const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
   const store = createStore(nothing, environment.report)
@@ -68,7 +69,8 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     guilds: options.guilds,
     rooms: options.rooms,
     kept: keptPlace(options.persist, base),
-    now: environment.now,
+    backoff,
+    environment,
     say: frame => line.say(frame),
     onBroken: why => line.drop(why),
     onGuilds: guilds => store.set({ ...store.get(), guilds }),
@@ -76,7 +78,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const line = createLine({
     url: `${base.replace(/^http/, 'ws')}/api/ws`,
     tokens,
-    backoff: { ...defaultBackoff, ...options.backoff },
+    backoff,
     patience: { ...defaultPatience, ...options.patience },
     environment,
     hello: subscriptions.hello,

@@ -19,6 +19,8 @@ export interface Gateway {
 export type Following =
   /** The hub has not answered yet, or a snapshot is awaited. */
   | 'awaited'
+  /** The hub has no place for the subscription now, and is asked again by itself. */
+  | 'postponed'
   /** Every event arrives. */
   | 'live'
   /** The connection is gone; what is shown is what was known. */
@@ -101,6 +103,16 @@ export function keptGuild(kept: Kept): GuildTrack {
 /** A subscription was asked for: until it is answered, nothing is known to be so. */
 export function awaitAnswer(track: GuildTrack, now: number): GuildTrack {
   return { ...track, guild: settle(track.guild, { following: 'awaited' }, now), n: undefined, partial: null }
+}
+
+/** The hub could not take the subscription, and is asked again later. */
+export function postpone(track: GuildTrack, now: number): GuildTrack {
+  return {
+    ...track,
+    guild: settle(track.guild, { following: 'postponed' }, now),
+    n: undefined,
+    partial: null,
+  }
 }
 
 /** The connection is gone, and with it what the hub said of the gateway. @param heardAt when it was last heard */

@@ -1,4 +1,7 @@
 /** Which guilds a page follows, and what is known of each, over one connection after the other. */
+import { type Backoff, fullJitter } from './backoff.js'
+import { hintMsMax } from './close-codes.js'
+import type { Environment } from './environment.js'
 import type { Frame } from './frames.js'
 import {
   awaitAnswer,
@@ -8,13 +11,14 @@ import {
   keptGuild,
   leave,
   mend,
+  postpone,
   take,
   unknownGuild,
 } from './guild.js'
 import { bytesOf, type Hello, helloBytesMax } from './hello.js'
 import { type KeptPlace, readKept, writeKept } from './kept.js'
 import { subjectOf } from './token.js'
-import type { ClientFrame, Correlation } from './wire/index.js'
+import { type ClientFrame, type Correlation, RETRIABLE } from './wire/index.js'
 
 /** What subscriptions are made of, and whom they tell. */
 export interface SubscriptionParts {
@@ -24,7 +28,8 @@ export interface SubscriptionParts {
   readonly rooms: readonly string[] | undefined
   /** Where guilds are kept over a reload. */
   readonly kept: KeptPlace
-  readonly now: () => number
+  readonly backoff: Backoff
+  readonly environment: Pick<Environment, 'now' | 'random' | 'after'>
   readonly say: (frame: ClientFrame & { id?: Correlation }) => void
   /** Called when frames keep missing. */
   readonly onBroken: (why: string) => void
@@ -50,7 +55,10 @@ export interface Subscriptions {
   readonly keepNothing: () => void
 }
 
+type Refusal = Extract<Frame, { kind: 'error' }>
+
 export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
+  const { after, now, random } = parts.environment
   let tracks: ReadonlyMap<string, GuildTrack> = new Map()
   let guilds: ReadonlyMap<string, Guild> = new Map()
   /** Asked for by `subscribe`, with a choice of rooms each. */
@@ -62,6 +70,10 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   /** Ids of `subscribe` frames without an answer yet, a guild; what comes before it belongs to another subscription. */
   const unanswered = new Map<string, string>()
   let askedCount = 0
+  /** Guilds that the hub could not take: how often in a row, and how to call off asking again. */
+  const refusals = new Map<string, { readonly count: number; readonly callOff: () => void }>()
+  /** The error frame that has just come, if it did not say what it is about: the next frame does. */
+  let unnamed: Refusal | undefined
   /** Whose all this is; nothing of one subject is shown to another. */
   let subject: string | undefined
   let heardAt = 0
@@ -70,7 +82,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     const same = sameChoice(choiceOf(guildId), rooms)
     chosen.set(guildId, rooms)
     dropped.delete(guildId)
-    const track = awaitAnswer(trackOf(guildId), parts.now())
+    const track = awaitAnswer(trackOf(guildId), now())
     // A position in one choice of rooms is none in another, and what is outside of it is not shown from now on.
     put(same ? track : { ...narrow(track, rooms), pos: undefined })
     ask(guildId)
@@ -78,7 +90,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   function unsubscribe(guildId: string) {
     chosen.delete(guildId)
-    unanswered.delete(guildId)
+    stopAsking(guildId)
     dropped.add(guildId)
     parts.say({ type: 'unsubscribe', guildId })
     retain(track => track.guild.guildId !== guildId)
@@ -120,16 +132,16 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function begin(sub: string, named: readonly string[]) {
-    heardAt = parts.now()
+    heardAt = now()
     enter(sub)
     const asked = [...chosen.keys(), ...postponed]
     retain(({ guild }) => named.includes(guild.guildId) || asked.includes(guild.guildId))
     for (const guildId of named) {
       if (dropped.has(guildId)) parts.say({ type: 'unsubscribe', guildId })
-      else put(awaitAnswer(trackOf(guildId), parts.now()))
+      else put(awaitAnswer(trackOf(guildId), now()))
     }
     for (const guildId of asked) {
-      put(awaitAnswer(trackOf(guildId), parts.now()))
+      put(awaitAnswer(trackOf(guildId), now()))
       ask(guildId)
     }
   }
@@ -139,7 +151,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     if (sub === undefined || sub === subject) return
     if (subject !== undefined) retain(() => false)
     subject = sub
-    for (const kept of readKept(parts.kept.take(), sub, parts.now())) {
+    for (const kept of readKept(parts.kept.take(), sub, now())) {
       const { guildId } = kept
       const wanted = parts.guilds === undefined || parts.guilds.includes(guildId) || chosen.has(guildId)
       if (!wanted || dropped.has(guildId) || trackOf(guildId).guild.loaded) continue
@@ -149,19 +161,19 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   function keep() {
     if (subject === undefined) return
-    const now = parts.now()
+    const at = now()
     const guilds = [...tracks.values()].flatMap(({ guild, pos }) =>
       pos === undefined || !guild.loaded
         ? []
         : {
             guildId: guild.guildId,
             pos,
-            asOf: guild.staleSince ?? now,
+            asOf: guild.staleSince ?? at,
             choice: choiceOf(guild.guildId) ?? null,
             rooms: guild.rooms,
           },
     )
-    parts.kept.put(writeKept(subject, guilds, now))
+    parts.kept.put(writeKept(subject, guilds, at))
   }
 
   function keepNothing() {
@@ -169,9 +181,10 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function end() {
-    unanswered.clear()
+    for (const guildId of [...unanswered.keys(), ...refusals.keys()]) stopAsking(guildId)
+    unnamed = undefined
     // A clock that was set back would date the past into the future.
-    const at = Math.min(heardAt, parts.now())
+    const at = Math.min(heardAt, now())
     for (const track of tracks.values()) put(leave(track, at))
   }
 
@@ -180,53 +193,78 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function onFrame(frame: Frame) {
-    heardAt = parts.now()
-    if (frame.kind === 'unsubscribed') return onUnsubscribed(frame.guildId)
-    if (frame.kind === 'error') return onRefused(frame.re)
+    heardAt = now()
+    const before = unnamed
+    unnamed = frame.kind === 'error' && frame.re === undefined ? frame : undefined
+    if (frame.kind === 'unsubscribed') return onUnsubscribed(frame.guildId, before)
+    if (frame.kind === 'error') return onRefused(frame)
     if (frame.kind !== 'subscribed' && frame.kind !== 'change') return
     const awaited = unanswered.get(frame.guildId)
     // The gateway's state is the guild's, whichever rooms are chosen.
     if (awaited !== undefined && !(frame.kind === 'change' && frame.change.kind === 'gateway')) {
       if (frame.kind !== 'subscribed' || frame.re !== awaited) return
-      unanswered.delete(frame.guildId)
+      stopAsking(frame.guildId)
     }
     const track = tracks.get(frame.guildId)
     if (!track) return
     if (frame.kind === 'subscribed') return onSubscribed(track, frame)
-    const next = take(track, frame.change, frame.pos, frame.n, parts.now())
+    const next = take(track, frame.change, frame.pos, frame.n, now())
     if (next === 'gap') onGap(track)
     else put(next)
   }
 
   function onSubscribed(track: GuildTrack, { recovered, pos }: Extract<Frame, { kind: 'subscribed' }>) {
-    if (!recovered || track.guild.loaded) return put(beginTrack(track, recovered, pos, parts.now()))
+    if (!recovered || track.guild.loaded) return put(beginTrack(track, recovered, pos, now()))
     // Missed events on top of nothing would pass for the whole.
     put({ ...track, pos: undefined })
     ask(track.guild.guildId)
   }
 
   function onGap(track: GuildTrack) {
-    const mended = mend(track, parts.now())
+    const mended = mend(track, now())
     put(mended.track)
     if (mended.by === 'connection') parts.onBroken('frames were missing')
     else ask(track.guild.guildId)
   }
 
-  function onRefused(re: string | undefined) {
+  function onRefused(refusal: Refusal) {
     for (const [guildId, id] of unanswered) {
-      if (id === re) refuse(guildId)
+      if (id === refusal.re) refuse(guildId, refusal)
     }
   }
 
-  /** The hub ends a subscription that a newer token does not allow. */
-  function onUnsubscribed(guildId: string) {
+  /** The hub ends a subscription: a newer token does not allow it, or there is no place for it now. */
+  function onUnsubscribed(guildId: string, why: Refusal | undefined) {
     // An answer to `unsubscribe`, if the guild is not followed any more, or asked for anew.
-    if (tracks.has(guildId) && !unanswered.has(guildId)) refuse(guildId)
+    if (tracks.has(guildId) && !unanswered.has(guildId)) refuse(guildId, why)
   }
 
-  function refuse(guildId: string) {
-    unanswered.delete(guildId)
+  function refuse(guildId: string, why?: Refusal) {
+    if (why && isForNow(why)) return askLater(guildId, why.retryAfterMs)
+    stopAsking(guildId)
     put(unknownGuild(guildId, 'refused'))
+  }
+
+  /** Asks again when the hub said, and with jitter: whoever was refused with this page was told the same. */
+  function askLater(guildId: string, retryAfterMs = 0) {
+    const count = refusals.get(guildId)?.count ?? 0
+    const waitMs = Math.min(retryAfterMs, hintMsMax) + fullJitter(parts.backoff, count, random())
+    // What still comes belongs to the subscription before, and no answer has this id.
+    unanswered.set(guildId, `refused:${askedCount}`)
+    refusals.get(guildId)?.callOff()
+    const callOff = after(waitMs, () => {
+      put(awaitAnswer(trackOf(guildId), now()))
+      ask(guildId)
+    })
+    refusals.set(guildId, { count: count + 1, callOff })
+    put(postpone(trackOf(guildId), now()))
+  }
+
+  /** The guild is answered, or not asked for any more. */
+  function stopAsking(guildId: string) {
+    unanswered.delete(guildId)
+    refusals.get(guildId)?.callOff()
+    refusals.delete(guildId)
   }
 
   /** Asks for a guild, from where it is known. */
@@ -234,6 +272,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     const rooms = choiceOf(guildId)
     const { pos } = trackOf(guildId)
     const id = `subscribe:${++askedCount}`
+    refusals.get(guildId)?.callOff()
     unanswered.set(guildId, id)
     parts.say({
       type: 'subscribe',
@@ -270,6 +309,13 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   return { subscribe, unsubscribe, hello, begin, end, onFrame, forbid, keep, keepNothing }
 }
+
+/** Whether a refusal passes by itself. Too many guilds, say, are as many the next time: no time is named then. */
+function isForNow({ code, retryAfterMs }: Refusal): boolean {
+  return code === 'RATE_LIMITED' ? retryAfterMs !== undefined : isRetriable.has(code)
+}
+
+const isRetriable: ReadonlySet<string> = RETRIABLE
 
 function sameChoice(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
   return a === b || (a && [...a].sort().join()) === (b && [...b].sort().join())

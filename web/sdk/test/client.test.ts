@@ -487,6 +487,76 @@ describe('following', () => {
     expect(roomwire.getState().guilds.get('77')?.following).toBe('refused')
   })
 
+  const refusal = (code: string, over: object = {}, re?: string) => ({
+    v: 1,
+    type: 'error',
+    ...(re && { re }),
+    error: { code, message: 'no', ...over },
+    ts: 0,
+  })
+
+  test('a hub without place is asked again when it said, with jitter and more of it each time', async () => {
+    const { world, roomwire, guild } = await live()
+    roomwire.subscribe(guildId, ['11'])
+    const waits: number[] = []
+    for (let asked = 1; asked <= 3; asked++) {
+      const since = world.now
+      world.socket.hear(refusal('UNAVAILABLE', { retryAfterMs: 10_000 }, `subscribe:${asked}`))
+      expect(guild()).toMatchObject({ following: 'postponed', stale: true, loaded: true })
+      world.socket.hear(event('voice.joined', voice('11', '9'), { n: asked, pos: 'old' }))
+      expect(guild()?.rooms[0]?.members).toEqual([])
+      while (guild()?.following === 'postponed') await world.pass(1)
+      waits.push(world.now - since)
+      expect(guild()).toMatchObject({ following: 'awaited', stale: true })
+      expect(world.socket.lastSent('subscribe')).toMatchObject({
+        rooms: ['11'],
+        id: `subscribe:${asked + 1}`,
+      })
+    }
+    expect(waits).toEqual([10_250, 10_500, 11_000])
+    world.socket.hear(subscribed({ re: 'subscribe:4' }))
+    world.socket.hear(snapshot([room('11')]))
+    expect(guild()).toMatchObject({ following: 'live', stale: false })
+    await world.pass(20_000)
+    expect(world.socket.sent.filter(frame => frame.type === 'subscribe')).toHaveLength(4)
+  })
+
+  test('a guild of the first frame without place is asked for again', async () => {
+    const { world, guild } = await connected()
+    world.socket.hear(refusal('UNAVAILABLE', { retryAfterMs: 10_000 }))
+    world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+    expect(guild()).toMatchObject({ following: 'postponed', loaded: false })
+    await world.pass(10_250)
+    expect(world.socket.lastSent('subscribe')).toMatchObject({ guildId, id: 'subscribe:1' })
+  })
+
+  test.each([
+    ['INTERNAL', undefined, 'postponed'],
+    ['RATE_LIMITED', 3_000, 'postponed'],
+    ['RATE_LIMITED', undefined, 'refused'],
+    ['NOT_FOUND', 3_000, 'refused'],
+    ['BAD_REQUEST', undefined, 'refused'],
+  ])('a subscription refused with %s (%s ms) is %s', async (code, retryAfterMs, following) => {
+    const { world, roomwire } = await live()
+    roomwire.subscribe('77')
+    world.socket.hear(refusal(code, { retryAfterMs }, 'subscribe:1'))
+    expect(roomwire.getState().guilds.get('77')?.following).toBe(following)
+  })
+
+  test('what is postponed ends with the connection, and with the wish', async () => {
+    const { world, roomwire, guild } = await live([room('11')], { patience: { quietMs: 1e8 } })
+    roomwire.subscribe('77')
+    world.socket.hear(refusal('UNAVAILABLE', {}, 'subscribe:1'))
+    roomwire.unsubscribe('77')
+    roomwire.subscribe(guildId, ['11'])
+    world.socket.hear(refusal('UNAVAILABLE', {}, 'subscribe:2'))
+    const { socket } = world
+    socket.end(1006)
+    expect(guild()?.following).toBe('away')
+    await world.pass(30_000)
+    expect(socket.sent.filter(frame => frame.type === 'subscribe')).toHaveLength(2)
+  })
+
   test('a guild that a newer token does not allow is not shown any more', async () => {
     const { world, guild } = await live([room('11', [voice('11', '3')])])
     world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
