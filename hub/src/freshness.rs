@@ -116,7 +116,8 @@ impl Freshness {
         for (guild, gateway) in &mut self.lock().guilds {
             if now_ms.saturating_sub(gateway.heard_ms) >= self.0.silence_max_ms
                 && gateway.state != GatewayState::Down
-                && gateway.turn(GatewayState::Down, Some("worker_silent"), now_ms)
+                // From the last word on, nothing was known.
+                && gateway.turn(GatewayState::Down, Some("worker_silent"), gateway.heard_ms)
             {
                 changed.push(*guild);
             }
@@ -171,12 +172,12 @@ impl Freshness {
 }
 
 impl Gateway {
-    fn turn(&mut self, state: GatewayState, reason: Option<&str>, now_ms: u64) -> bool {
+    fn turn(&mut self, state: GatewayState, reason: Option<&str>, since_ms: u64) -> bool {
         if self.state == state && self.reason.as_deref() == reason {
             return false;
         }
         if self.state != state {
-            self.since_ms = now_ms;
+            self.since_ms = since_ms;
         }
         self.state = state;
         self.reason = reason.map(str::to_owned);
@@ -236,9 +237,13 @@ mod tests {
         assert!(freshness.tick(8_099).is_empty());
         assert_eq!(freshness.tick(8_100), [guild]);
         let told = freshness.of(guild, 8_100);
-        assert_eq!((told.state, told.age_ms), (GatewayState::Down, 0));
+        assert_eq!(
+            (told.state, told.age_ms),
+            (GatewayState::Down, 6_000),
+            "since the last word"
+        );
         assert!(freshness.tick(9_000).is_empty(), "told once");
-        assert_eq!(freshness.of(guild, 9_100).age_ms, 1_000);
+        assert_eq!(freshness.of(guild, 9_100).age_ms, 7_000);
     }
 
     #[test]

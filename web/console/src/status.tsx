@@ -104,6 +104,8 @@ export function wordsOfConnection(connection: Connection, now: number): string {
 }
 
 export function wordsOfGateway(gateway: Gateway, now: number): string {
+  // How long the hub has been up says nothing of Discord.
+  if (gateway.reason === 'no_worker') return 'Discord not heard of yet'
   const age = wordsOfMs(now - gateway.since)
   switch (gateway.state) {
     case 'live':
@@ -113,7 +115,7 @@ export function wordsOfGateway(gateway: Gateway, now: number): string {
     case 'rebuilding':
       return `Discord rebuilding, ${age}`
     case 'down':
-      return `Discord down for ${age}`
+      return `Discord cut off for ${age}`
   }
 }
 

@@ -184,6 +184,9 @@ test('the connection and the gateway are told in words', () => {
   expect(wordsOfConnection({ state: 'closed', reason: { code: 4403, text: 'not allowed' } }, 0)).toBe(
     'Closed: not allowed',
   )
-  expect(wordsOfGateway({ state: 'down', since: 0, reason: null }, 90_000)).toBe('Discord down for 2 min')
+  expect(wordsOfGateway({ state: 'down', since: 0, reason: null }, 90_000)).toBe('Discord cut off for 2 min')
+  expect(wordsOfGateway({ state: 'down', since: 0, reason: 'no_worker' }, 90_000)).toBe(
+    'Discord not heard of yet',
+  )
   expect(wordsOfGateway({ state: 'live', since: 0, reason: null }, 90_000)).toBe('Discord live')
 })

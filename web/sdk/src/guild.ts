@@ -38,7 +38,8 @@ export interface Guild {
   readonly stale: boolean
   /**
    * Until when what is shown was known to be so, by this machine's clock, milliseconds since 1970. `null` while it
-   * is known to be so now, and while nothing is shown.
+   * is known to be so now, while nothing is shown, and where nobody can say: a hub that has just started, and has
+   * not heard of its worker, does not know how old what it stored is.
    */
   readonly staleSince: number | null
   /** As the hub told it over the present subscription; `null` until it has. */
@@ -212,10 +213,11 @@ function takeSnapshot(
       partial: { parts: part.part, of: part.of, n, rooms },
     }
   }
-  const whole = { following: 'live', loaded: true, staleSince: null, rooms: roomsTold(guild, rooms) } as const
+  const staleSince = guild.gateway ? knownUntil(guild.gateway) : now
+  const whole = { following: 'live', loaded: true, staleSince, rooms: roomsTold(guild, rooms) } as const
   return {
     ...track,
-    guild: settle(guild, whole, guild.gateway?.since ?? now),
+    guild: settle(guild, whole, now),
     pos,
     n,
     partial: null,
@@ -226,7 +228,13 @@ function hearGateway(guild: Guild, report: GatewayReport, now: number): Guild {
   const gateway = gatewaySince(guild, report, now)
   // The first word over a subscription that goes on from what is known: all of it was so until then.
   const caughtUp = guild.following === 'live' && guild.gateway === null
-  return settle(guild, { gateway, ...(caughtUp && { staleSince: null }) }, gateway.since)
+  const staleSince = caughtUp ? knownUntil(gateway) : null
+  return settle(guild, { gateway, ...(staleSince !== null && { staleSince }) }, gateway.since)
+}
+
+/** Until when what the hub has was known to be so, if this is how its gateway is; `null` if that does not say. */
+function knownUntil({ reason, since }: Gateway): number | null {
+  return reason === 'no_worker' ? null : since
 }
 
 function gatewaySince(guild: Guild, report: GatewayReport, now: number): Gateway {
@@ -238,11 +246,17 @@ function gatewaySince(guild: Guild, report: GatewayReport, now: number): Gateway
   return { state: report.state, since: Math.max(now - report.ageMs, 0), reason }
 }
 
-/** Applies a change, and what follows from it. @param at since when it is stale, if this makes it so */
+/**
+ * Applies a change, and what follows from it.
+ *
+ * @param at since when it is stale, if this makes it so. What was stale before is as old as it was, unless the change
+ * says otherwise
+ */
 function settle(guild: Guild, change: Partial<Guild>, at: number): Guild {
   const changed = { ...guild, ...change }
   const stale = !changed.loaded || changed.following !== 'live' || changed.gateway?.state !== 'live'
-  const staleSince = stale && changed.loaded ? (changed.staleSince ?? at) : null
-  const next = { ...changed, stale, staleSince }
+  const wasShownStale = guild.loaded && guild.stale
+  const since = wasShownStale || 'staleSince' in change ? changed.staleSince : at
+  const next = { ...changed, stale, staleSince: stale && changed.loaded ? since : null }
   return (Object.keys(next) as (keyof Guild)[]).every(name => next[name] === guild[name]) ? guild : next
 }

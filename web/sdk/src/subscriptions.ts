@@ -163,7 +163,8 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     if (subject === undefined) return
     const at = now()
     const guilds = [...tracks.values()].flatMap(({ guild, pos }) =>
-      pos === undefined || !guild.loaded
+      // What nobody can date is not shown again.
+      pos === undefined || !guild.loaded || (guild.stale && guild.staleSince === null)
         ? []
         : {
             guildId: guild.guildId,

@@ -319,6 +319,18 @@ describe('what is stale', () => {
     expect(leave(live(), 44_000).guild.staleSince).toBe(44_000)
   })
 
+  test('is no younger for a hub that started again and has not heard of its worker', () => {
+    const unheard = gateway('down', 100, 'no_worker')
+    const known = held(after(begin(leave(live(), 40_000), true, 'p6', now), unheard))
+    expect(known.guild).toMatchObject({ stale: true, staleSince: 40_000 })
+    const told = { gateway: { state: 'down', ageMs: 100, reason: 'no_worker' } }
+    const fresh = begin(unknownGuild(guildId), false, undefined, now)
+    const shown = held(after(fresh, snapshot([room('1')], {}, told)))
+    expect(shown.guild).toMatchObject({ loaded: true, stale: true, staleSince: null })
+    expect(held(after(shown, gateway('resuming', 50))).guild.staleSince).toBeNull()
+    expect(leave(shown, now).guild.staleSince).toBeNull()
+  })
+
   test('has no age while nothing is known', () => {
     expect(leave(unknownGuild(guildId), now).guild).toMatchObject({ stale: true, staleSince: null })
   })
