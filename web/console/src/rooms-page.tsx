@@ -94,7 +94,7 @@ function Rooms({ signed }: { readonly signed: Signed }) {
         <div>
           <h1>Voice rooms</h1>
           <p className="lead">
-            {guild?.loaded ? summaryOf(rooms, stale) : wordsBeforeRooms(connection, guild)}
+            {guild?.loaded ? summaryOf(rooms, freshnessOf(guild)) : wordsBeforeRooms(connection, guild)}
           </p>
         </div>
         {rights.create ? (
@@ -109,7 +109,7 @@ function Rooms({ signed }: { readonly signed: Signed }) {
       <div>
         {guild?.loaded && stale && <StaleNote guild={guild} />}
         {guild?.loaded && cards.length + awaited.length === 0 ? (
-          <Empty mayCreate={rights.create} stale={stale} />
+          <Empty mayCreate={rights.create} freshness={freshnessOf(guild)} />
         ) : (
           <ul className={guild?.loaded && stale ? 'rooms stale' : 'rooms'} aria-label="Rooms">
             {cards.map(({ key, item, leaving }) => (
@@ -157,31 +157,48 @@ function wordsBeforeRooms(connection: Connection, guild: Guild | undefined): str
     : 'The hub did not let this page in.'
 }
 
-/** @param stale what is shown was so, and may not be so any more */
-export function summaryOf(rooms: readonly Room[], stale: boolean): string {
+/** What is shown is so; or it was, and may not be so any more; or nobody can say when it was, if ever. */
+type Freshness = 'fresh' | 'dated' | 'undated'
+
+function freshnessOf(guild: Guild): Freshness {
+  if (!guild.stale) return 'fresh'
+  return guild.staleSince === null ? 'undated' : 'dated'
+}
+
+export function summaryOf(rooms: readonly Room[], freshness: Freshness): string {
   const people = rooms.reduce((sum, room) => sum + room.members.length, 0)
   const busy = rooms.filter(room => room.members.length > 0).length
-  const when = stale ? ' when last heard.' : '.'
-  if (rooms.length === 0) return `${stale ? 'No room was open' : 'No room is open'}${when}`
+  const when = freshness === 'fresh' ? '.' : ' when last heard.'
+  if (rooms.length === 0) return emptyWords[freshness].summary
   if (people === 0) return `All quiet${when}`
   const where = `${people === 1 ? 'One person' : `${people} people`} in ${busy === 1 ? 'one room' : `${busy} rooms`}`
-  return where + (stale ? when : ' right now.')
+  return where + (freshness === 'fresh' ? ' right now.' : when)
+}
+
+const emptyWords = {
+  fresh: { summary: 'No room is open.', title: 'It is quiet here' },
+  dated: { summary: 'No room was open when last heard.', title: 'It was quiet here' },
+  undated: { summary: 'No room is known yet.', title: 'Nothing is known yet' },
 }
 
 interface EmptyProps {
   readonly mayCreate: boolean
-  readonly stale: boolean
+  readonly freshness: Freshness
 }
 
-function Empty({ mayCreate, stale }: EmptyProps) {
-  const now = mayCreate
-    ? 'No voice room is open. Open the first one above, and it will be in Discord a moment later.'
-    : 'No voice room is open. As soon as somebody opens one, it will be here.'
+function Empty({ mayCreate, freshness }: EmptyProps) {
+  const words = {
+    fresh: mayCreate
+      ? 'No voice room is open. Open the first one above, and it will be in Discord a moment later.'
+      : 'No voice room is open. As soon as somebody opens one, it will be here.',
+    dated: 'No voice room was open when last heard.',
+    undated: 'The hub has heard of no room. As soon as it does, it will be here.',
+  }
   return (
     <div className="empty">
       <Mark />
-      <h2>{stale ? 'It was quiet here' : 'It is quiet here'}</h2>
-      <p>{stale ? 'No voice room was open when last heard.' : now}</p>
+      <h2>{emptyWords[freshness].title}</h2>
+      <p>{words[freshness]}</p>
     </div>
   )
 }

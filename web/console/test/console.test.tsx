@@ -132,6 +132,15 @@ test('a page that may be out of date does not speak in the present', async () =>
   expect(page.querySelector('.empty')?.textContent).not.toContain('is open')
 })
 
+test('a hub that knows nothing yet does not say that there was nothing', async () => {
+  const { hear } = await open('rooms:read')
+  const unheard = { gateway: { state: 'down', ageMs: 1, reason: 'no_worker' } }
+  await hear(subscribed({ recovered: false }), snapshot([], { n: 0 }, unheard))
+  expect(page.querySelector('.lead')?.textContent).toBe('No room is known yet.')
+  expect(page.querySelector('.empty')?.textContent).not.toContain('was open')
+  expect(one('stale').textContent).not.toContain('Shown as of')
+})
+
 test('of several guilds the worst is told', async () => {
   const { hear } = await open('rooms:read')
   const other = '100000000000000002'

@@ -39,7 +39,7 @@ export interface Guild {
   /**
    * Until when what is shown was known to be so, by this machine's clock, milliseconds since 1970. `null` while it
    * is known to be so now, while nothing is shown, and where nobody can say: a hub that has just started, and has
-   * not heard of its worker, does not know how old what it stored is.
+   * not heard of its worker or not been told the guild, does not know how old what it stored is.
    */
   readonly staleSince: number | null
   /** As the hub told it over the present subscription; `null` until it has. */
@@ -234,7 +234,7 @@ function hearGateway(guild: Guild, report: GatewayReport, now: number): Guild {
 
 /** Until when what the hub has was known to be so, if this is how its gateway is; `null` if that does not say. */
 function knownUntil({ reason, since }: Gateway): number | null {
-  return reason === 'no_worker' ? null : since
+  return reason === 'no_worker' || reason === 'not_told' ? null : since
 }
 
 function gatewaySince(guild: Guild, report: GatewayReport, now: number): Gateway {
