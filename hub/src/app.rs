@@ -1,8 +1,4 @@
-//! The one place that knows all parts of the hub: it puts them together, runs them, and lets them
-//! go.
-
-mod accept;
-mod vital;
+//! The one place that knows all parts of the hub: it puts them together, runs them, and drains them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,8 +17,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
-use self::accept::{ServeLimits, serve};
-use self::vital::Vital;
 use crate::access::Access;
 use crate::auth::Verifier;
 use crate::commands::registration;
@@ -32,6 +26,7 @@ use crate::discord::Discord;
 use crate::discord_http::Interactions;
 use crate::freshness::Freshness;
 use crate::ingest::Ingest;
+use crate::listener::{ServeLimits, serve};
 use crate::log::{Fights, Health, Log};
 use crate::ops::{self, Ops};
 use crate::refusal::write_refusals;
@@ -41,6 +36,7 @@ use crate::rooms::ledger::Ledger;
 use crate::sockets::Sockets;
 use crate::sockets::fanout::Fanout;
 use crate::sockets::registry::Registry;
+use crate::vital::Vital;
 
 /// How often silence is looked for: a fraction of the shortest that matters.
 const TICK: Duration = Duration::from_millis(250);

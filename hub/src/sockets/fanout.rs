@@ -7,7 +7,7 @@
 //! connection costs references to bytes that its view shares, and no encoding of its own but for a
 //! few words of greeting.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,20 +20,18 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::history::{History, HistoryBounds};
+use super::audience::Audience;
+use super::history::HistoryBounds;
 use super::outbox::{Frame, Outbox, Run};
 use super::pen::{self, Pen};
 use super::recovery::{Beginning, STORE_CHANGED};
-use super::watched::{Kept, Scene, Watched, Watcher};
+use super::watched::{Scene, Watcher};
 use crate::freshness::Freshness;
 use crate::log::{Change, Entry, Following, GuildState, Log, Place};
 use crate::view::{Before, View};
 
 /// Names one connection of this hub.
 pub type ConnectionId = u64;
-
-/// How often what is not used any more is looked for, in ms.
-const SWEEP_EVERY_MS: u64 = 1_000;
 
 /// The bounds of the fan-out.
 #[derive(Debug, Clone)]
@@ -119,16 +117,13 @@ pub(super) struct GuildFanout {
     pub(super) settled: bool,
     /// Why the state began anew the last time that this hub saw it, in a snapshot's word.
     pub(super) begun: Option<String>,
-    views: HashMap<Arc<View>, Watched>,
-    /// What each connection watches.
-    watching: HashMap<ConnectionId, Arc<View>>,
+    pub(super) audience: Audience,
     /// What viewers were last told of the guild's freshness, and when.
     told: GatewayPayload,
     told_ms: u64,
     /// The freshness is another, and is told once the fan-out has come to this place: what made
     /// it so comes first.
     fresher_at: Option<Place>,
-    swept_ms: u64,
 }
 
 impl Fanout {
@@ -149,12 +144,10 @@ impl Fanout {
                     state: following.state.clone(),
                     settled: false,
                     begun: None,
-                    views: HashMap::new(),
-                    watching: HashMap::new(),
+                    audience: Audience::default(),
                     told: freshness.of(*guild, 0),
                     told_ms: 0,
                     fresher_at: None,
-                    swept_ms: 0,
                 };
                 let door = Door {
                     fanout: Mutex::new(fanout),
@@ -236,15 +229,16 @@ impl Fanout {
         let Some(mut fanout) = self.lock(view.guild()) else {
             return Ok(());
         };
-        if !fanout.make_way(view, &self.0.limits) {
+        let audience = &mut fanout.audience;
+        if !audience.make_way(view, &self.0.limits) {
             metrics::counter!("hub_fanout_views_full_total").increment(1);
-            let watches_another = fanout.watching.contains_key(&connection);
+            let watches_another = audience.watches(connection);
             return Err(TooManyViews { watches_another });
         }
         let now_ms = self.elapsed_ms();
-        self.sweep(&mut fanout, now_ms);
+        audience.sweep(&self.0.limits, now_ms);
         let beginning = self.choose(&mut fanout, view, wanted, now_ms);
-        fanout.forget(connection);
+        let positions = &self.0.positions;
         let awaits = matches!(beginning, Beginning::Awaited);
         let n = match beginning {
             Beginning::Continue(position, missed) => {
@@ -253,7 +247,7 @@ impl Fanout {
                     offset: position.offset,
                     check: position.check,
                 };
-                let pen = &fanout.watch(view, &self.0.positions).1.pen;
+                let pen = &fanout.audience.view(view, positions).pen;
                 outbox.push(opening(true, pen.position(place, position.step)));
                 // Nothing says otherwise how fresh all that is, old and new.
                 let gateway = self.told(view.guild(), &fanout);
@@ -266,7 +260,7 @@ impl Fanout {
             Beginning::Anew(reason) => {
                 let gateway = self.told(view.guild(), &fanout);
                 let (place, state) = (fanout.place, fanout.state.clone());
-                let watched = fanout.watch(view, &self.0.positions).1;
+                let watched = fanout.audience.view(view, positions);
                 // Before its snapshot a viewer has seen nothing to continue from.
                 outbox.push(opening(false, watched.pen.position(place, UNFINISHED)));
                 let scene = self.scene(place, &state, &gateway, now_ms);
@@ -276,24 +270,21 @@ impl Fanout {
             }
             Beginning::Awaited => {
                 let place = fanout.place;
-                let pen = &fanout.watch(view, &self.0.positions).1.pen;
+                let pen = &fanout.audience.view(view, positions).pen;
                 outbox.push(opening(false, pen.position(place, UNFINISHED)));
                 1
             }
         };
-        let (shared, watched) = fanout.watch(view, &self.0.positions);
         let outbox = outbox.clone();
-        watched
-            .watchers
-            .insert(connection, Watcher { outbox, n, awaits });
-        fanout.watching.insert(connection, shared);
+        let watcher = Watcher { outbox, n, awaits };
+        fanout.audience.enter(connection, watcher, view, positions);
         Ok(())
     }
 
     /// Takes a connection from a guild, whatever it watched there.
     pub fn unsubscribe(&self, connection: ConnectionId, guild: GuildId) {
         if let Some(mut fanout) = self.lock(guild) {
-            fanout.forget(connection);
+            fanout.audience.leave(connection);
         }
     }
 
@@ -321,7 +312,7 @@ impl Fanout {
         (fanout.told, fanout.told_ms) = (payload.clone(), self.elapsed_ms());
         let state = payload.state;
         let body = Pen::gateway(guild, payload);
-        for watched in fanout.views.values() {
+        for (_, watched) in fanout.audience.views() {
             watched.tell_freshness(&body);
         }
         // A worker that is about to tell the guild says that it is not live yet.
@@ -337,7 +328,7 @@ impl Fanout {
         }
         let (now_ms, gateway) = (self.elapsed_ms(), self.told(guild, fanout));
         let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
-        for (view, watched) in &mut fanout.views {
+        for (view, watched) in fanout.audience.views() {
             if watched.is_awaited() {
                 let parts = watched.snapshot(view, &scene, STORE_CHANGED);
                 watched.tell_awaiting(&parts);
@@ -391,11 +382,11 @@ impl Fanout {
             self.pass_on_in_views(&mut fanout, &before, entry);
         }
         self.tell_freshness_if_due(guild, &mut fanout);
-        self.sweep(&mut fanout, self.elapsed_ms());
+        fanout.audience.sweep(&self.0.limits, self.elapsed_ms());
     }
 
     fn pass_on_in_views(&self, fanout: &mut GuildFanout, before: &Before, entry: &Entry) {
-        for (view, watched) in &mut fanout.views {
+        for (view, watched) in fanout.audience.views() {
             let events = view.project(before, &fanout.state, &entry.change);
             let events = crate::faults::planted(view, &entry.change, events);
             let frames = watched.pen.entry(events, entry);
@@ -425,7 +416,7 @@ impl Fanout {
     fn snapshot_all(&self, guild: GuildId, fanout: &mut GuildFanout, reason: &str) {
         let (now_ms, gateway) = (self.elapsed_ms(), self.told(guild, fanout));
         let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
-        for (view, watched) in &mut fanout.views {
+        for (view, watched) in fanout.audience.views() {
             // What was before can not be continued over this.
             watched.history = None;
             if !watched.watchers.is_empty() {
@@ -433,7 +424,7 @@ impl Fanout {
                 watched.tell_anew(&parts);
             }
         }
-        self.sweep(fanout, now_ms);
+        fanout.audience.sweep(&self.0.limits, now_ms);
     }
 
     fn scene<'a>(
@@ -452,18 +443,6 @@ impl Fanout {
         }
     }
 
-    /// Drops what nobody used for a while.
-    fn sweep(&self, fanout: &mut GuildFanout, now_ms: u64) {
-        if now_ms.saturating_sub(fanout.swept_ms) < SWEEP_EVERY_MS {
-            return;
-        }
-        fanout.swept_ms = now_ms;
-        for watched in fanout.views.values_mut() {
-            watched.sweep(self.0.limits.history_idle_ms, now_ms);
-        }
-        fanout.views.retain(|_, watched| watched.is_of_use());
-    }
-
     pub(super) fn lock(&self, guild: GuildId) -> Option<MutexGuard<'_, GuildFanout>> {
         Some(self.0.guilds.get(&guild)?.lock())
     }
@@ -479,68 +458,6 @@ impl Fanout {
 impl Door {
     fn lock(&self) -> MutexGuard<'_, GuildFanout> {
         self.fanout.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl GuildFanout {
-    fn forget(&mut self, connection: ConnectionId) {
-        let Some(view) = self.watching.remove(&connection) else {
-            return;
-        };
-        if let Some(watched) = self.views.get_mut(&view) {
-            watched.watchers.remove(&connection);
-            if !watched.is_of_use() {
-                self.views.remove(&view);
-            }
-        }
-    }
-
-    /// Whether this view may be among the guild's. One that is only remembered makes place.
-    fn make_way(&mut self, view: &View, limits: &FanoutLimits) -> bool {
-        if self.views.len() < limits.views_per_guild_max || self.views.contains_key(view) {
-            return true;
-        }
-        self.views.retain(|_, watched| !watched.watchers.is_empty());
-        self.views.len() < limits.views_per_guild_max
-    }
-
-    fn watch(&mut self, view: &View, positions: &PositionKey) -> (Arc<View>, &mut Watched) {
-        let shared = match self.views.get_key_value(view) {
-            Some((shared, _)) => Arc::clone(shared),
-            None => Arc::new(view.clone()),
-        };
-        let watched = self
-            .views
-            .entry(Arc::clone(&shared))
-            .or_insert_with(|| Watched::new(Pen::new(positions, view)));
-        (shared, watched)
-    }
-
-    /// The past of a view, as far as it is kept, for use now.
-    pub(super) fn history(&mut self, view: &View, now_ms: u64) -> Option<&History> {
-        let kept = self.views.get_mut(view)?.history.as_mut()?;
-        kept.used_ms = now_ms;
-        Some(&kept.history)
-    }
-
-    /// Keeps the past of a view, which ends where the fan-out is.
-    pub(super) fn keep(&mut self, view: &View, history: History, shared: &Shared, now_ms: u64) {
-        let limits = &shared.limits;
-        if !self.make_way(view, limits) {
-            return;
-        }
-        self.watch(view, &shared.positions).1.history = Some(Kept::new(history, now_ms));
-        let kept = |watched: &&mut Watched| watched.history.is_some();
-        if self.views.values_mut().filter(kept).count() <= limits.histories_per_guild_max {
-            return;
-        }
-        let others = self.views.iter_mut().filter(|(other, _)| ***other != *view);
-        let oldest = others
-            .filter_map(|(_, watched)| Some((watched.history.as_ref()?.used_ms, watched)))
-            .min_by_key(|(used_ms, _)| *used_ms);
-        if let Some((_, watched)) = oldest {
-            watched.history = None;
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The browsers' door: who is let in, and under which bounds.
 
+mod audience;
 mod connection;
 pub mod fanout;
 mod framing;

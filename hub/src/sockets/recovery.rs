@@ -93,7 +93,7 @@ impl Fanout {
         let chosen = wanted.and_then(|position| {
             let tail = self.tail(view).ok_or(STORE_CHANGED)?;
             judge(&position, place, &tail)?;
-            let history = fanout.history(view, now_ms).ok_or(BEHIND)?;
+            let history = fanout.audience.history(view, now_ms).ok_or(BEHIND)?;
             if !history.covers(&position) {
                 return Err(if history.is_cut() { TOO_OLD } else { BEHIND });
             }
@@ -123,7 +123,7 @@ impl Fanout {
         let mut fanout = self.lock(view.guild())?;
         let tail = self.tail(view)?;
         judge(position, fanout.place, &tail).ok()?;
-        let to = match fanout.history(view, now_ms) {
+        let to = match fanout.audience.history(view, now_ms) {
             Some(history) if history.is_cut() || history.covers(position) => return None,
             Some(history) => history.from(),
             None => fanout.place.offset,
@@ -152,7 +152,7 @@ impl Fanout {
         if fanout.place.epoch != position.epoch {
             return;
         }
-        let known = match fanout.history(view, now_ms) {
+        let known = match fanout.audience.history(view, now_ms) {
             Some(history) => history.clone(),
             None => History::begin(fanout.place.offset),
         };
@@ -167,7 +167,9 @@ impl Fanout {
             };
             past = past.join(between, bounds);
         }
-        fanout.keep(view, past.join(known, bounds), &self.0, now_ms);
+        let (limits, positions) = (&self.0.limits, &self.0.positions);
+        let past = past.join(known, bounds);
+        fanout.audience.keep(view, past, limits, positions, now_ms);
     }
 
     fn tail(&self, view: &View) -> Option<Tail> {

@@ -7,24 +7,24 @@
 //!
 //! Time is monotonic, in ms, and comes from outside.
 
+mod action;
 mod budget;
 mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::close::CloseCode;
-use proto::frame::{
-    Ack, AckFrame, ClientFrame, Correlation, ErrorFrame, FRAME_VERSION, FrameError, ServerFrame,
-};
+use proto::frame::{Ack, ClientFrame, Correlation};
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
 
+pub use self::action::{Action, Subscribe, error_frame};
+use self::action::{ack, error, flooded};
 use self::budget::Budget;
 use self::hearing::{HeldBack, Illegible};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal};
 use crate::refusal::Refusal;
-use crate::view::View;
 
 /// The bounds of a connection.
 #[derive(Debug, Clone)]
@@ -47,36 +47,6 @@ pub struct SessionLimits {
     pub expiry_leeway_ms: u64,
     /// What is read ahead of what is done, in bytes; one frame may pass it.
     pub held_back_bytes_max: usize,
-}
-
-/// What the connection is to do, in order. `Verify` and `Subscribe` take their time.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Write a frame.
-    Send(ServerFrame),
-    /// Verify a token, then call [`Session::verified`].
-    Verify(String),
-    /// The principal is known: the connection counts as theirs from here on.
-    Authenticated(Principal),
-    /// Watch a guild.
-    Subscribe(Subscribe),
-    /// Watch it no more.
-    Unsubscribe(GuildId),
-    /// Send a ping.
-    Ping,
-    /// Write what waits, then end.
-    Close(CloseCode),
-}
-
-/// A wish to watch a guild.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Subscribe {
-    /// What may be seen of it.
-    pub view: View,
-    /// Where to continue: as the client wrote it, which may be no position at all.
-    pub recover: Option<String>,
-    /// What the answer carries.
-    pub re: Option<Correlation>,
 }
 
 /// One connection's state.
@@ -529,37 +499,6 @@ impl Session {
         self.phase = Phase::Ended;
         vec![error(refusal, re, ts), Action::Close(code)]
     }
-}
-
-fn flooded() -> Refusal {
-    Refusal::new(Code::RateLimited, "too many frames").retry_after_ms(5_000)
-}
-
-fn ack(ack: Ack, re: Option<Correlation>, ts: u64) -> Action {
-    Action::Send(ServerFrame::Ack(AckFrame {
-        v: FRAME_VERSION,
-        ack,
-        re,
-        ts,
-    }))
-}
-
-fn error(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> Action {
-    Action::Send(error_frame(refusal, re, ts))
-}
-
-/// A refusal as an error frame.
-pub fn error_frame(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> ServerFrame {
-    ServerFrame::Error(ErrorFrame {
-        v: FRAME_VERSION,
-        error: FrameError {
-            code: refusal.code,
-            message: refusal.detail.clone().into_owned(),
-            retry_after_ms: refusal.retry_after_ms,
-        },
-        re,
-        ts,
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use proto::event::{Event, Roster};
 use proto::frame::ViewEvent;
 use serde_json::Value;
 
+use super::super::watched::Watched;
 use super::*;
 use crate::log::LogSettings;
 use crate::view::RoomsShown;
@@ -700,22 +701,21 @@ fn the_past_of_few_views_is_kept_and_of_none_that_nobody_uses() {
                 assert_eq!(heard[0].json["recovered"], true);
                 assert_eq!(heard.len(), if index == 0 || index == 4 { 72 } else { 2 });
                 bench.fanout.unsubscribe(client.id, guild());
-                let fanout = bench.fanout.lock(guild()).unwrap();
-                let kept = fanout
-                    .views
-                    .values()
-                    .filter(|watched| watched.history.is_some())
-                    .count();
-                assert!(
-                    kept <= 3 && fanout.views.len() <= 6,
-                    "{kept} of {}",
-                    fanout.views.len()
+                let mut fanout = bench.fanout.lock(guild()).unwrap();
+                let audience = &mut fanout.audience;
+                let is_kept = |(_, watched): &(_, &mut Watched)| watched.history.is_some();
+                let (kept, all) = (
+                    audience.views().filter(is_kept).count(),
+                    audience.views().count(),
                 );
+                assert!(kept <= 3 && all <= 6, "{kept} of {all}");
             }
         }
         let mut fanout = bench.fanout.lock(guild()).unwrap();
-        bench.fanout.sweep(&mut fanout, 1_000_000);
-        assert!(fanout.views.is_empty() && fanout.watching.is_empty());
+        let audience = &mut fanout.audience;
+        audience.sweep(&bench.fanout.0.limits, 1_000_000);
+        assert_eq!(audience.views().count(), 0);
+        assert!((0..=bench.connections).all(|id| !audience.watches(id)));
     });
 }
 

@@ -1,3 +1,4 @@
+use proto::frame::ServerFrame;
 use proto::problem::Code;
 
 use super::*;

@@ -7,14 +7,14 @@ use tokio::task::{Id, JoinSet};
 
 /// The tasks, by name.
 #[derive(Debug, Default)]
-pub(super) struct Vital {
+pub(crate) struct Vital {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
 impl Vital {
     /// Runs one more.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         &mut self,
         name: &'static str,
         work: impl Future<Output = ()> + Send + 'static,
@@ -24,7 +24,7 @@ impl Vital {
     }
 
     /// Waits for the first that ends, by itself or by a panic, and names it. Never ends without one.
-    pub(super) async fn ended(&mut self) -> &'static str {
+    pub(crate) async fn ended(&mut self) -> &'static str {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,
             Some(Err(broken)) => broken.id(),
@@ -34,7 +34,7 @@ impl Vital {
     }
 
     /// Waits for all of them, after they were told to stop.
-    pub(super) async fn all(mut self) {
+    pub(crate) async fn all(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 }

@@ -1,4 +1,4 @@
-//! The accept loop of a listener, and the bounds of what it accepts.
+//! A listener: accepts connections under its bounds, serves HTTP/1 on them, and lets them go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The bounds of one listener.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ServeLimits {
-    pub(super) connections_max: usize,
-    pub(super) header_timeout: Duration,
-    pub(super) write_timeout: Duration,
-    pub(super) finish_timeout: Duration,
+pub(crate) struct ServeLimits {
+    /// Connections at once; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// From a connection's first byte, or its beginning, to the end of a request's head.
+    pub header_timeout: Duration,
+    /// How long a write may be stuck.
+    pub write_timeout: Duration,
+    /// How long a request that is being answered may still take at the end.
+    pub finish_timeout: Duration,
 }
 
 /// Accepts until `shutdown`, then lets the requests that are being answered finish.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ServeLimits,
