@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::fanout::ConnectionId;
-use super::outbox::{Frame, Outbox};
+use super::frames::Frame;
+use super::outbox::Outbox;
 use super::registry::Place;
 use super::session::{Action, Session, Subscribe, error_frame};
 use super::wire::{Reader, Received, Wire, Writer};

@@ -21,8 +21,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::audience::Audience;
+use super::frames::{Frame, Run};
 use super::history::HistoryBounds;
-use super::outbox::{Frame, Outbox, Run};
+use super::outbox::Outbox;
 use super::pen::{self, Pen};
 use super::recovery::{Beginning, STORE_CHANGED};
 use super::watched::{Scene, Watcher};

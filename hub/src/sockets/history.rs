@@ -10,7 +10,7 @@ use imbl::Vector;
 use proto::event::Fact;
 use proto::position::Position;
 
-use super::outbox::{Run, bytes_of};
+use super::frames::{Run, bytes_of};
 use super::pen::Pen;
 use crate::log::tail::Tail;
 use crate::log::{Change, Place};

@@ -3,6 +3,7 @@
 mod audience;
 mod connection;
 pub mod fanout;
+pub mod frames;
 mod framing;
 pub mod history;
 pub mod outbox;

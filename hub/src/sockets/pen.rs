@@ -9,7 +9,7 @@ use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, Vie
 use proto::gateway::GatewayPayload;
 use proto::position::{Position, PositionKey, UNFINISHED};
 
-use super::outbox::unnumbered;
+use super::frames::unnumbered;
 use crate::log::{Entry, Place};
 use crate::view::View;
 

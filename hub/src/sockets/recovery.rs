@@ -9,8 +9,8 @@ use proto::position::{Position, UNFINISHED};
 use tokio::sync::SemaphorePermit;
 
 use super::fanout::{Fanout, GuildFanout};
+use super::frames::Run;
 use super::history::{History, piece_before, place_at, replay};
-use super::outbox::Run;
 use super::pen::Pen;
 use crate::log::Place;
 use crate::log::tail::Tail;

@@ -195,6 +195,11 @@ impl Session {
             Err(AuthError::Unavailable) => {
                 let refusal =
                     Refusal::new(Code::Unavailable, "tokens can not be verified right now");
+                // The token that the connection has holds until its own end.
+                if let Wish::Refresh { open, .. } = wish {
+                    self.phase = Phase::Open(open);
+                    return vec![error(&refusal, re, ts)];
+                }
                 return self.end_with_error(&refusal, re, CloseCode::CanNotVerify, ts);
             }
         };

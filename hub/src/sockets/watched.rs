@@ -10,8 +10,9 @@ use imbl::Vector;
 use proto::gateway::{GatewayPayload, GatewayState};
 
 use super::fanout::ConnectionId;
+use super::frames::{Frame, Run};
 use super::history::History;
-use super::outbox::{Frame, Outbox, Run};
+use super::outbox::Outbox;
 use super::pen::Pen;
 use crate::log::{GuildState, Place};
 use crate::view::View;

@@ -384,6 +384,23 @@ fn every_refusal_says_whether_to_come_back() {
 }
 
 #[test]
+fn an_issuer_that_is_away_does_not_end_a_connection_whose_token_holds() {
+    let mut session = opened(None);
+    let refresh = r#"{"type":"refresh","token":"u"}"#;
+    assert_eq!(say(&mut session, refresh), ["verify u"]);
+    let actions = session.verified(Err(AuthError::Unavailable), 0, 0, TS);
+    assert_eq!(short(&actions), ["UNAVAILABLE"]);
+    assert_eq!(say(&mut session, refresh), ["verify u"]);
+    session.verified(Err(AuthError::Unavailable), 0, 0, TS);
+    let unsubscribe = r#"{"type":"unsubscribe","guildId":"1"}"#;
+    assert_eq!(
+        say(&mut session, unsubscribe),
+        ["unsubscribe 1", "unsubscribed 1"]
+    );
+    assert_eq!(short(&session.tick(65_000, TS)), ["UNAUTHORIZED", "4401"]);
+}
+
+#[test]
 fn what_is_asked_for_while_something_waits_is_held_back_and_a_ping_is_answered() {
     let mut session = opened(Some(&[1, 2]));
     let mut busy = |text: &str| short(&session.text(text, true, 0, TS));

@@ -1,0 +1,148 @@
+//! Frames whose bytes many connections share: each receiver holds a reference, and adds its own number.
+
+use bytes::Bytes;
+use imbl::Vector;
+
+/// One frame that waits. Its body is shared by every connection that gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// JSON text; for a numbered frame without its closing brace.
+    body: Bytes,
+    n: Option<u64>,
+}
+
+impl Frame {
+    /// A frame as it stands.
+    pub fn whole(body: impl Into<Bytes>) -> Self {
+        Self {
+            body: body.into(),
+            n: None,
+        }
+    }
+
+    /// A frame whose number is its receiver's own: `body` lacks the closing brace, see [`unnumbered`].
+    pub fn numbered(body: Bytes, n: u64) -> Self {
+        Self { body, n: Some(n) }
+    }
+
+    /// The JSON text.
+    pub fn text(&self) -> Bytes {
+        match self.n {
+            None => self.body.clone(),
+            Some(n) => {
+                let mut text = Vec::with_capacity(self.body.len() + 28);
+                text.extend_from_slice(&self.body);
+                text.extend_from_slice(b",\"n\":");
+                text.extend_from_slice(n.to_string().as_bytes());
+                text.push(b'}');
+                text.into()
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn number(&self) -> Option<u64> {
+        self.n
+    }
+
+    /// What it counts for in an outbox.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(&self.body)
+    }
+}
+
+/// The text of an event frame as [`Frame::numbered`] takes it.
+pub fn unnumbered(mut json: Vec<u8>) -> Bytes {
+    if json.last() == Some(&b'}') {
+        json.pop();
+    }
+    json.into()
+}
+
+/// Frames in their order that many connections share: each receiver holds a reference, and numbers
+/// them for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// As [`Frame::numbered`] takes them.
+    bodies: Vector<Bytes>,
+    next_n: u64,
+    /// 0: all frames have the same number.
+    step: u64,
+    bytes: usize,
+}
+
+impl Run {
+    /// The parts of a snapshot, all of the number 0.
+    pub fn snapshot(parts: Vector<Bytes>) -> Self {
+        Self::new(parts, 0, 0)
+    }
+
+    /// Events that were missed, numbered from 1; `bytes` is the sum of their [`bytes_of`].
+    pub fn missed(bodies: Vector<Bytes>, bytes: usize) -> Self {
+        Self {
+            bodies,
+            next_n: 1,
+            step: 1,
+            bytes,
+        }
+    }
+
+    pub(super) fn new(bodies: Vector<Bytes>, next_n: u64, step: u64) -> Self {
+        let bytes = bodies.iter().map(bytes_of).sum();
+        Self {
+            bodies,
+            next_n,
+            step,
+            bytes,
+        }
+    }
+
+    /// What they count for in an outbox.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many frames these are.
+    pub fn len(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// Whether there is no frame in it.
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_frames(mut self) -> Vec<Frame> {
+        std::iter::from_fn(|| self.take()).collect()
+    }
+
+    /// Takes the first frame.
+    pub(super) fn take(&mut self) -> Option<Frame> {
+        let body = self.bodies.pop_front()?;
+        let frame = Frame::numbered(body, self.next_n);
+        self.next_n += self.step;
+        self.bytes -= frame.bytes();
+        Some(frame)
+    }
+}
+
+/// What a frame of this body counts for in an outbox, with its number.
+pub fn bytes_of(body: &Bytes) -> usize {
+    body.len() + 28
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numbered_frame_is_the_shared_body_with_its_receivers_number() {
+        let body = unnumbered(br#"{"v":1,"ts":0}"#.to_vec());
+        assert_eq!(
+            Frame::numbered(body.clone(), 7).text(),
+            r#"{"v":1,"ts":0,"n":7}"#
+        );
+        assert_eq!(Frame::numbered(body, 8).text(), r#"{"v":1,"ts":0,"n":8}"#);
+    }
+}
