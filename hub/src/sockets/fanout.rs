@@ -6,6 +6,10 @@
 //! (see [`super::recovery`]), and what follows it have no gap and no overlap. Under that lock a
 //! connection costs references to bytes that its view shares, and no encoding of its own but for a
 //! few words of greeting.
+//!
+//! What is done under that lock stands here together, because its order is the promise: an event
+//! is passed on, a snapshot taken, freshness told, each at a place of the log. Who watches, and
+//! what is kept for them, is [`super::audience`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,6 +5,9 @@
 //! that all is done in the order in which it was asked for. Only a `ping` is answered at once, and
 //! what ends the connection ends it: whoever waits is not left without a sign of life.
 //!
+//! What is left in this file is one subject: the phases of a conversation, and what leads from one to
+//! the next. Each frame's answer depends on the phase, and most change it.
+//!
 //! Time is monotonic, in ms, and comes from outside.
 
 mod action;

@@ -1,0 +1,317 @@
+//! What the tests of the fan-out stand on: a log told by hand, and browsers that keep what they hear.
+
+use std::collections::BTreeSet;
+
+use proto::ChannelId;
+use proto::chain::{CLAIM_TYPE, Claim, Link, Mark, Reached};
+use proto::event::{Event, Roster};
+use proto::frame::ViewEvent;
+use serde_json::Value;
+
+use super::super::*;
+use crate::log::LogSettings;
+use crate::view::RoomsShown;
+use crate::view::tests::{Browser, ROOMS, channel, guild, here, public};
+
+/// A log and the fan-out that follows it, step by step.
+pub(super) struct Bench {
+    pub(super) log: Log,
+    pub(super) fanout: Fanout,
+    pub(super) following: Following,
+    pub(super) link: Link,
+    pub(super) events: u64,
+    pub(super) connections: ConnectionId,
+}
+
+impl Bench {
+    pub(super) async fn new(limits: FanoutLimits) -> Self {
+        let settings = LogSettings {
+            follow_entries_max: 10_000,
+            ..LogSettings::default()
+        };
+        let log = Log::in_memory(&[guild()], &settings).unwrap();
+        let claim = Claim {
+            r#type: CLAIM_TYPE.to_owned(),
+            shard: (0, 1),
+            worker: "worker".to_owned(),
+            guilds: vec![guild()],
+            memory: true,
+        };
+        let claimed = log.claim("claim".to_owned(), claim).await.unwrap();
+        let (fanout, following) = follow(&log, limits);
+        Self {
+            log,
+            fanout,
+            following,
+            link: Link {
+                shard: (0, 1),
+                generation: claimed.generation,
+                from: Reached::default(),
+                taken: 0,
+                to: Reached::default(),
+                session: None,
+                fingerprint: String::new(),
+                absent: BTreeMap::new(),
+            },
+            events: 0,
+            connections: 0,
+        }
+    }
+
+    /// The hub starts again: its log is the same, whatever else it knew is gone. The worker has
+    /// said already that it goes on.
+    pub(super) fn restart(&mut self) {
+        self.restart_unheard();
+        let mut fanout = self.fanout.lock(guild()).unwrap();
+        self.fanout.settle(guild(), &mut fanout);
+    }
+
+    /// The hub starts again, and the worker has not spoken yet.
+    pub(super) fn restart_unheard(&mut self) {
+        (self.fanout, self.following) = follow(&self.log, self.fanout.0.limits.clone());
+    }
+
+    /// The worker says how fresh the guild is.
+    pub(super) fn report(&self, state: GatewayState) {
+        let report = proto::delivery::GatewayReport {
+            state,
+            reason: None,
+            guilds: BTreeMap::new(),
+        };
+        let told = |_| crate::freshness::Followed::Told;
+        let changed = { &self.fanout.0.freshness }.report((0, 1), &report, told, 1);
+        self.fanout.tell_freshness(&self.log, &changed);
+    }
+
+    /// Something happens, and the fan-out does not know yet.
+    pub(super) async fn happen(&mut self, step: Result<Fact, Change>) {
+        match step {
+            Ok(fact) => {
+                self.events += 1;
+                let at = Mark {
+                    reached: Reached {
+                        session: 1,
+                        sequence: self.events,
+                    },
+                    n: 0,
+                };
+                let event = Event {
+                    id: self.events.to_string(),
+                    at: Some(at),
+                    fact,
+                    ts: 1_730_000_000_000 + self.events,
+                };
+                let link = self.link.clone();
+                let taken = self.log.deliver(link, vec![event]).await.unwrap();
+                assert_eq!(taken.accepted, 1);
+            }
+            Err(Change::Owned(channel)) => self.log.own(guild(), channel).await.unwrap(),
+            Err(Change::Disowned(channel)) => self.log.disown(guild(), channel).await.unwrap(),
+            Err(Change::Told(_)) => panic!("told by events"),
+        }
+    }
+
+    pub(super) fn pass_on(&mut self) {
+        while let Ok(entry) = self.following.entries.try_recv() {
+            self.fanout.pass_on(guild(), &entry);
+        }
+    }
+
+    pub(super) async fn tell(&mut self, facts: impl IntoIterator<Item = Fact>) {
+        for fact in facts {
+            self.happen(Ok(fact)).await;
+        }
+        self.pass_on();
+    }
+
+    pub(super) async fn open(&mut self, view: &View, recover: Option<&str>) -> Client {
+        self.connections += 1;
+        let outbox = Outbox::new(1_000_000);
+        let opening = |recovered, pos: String| {
+            Frame::whole(format!(
+                r#"{{"event":"subscribed","recovered":{recovered},"pos":"{pos}"}}"#
+            ))
+        };
+        self.fanout
+            .subscribe(self.connections, view, recover, &outbox, opening)
+            .await
+            .unwrap();
+        Client {
+            id: self.connections,
+            outbox,
+        }
+    }
+}
+
+pub(super) fn follow(log: &Log, limits: FanoutLimits) -> (Fanout, Following) {
+    let freshness = Freshness::new(&[guild()], 6_000, 0);
+    let (fanout, mut followed) = Fanout::new(
+        log,
+        &[guild()],
+        freshness,
+        PositionKey::derive(b"test"),
+        limits,
+    );
+    (fanout, followed.remove(0).1)
+}
+
+pub(super) struct Client {
+    pub(super) id: ConnectionId,
+    pub(super) outbox: Outbox,
+}
+
+impl Client {
+    /// The frames that came since the last time.
+    pub(super) fn hear(&self) -> Vec<Heard> {
+        let frames = self.outbox.take_now();
+        frames
+            .iter()
+            .map(|frame| Heard::new(&frame.text()))
+            .collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    /// The frame without `pos` and `n`.
+    pub(super) text: String,
+    pub(super) json: Value,
+}
+
+impl Heard {
+    pub(super) fn new(text: &[u8]) -> Self {
+        let text = std::str::from_utf8(text).unwrap();
+        let json: Value = serde_json::from_str(text).unwrap();
+        let mut bare = text.to_owned();
+        if let Some(pos) = json["pos"].as_str() {
+            bare = bare.replace(pos, "");
+        }
+        if let Some(n) = json["n"].as_u64() {
+            bare = bare
+                .strip_suffix(&format!(",\"n\":{n}}}"))
+                .unwrap()
+                .to_owned();
+        }
+        Self { text: bare, json }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.json["event"].as_str().unwrap()
+    }
+
+    pub(super) fn pos(&self) -> Option<&str> {
+        self.json["pos"].as_str()
+    }
+
+    pub(super) fn n(&self) -> Option<u64> {
+        self.json["n"].as_u64()
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        self.json["payload"]["reason"].as_str().unwrap_or_default()
+    }
+}
+
+pub(super) fn last_pos(heard: &[Heard]) -> String {
+    heard.iter().rev().find_map(Heard::pos).unwrap().to_owned()
+}
+
+pub(super) fn everyone(only: Option<&[u64]>) -> View {
+    let only = only.map(|ids| {
+        ids.iter()
+            .map(|id| channel(*id))
+            .collect::<BTreeSet<ChannelId>>()
+    });
+    View::new(guild(), Arc::new(RoomsShown::Everyone), only)
+}
+
+pub(super) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.build().unwrap().block_on(test);
+}
+
+pub(super) fn roster(reason: &str, rooms: &[u64]) -> Fact {
+    Fact::Snapshot(Roster {
+        guild_id: guild(),
+        rooms: rooms.iter().map(|id| public(*id)).collect(),
+        voices: Vec::new(),
+        reason: reason.to_owned(),
+        everyone: proto::event::Everyone::default(),
+        tombstones: Vec::new(),
+    })
+}
+
+/// Somebody comes into the lounge and leaves it, again and again.
+pub(super) fn visits(count: usize) -> impl Iterator<Item = Fact> {
+    (0..count).map(|index| {
+        let voice = here(ROOMS[0]);
+        if index.is_multiple_of(2) {
+            Fact::VoiceJoined(voice)
+        } else {
+            Fact::VoiceLeft(voice)
+        }
+    })
+}
+
+/// What a browser makes of a connection at a time, by the documented meaning of the frames alone.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) pos: Option<String>,
+    pub(super) rooms: Browser,
+    /// Every numbered frame.
+    pub(super) kept: Vec<Heard>,
+}
+
+impl Reader {
+    /// Takes in the frames of one connection, from its first on, of which the last may never have come.
+    pub(super) fn read(&mut self, frames: Vec<Heard>) {
+        let mut next_n = None;
+        for (index, frame) in frames.into_iter().enumerate() {
+            if let Some(pos) = frame.pos() {
+                self.pos = Some(pos.to_owned());
+            }
+            match (index, frame.name()) {
+                (0, "subscribed") => {
+                    next_n = (frame.json["recovered"] == true).then_some(1);
+                }
+                (0, other) => panic!("{other} comes first"),
+                (1, name) => assert_eq!(
+                    name,
+                    if next_n.is_some() {
+                        "gateway.state"
+                    } else {
+                        "guild.snapshot"
+                    }
+                ),
+                _ => {}
+            }
+            let Some(n) = frame.n() else {
+                continue;
+            };
+            let event = serde_json::from_value(serde_json::json!({
+                "event": frame.json["event"], "payload": frame.json["payload"],
+            }));
+            match event.unwrap() {
+                ViewEvent::Snapshot(snapshot) => {
+                    assert_eq!(n, 0);
+                    self.rooms = Browser::of(snapshot.rooms);
+                }
+                event => {
+                    assert_eq!(Some(n), next_n);
+                    self.rooms.hear(event);
+                }
+            }
+            next_n = Some(n + 1);
+            self.kept.push(frame);
+        }
+    }
+
+    pub(super) fn told(&self) -> Vec<&str> {
+        self.kept.iter().map(|frame| frame.text.as_str()).collect()
+    }
+
+    pub(super) fn snapshots(&self) -> usize {
+        let is_snapshot = |frame: &&Heard| frame.name() == "guild.snapshot";
+        self.kept.iter().filter(is_snapshot).count()
+    }
+}
