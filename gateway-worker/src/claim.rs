@@ -14,6 +14,23 @@ use crate::config::{DeliverySettings, ms};
 use crate::hub::{Door, Hub, Reply, Silence};
 use crate::retry::Backoff;
 
+/// How often in a row the hub may answer with too much when it was asked for nothing. A hub of an
+/// older version does so for ever, and so may whatever stands between.
+const TOO_LARGE_MAX: u32 = 5;
+
+/// Why a shard can not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotClaimed {
+    /// Another worker has claimed since the first attempt, and that one may have been taken.
+    #[error("a newer worker has taken over")]
+    Fenced,
+    /// The hub's answer is larger than this, in bytes, also without its memory.
+    #[error(
+        "the hub answers a claim with more than {0} bytes, although it was asked to leave its memory out: raise CLAIM_BYTES_MAX, or run a hub of this version"
+    )]
+    TooLarge(usize),
+}
+
 /// Who claims. A clone is the same.
 #[derive(Debug, Clone)]
 pub struct Claimant {
@@ -37,9 +54,16 @@ impl Claimant {
         }
     }
 
-    /// Claims a shard, again and again until the hub answers. None: another worker has claimed it
-    /// since the first attempt, and that one may have been taken.
-    pub async fn claim(&self, shard: (u32, u32), guilds: Vec<GuildId>) -> Option<Claimed> {
+    /// Claims a shard, again and again until the hub answers.
+    ///
+    /// # Errors
+    /// [`NotClaimed`], when asking again does not help.
+    pub async fn claim(
+        &self,
+        shard: (u32, u32),
+        guilds: Vec<GuildId>,
+    ) -> Result<Claimed, NotClaimed> {
+        let mut too_large = 0;
         let mut backoff = Backoff::new(self.retry.0, self.retry.1);
         let mut id = Hub::id();
         let mut claim = Claim {
@@ -52,10 +76,10 @@ impl Claimant {
         loop {
             let (why, after) = match self.attempt(&id, &claim).await {
                 Ok(reply) if reply.status == 200 => match read(&reply.body) {
-                    Some(claimed) => return Some(claimed),
+                    Some(claimed) => return Ok(claimed),
                     None => ("unreadable_answer", None),
                 },
-                Ok(reply) if reply.status == 409 => return None,
+                Ok(reply) if reply.status == 409 => return Err(NotClaimed::Fenced),
                 Ok(reply) => (refusal(reply.status), reply.retry_after),
                 Err(Silence::TooLarge) if claim.memory => {
                     metrics::counter!("worker_claims_too_large_total").increment(1);
@@ -69,7 +93,16 @@ impl Claimant {
                     id = Hub::id();
                     continue;
                 }
-                Err(silence) => (silence.label(), None),
+                Err(silence) => {
+                    too_large = match silence {
+                        Silence::TooLarge => too_large + 1,
+                        _ => 0,
+                    };
+                    if too_large >= TOO_LARGE_MAX {
+                        return Err(NotClaimed::TooLarge(self.answer_bytes_max));
+                    }
+                    (silence.label(), None)
+                }
             };
             metrics::counter!("worker_claims_total", "answer" => why).increment(1);
             let jittered = backoff.after_failure(&mut rand::rng());

@@ -9,30 +9,28 @@
 //! and every guild is told anew.
 
 mod answer;
+mod watch;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::GuildId;
 use proto::chain::Conflict;
 use proto::delivery::{DELIVERY_TYPE, Delivery, Receipt};
 use proto::problem::Code;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::claim::Claimant;
+use crate::claim::{Claimant, NotClaimed};
 use crate::config::{DeliverySettings, ms};
 use crate::feed::{Desk, Feed, Parcel};
 use crate::hub::{ANSWER_BYTES_MAX, Door, Hub, Noted};
 use crate::outbox::{Rejected, Trouble};
 use crate::retry::Backoff;
 use answer::Answer;
+use watch::Watch;
 
-/// How often a clock that is off is complained of.
-const SKEW_ALARM_EVERY: Duration = Duration::from_secs(60);
 /// Groups that are set aside in a row before a delivery without events is tried: a hub that refuses
 /// that as well refuses everything.
 const SET_ASIDE_MAX: u32 = 3;
@@ -65,8 +63,8 @@ impl Acknowledged {
 pub enum Ended {
     /// It was asked to, and everything was told that can be told.
     Drained,
-    /// A newer worker has the shard.
-    Fenced,
+    /// The shard is no longer this worker's.
+    Lost(NotClaimed),
 }
 
 /// Delivers what one shard has to tell.
@@ -83,11 +81,7 @@ pub struct Courier {
     /// The hub refuses even a delivery without events: nothing is set aside until it takes one.
     refused_whole: bool,
     stale: u32,
-    skew_alarm_due: Instant,
-    /// Guilds that are too large to be told, as far as the alarm was raised.
-    too_large: BTreeSet<GuildId>,
-    /// Guilds that the hub does not serve, as far as it was said.
-    not_served: BTreeSet<GuildId>,
+    watch: Watch,
 }
 
 /// How a parcel ended.
@@ -97,7 +91,7 @@ enum Settled {
     /// It has not, and hears of the state with the next.
     Untold,
     /// It never will.
-    Fenced,
+    Lost(NotClaimed),
 }
 
 /// What an attempt leads to.
@@ -129,13 +123,11 @@ impl Courier {
             desk,
             acknowledged,
             retry: Backoff::new(ms(settings.retry_min_ms), ms(settings.retry_max_ms)),
+            watch: Watch::new(&settings),
             settings,
             set_aside: 0,
             refused_whole: false,
             stale: 0,
-            skew_alarm_due: Instant::now(),
-            too_large: BTreeSet::new(),
-            not_served: BTreeSet::new(),
         }
     }
 
@@ -158,7 +150,7 @@ impl Courier {
                 true => feed.beat(now),
                 false => feed.parcel(due, now),
             });
-            self.watch_guilds();
+            self.desk.look(|feed| self.watch.see_guilds(feed));
             let Some(parcel) = parcel else {
                 if last.is_cancelled() {
                     return Ended::Drained;
@@ -167,14 +159,14 @@ impl Courier {
                     () = self.desk.to_deliver() => {}
                     () = sleep_until(beat_at) => {}
                     () = last.cancelled() => {}
-                    () = self.desk.fenced() => return Ended::Fenced,
+                    () = self.desk.fenced() => return Ended::Lost(NotClaimed::Fenced),
                 }
                 continue;
             };
             let desk = Arc::clone(&self.desk);
             let settled = tokio::select! {
                 settled = self.deliver(&parcel) => settled,
-                () = desk.fenced() => return Ended::Fenced,
+                () = desk.fenced() => return Ended::Lost(NotClaimed::Fenced),
             };
             beat_at = match settled {
                 Settled::Told => {
@@ -183,9 +175,10 @@ impl Courier {
                     Instant::now() + beat
                 }
                 Settled::Untold => Instant::now(),
-                Settled::Fenced => {
+                Settled::Lost(why) => {
+                    // Whoever waits at the gate does not identify any more.
                     self.desk.fence();
-                    return Ended::Fenced;
+                    return Ended::Lost(why);
                 }
             };
         }
@@ -207,7 +200,7 @@ impl Courier {
                 .store(matches!(answer, Answer::Taken(_)), Ordering::Relaxed);
             match self.settle(&id, parcel, answer) {
                 Next::Taken => return Settled::Told,
-                Next::Fenced => return Settled::Fenced,
+                Next::Fenced => return Settled::Lost(NotClaimed::Fenced),
                 Next::Another(pause) => {
                     sleep(pause).await;
                     return Settled::Untold;
@@ -240,7 +233,7 @@ impl Courier {
         let posted = self.hub.post(Door::Events, id, body, ANSWER_BYTES_MAX);
         match posted.await {
             Ok(reply) => {
-                self.watch_clock(reply.clock_s);
+                self.watch.see_clock(reply.clock_s);
                 answer::judge(reply.status, &reply.body, reply.retry_after)
             }
             Err(silence) => Answer::Retry(silence.label(), None),
@@ -296,13 +289,7 @@ impl Courier {
         if unread > 0 {
             tracing::warn!(delivery = id, refused = unread, "the hub refused events");
         }
-        if !receipt.wanted.is_empty() {
-            tracing::debug!(
-                delivery = id,
-                guilds = receipt.wanted.len(),
-                "the hub does not know guilds whole"
-            );
-        }
+        self.watch.see_wanted(receipt.wanted.len());
     }
 
     fn conflict(&mut self, id: &str, conflict: Conflict) -> Next {
@@ -338,8 +325,9 @@ impl Courier {
     async fn claim_anew(&self) -> Settled {
         let (shard, _) = self.desk.look(Feed::claimed);
         let guilds = self.desk.look(|feed| feed.followed().collect());
-        let Some(claimed) = self.claimant.claim(shard, guilds).await else {
-            return Settled::Fenced;
+        let claimed = match self.claimant.claim(shard, guilds).await {
+            Ok(claimed) => claimed,
+            Err(why) => return Settled::Lost(why),
         };
         let now = launch::clock::now_ms();
         self.desk.with(|feed| feed.claim(claimed, now));
@@ -413,46 +401,6 @@ impl Courier {
             );
         }
         Next::Again(pause)
-    }
-
-    fn watch_guilds(&mut self) {
-        let not_served = self.desk.look(Feed::not_served);
-        for guild in not_served.difference(&self.not_served) {
-            tracing::warn!(
-                %guild,
-                "the hub does not serve this guild, and hears no more of it: add it to the hub's GUILD_IDS, or take it out of the worker's"
-            );
-        }
-        self.not_served = not_served;
-        let too_large = self.desk.look(Feed::too_large);
-        for guild in too_large.difference(&self.too_large) {
-            metrics::counter!("worker_snapshots_too_large_total").increment(1);
-            tracing::error!(
-                %guild,
-                bound = self.settings.delivery_bytes_max,
-                "ALARM: a guild's snapshot is larger than DELIVERY_BYTES_MAX and can not be told"
-            );
-        }
-        self.too_large = too_large;
-    }
-
-    /// The hub's `Date` shows how far its clock is from ours, to a second.
-    fn watch_clock(&mut self, hub_s: Option<u64>) {
-        let Some(hub_s) = hub_s else {
-            return;
-        };
-        let skew_s = hub_s.abs_diff(launch::clock::now_ms() / 1_000);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds")]
-        metrics::gauge!("worker_clock_skew_seconds").set(skew_s as f64);
-        if ms(self.settings.clock_skew_alarm_ms) <= Duration::from_secs(skew_s)
-            && self.skew_alarm_due <= Instant::now()
-        {
-            self.skew_alarm_due = Instant::now() + SKEW_ALARM_EVERY;
-            tracing::error!(
-                skew_s,
-                "ALARM: the hub's clock and this one differ; past a minute it refuses every delivery"
-            );
-        }
     }
 }
 

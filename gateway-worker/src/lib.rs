@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use claim::Claimant;
+use claim::{Claimant, NotClaimed};
 use config::{Config, ms};
 use deliver::{Acknowledged, Courier, Ended};
 use feed::{Desk, Feed, FeedSetting};
@@ -44,9 +44,9 @@ pub enum Failure {
     /// Discord will not have this bot; restarting does not help.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// A newer worker has taken over.
-    #[error("a newer worker has taken over")]
-    Fenced,
+    /// A shard can not be claimed: a newer worker has it, or the hub can not be understood.
+    #[error(transparent)]
+    NotClaimed(#[from] NotClaimed),
     /// This machine can not make requests.
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -60,8 +60,10 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => launch::exit::DISCORD_REFUSED,
-            Self::Fenced => launch::exit::FENCED,
-            Self::Client(_) | Self::Crashed(_) => launch::exit::FAILED,
+            Self::NotClaimed(NotClaimed::Fenced) => launch::exit::FENCED,
+            Self::NotClaimed(NotClaimed::TooLarge(_)) | Self::Client(_) | Self::Crashed(_) => {
+                launch::exit::FAILED
+            }
         }
     }
 }
@@ -171,17 +173,14 @@ impl Shard {
             claimed = self.claimant.claim(self.shard, guilds) => claimed,
             () = self.stop.cancelled() => return Ok(()),
         };
-        let Some(claimed) = claimed else {
-            self.stop.cancel();
-            return Err(Failure::Fenced);
-        };
+        let claimed = claimed.inspect_err(|_| self.stop.cancel())?;
         tracing::info!(
             shard = number,
             generation = claimed.generation,
             guilds = claimed.guilds.len(),
             "claimed the shard"
         );
-        self.gateway.know_identifies(claimed.identifies);
+        self.gateway.know_claim(self.shard, &claimed);
         desk.with(|feed| feed.claim(claimed, launch::clock::now_ms()));
         let last = CancellationToken::new();
         let courier = Courier::new(
@@ -200,12 +199,15 @@ impl Shard {
         ));
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            _ended = &mut courier => {
-                // Only a newer worker ends it before it is asked to.
+            ended = &mut courier => {
                 self.stop.cancel();
                 self.board.drain();
                 let _closed = connection.await;
-                return Err(Failure::Fenced);
+                return match ended {
+                    Ended::Lost(why) => Err(why.into()),
+                    // It was not asked to end yet.
+                    Ended::Drained => Err(Failure::Crashed("the courier".to_owned())),
+                };
             }
         };
         self.board.drain();
@@ -214,7 +216,7 @@ impl Shard {
         }
         last.cancel();
         match timeout(ms(self.config.delivery.drain_ms), courier).await {
-            Ok(Ended::Fenced) => return Err(Failure::Fenced),
+            Ok(Ended::Lost(why)) => return Err(why.into()),
             Ok(Ended::Drained) => {}
             Err(_) => tracing::warn!(number, "stopped before the hub had taken everything"),
         }

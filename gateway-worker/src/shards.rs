@@ -4,6 +4,7 @@
 //! A shard heartbeats only while it is polled, so nothing here ever waits for the hub: what can
 //! not be delivered stays in the outbox, whose bound is its own affair.
 
+mod buckets;
 pub mod budget;
 mod connection;
 mod gate;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::GuildId;
+use proto::chain::Claimed;
 use rand::rng;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -162,9 +164,11 @@ impl Gateway {
         self.shards.iter().map(|shard| (*shard, self.count))
     }
 
-    /// The hub has counted so many identifies of the day.
-    pub fn know_identifies(&self, counted: u32) {
-        self.gate.know(counted);
+    /// A shard was claimed just now, with this answer: how many identifies of the day the hub has
+    /// counted, and whether there was a worker before.
+    pub fn know_claim(&self, shard: (u32, u32), claimed: &Claimed) {
+        self.gate
+            .know(shard.0, claimed.identifies, claimed.last_session);
     }
 
     /// Keeps one shard connected until stopped, and then closes it so that it can be resumed.

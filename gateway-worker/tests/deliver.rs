@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use gateway_worker::claim::Claimant;
+use gateway_worker::claim::{Claimant, NotClaimed};
 use gateway_worker::config::Config;
 use gateway_worker::deliver::{Acknowledged, Courier, Ended};
 use gateway_worker::dispatch;
@@ -207,9 +207,7 @@ impl World {
         };
         let hub = Hub::new(&config)?;
         let claimant = Claimant::new(hub.clone(), &config.delivery);
-        let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?]))
-            .await?
-            .ok_or_else(|| std::io::Error::other("another worker claimed"))?;
+        let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?])).await??;
         world
             .desk
             .with(|feed| feed.claim(claimed, launch::clock::now_ms()));
@@ -472,25 +470,19 @@ async fn the_guilty_event_is_found_by_halves_and_the_others_arrive() -> anyhow::
     Ok(())
 }
 
-#[tokio::test]
-async fn a_claim_is_made_until_it_is_answered_and_never_in_a_hurry() -> anyhow::Result<()> {
+/// More than [`claimant`] takes.
+fn huge() -> Reply {
+    reply(200, json!({"padding": "x".repeat(70_000)}))
+}
+
+/// Who claims at a hub that answers so, and what it says there.
+async fn claimant(answers: Vec<Reply>) -> anyhow::Result<(Claimant, Arc<Mutex<Vec<Value>>>)> {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let busy = Reply {
-        headers: vec![("retry-after", "1")],
-        ..reply(429, Value::Null)
-    };
-    let huge = reply(200, json!({"padding": "x".repeat(70_000)}));
-    let claims = [
-        reply(503, Value::Null),
-        reply(200, json!("no claim")),
-        busy,
-        huge,
-    ];
     let (sender, _attempts) = tokio::sync::mpsc::channel(1);
     let script = Script {
         replies: Arc::default(),
         attempts: sender,
-        claims: Arc::new(Mutex::new(claims.into())),
+        claims: Arc::new(Mutex::new(answers.into())),
         claimed: Arc::default(),
         generation: Arc::new(Mutex::new(10)),
         refuses: Arc::default(),
@@ -505,10 +497,24 @@ async fn a_claim_is_made_until_it_is_answered_and_never_in_a_hurry() -> anyhow::
     let mut config = config(&format!("http://{address}/events"))?;
     config.delivery.claim_bytes_max = 65_536;
     let claimant = Claimant::new(Hub::new(&config)?, &config.delivery);
+    Ok((claimant, bodies))
+}
+
+#[tokio::test]
+async fn a_claim_is_made_until_it_is_answered_and_never_in_a_hurry() -> anyhow::Result<()> {
+    let busy = Reply {
+        headers: vec![("retry-after", "1")],
+        ..reply(429, Value::Null)
+    };
+    let claims = [
+        reply(503, Value::Null),
+        reply(200, json!("no claim")),
+        busy,
+        huge(),
+    ];
+    let (claimant, bodies) = claimant(claims.to_vec()).await?;
     let asked = tokio::time::Instant::now();
-    let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?]))
-        .await?
-        .ok_or_else(|| std::io::Error::other("another worker claimed"))?;
+    let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?])).await??;
     assert_eq!(claimed.generation, 11);
     assert!(asked.elapsed() >= Duration::from_millis(900));
     // What is too large for this worker it does not ask for; who it follows it says all the same.
@@ -516,6 +522,20 @@ async fn a_claim_is_made_until_it_is_answered_and_never_in_a_hurry() -> anyhow::
     let memory: Vec<bool> = bodies.iter().map(|body| body["memory"] != false).collect();
     assert_eq!(memory, [true, true, true, true, false]);
     assert!(bodies.iter().all(|body| body["guilds"] == json!(["1"])));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hub_that_can_not_leave_its_memory_out_is_not_asked_for_ever() -> anyhow::Result<()> {
+    let (claimant, bodies) = claimant(vec![huge(); 1_000]).await?;
+    let claiming = claimant.claim((0, 1), vec!["1".parse()?]);
+    let Err(why) = timeout(DEADLINE, claiming).await? else {
+        anyhow::bail!("nothing was claimed");
+    };
+    assert_eq!(why, NotClaimed::TooLarge(65_536));
+    assert!(why.to_string().contains("CLAIM_BYTES_MAX"), "{why}");
+    let bodies = bodies.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!((3..20).contains(&bodies.len()), "{}", bodies.len());
     Ok(())
 }
 
@@ -562,7 +582,7 @@ async fn a_courier_whose_shard_a_newer_worker_has_ends() -> anyhow::Result<()> {
     world.attempt().await?;
     world.join(5);
     let ended = timeout(DEADLINE, &mut world.courier).await??;
-    assert_eq!(ended, Ended::Fenced);
+    assert_eq!(ended, Ended::Lost(NotClaimed::Fenced));
     Ok(())
 }
 

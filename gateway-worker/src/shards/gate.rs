@@ -2,7 +2,9 @@
 //!
 //! Three count what was spent: Discord's ledger, the hub's, which outlives every worker, and this
 //! process; the highest counts. The hub notes each identify before it is sent. One that can not be
-//! reached is told later, and keeps nobody from identifying.
+//! reached is told later, and keeps nobody from identifying. That somebody identified before this
+//! process, any of them may know: the hub by its ledger or by what it remembers of a worker, Discord
+//! by its own ledger; when, none of them ([`buckets`](super::buckets)).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 use twilight_gateway::queue::Queue;
 
+use super::buckets::Buckets;
 use super::budget::{Budget, Ledger, Verdict};
 use super::rest::{Failure, Rest};
 use crate::feed::{Desk, Feed};
@@ -44,13 +47,14 @@ struct Shared {
     rest: Rest,
     hub: Hub,
     setting: GateSetting,
-    /// When each bucket may identify again. Held while somebody waits for it.
-    buckets: Vec<tokio::sync::Mutex<Instant>>,
+    /// One for each bucket: whose turn it is holds it until it identifies.
+    turns: Vec<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    buckets: Buckets,
     /// This process's identifies of the last 24 h; at most as many as the budget allows.
     spent: VecDeque<Instant>,
     /// Who waits, until when. It outlives the connection: one that is cut while it waits must not
@@ -62,8 +66,6 @@ struct State {
     desks: BTreeMap<u32, Arc<Desk>>,
     /// Identifies of the day, as the hub counted them when it last did.
     hub_counted: u32,
-    /// Since another process may have identified just before.
-    not_before: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,15 +86,21 @@ pub(crate) enum Wait {
 
 impl Gate {
     pub(crate) fn new(rest: Rest, hub: Hub, setting: GateSetting) -> Self {
-        let now = Instant::now();
         Self(Arc::new(Shared {
             rest,
             hub,
             setting,
-            buckets: (0..setting.max_concurrency.max(1))
-                .map(|_| tokio::sync::Mutex::new(now))
+            turns: (0..setting.max_concurrency.max(1))
+                .map(|_| tokio::sync::Mutex::new(()))
                 .collect(),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                buckets: Buckets::new(setting.max_concurrency, setting.every),
+                spent: VecDeque::new(),
+                waiting: BTreeMap::new(),
+                identified: BTreeSet::new(),
+                desks: BTreeMap::new(),
+                hub_counted: 0,
+            }),
         }))
     }
 
@@ -108,14 +116,14 @@ impl Gate {
         });
     }
 
-    /// The hub has counted so many identifies of the day. Whoever spent them may have done so a
-    /// moment ago.
-    pub(crate) fn know(&self, counted: u32) {
-        let spaced = Instant::now() + self.0.setting.every;
+    /// A shard was claimed just now. The hub has counted so many identifies of the day, and this
+    /// is the last gateway session that it knows of (0: none).
+    pub(crate) fn know(&self, shard: u32, counted: u32, last_session: u64) {
         self.0.state(|state| {
             state.hub_counted = state.hub_counted.max(counted);
-            if counted > 0 {
-                state.not_before.get_or_insert(spaced);
+            state.buckets.claimed(shard, Instant::now());
+            if counted > 0 || last_session > 0 {
+                state.buckets.succeed();
             }
         });
     }
@@ -156,19 +164,18 @@ impl Shared {
                 exhausted: false,
             });
         });
-        let bucket = usize::try_from(shard).unwrap_or(0) % self.buckets.len();
-        let mut free_at = self.buckets[bucket].lock().await;
+        let bucket = self.state(|state| state.buckets.of(shard));
+        let _turn = self.turns[bucket].lock().await;
         loop {
             self.wait_for_budget(shard).await;
-            let not_before = self.state(|state| state.not_before);
-            sleep_until(not_before.map_or(*free_at, |other| other.max(*free_at))).await;
+            self.wait_for_bucket(shard).await;
             if self.note_at_hub(shard).await {
                 break;
             }
         }
         let now = Instant::now();
-        *free_at = now + self.setting.every;
         self.state(|state| {
+            state.buckets.identified(shard, now);
             state.spent.push_back(now);
             state.waiting.remove(&shard);
             state.identified.insert(shard);
@@ -207,6 +214,14 @@ impl Shared {
         }
     }
 
+    async fn wait_for_bucket(&self, shard: u32) {
+        let free_at = || self.state(|state| state.buckets.free_at(shard));
+        // Another shard of the bucket may be claimed meanwhile.
+        while let Some(at) = free_at().filter(|at| *at > Instant::now()) {
+            sleep_until(at).await;
+        }
+    }
+
     async fn wait_for_budget(&self, shard: u32) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         loop {
@@ -229,7 +244,11 @@ impl Shared {
                 }
             };
             let hub_counted = self.state(|state| state.hub_counted);
-            let own = self.own().max(hub_counted);
+            let spent = self.own();
+            if self.setting.budget.used(ledger, 0) > spent {
+                self.state(|state| state.buckets.succeed());
+            }
+            let own = spent.max(hub_counted);
             let used = self.setting.budget.used(ledger, own);
             metrics::gauge!("worker_identify_budget_used").set(f64::from(used));
             metrics::gauge!("worker_identify_budget_remaining").set(f64::from(ledger.remaining));
@@ -306,3 +325,6 @@ impl Shared {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests;
