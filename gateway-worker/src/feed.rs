@@ -328,14 +328,15 @@ impl Feed {
     fn speak(&mut self, read: &Read, before: Reached, now_ms: u64, tally: &mut Tally) {
         let reached = self.stream.reached();
         let ready = matches!(read, Read::Known(Dispatch::Ready(_)));
-        let resumed = matches!(read, Read::Known(Dispatch::Resumed));
         for guild in self.followed().collect::<Vec<_>>() {
             let Some(followed) = self.guilds.get_mut(&guild).filter(|one| one.is_silent()) else {
                 continue;
             };
             if ready {
                 followed.break_off();
-            } else if resumed || reached > followed.mark().reached {
+            } else if reached > followed.mark().reached {
+                // At the latest with this connection's RESUMED, which stands behind everything. That
+                // of an earlier connection may be replayed in the middle.
                 let facts = followed.speak();
                 self.tell(guild, facts, before, Origin::Answer, now_ms, tally);
             }

@@ -10,6 +10,8 @@ pub enum Rule {
     DatedDebts,
     /// A snapshot queues at the tail.
     SnapshotsLast,
+    /// Whom another worker has overtaken begins anew.
+    Overtaken,
 }
 
 /// Whether this rule does not hold, on this thread.
@@ -40,6 +42,7 @@ mod planted {
                 "ckpt-past-debt" => Some(Self::CheckpointBehindDebts),
                 "undated-debt" => Some(Self::DatedDebts),
                 "snapshot-overtakes" => Some(Self::SnapshotsLast),
+                "overtaken-goes-on" => Some(Self::Overtaken),
                 _ => None,
             }
         }

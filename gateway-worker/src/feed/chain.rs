@@ -9,6 +9,7 @@ use proto::event::{Event, Fact};
 use proto::gateway::GatewayState;
 use proto::problem::Code;
 
+use super::broken::{Rule, broken};
 use super::followed::{Followed, Presence};
 use super::{Feed, report};
 use crate::outbox::{Group, Origin, Rejected, Trouble};
@@ -24,7 +25,9 @@ pub struct Parcel {
 
 impl Feed {
     /// Takes the hub's answer to a claim. The first time it is this worker's memory; later it means
-    /// that the hub's store is older than the claim before, and every guild owes a snapshot.
+    /// that the hub's store is older than the claim before, and every guild owes a snapshot. But if
+    /// the hub has heard of a later session of this shard, another worker has read on in that one:
+    /// what this one knows may be older, and it begins anew.
     pub fn claim(&mut self, claimed: Claimed, now_ms: u64) {
         let first = self.generation == 0;
         self.generation = claimed.generation;
@@ -35,11 +38,17 @@ impl Feed {
             .map_or_else(Reached::default, Checkpoint::reached);
         let marks = claimed.guilds.iter().map(|known| known.mark.reached);
         let newest = marks.chain([self.acked]).max().unwrap_or_default().session;
+        // Also of other shards.
         let last_session = claimed.last_session.max(newest);
         self.stream.know(claimed.generation.saturating_sub(1));
         self.stream.know(last_session);
         if first {
             self.restore(claimed);
+            return;
+        }
+        let own = self.stream.session().map(|session| session.number);
+        if own.is_some_and(|own| own < newest) && !broken(Rule::Overtaken) {
+            self.begin_anew(claimed);
             return;
         }
         let read = self.stream.reached();
@@ -66,6 +75,24 @@ impl Feed {
         }
         self.told = None;
         self.owe_everything("store_changed", now_ms);
+    }
+
+    /// As after a first claim, but for the session: the one that is connected is of no use any more,
+    /// and the other worker's is not this one's to resume while it may be reading it.
+    fn begin_anew(&mut self, claimed: Claimed) {
+        self.stream.forsake();
+        *self = Self {
+            stream: std::mem::take(&mut self.stream),
+            generation: self.generation,
+            acked: self.acked,
+            last_ticket: self.last_ticket,
+            identify_wanted: true,
+            ..Self::new(self.setting.clone())
+        };
+        self.restore(Claimed {
+            checkpoint: None,
+            ..claimed
+        });
     }
 
     fn restore(&mut self, claimed: Claimed) {
@@ -311,8 +338,13 @@ impl Feed {
         self.settle(now_ms);
     }
 
-    /// Pays what debts there is room for.
+    /// Pays what debts there is room for; but not in the middle of the replay with which this worker
+    /// begins: a snapshot would tell of the past, and the rest of what did not fit the outbox is
+    /// still to come, which would cost another one.
     pub(super) fn settle(&mut self, now_ms: u64) {
+        if self.gateway == (GatewayState::Resuming, Some(report::CATCHING_UP)) {
+            return;
+        }
         let read = self.stream.reached();
         for (guild, reason) in self.outbox.payable(now_ms) {
             if !self.outbox.has_room() || read == Reached::default() {

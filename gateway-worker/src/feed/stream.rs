@@ -16,7 +16,7 @@ const LATE_MAX: u64 = 16;
 pub(super) enum Arrival {
     /// The newest so far.
     Next,
-    /// It was read before, or is too old to tell.
+    /// It was read before, or is too old to tell, or of a session that is not read any more.
     Repeat,
     /// It was not read before, but something newer was.
     Late,
@@ -32,6 +32,8 @@ pub(super) struct Stream {
     seen: BTreeSet<u64>,
     /// The next session's number is above it.
     last_number: u64,
+    /// The id of a session that is not read any more, although it may still be connected.
+    forsaken: Option<String>,
 }
 
 impl Stream {
@@ -49,11 +51,24 @@ impl Stream {
             floor: sequence,
             seen: BTreeSet::new(),
             last_number: self.last_number,
+            forsaken: None,
+        };
+    }
+
+    /// Goes on with no session: only one that begins from now on is read.
+    pub(super) fn forsake(&mut self) {
+        *self = Self {
+            forsaken: self.session.take().map(|session| session.id),
+            last_number: self.last_number,
+            ..Self::default()
         };
     }
 
     /// Notes a dispatch of the session with this id.
     pub(super) fn arrive(&mut self, id: &str, sequence: u64) -> Arrival {
+        if self.forsaken.as_deref() == Some(id) {
+            return Arrival::Repeat;
+        }
         if self.session.as_ref().is_none_or(|session| session.id != id) {
             let number = self.last_number.saturating_add(1);
             let session = GatewaySession {
@@ -155,6 +170,18 @@ mod tests {
             stream.arrive("a", sequence);
         }
         assert_eq!(stream.settled().sequence, 5 + LATE_MAX);
+    }
+
+    #[test]
+    fn a_session_that_was_forsaken_says_nothing_more_and_the_next_is_above_it() {
+        let mut stream = Stream::default();
+        stream.arrive("a", 1);
+        stream.know(9);
+        stream.forsake();
+        assert_eq!(stream.arrive("a", 2), Arrival::Repeat);
+        assert_eq!(stream.reached(), Reached::default());
+        assert_eq!(stream.arrive("b", 1), Arrival::Next);
+        assert_eq!(stream.reached(), Reached::from((10, 1)));
     }
 
     #[test]

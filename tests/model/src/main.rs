@@ -14,7 +14,7 @@ struct Options {
     #[command(flatten)]
     bounds: Bounds,
     /// Takes a rule out, which must be found: no-watermark, no-generation, no-chain,
-    /// ckpt-past-debt, undated-debt, snapshot-overtakes.
+    /// ckpt-past-debt, undated-debt, snapshot-overtakes, overtaken-goes-on.
     #[arg(long = "break")]
     broken: Option<String>,
 }

@@ -87,6 +87,20 @@ fn a_store_is_lost_or_replaced_by_an_older_copy() {
 }
 
 #[test]
+fn two_workers_take_the_shard_from_one_another_because_the_store_forgot_one_of_them() {
+    for (wipes, restores) in [(1, 0), (0, 1)] {
+        holds(&Bounds {
+            events: 1,
+            crashes: 1,
+            wipes,
+            restores,
+            fights: true,
+            ..CALM
+        });
+    }
+}
+
+#[test]
 fn an_older_copy_lacks_what_did_not_move_the_checkpoint() {
     holds(&Bounds {
         events: 3,
@@ -147,4 +161,18 @@ fn without_the_chain_an_older_copy_goes_unnoticed() {
 fn a_snapshot_that_overtakes_moves_the_checkpoint_past_what_it_overtook() {
     let events = 3;
     is_missed("snapshot-overtakes", &Bounds { events, ..CALM });
+}
+
+#[test]
+fn a_worker_that_was_overtaken_and_goes_on_tells_what_is_older() {
+    is_missed(
+        "overtaken-goes-on",
+        &Bounds {
+            events: 1,
+            crashes: 1,
+            wipes: 1,
+            fights: true,
+            ..CALM
+        },
+    );
 }
