@@ -406,6 +406,8 @@ impl World {
                 && !self.worker.wants_identify()
                 && self.coming.is_empty()
                 && self.worker.is_drained(now)
+                // A refused snapshot that waits for its next attempt is nothing that can be told now.
+                && self.worker.health(now).debts == 0
             {
                 return;
             }
