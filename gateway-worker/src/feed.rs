@@ -28,30 +28,30 @@ pub mod broken;
 mod chain;
 mod desk;
 mod followed;
+mod gaps;
 mod report;
 mod stream;
 
 use std::collections::BTreeMap;
 
+use proto::GuildId;
 use proto::chain::{Absence, Reached};
 use proto::delivery::GatewayReport;
 use proto::event::{Fact, Roster as RosterState};
 use proto::gateway::GatewayState;
-use proto::{ChannelId, GuildId, UserId};
 
 pub use chain::Parcel;
 pub use desk::Desk;
 pub(crate) use desk::count;
 use followed::{Followed, Presence};
+pub use gaps::{ChannelFinding, Finding, Question};
 pub use report::FeedHealth;
 use stream::{Arrival, Stream};
 
-use crate::dispatch::{Channel, Dispatch, Read, Subject, VoiceState};
+use crate::dispatch::{Dispatch, Read};
 use crate::outbox::{Group, Limits, Origin, Outbox, Pushed};
-use crate::roster::{Change, Roster, RosterSetting};
+use crate::roster::{Change, RosterSetting};
 
-/// How often an answer may lead to the next question before the guild is read anew instead.
-const UNSETTLED_MAX: u32 = 10;
 /// What a feed is told at its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FeedSetting {
@@ -91,39 +91,6 @@ pub struct Feed {
     told: Option<GatewayReport>,
     last_ticket: u64,
     identify_wanted: bool,
-}
-
-/// A question that has to be put to Discord's REST.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Question {
-    /// In which guild.
-    pub guild: GuildId,
-    /// About what.
-    pub subject: Subject,
-    /// Which time it was asked; an answer to an older one is no longer wanted.
-    pub ticket: u64,
-}
-
-/// What Discord's REST answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// The channel.
-    Channel(ChannelFinding),
-    /// The user's voice state. `None`: not in voice.
-    Voice(Option<VoiceState>),
-    /// Nothing that could be used, repeatedly: only GUILD_CREATE can help.
-    Unknown,
-}
-
-/// What is known of a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChannelFinding {
-    /// It is this.
-    There(Channel),
-    /// It is gone.
-    Gone(ChannelId),
-    /// The bot may not view it.
-    Hidden(ChannelId),
 }
 
 /// What reading a dispatch led to, for the counters.
@@ -218,11 +185,6 @@ impl Feed {
         tally
     }
 
-    /// Something was lost that can not even be named: every guild of the shard is read anew.
-    pub fn lose(&mut self) {
-        self.reopen(None, Subject::Guild);
-    }
-
     /// The connection's state has changed.
     pub fn set_gateway(&mut self, state: GatewayState, reason: &'static str) {
         self.gateway = (state, Some(reason));
@@ -233,81 +195,6 @@ impl Feed {
         if self.gateway == (GatewayState::Resuming, Some(reason)) {
             self.gateway = (GatewayState::Live, None);
         }
-    }
-
-    /// Whether the shard has to identify anew because a guild can not be known otherwise.
-    pub fn wants_identify(&self) -> bool {
-        self.identify_wanted
-    }
-
-    /// The next question for Discord's REST.
-    pub fn question(&self) -> Option<Question> {
-        // While a guild's replay is silent, the dispatches that still come may answer.
-        let mut asking = self.guilds.iter().filter(|(_, guild)| !guild.is_silent());
-        asking.find_map(|(guild, followed)| {
-            let (subject, ticket) = followed
-                .gaps
-                .iter()
-                .find(|(subject, _)| **subject != Subject::Guild)?;
-            Some(Question {
-                guild: *guild,
-                subject: *subject,
-                ticket: *ticket,
-            })
-        })
-    }
-
-    /// Whether this is still the question, and nothing newer was read meanwhile.
-    pub fn is_open(&self, question: Question) -> bool {
-        self.guilds
-            .get(&question.guild)
-            .and_then(|followed| followed.gaps.get(&question.subject))
-            == Some(&question.ticket)
-    }
-
-    /// Takes the answer to a question, unless something newer was read meanwhile.
-    pub fn answer(&mut self, question: Question, finding: Finding, now_ms: u64) -> Tally {
-        let mut tally = Tally::default();
-        if !self.is_open(question) {
-            return tally;
-        }
-        let Some(followed) = self.guilds.get_mut(&question.guild) else {
-            return tally;
-        };
-        followed.gaps.remove(&question.subject);
-        let mut change = Change::default();
-        match (question.subject, finding) {
-            (_, Finding::Channel(channel)) => {
-                let awaited = followed
-                    .gaps
-                    .keys()
-                    .any(|gap| matches!(gap, Subject::Voice(_)));
-                change.facts = take_channel(&mut followed.roster, channel, awaited);
-            }
-            (Subject::Voice(user), Finding::Voice(state)) => {
-                let state = state.unwrap_or_else(|| nowhere(user));
-                let channel = state.channel_id;
-                change = followed
-                    .roster
-                    .apply(Dispatch::VoiceChanged(question.guild, state));
-                if !change.gaps.is_empty() {
-                    // In a room that is not known: first that, then the user again.
-                    change.gaps.extend(channel.map(Subject::Channel));
-                    followed.unsettled += 1;
-                }
-            }
-            (_, Finding::Voice(_) | Finding::Unknown) => change.gaps.push(Subject::Guild),
-        }
-        if change.gaps.is_empty() && followed.gaps.is_empty() {
-            followed.unsettled = 0;
-        } else if followed.unsettled > UNSETTLED_MAX {
-            // Discord's answers go on contradicting each other.
-            followed.unsettled = 0;
-            change.gaps = vec![Subject::Guild];
-        }
-        self.publish(question.guild, change, Origin::Answer, now_ms, &mut tally);
-        self.settle(now_ms);
-        tally
     }
 
     /// Whether the gateway session is live.
@@ -465,57 +352,6 @@ impl Feed {
                 tally.full += 1;
             }
         }
-    }
-
-    /// As [`Feed::open_gap`], for every guild if none is named.
-    fn reopen(&mut self, guild: Option<GuildId>, subject: Subject) {
-        let guilds: Vec<GuildId> = match guild {
-            Some(guild) => vec![guild],
-            None => self.guilds.keys().copied().collect(),
-        };
-        for guild in guilds {
-            self.open_gap(guild, subject);
-        }
-    }
-
-    fn open_gap(&mut self, guild: GuildId, subject: Subject) {
-        let Some(followed) = self.guilds.get_mut(&guild) else {
-            return;
-        };
-        // A guild that is awaited will be told whole anyway; but not if that is what was illegible.
-        if followed.presence != Presence::Present && subject != Subject::Guild {
-            return;
-        }
-        self.last_ticket += 1;
-        followed.gaps.insert(subject, self.last_ticket);
-        if followed.gaps.len() > self.setting.gaps_max {
-            followed.gaps.clear();
-            followed.gaps.insert(Subject::Guild, self.last_ticket);
-        }
-        if followed.gaps.contains_key(&Subject::Guild) {
-            self.identify_wanted = true;
-        }
-    }
-}
-
-/// `awaited`: somebody is in a room that is not known, which may be this.
-fn take_channel(roster: &mut Roster, finding: ChannelFinding, awaited: bool) -> Vec<Fact> {
-    match finding {
-        ChannelFinding::There(channel) => roster.put_channel(channel),
-        ChannelFinding::Gone(id) => roster.delete_channel(id),
-        ChannelFinding::Hidden(id) if awaited && !roster.is_channel(id) => {
-            roster.put_channel(Channel::hidden(id))
-        }
-        ChannelFinding::Hidden(id) => roster.hide_channel(id),
-    }
-}
-
-fn nowhere(user_id: UserId) -> VoiceState {
-    VoiceState {
-        user_id,
-        channel_id: None,
-        flags: proto::event::VoiceFlags::default(),
-        profile: None,
     }
 }
 

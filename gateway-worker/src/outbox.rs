@@ -12,18 +12,19 @@
 //!
 //! [`Outbox::checkpoint`] says how far the hub may forget the stream with the delivery in flight.
 
+mod debt;
+mod group;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proto::GuildId;
 use proto::chain::{Mark, Reached};
-use proto::event::Event;
 
 use crate::feed::broken::{Rule, broken};
 
-/// Milliseconds before a snapshot that can not be delivered is made again, at first; doubles.
-const AGAIN_MIN_MS: u64 = 1_000;
-/// Milliseconds that this grows to.
-const AGAIN_MAX_MS: u64 = 60_000;
+pub use debt::{Debt, Trouble};
+pub use group::{Group, Origin};
+
 /// What a delivery takes besides its events, in bytes, generously.
 const ENVELOPE_BYTES: usize = 65_536;
 
@@ -42,95 +43,6 @@ pub struct Limits {
     pub group_events_max: usize,
     /// The largest delivery, in bytes: a larger one the hub does not take.
     pub delivery_bytes_max: usize,
-}
-
-/// What made a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// The dispatch at which it was read: it is replayed to whoever resumes before it.
-    Dispatch,
-    /// An answer of Discord's REST, or the end of a silent replay: what it tells goes back to
-    /// dispatches before it.
-    Answer,
-    /// A debt.
-    Snapshot,
-}
-
-/// Events of one guild that stand and fall together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Group {
-    /// Whose.
-    guild: GuildId,
-    /// At least one, in the order of their marks.
-    events: Vec<Event>,
-    /// Their JSON, in bytes.
-    bytes: usize,
-    /// How far the stream was read when it was made.
-    read: Reached,
-    origin: Origin,
-}
-
-impl Group {
-    /// A group; none without events. All are of one guild.
-    pub fn new(events: Vec<Event>, read: Reached, origin: Origin) -> Option<Self> {
-        let guild = events.first()?.fact.guild_id();
-        let bytes = events
-            .iter()
-            // What can not be written can not be delivered either, and counts as nothing.
-            .map(|event| serde_json::to_vec(event).map_or(0, |json| json.len() + 1))
-            .sum();
-        Some(Self {
-            guild,
-            events,
-            bytes,
-            read,
-            origin,
-        })
-    }
-
-    /// Whose events these are.
-    pub fn guild(&self) -> GuildId {
-        self.guild
-    }
-
-    /// What made it.
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    /// Its events.
-    pub fn events(&self) -> &[Event] {
-        &self.events
-    }
-
-    fn mark(&self) -> Mark {
-        let last = self.events.last();
-        last.and_then(|event| event.at).unwrap_or_default()
-    }
-}
-
-/// What a guild owes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Debt {
-    /// Why, in a fixed word.
-    pub reason: &'static str,
-    /// The guild's newest mark when it arose: a snapshot with a later one pays.
-    pub since: Mark,
-    /// Why its snapshot did not arrive, when one was tried.
-    pub trouble: Option<Trouble>,
-    /// The mark of the snapshot that is queued for it.
-    paying: Option<Mark>,
-    failures: u32,
-    not_before_ms: u64,
-}
-
-/// Why a snapshot does not arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trouble {
-    /// It is larger than any delivery may be.
-    TooLarge,
-    /// The hub calls it malformed.
-    Refused,
 }
 
 /// Events on their way to the hub.
@@ -188,13 +100,13 @@ impl Outbox {
     pub fn push(&mut self, group: Group) -> Pushed {
         if self
             .debts
-            .get(&group.guild)
-            .is_some_and(|debt| debt.paying.is_none())
+            .get(&group.guild())
+            .is_some_and(|debt| debt.paying().is_none())
         {
             return Pushed::Covered;
         }
         if !self.fits(&group) || !self.is_deliverable(&group) {
-            self.owe(group.guild, "outbox_full", group.mark());
+            self.owe(group.guild(), "outbox_full", group.mark());
             return Pushed::Full;
         }
         self.queue(group);
@@ -204,16 +116,8 @@ impl Outbox {
     /// Forgets what a guild has waiting; it owes a snapshot with a later mark than `since` instead.
     /// An older debt keeps its reason.
     pub fn owe(&mut self, guild: GuildId, reason: &'static str, since: Mark) {
-        let debt = self.debts.entry(guild).or_insert(Debt {
-            reason,
-            since,
-            trouble: None,
-            paying: None,
-            failures: 0,
-            not_before_ms: 0,
-        });
-        debt.since = debt.since.max(since);
-        debt.paying = None;
+        let debt = self.debts.entry(guild).or_insert(Debt::new(reason));
+        debt.arise(since);
         self.forget(guild);
     }
 
@@ -229,10 +133,9 @@ impl Outbox {
 
     /// Whose snapshots are to be made now, each with its reason.
     pub fn payable(&self, now_ms: u64) -> Vec<(GuildId, &'static str)> {
-        let due = |debt: &Debt| debt.paying.is_none() && debt.not_before_ms <= now_ms;
         self.debts
             .iter()
-            .filter(|(_, debt)| due(debt))
+            .filter(|(_, debt)| debt.is_due(now_ms))
             .map(|(guild, debt)| (*guild, debt.reason))
             .collect()
     }
@@ -249,8 +152,8 @@ impl Outbox {
     pub fn pay(&mut self, snapshot: Group, now_ms: u64) -> Option<Trouble> {
         let fits = self.fits(&snapshot);
         let deliverable = self.is_deliverable(&snapshot);
-        let debt = self.debts.get_mut(&snapshot.guild)?;
-        if debt.paying.is_some() || snapshot.mark() <= debt.since {
+        let debt = self.debts.get_mut(&snapshot.guild())?;
+        if !debt.takes(snapshot.mark()) {
             return None;
         }
         if !deliverable {
@@ -258,7 +161,7 @@ impl Outbox {
             return Some(Trouble::TooLarge);
         }
         if fits {
-            debt.paying = Some(snapshot.mark());
+            debt.pay(snapshot.mark());
             self.queue(snapshot);
             if broken(Rule::SnapshotsLast)
                 && let Some(last) = self.groups.pop_back()
@@ -284,8 +187,8 @@ impl Outbox {
                 .take(most)
                 .take_while(|group| {
                     let first = events == 0;
-                    events += group.events.len();
-                    bytes += group.bytes;
+                    events += group.events().len();
+                    bytes += group.bytes();
                     first
                         || (events <= self.limits.batch_events_max
                             && bytes <= self.limits.batch_bytes_max)
@@ -299,11 +202,11 @@ impl Outbox {
     pub fn delivered(&mut self) -> Vec<Group> {
         let delivered = self.drop_in_flight();
         for group in &delivered {
-            if self.debts.get(&group.guild).is_some_and(|debt| {
-                group.origin == Origin::Snapshot
-                    && (debt.paying == Some(group.mark()) || broken(Rule::DatedDebts))
+            if self.debts.get(&group.guild()).is_some_and(|debt| {
+                group.origin() == Origin::Snapshot
+                    && (debt.paying() == Some(group.mark()) || broken(Rule::DatedDebts))
             }) {
-                self.debts.remove(&group.guild);
+                self.debts.remove(&group.guild());
             }
         }
         delivered
@@ -314,7 +217,7 @@ impl Outbox {
         self.suspects = 0;
         self.drop_in_flight()
             .into_iter()
-            .map(|group| group.guild)
+            .map(|group| group.guild())
             .collect()
     }
 
@@ -327,9 +230,9 @@ impl Outbox {
                 let Some(group) = self.drop_in_flight().pop() else {
                     return Rejected::Empty;
                 };
-                self.owe(group.guild, "delivery_rejected", group.mark());
-                if group.origin == Origin::Snapshot {
-                    self.fail(group.guild, trouble, now_ms);
+                self.owe(group.guild(), "delivery_rejected", group.mark());
+                if group.origin() == Origin::Snapshot {
+                    self.fail(group.guild(), trouble, now_ms);
                 }
                 Rejected::SetAside(group)
             }
@@ -361,12 +264,12 @@ impl Outbox {
         let flying = self.groups.range(..self.in_flight);
         let paid_by_it = |debt: &Debt| {
             let mut flying = self.groups.range(..self.in_flight);
-            debt.paying
+            debt.paying()
                 .is_some_and(|paying| flying.any(|group| group.mark() == paying))
         };
         let indebted = self.debts.iter().any(|(_, debt)| !paid_by_it(debt));
         let mut behind = self.behind();
-        if (indebted || behind.any(|group| group.origin != Origin::Dispatch))
+        if (indebted || behind.any(|group| group.origin() != Origin::Dispatch))
             && !broken(Rule::CheckpointBehindDebts)
         {
             return acked;
@@ -375,8 +278,8 @@ impl Outbox {
             None => Some(read),
             // One dispatch may have made groups of several guilds.
             Some(next) => flying
-                .map(|group| group.read)
-                .filter(|read| *read < next.read || broken(Rule::SnapshotsLast))
+                .map(Group::read)
+                .filter(|read| *read < next.read() || broken(Rule::SnapshotsLast))
                 .max(),
         };
         told.map_or(acked, |told| told.max(acked))
@@ -387,12 +290,12 @@ impl Outbox {
         let flying: BTreeSet<(GuildId, Mark)> = self
             .groups
             .range(..self.in_flight)
-            .map(|group| (group.guild, group.mark()))
+            .map(|group| (group.guild(), group.mark()))
             .collect();
         self.debts
             .iter()
             .filter(|(guild, debt)| {
-                debt.paying
+                debt.paying()
                     .is_none_or(|paying| !flying.contains(&(**guild, paying)))
             })
             .map(|(guild, _)| *guild)
@@ -402,7 +305,7 @@ impl Outbox {
     /// When the oldest event was read that waits behind what is in flight, in ms since the Unix
     /// epoch; none if nothing does.
     pub fn behind_since_ms(&self) -> Option<u64> {
-        self.behind().next()?.events.first().map(|event| event.ts)
+        self.behind().next()?.events().first().map(|event| event.ts)
     }
 
     /// How many events wait, those in flight included.
@@ -425,18 +328,18 @@ impl Outbox {
     }
 
     fn fits(&self, group: &Group) -> bool {
-        self.events + group.events.len() <= self.limits.events_max
-            && self.bytes + group.bytes <= self.limits.bytes_max
+        self.events + group.events().len() <= self.limits.events_max
+            && self.bytes + group.bytes() <= self.limits.bytes_max
     }
 
     fn is_deliverable(&self, group: &Group) -> bool {
-        group.events.len() <= self.limits.group_events_max
-            && group.bytes + ENVELOPE_BYTES <= self.limits.delivery_bytes_max
+        group.events().len() <= self.limits.group_events_max
+            && group.bytes() + ENVELOPE_BYTES <= self.limits.delivery_bytes_max
     }
 
     fn queue(&mut self, group: Group) {
-        self.events += group.events.len();
-        self.bytes += group.bytes;
+        self.events += group.events().len();
+        self.bytes += group.bytes();
         self.groups.push_back(group);
     }
 
@@ -445,8 +348,8 @@ impl Outbox {
         self.suspects = self.suspects.saturating_sub(self.in_flight);
         self.in_flight = 0;
         for group in &dropped {
-            self.events -= group.events.len();
-            self.bytes -= group.bytes;
+            self.events -= group.events().len();
+            self.bytes -= group.bytes();
         }
         dropped
     }
@@ -455,25 +358,14 @@ impl Outbox {
     fn forget(&mut self, guild: GuildId) {
         let waiting = self.groups.split_off(self.in_flight);
         self.groups
-            .extend(waiting.into_iter().filter(|group| group.guild != guild));
+            .extend(waiting.into_iter().filter(|group| group.guild() != guild));
         self.recount();
     }
 
     fn recount(&mut self) {
-        self.events = self.groups.iter().map(|group| group.events.len()).sum();
-        self.bytes = self.groups.iter().map(|group| group.bytes).sum();
+        self.events = self.groups.iter().map(|group| group.events().len()).sum();
+        self.bytes = self.groups.iter().map(Group::bytes).sum();
         self.suspects = self.suspects.min(self.groups.len());
-    }
-}
-
-impl Debt {
-    fn fail(&mut self, trouble: Trouble, now_ms: u64) {
-        let factor = 1_u64.checked_shl(self.failures).unwrap_or(u64::MAX);
-        let wait = AGAIN_MIN_MS.saturating_mul(factor).min(AGAIN_MAX_MS);
-        self.failures = self.failures.saturating_add(1);
-        self.trouble = Some(trouble);
-        self.not_before_ms = now_ms.saturating_add(wait);
-        self.paying = None;
     }
 }
 

@@ -6,16 +6,19 @@
 //! to be asked for. What is told of a roster is all there is to it, so that it can be had back from
 //! whoever was told ([`Roster::restore`]).
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use proto::event::{
-    Audience, Everyone, Fact, GuildAccess, Member, Overwrite, Room, RoomGone, RoomKind,
-    Roster as RosterState, Voice, VoiceFlags,
+    Everyone, Fact, Member, Overwrite, RoomKind, Roster as RosterState, VoiceFlags,
 };
 use proto::{ChannelId, GuildId, UserId};
 
-use crate::dispatch::{Channel, Dispatch, GuildState, Profile, Subject, VoiceState};
+use crate::dispatch::{Channel, Dispatch, GuildState, Subject, VoiceState};
+
+pub use told::diff;
 
 /// One guild as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -226,26 +229,6 @@ impl Roster {
         }
     }
 
-    /// Everything, as a snapshot with this reason.
-    pub fn snapshot(&self, reason: &str) -> RosterState {
-        RosterState {
-            guild_id: self.guild_id,
-            rooms: self
-                .channels
-                .values()
-                .map(|channel| self.room(channel))
-                .collect(),
-            voices: self
-                .seats
-                .iter()
-                .map(|(user, seat)| self.voice(*user, seat))
-                .collect(),
-            reason: reason.to_owned(),
-            everyone: self.everyone,
-            tombstones: self.tombstones.iter().copied().collect(),
-        }
-    }
-
     fn replace(&mut self, state: GuildState) -> Change {
         let mut gaps: BTreeSet<Subject> = state.illegible.iter().copied().collect();
         if !self.known {
@@ -382,161 +365,10 @@ impl Roster {
         Change::facts(self.seated(user, before.as_ref(), &seat))
     }
 
-    /// What is to be told of somebody who is here now, and was there before.
-    fn seated(&self, user: UserId, before: Option<&Seat>, seat: &Seat) -> Vec<Fact> {
-        let now = self.voice(user, seat);
-        match before {
-            None => vec![Fact::VoiceJoined(now)],
-            Some(before) if before == seat => Vec::new(),
-            Some(before) if before.channel == seat.channel => vec![Fact::VoiceStateChanged(now)],
-            Some(before) => vec![
-                Fact::VoiceLeft(Voice {
-                    moved_to: Some(seat.channel),
-                    ..self.voice(user, before)
-                }),
-                Fact::VoiceJoined(Voice {
-                    moved_from: Some(before.channel),
-                    ..now
-                }),
-            ],
-        }
-    }
-
     fn leave(&mut self, user: UserId) -> Option<Fact> {
         let seat = self.seats.remove(&user)?;
         Some(Fact::VoiceLeft(self.voice(user, &seat)))
     }
-
-    fn room(&self, channel: &Channel) -> Room {
-        Room {
-            guild_id: self.guild_id,
-            channel_id: channel.id,
-            name: channel.name.clone(),
-            parent_id: channel.parent_id,
-            user_limit: channel.user_limit,
-            kind: channel.kind.unwrap_or_default(),
-            audience: self.audience(channel),
-            overwrite: channel.overwrite,
-        }
-    }
-
-    /// Discord's order (documentation, "Permission Overwrites"): the role's permissions, then what
-    /// the overwrite says; administrators view everything.
-    fn audience(&self, channel: &Channel) -> Audience {
-        if channel.obfuscated {
-            return Audience::Obfuscated;
-        }
-        match (self.everyone, channel.overwrite) {
-            (Everyone::Administer, _)
-            | (_, Overwrite::Allow)
-            | (Everyone::View, Overwrite::None) => Audience::Everyone,
-            (Everyone::View | Everyone::Nothing, _) => Audience::Restricted,
-        }
-    }
-
-    /// The channel that would be told as this room. Of a room that does not say what its audience
-    /// follows from, the audience itself is believed.
-    fn channel_of(&self, room: Room) -> Channel {
-        let mut channel = Channel {
-            id: room.channel_id,
-            kind: Some(room.kind),
-            name: room.name,
-            parent_id: room.parent_id,
-            user_limit: room.user_limit,
-            overwrite: room.overwrite,
-            obfuscated: room.audience == Audience::Obfuscated,
-        };
-        if self.audience(&channel) != room.audience {
-            channel.overwrite = match room.audience {
-                Audience::Everyone => Overwrite::Allow,
-                Audience::Restricted | Audience::Obfuscated => Overwrite::Deny,
-            };
-        }
-        channel
-    }
-
-    fn gone(&self, channel_id: ChannelId) -> Fact {
-        Fact::RoomDeleted(RoomGone {
-            guild_id: self.guild_id,
-            channel_id,
-        })
-    }
-
-    fn voice(&self, user: UserId, seat: &Seat) -> Voice {
-        Voice {
-            guild_id: self.guild_id,
-            channel_id: seat.channel,
-            user_id: user,
-            member: seat.member.clone(),
-            flags: seat.flags,
-            moved_to: None,
-            moved_from: None,
-        }
-    }
-
-    /// Pictures: Discord's documentation, "Image Formatting".
-    fn member(&self, user: UserId, profile: Profile) -> Member {
-        let (cdn, guild) = (&self.setting.cdn, self.guild_id);
-        let avatar_url = match (profile.guild_avatar, profile.user_avatar) {
-            (Some(hash), _) => format!("{cdn}/guilds/{guild}/users/{user}/avatars/{hash}.png"),
-            (None, Some(hash)) => format!("{cdn}/avatars/{user}/{hash}.png"),
-            (None, None) => format!("{cdn}/embed/avatars/{}.png", (user.get() >> 22) % 6),
-        };
-        Member {
-            display_name: profile.display_name,
-            avatar_url,
-        }
-    }
-}
-
-/// What has to be told to who knows `from` so that they know `to`: what @everyone may do, then the
-/// rooms, then who is in them, then the rooms that come into sight or are gone. A room is hidden
-/// before anybody is told to move in it, and shown only when those who were in it while it was
-/// hidden have left: nobody who may see it now may learn of them.
-pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
-    let mut facts = Vec::new();
-    if from.everyone != to.everyone {
-        facts.push(Fact::GuildUpdated(GuildAccess {
-            guild_id: to.guild_id,
-            everyone: to.everyone,
-        }));
-    }
-    // Categories first, so that a room never names a category that is not known yet.
-    let mut revealed = Vec::new();
-    let mut rooms: Vec<&Channel> = to.channels.values().collect();
-    rooms.sort_by_key(|channel| (channel.kind != Some(RoomKind::Category), channel.id));
-    for channel in rooms {
-        let room = to.room(channel);
-        let before = from
-            .channels
-            .get(&channel.id)
-            .map(|channel| from.room(channel));
-        match before {
-            None => facts.push(Fact::RoomCreated(room)),
-            Some(before) if before == room => {}
-            Some(before)
-                if room.audience == Audience::Everyone && before.audience != room.audience =>
-            {
-                revealed.push(Fact::RoomUpdated(room));
-            }
-            Some(_) => facts.push(Fact::RoomUpdated(room)),
-        }
-    }
-    for (user, seat) in &to.seats {
-        facts.extend(to.seated(*user, from.seats.get(user), seat));
-    }
-    let left = from.seats.iter();
-    facts.extend(
-        left.filter(|(user, _)| !to.seats.contains_key(user))
-            .map(|(user, seat)| Fact::VoiceLeft(from.voice(*user, seat))),
-    );
-    facts.extend(revealed);
-    let gone = from.channels.keys();
-    facts.extend(
-        gone.filter(|channel| !to.channels.contains_key(channel))
-            .map(|channel| to.gone(*channel)),
-    );
-    facts
 }
 
 #[cfg(test)]

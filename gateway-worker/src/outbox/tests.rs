@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use proto::ChannelId;
-use proto::event::{Everyone, Fact, RoomGone, Roster};
+use proto::event::{Event, Everyone, Fact, RoomGone, Roster};
 
 use super::*;
 
@@ -33,15 +33,16 @@ fn event(fact: Fact, sequence: u64, n: u32) -> Event {
     }
 }
 
-/// So many events of one dispatch.
-fn group_of(of: u64, sequence: u64, count: u32) -> Group {
-    let gone = RoomGone {
+fn gone(of: u64) -> Fact {
+    Fact::RoomDeleted(RoomGone {
         guild_id: guild(of),
         channel_id: ChannelId::new(1).unwrap(),
-    };
-    let events = (0..count)
-        .map(|n| event(Fact::RoomDeleted(gone.clone()), sequence, n))
-        .collect();
+    })
+}
+
+/// So many events of one dispatch.
+fn group_of(of: u64, sequence: u64, count: u32) -> Group {
+    let events = (0..count).map(|n| event(gone(of), sequence, n)).collect();
     Group::new(events, at(sequence), Origin::Dispatch).unwrap()
 }
 
@@ -70,7 +71,7 @@ fn mark(sequence: u64) -> Mark {
 }
 
 fn batch(outbox: &mut Outbox) -> Vec<u64> {
-    outbox.batch().map(|group| group.read.sequence).collect()
+    outbox.batch().map(|group| group.read().sequence).collect()
 }
 
 fn pushed(groups: impl IntoIterator<Item = Group>) -> Outbox {
@@ -178,10 +179,8 @@ fn the_checkpoint_passes_nothing_that_is_missing() {
     assert_eq!(outbox.checkpoint(at(2), at(8)), at(8));
     outbox.delivered();
     // And so does an answer that waits behind others.
-    let answer = Group {
-        origin: Origin::Answer,
-        ..group(1, 12)
-    };
+    let events = vec![event(gone(1), 12, 0)];
+    let answer = Group::new(events, at(12), Origin::Answer).unwrap();
     let mut outbox = pushed([group(1, 9), group(1, 10), group(1, 11), answer]);
     batch(&mut outbox);
     assert_eq!(outbox.checkpoint(at(8), at(12)), at(8));
@@ -209,7 +208,7 @@ fn the_guilty_group_is_found_by_halves_and_set_aside_alone() {
                 told.extend(sent);
                 outbox.delivered();
             } else if let Rejected::SetAside(group) = outbox.reject(Trouble::Refused, 0) {
-                aside.push(group.read.sequence);
+                aside.push(group.read().sequence);
             }
         }
         assert_eq!((told.len(), &aside[..]), (8, &[guilty][..]));
@@ -299,7 +298,7 @@ impl World {
     fn deliver(&mut self, outbox: &mut Outbox) {
         let flying: Vec<_> = outbox
             .batch()
-            .map(|group| (group.guild, group.read.sequence))
+            .map(|group| (group.guild(), group.read().sequence))
             .collect();
         let to = outbox.checkpoint(self.acked, at(self.now));
         for (guild, sequence) in flying {
@@ -332,7 +331,7 @@ proptest! {
                 Step::Owe(of) => outbox.owe(guild(of), "test", mark(world.now)),
                 Step::Pay => world.pay(&mut outbox),
                 Step::Batch => {
-                    let events: usize = outbox.batch().map(|group| group.events.len()).sum();
+                    let events: usize = outbox.batch().map(|group| group.events().len()).sum();
                     prop_assert!(events <= LIMITS.batch_events_max);
                 }
                 Step::Delivered => world.deliver(&mut outbox),

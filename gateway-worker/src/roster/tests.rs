@@ -1,4 +1,7 @@
+use proto::event::Audience;
+
 use super::*;
+use crate::dispatch::Profile;
 
 fn guild() -> GuildId {
     GuildId::new(1).unwrap()

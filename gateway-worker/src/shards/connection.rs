@@ -1,14 +1,12 @@
 //! One shard's connection, from its first HELLO to its resumable end.
 
-use std::borrow::Cow;
-use std::future::poll_fn;
+mod wire;
+
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use proto::gateway::GatewayState;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,12 +21,9 @@ use crate::config::{GatewaySettings, ms};
 use crate::dispatch;
 use crate::feed::{Desk, Feed, count};
 use crate::retry::Backoff;
-
-/// Gateway opcodes (Discord's documentation, "Gateway Opcodes").
-const DISPATCH: u8 = 0;
-const RECONNECT: u8 = 7;
-const INVALID_SESSION: u8 = 9;
-const HELLO: u8 = 10;
+use wire::{
+    DISPATCH, HELLO, Heard, INVALID_SESSION, Payload, RECONNECT, is_disconnected, label, listen,
+};
 
 /// The reason of a shard whose process was stopped, until its connection is heard again.
 const STOPPED: &str = "worker_was_stopped";
@@ -42,18 +37,6 @@ const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(2);
 const UNREACHABLE_AFTER: u32 = 3;
 /// Without an illegible guild for so long, the wait before identifying anew is short again.
 const REBUILDS_FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
-
-/// One gateway payload.
-#[derive(Deserialize)]
-struct Payload<'a> {
-    op: u8,
-    #[serde(default)]
-    s: Option<u64>,
-    #[serde(borrow, default)]
-    t: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    d: Option<&'a RawValue>,
-}
 
 /// One shard's connection.
 pub(crate) struct Connection {
@@ -455,56 +438,11 @@ impl Connection {
     }
 }
 
-/// What comes of listening to a shard.
-enum Heard {
-    Said(Option<Result<Message, ReceiveMessageError>>),
-    /// The connection ended without a word.
-    Cut,
-}
-
-/// The shard's next word. Twilight connects anew by itself, and at once, when a connection ends
-/// without a Close; whoever is to have a say in that has to notice it here.
-async fn listen(shard: &mut Shard<Gate>) -> Heard {
-    poll_fn(|context| {
-        let connected = !is_disconnected(shard);
-        match shard.poll_next_unpin(context) {
-            Poll::Ready(said) => Poll::Ready(Heard::Said(said)),
-            Poll::Pending if connected && is_disconnected(shard) => Poll::Ready(Heard::Cut),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
-fn is_disconnected(shard: &Shard<Gate>) -> bool {
-    matches!(shard.state(), ShardState::Disconnected { .. })
-}
-
 /// Whether a fresh connection goes on with the old session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Resume {
     Yes,
     No,
-}
-
-/// The label of a close code: one of a fixed set.
-fn label(code: u16) -> &'static str {
-    match code {
-        1000 => "1000",
-        1001 => "1001",
-        1006 => "1006",
-        4000 => "4000",
-        4001 => "4001",
-        4002 => "4002",
-        4003 => "4003",
-        4004 => "4004",
-        4005 => "4005",
-        4007 => "4007",
-        4008 => "4008",
-        4009 => "4009",
-        4010..=4014 => "4010-4014",
-        _ => "other",
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,266 @@
+//! A worker that goes on where another one was, or that another one has overtaken.
+
+use super::*;
+
+/// A worker that takes over from one that had this memory left at the hub.
+fn successor(guilds: &[u64], claimed: Claimed) -> Shard {
+    successor_with(LIMITS, guilds, claimed)
+}
+
+fn successor_with(limits: Limits, guilds: &[u64], claimed: Claimed) -> Shard {
+    let mut shard = Shard::new(guilds, limits);
+    shard.feed = Feed::new(shard.feed.setting.clone());
+    shard.feed.claim(claimed, 1);
+    shard
+}
+
+/// The hub knows everything of the worker up to `known`, and acknowledged up to `acked`.
+fn remembered(shard: &Shard, known: (u64, u32), acked: u64) -> Claimed {
+    let session = shard.feed.stream.session().unwrap().clone();
+    let guilds = shard.feed.guilds.values().map(|followed| KnownGuild {
+        mark: Mark::from((session.number, known.0, known.1)),
+        absent: None,
+        roster: followed.roster.snapshot("claimed"),
+    });
+    Claimed {
+        guilds: guilds.collect(),
+        checkpoint: Some(Checkpoint {
+            sequence: acked,
+            session: session.clone(),
+            fingerprint: "f".to_owned(),
+        }),
+        last_session: session.number,
+        ..memory(30)
+    }
+}
+
+#[test]
+fn what_the_hub_knows_is_replayed_silently_and_what_comes_then_is_told() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    before.join(1, 6);
+    let mut shard = successor(&[1], remembered(&before, (4, 0), 2));
+    assert_eq!(shard.feed.resume().map(|(_, sequence)| sequence), Some(2));
+    let beat = shard.feed.parcel(true, 1).unwrap();
+    let gateway = &beat.report.gateway;
+    assert_eq!(
+        (gateway.state, gateway.reason.as_deref()),
+        (GatewayState::Resuming, Some("catching_up"))
+    );
+    assert_eq!(beat.report.link.to, (10, 2).into());
+    shard.session = 1;
+    shard.sequence = 2;
+    assert_eq!(shard.join(1, 5).known, 0, "it is so already");
+    shard.join(1, 6);
+    assert!(shard.feed.parcel(false, 1).unwrap().events.is_empty());
+    shard.join(1, 7);
+    shard.hear("RESUMED", &json!({}));
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!(
+        parcel.events.iter().map(name).collect::<Vec<_>>(),
+        ["1 joined"]
+    );
+    assert_eq!(parcel.events[0].at, Some(Mark::from((10, 5, 0))));
+    assert_eq!(parcel.report.link.to, (10, 6).into());
+    assert_eq!(parcel.report.gateway.state, GatewayState::Live);
+}
+
+#[test]
+fn a_replay_is_over_when_it_has_passed_what_the_hub_knows_whatever_was_resumed_in_between() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    before.hear("RESUMED", &json!({}));
+    before.join(1, 6);
+    let mut shard = successor(&[1], remembered(&before, (6, 0), 3));
+    shard.session = 1;
+    shard.sequence = 3;
+    shard.join(1, 5);
+    // Of a connection of the worker before: whoever is there since has not left again.
+    shard.hear("RESUMED", &json!({}));
+    assert!(shard.deliver(&[]).is_empty());
+    shard.join(1, 6);
+    shard.hear("RESUMED", &json!({}));
+    assert!(shard.deliver(&[]).is_empty());
+    assert_eq!(shard.state(1), None);
+}
+
+#[test]
+fn a_replay_that_fills_the_outbox_again_and_again_costs_each_guild_one_snapshot() {
+    let before = Shard::live(&[1, 2]);
+    let tight = Limits {
+        events_max: 6,
+        batch_events_max: 2,
+        ..LIMITS
+    };
+    let mut shard = successor_with(tight, &[1, 2], remembered(&before, (3, 0), 3));
+    shard.session = 1;
+    shard.sequence = 3;
+    let (mut told, mut full) = (Vec::new(), 0);
+    for user in 1..100 {
+        full += shard.join(1 + user % 2, user).full;
+        // The hub takes less than Discord tells.
+        if user % 5 == 0
+            && let Some(parcel) = shard.feed.parcel(true, 1)
+        {
+            told.extend(parcel.events.iter().map(name));
+            shard.join(1, 1_000 + user);
+            shard.feed.delivered(&parcel, &taken(), 1);
+        }
+    }
+    assert_eq!(full, 2);
+    shard.hear("RESUMED", &json!({}));
+    told.extend(shard.deliver(&[]));
+    told.retain(|event| !event.ends_with("joined"));
+    assert_eq!(told, ["1 outbox_full 68", "2 outbox_full 50"]);
+    let health = shard.feed.health(1);
+    assert_eq!(health.acknowledged_to, health.read);
+}
+
+#[test]
+fn what_the_hub_should_know_and_does_not_is_told_when_the_replay_has_passed() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    before.join(1, 6);
+    let mut claimed = remembered(&before, (5, 0), 3);
+    // It refused one of them, and the worker died before it could tell it otherwise.
+    claimed.guilds[0].roster.voices.remove(0);
+    let mut shard = successor(&[1], claimed);
+    shard.session = 1;
+    shard.sequence = 3;
+    assert_eq!(shard.join(1, 5).known, 1);
+    shard.join(1, 6);
+    shard.join(1, 7);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let marks: Vec<_> = parcel.events.iter().map(|event| event.at).collect();
+    assert_eq!(
+        marks,
+        [(10, 5, 1), (10, 6, 0)].map(|mark| Some(Mark::from(mark)))
+    );
+    assert_eq!(parcel.report.link.to, (10, 6).into());
+}
+
+#[test]
+fn a_question_that_was_open_is_asked_again_and_nothing_older_is_told_meanwhile() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    let mut claimed = remembered(&before, (5, 1), 3);
+    claimed.guilds[0].roster.voices.clear();
+    let mut shard = successor(&[1], claimed);
+    shard.session = 1;
+    shard.sequence = 3;
+    shard.join(1, 5);
+    shard.hear(
+        "VOICE_STATE_UPDATE",
+        &json!({"guild_id": "1", "user_id": "5"}),
+    );
+    assert!(shard.feed.question().is_none(), "the answer may still come");
+    shard.hear("RESUMED", &json!({}));
+    // The hub knows something newer of that user than what is replayed.
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert!(parcel.events.is_empty());
+    assert_eq!(
+        parcel.report.link.to,
+        (10, 3).into(),
+        "the question holds it"
+    );
+    shard.feed.delivered(&parcel, &taken(), 1);
+    let question = shard.feed.question().unwrap();
+    shard.feed.answer(question, Finding::Voice(None), 1);
+    let parcel = shard.feed.parcel(true, 1).unwrap();
+    assert!(parcel.events.is_empty());
+    assert_eq!(parcel.report.link.to, (10, 6).into());
+}
+
+#[test]
+fn a_session_that_can_not_be_resumed_is_passed_over_and_guild_create_tells_the_difference() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5);
+    let whole = remembered(&before, (4, 0), 4);
+    let changed = |change: fn(&mut Claimed)| {
+        let mut claimed = whole.clone();
+        change(&mut claimed);
+        successor(&[1], claimed).feed.resume().is_some()
+    };
+    assert!(changed(|_| {}));
+    assert!(!changed(|claimed| claimed.checkpoint = None));
+    assert!(!changed(|claimed| claimed.guilds.clear()));
+    assert!(!changed(
+        |claimed| claimed.guilds[0].mark = (11, 1, 0).into()
+    ));
+    assert!(!changed(|claimed| {
+        claimed.checkpoint.as_mut().unwrap().fingerprint = "g".to_owned();
+    }));
+    // And one that Discord has forgotten.
+    for (fingerprint, known) in [("g", (4, 0)), ("f", (4, 0)), ("f", (9, 0))] {
+        let mut claimed = remembered(&before, known, 4);
+        claimed.checkpoint.as_mut().unwrap().fingerprint = fingerprint.to_owned();
+        let mut shard = successor(&[1], claimed);
+        shard.session = 1;
+        shard.identify(&[1]);
+        assert_eq!(shard.state(1).unwrap().1, "guild_awaited");
+        shard.guild_create(1);
+        let parcel = shard.feed.parcel(false, 1).unwrap();
+        assert_eq!(
+            parcel.events.iter().map(name).collect::<Vec<_>>(),
+            ["1 left"]
+        );
+        assert_eq!(parcel.events[0].at, Some(Mark::from((30, 2, 0))));
+        assert_eq!(parcel.report.link.to, (30, 2).into());
+    }
+}
+
+#[test]
+fn a_worker_that_another_one_has_overtaken_begins_anew_from_what_the_hub_has() {
+    let mut shard = Shard::live(&[1, 2]);
+    shard.join(1, 5);
+    let question = {
+        shard.hear(
+            "VOICE_STATE_UPDATE",
+            &json!({"guild_id": "1", "user_id": "7"}),
+        );
+        shard.feed.question().unwrap()
+    };
+    // The other one has read a later session, in which somebody else is there.
+    let mut other = Shard::live(&[1]);
+    other.join(1, 6);
+    let mut claimed = remembered(&other, (7, 0), 7);
+    claimed.guilds[0].mark = Mark::from((25, 7, 0));
+    let checkpoint = claimed.checkpoint.as_mut().unwrap();
+    checkpoint.session.number = 25;
+    checkpoint.session.id = "other".to_owned();
+    claimed.last_session = 25;
+    shard.feed.claim(claimed, 1);
+    assert!(shard.feed.wants_identify() && shard.feed.resume().is_none());
+    // Nothing of its own is told any more, nor anything of its old session, nor an old answer.
+    shard.feed.answer(question, Finding::Voice(None), 1);
+    assert!(shard.join(1, 8).repeated);
+    let parcel = shard.feed.parcel(true, 1).unwrap();
+    assert!(parcel.events.is_empty());
+    let link = &parcel.report.link;
+    assert_eq!(
+        (link.generation, link.from, link.to),
+        (30, (25, 7).into(), (25, 7).into())
+    );
+    shard.feed.delivered(&parcel, &taken(), 1);
+    shard.identify(&[1, 2]);
+    shard.guild_create(1);
+    shard.guild_create(2);
+    assert!(!shard.feed.wants_identify());
+    assert_eq!(shard.deliver(&[]), ["1 left", "2 worker_started 0"]);
+    assert_eq!(shard.feed.health(1).acknowledged_to, (30, 3).into());
+}
+
+#[test]
+fn a_guild_that_was_not_there_is_not_there_for_the_next_worker_either() {
+    let before = Shard::live(&[1, 2]);
+    let mut claimed = remembered(&before, (3, 0), 3);
+    claimed.guilds[1].absent = Some(Absence::Outage);
+    let mut shard = successor(&[1, 2], claimed);
+    shard.session = 1;
+    shard.sequence = 3;
+    shard.hear("RESUMED", &json!({}));
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!(parcel.report.link.absent[&guild(2)], Absence::Outage);
+    assert_eq!(shard.state(2).unwrap().1, "outage");
+    assert_eq!(shard.state(1), None);
+}

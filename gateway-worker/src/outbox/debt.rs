@@ -1,0 +1,82 @@
+//! What a guild owes: one snapshot with a later mark than the debt, tried again later and later
+//! while it does not arrive.
+
+use proto::chain::Mark;
+
+/// Milliseconds before a snapshot that can not be delivered is made again, at first; doubles.
+const AGAIN_MIN_MS: u64 = 1_000;
+/// Milliseconds that this grows to.
+const AGAIN_MAX_MS: u64 = 60_000;
+
+/// What a guild owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Debt {
+    /// Why, in a fixed word.
+    pub reason: &'static str,
+    /// The guild's newest mark when it arose: a snapshot with a later one pays.
+    pub since: Mark,
+    /// Why its snapshot did not arrive, when one was tried.
+    pub trouble: Option<Trouble>,
+    /// The mark of the snapshot that is queued for it.
+    paying: Option<Mark>,
+    failures: u32,
+    not_before_ms: u64,
+}
+
+/// Why a snapshot does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// It is larger than any delivery may be.
+    TooLarge,
+    /// The hub calls it malformed.
+    Refused,
+}
+
+impl Debt {
+    pub(super) fn new(reason: &'static str) -> Self {
+        Self {
+            reason,
+            since: Mark::default(),
+            trouble: None,
+            paying: None,
+            failures: 0,
+            not_before_ms: 0,
+        }
+    }
+
+    /// It arises, perhaps again: no snapshot up to here pays it.
+    pub(super) fn arise(&mut self, since: Mark) {
+        self.since = self.since.max(since);
+        self.paying = None;
+    }
+
+    /// The mark of the snapshot that is queued for it.
+    pub(super) fn paying(&self) -> Option<Mark> {
+        self.paying
+    }
+
+    /// Whether its snapshot is to be made now.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        self.paying.is_none() && self.not_before_ms <= now_ms
+    }
+
+    /// Whether a snapshot with this mark would pay it.
+    pub(super) fn takes(&self, mark: Mark) -> bool {
+        self.paying.is_none() && self.since < mark
+    }
+
+    /// The snapshot with this mark is queued for it.
+    pub(super) fn pay(&mut self, mark: Mark) {
+        self.paying = Some(mark);
+    }
+
+    /// Its snapshot was refused: it is made again, later each time.
+    pub(super) fn fail(&mut self, trouble: Trouble, now_ms: u64) {
+        let factor = 1_u64.checked_shl(self.failures).unwrap_or(u64::MAX);
+        let wait = AGAIN_MIN_MS.saturating_mul(factor).min(AGAIN_MAX_MS);
+        self.failures = self.failures.saturating_add(1);
+        self.trouble = Some(trouble);
+        self.not_before_ms = now_ms.saturating_add(wait);
+        self.paying = None;
+    }
+}
