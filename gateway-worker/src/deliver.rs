@@ -8,11 +8,11 @@
 //! ends; the hub forgot the claim, and it is made anew; the hub lacks what the delivery builds on,
 //! and every guild is told anew.
 
+mod acknowledged;
 mod answer;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ use crate::feed::{Desk, Feed, Parcel};
 use crate::hub::{ANSWER_BYTES_MAX, Door, Hub, Noted};
 use crate::outbox::{Rejected, Trouble};
 use crate::retry::Backoff;
+
+pub use acknowledged::Acknowledged;
 use answer::Answer;
 use watch::Watch;
 
@@ -36,27 +38,6 @@ use watch::Watch;
 const SET_ASIDE_MAX: u32 = 3;
 /// How long a connection has to be looked after again when this process was stopped.
 const ATTEND: Duration = Duration::from_millis(600);
-
-/// How the delivery of one shard stands, for health and readiness.
-#[derive(Debug, Default)]
-pub struct Acknowledged {
-    /// The last attempt was taken.
-    taken: AtomicBool,
-    /// When the hub last took one, in ms since the Unix epoch; 0: never.
-    at_ms: AtomicU64,
-}
-
-impl Acknowledged {
-    /// Whether the hub took the last delivery.
-    pub fn is_current(&self) -> bool {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    /// When the hub last took one, in ms since the Unix epoch.
-    pub fn at_ms(&self) -> Option<u64> {
-        Some(self.at_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
-    }
-}
 
 /// How a courier ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,9 +176,8 @@ impl Courier {
             let answer = self.attempt(&id, body.clone()).await;
             metrics::counter!("worker_deliveries_total", "answer" => answer.label()).increment(1);
             metrics::histogram!("worker_delivery_seconds").record(started.elapsed().as_secs_f64());
-            self.acknowledged
-                .taken
-                .store(matches!(answer, Answer::Taken(_)), Ordering::Relaxed);
+            let taken = matches!(answer, Answer::Taken(_));
+            self.acknowledged.note(taken, launch::clock::now_ms());
             match self.settle(&id, parcel, answer) {
                 Next::Taken => return Settled::Told,
                 Next::Fenced => return Settled::Lost(NotClaimed::Fenced),
@@ -277,7 +257,6 @@ impl Courier {
         }
         self.retry.reset();
         (self.set_aside, self.refused_whole) = (0, false);
-        self.acknowledged.at_ms.store(now, Ordering::Relaxed);
         metrics::counter!("worker_events_delivered_total").increment(receipt.accepted);
         metrics::counter!("worker_events_duplicate_total").increment(receipt.duplicates);
         crate::faults::pass("acknowledged");

@@ -1,5 +1,11 @@
 //! One shard's connection, from its first HELLO to its resumable end.
+//!
+//! One subject, although there is much to it: twilight connects, resumes and identifies by itself, and
+//! whatever Discord, the hub or the feed say meanwhile changes what it may do next. So everything that
+//! tells twilight something stands here, and what only looks or counts stands beside it: what is heard
+//! (`wire`), when a guild is worth an identify (`rebuilds`).
 
+mod rebuilds;
 mod wire;
 
 use std::sync::Arc;
@@ -21,6 +27,7 @@ use crate::config::{GatewaySettings, ms};
 use crate::dispatch;
 use crate::feed::{Desk, Feed, count};
 use crate::retry::Backoff;
+use rebuilds::Rebuilds;
 use wire::{
     DISPATCH, HELLO, Heard, INVALID_SESSION, Payload, RECONNECT, is_disconnected, label, listen,
 };
@@ -35,9 +42,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(2);
 /// Failures in a row from which on the gateway counts as unreachable.
 const UNREACHABLE_AFTER: u32 = 3;
-/// Without an illegible guild for so long, the wait before identifying anew is short again.
-const REBUILDS_FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
-
 /// One shard's connection.
 pub(crate) struct Connection {
     id: ShardId,
@@ -51,9 +55,7 @@ pub(crate) struct Connection {
     /// Before the next attempt to connect.
     reconnect: Backoff,
     /// Before the next identify because of something illegible.
-    rebuild: Backoff,
-    rebuild_due: Option<Instant>,
-    rebuilt: Instant,
+    rebuilds: Rebuilds,
     /// Twilight was asked to close, and has not let go of the session yet.
     closing: bool,
     /// When the gateway was last heard, or had good reason to be silent.
@@ -93,9 +95,11 @@ impl Connection {
             gate,
             desk,
             reconnect: Backoff::new(Duration::from_millis(500), ms(settings.reconnect_max_ms)),
-            rebuild: Backoff::new(ms(settings.rebuild_min_ms), ms(settings.rebuild_max_ms)),
-            rebuild_due: None,
-            rebuilt: Instant::now(),
+            rebuilds: Rebuilds::new(
+                ms(settings.rebuild_min_ms),
+                ms(settings.rebuild_max_ms),
+                Instant::now(),
+            ),
             closing: false,
             heard: Instant::now(),
             settings,
@@ -361,17 +365,14 @@ impl Connection {
     }
 
     fn rebuild_if_due(&mut self) {
-        if self.rebuild_due.is_none_or(|due| due > Instant::now()) {
-            return;
-        }
-        self.rebuild_due = None;
-        if self.needs_identify() {
+        let now = Instant::now();
+        if self.rebuilds.falls_due(now) && self.needs_identify() {
             tracing::warn!(
                 shard = self.id.number(),
                 "identifying anew, because a guild can not be known otherwise"
             );
             metrics::counter!("worker_rebuilds_total").increment(1);
-            self.rebuilt = Instant::now();
+            self.rebuilds.done(now);
             self.tell(GatewayState::Rebuilding, "illegible");
             if is_disconnected(&self.shard) {
                 // There is nothing to close. Twilight would keep the close until it is connected,
@@ -390,17 +391,10 @@ impl Connection {
         keeps && self.desk.look(Feed::wants_identify)
     }
 
-    /// Something can only be known by identifying anew; each time in a row waits longer, so that
-    /// what is always illegible does not spend the budget.
     fn plan_rebuild(&mut self) {
-        if self.rebuild_due.is_some() || !self.needs_identify() {
-            return;
+        if self.needs_identify() {
+            self.rebuilds.plan(Instant::now());
         }
-        if self.rebuilt.elapsed() > REBUILDS_FORGOTTEN_AFTER {
-            self.rebuild.reset();
-        }
-        let wait = self.rebuild.after_failure_in_full();
-        self.rebuild_due = Some(Instant::now() + wait);
     }
 
     /// A fresh connection, with or without the old session: without, if that was to be closed.

@@ -117,18 +117,23 @@ fn connection() -> Connection {
     )
 }
 
+fn rebuilds(wait: Duration) -> Rebuilds {
+    Rebuilds::new(wait, wait, Instant::now())
+}
+
 #[tokio::test]
 async fn a_rebuild_that_falls_due_while_there_is_no_connection_gives_the_session_up() {
     let mut connection = connection();
     assert!(connection.shard.session().is_some() && is_disconnected(&connection.shard));
     connection.plan_rebuild();
-    assert!(connection.rebuild_due.is_some());
-    connection.rebuild_due = Some(Instant::now());
+    assert!(connection.rebuilds.is_planned());
+    connection.rebuilds = rebuilds(Duration::ZERO);
+    connection.plan_rebuild();
     connection.look_after();
     // However the next attempts to connect fare, they do not resume.
     connection.renew(Resume::Yes);
     assert!(connection.shard.session().is_none());
-    assert!(!connection.closing && connection.rebuild_due.is_none());
+    assert!(!connection.closing && !connection.rebuilds.is_planned());
 }
 
 #[tokio::test]
@@ -143,12 +148,12 @@ async fn a_close_that_did_not_get_out_is_not_forgotten_by_the_next_connection() 
 #[tokio::test]
 async fn what_can_not_be_known_otherwise_is_planned_again_whatever_became_of_the_plan_before() {
     let mut connection = connection();
-    assert!(connection.rebuild_due.is_none());
+    assert!(!connection.rebuilds.is_planned());
     connection.look_after();
-    assert!(connection.rebuild_due.is_some());
+    assert!(connection.rebuilds.is_planned());
     // As long as it is so, and not when an IDENTIFY comes anyway.
-    connection.rebuild_due = None;
+    connection.rebuilds = rebuilds(Duration::from_secs(1));
     connection.renew(Resume::No);
     connection.look_after();
-    assert!(connection.rebuild_due.is_none());
+    assert!(!connection.rebuilds.is_planned());
 }
