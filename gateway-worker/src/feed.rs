@@ -22,7 +22,10 @@
 //! A restored guild contains everything up to its mark. Dispatches up to there are replayed silently;
 //! when the replay has passed the mark, the difference between the roster as the hub has it and the
 //! replayed one is told as one group. With a session that can not be resumed, GUILD_CREATE tells
-//! the difference instead.
+//! the difference instead. No debt is paid before that replay is over.
+//!
+//! A worker can be overtaken without hearing of it, when the hub's store has lost its claim: it finds
+//! a later session than its own at its next claim. Then it is a new worker, and identifies.
 
 pub mod broken;
 mod chain;
