@@ -14,7 +14,7 @@ use crate::config::{DeliverySettings, ms};
 use crate::hub::{Door, Hub, Reply, Silence};
 use crate::retry::Backoff;
 
-/// How often in a row the hub may answer with too much when it was asked for nothing. A hub of an
+/// How often the hub may answer with too much when it was asked for nothing. A hub of an
 /// older version does so for ever, and so may whatever stands between.
 const TOO_LARGE_MAX: u32 = 5;
 
@@ -94,10 +94,7 @@ impl Claimant {
                     continue;
                 }
                 Err(silence) => {
-                    too_large = match silence {
-                        Silence::TooLarge => too_large + 1,
-                        _ => 0,
-                    };
+                    too_large += u32::from(silence == Silence::TooLarge);
                     if too_large >= TOO_LARGE_MAX {
                         return Err(NotClaimed::TooLarge(self.answer_bytes_max));
                     }
