@@ -19,7 +19,8 @@
 //!   step that this subscriber had heard before the identify, because whatever is in the hub's log is
 //!   in the roster that the difference starts from. On the way no state may be told that was not so
 //!   meanwhile. Not decidable: whether one step in the gap whose effect was undone in the gap was
-//!   "lost" or collapsed. The same holds for an outage of the guild at Discord.
+//!   "lost" or collapsed. The same holds for an outage of the guild at Discord; and an identify during
+//!   an outage is told the guild only when the outage ends, so its gap goes on until then.
 //! - **Before a snapshot**: a snapshot covers what comes after the last step heard. What is missing
 //!   *before* that last step is lost all the same, since a guild's steps come in the guild's order;
 //!   only where the worker asks Discord's REST for what it could not read
@@ -117,9 +118,16 @@ impl Default for Terms {
 /// Judges what subscribers saw.
 pub fn check(truth: &Truth, records: &[Record], terms: &Terms) -> Verdict {
     let mut terms = terms.clone();
+    let outages = truth.outages();
+    for gap in &mut terms.gaps {
+        let of_it = |(after, until): &&(u64, u64)| (*after..*until).contains(&gap.until);
+        if let Some((_, until)) = outages.iter().find(of_it) {
+            gap.until = *until;
+        }
+    }
     terms
         .gaps
-        .extend(truth.outages().into_iter().map(|(after, until)| Gap {
+        .extend(outages.into_iter().map(|(after, until)| Gap {
             after,
             until,
             open_at_ms: 0,

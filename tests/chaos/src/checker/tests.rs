@@ -355,6 +355,45 @@ fn an_identify_may_collapse_what_was_not_heard_yet_and_nothing_else() {
 }
 
 #[test]
+fn an_identify_during_an_outage_collapses_until_the_outage_ends() {
+    let mut play = Play::new();
+    play.seat(ADA, Some(LOUNGE), 0);
+    // The session is lost here; the identify falls into the outage.
+    play.seat(ADA, Some(LOUNGE), 1);
+    play.seat(GRACE, Some(LOUNGE), 0);
+    let began = play.outage(true);
+    play.seat(GRACE, None, 0);
+    play.seat(ADA, Some(STUDY), 1);
+    let ended = play.outage(false);
+    let truth = play.truth();
+    let story = truth.story(None);
+    let mut teller = Teller::new(&story);
+    teller.open(false);
+    teller.snapshot(0, "subscribed");
+    teller.tell(1);
+    teller.collapse(1, story.moments.len() - 1);
+    teller.quiet();
+    let judged = |identified: u64| {
+        let gap = Gap {
+            after: 1,
+            until: identified,
+            open_at_ms: 0,
+        };
+        let terms = Terms {
+            gaps: vec![gap],
+            ..Terms::default()
+        };
+        check(&truth, std::slice::from_ref(&teller.record), &terms)
+    };
+    for identified in [began, ended - 1] {
+        let verdict = judged(identified);
+        assert!(verdict.is_clean(), "{:#?}", verdict.findings);
+    }
+    // Before the outage the guild was told, and what was so then must have been heard.
+    assert!(!judged(began - 1).is_clean());
+}
+
+#[test]
 fn within_a_gap_nothing_may_be_told_that_was_not_so_meanwhile() {
     let mut play = Play::new();
     play.seat(ADA, Some(LOUNGE), 0);

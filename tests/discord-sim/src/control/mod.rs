@@ -57,6 +57,10 @@ async fn attend(sim: &Sim, request: Request) -> Result<Value, Bad> {
         (&Method::GET, ["transitions"]) => {
             views::transitions(sim, parts.uri.query().unwrap_or_default())
         }
+        (&Method::GET, ["sessions"]) => {
+            let since = views::since(parts.uri.query().unwrap_or_default())?;
+            Ok(sim.world().gateway.history(since))
+        }
         (&Method::POST, ["voice"]) => voice(sim, &read(&body)?),
         (&Method::POST, ["channels"]) => create_channel(sim, read(&body)?),
         (&Method::PATCH, ["channels", id]) => change_channel(sim, id, read(&body)?),

@@ -134,7 +134,8 @@ fn describe_role(role: &Role) -> Value {
     json!({"name": role.name, "permissions": role.permissions.to_string(), "position": role.position})
 }
 
-pub(super) fn transitions(sim: &Sim, query: &str) -> Result<Value, Bad> {
+/// Reads `since=<number>`; 0 if it is not there.
+pub(super) fn since(query: &str) -> Result<u64, Bad> {
     let mut since = 0;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
@@ -142,6 +143,11 @@ pub(super) fn transitions(sim: &Sim, query: &str) -> Result<Value, Bad> {
             _ => return Err("only since=<number> is known".into()),
         }
     }
+    Ok(since)
+}
+
+pub(super) fn transitions(sim: &Sim, query: &str) -> Result<Value, Bad> {
+    let since = since(query)?;
     let world = sim.world();
     let (first, transitions) = world.truth.transitions_since(since);
     let list: Vec<Value> = transitions

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::payload::{self, Packing};
@@ -106,17 +107,19 @@ impl Connection {
                         return End::Resumable;
                     }
                 }
-                message = self.socket.recv() => match message {
-                    Some(Ok(Message::Text(text))) => self.take(text.as_bytes()),
-                    Some(Ok(Message::Binary(bytes))) => self.take(&bytes),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    Some(Ok(Message::Close(frame))) => {
-                        let over = frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001));
-                        return if over { End::Over } else { End::Resumable };
+                message = self.socket.recv() => {
+                    if let Some(end) = self.hear(message) {
+                        return end;
                     }
-                    Some(Err(_)) | None => return End::Resumable,
-                },
+                }
                 () = sleep_until(self.heartbeat_by) => {
+                    // What the client said in time counts, however late this side comes to read it.
+                    if let Some(message) = self.socket.recv().now_or_never() {
+                        match self.hear(message) {
+                            Some(end) => return end,
+                            None => continue,
+                        }
+                    }
                     // The session ends first: a client that is quick to resume must not find it.
                     let now_ms = self.sim.now_ms();
                     self.sim.world().gateway.refuse(self.attached.id, 4009, now_ms);
@@ -125,6 +128,21 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Takes what came over the socket; how the connection ends, if it does.
+    fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Option<End> {
+        match message {
+            Some(Ok(Message::Text(text))) => self.take(text.as_bytes()),
+            Some(Ok(Message::Binary(bytes))) => self.take(&bytes),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(frame))) => {
+                let over = frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001));
+                return Some(if over { End::Over } else { End::Resumable });
+            }
+            Some(Err(_)) | None => return Some(End::Resumable),
+        }
+        None
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), ()> {

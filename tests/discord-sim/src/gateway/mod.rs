@@ -1,6 +1,7 @@
 //! The gateway: sessions, the connections they are attached to, and what they are told.
 
 pub(crate) mod connection;
+mod history;
 mod identify;
 mod intents;
 pub(crate) mod payload;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
+use history::{Fate, History, Why};
 use identify::Budget;
 pub(crate) use receive::{Asked, application_flags};
 use session::Session;
@@ -87,6 +89,7 @@ pub(crate) struct Gateway {
     links: BTreeMap<u64, Link>,
     last_connection: u64,
     budget: Budget,
+    history: History,
 }
 
 impl Gateway {
@@ -106,6 +109,7 @@ impl Gateway {
                 settings.sim_identify_every_ms,
                 settings.sim_max_concurrency,
             ),
+            history: History::default(),
         }
     }
 
@@ -145,22 +149,20 @@ impl Gateway {
     /// (`over`: closed with 1000 or 1001, or timed out).
     pub(crate) fn disconnect(&mut self, connection: u64, over: bool, now_ms: u64) {
         self.links.remove(&connection);
-        let of_it = |session: &Session| session.connection == Some(connection);
-        if over {
-            self.sessions.retain(|_, session| !of_it(session));
-        }
-        for session in self.sessions.values_mut().filter(|session| of_it(session)) {
-            session.connection = None;
-            session.detached_ms = now_ms;
-        }
-        self.forget_the_dead(now_ms);
+        self.detach(connection, over.then_some(Why::Client), now_ms);
     }
 
     /// Forgets sessions that nobody resumed in time.
     pub(crate) fn forget_the_dead(&mut self, now_ms: u64) {
         let ttl_ms = self.settings.sim_session_ttl_s.saturating_mul(1_000);
-        self.sessions
-            .retain(|_, session| !session.is_over(now_ms, ttl_ms));
+        self.sessions.retain(|id, session| {
+            let over = session.is_over(now_ms, ttl_ms);
+            if over && !session.expired {
+                let fate = Fate::Ended(Why::Forgotten);
+                self.history.note(id, fate, now_ms);
+            }
+            !over
+        });
     }
 
     /// Queues an order; a connection whose queue is full is cut, and may resume.
@@ -234,17 +236,25 @@ impl Gateway {
         let connections = self.connections(which);
         for connection in &connections {
             self.close(*connection, code);
-            self.detach(*connection, ends, now_ms);
+            self.detach(*connection, ends.then_some(Why::Wished), now_ms);
         }
         connections.len()
     }
 
-    /// Detaches the session of a connection that is about to end, so that it gets nothing more.
-    fn detach(&mut self, connection: u64, over: bool, now_ms: u64) {
-        if let Some(session) = self.session_of(connection) {
+    /// Detaches the session of a connection that is about to end, so that it gets nothing more; its
+    /// session ends with it if there is a reason.
+    fn detach(&mut self, connection: u64, ends: Option<Why>, now_ms: u64) {
+        // Not by `session_of`, which would borrow the history as well.
+        let of_it = |session: &&mut Session| session.connection == Some(connection);
+        if let Some(session) = self.sessions.values_mut().find(of_it) {
             session.connection = None;
             session.detached_ms = now_ms;
-            session.expired |= over;
+            self.history.note(&session.id, Fate::Detached, now_ms);
+            if let Some(why) = ends
+                && !std::mem::replace(&mut session.expired, true)
+            {
+                self.history.note(&session.id, Fate::Ended(why), now_ms);
+            }
         }
         self.forget_the_dead(now_ms);
     }
@@ -256,7 +266,7 @@ impl Gateway {
             if let Some(link) = self.links.remove(connection) {
                 link.cut.cancel();
             }
-            self.detach(*connection, false, now_ms);
+            self.detach(*connection, None, now_ms);
         }
         connections.len()
     }
@@ -284,7 +294,8 @@ impl Gateway {
         let connections = self.connections(which);
         for connection in &connections {
             self.say(*connection, payload::invalid_session(resumable));
-            self.detach(*connection, !resumable, now_ms);
+            let ends = (!resumable).then_some(Why::Wished);
+            self.detach(*connection, ends, now_ms);
         }
         connections.len()
     }
@@ -302,8 +313,10 @@ impl Gateway {
     pub(crate) fn expire_all(&mut self, which: &Which, now_ms: u64) -> usize {
         let chosen = self.chosen(which);
         for id in &chosen {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.expired = true;
+            if let Some(session) = self.sessions.get_mut(id)
+                && !std::mem::replace(&mut session.expired, true)
+            {
+                self.history.note(id, Fate::Ended(Why::Wished), now_ms);
             }
         }
         self.forget_the_dead(now_ms);
@@ -317,6 +330,11 @@ impl Gateway {
             self.dispatch(id, event, data);
         }
         chosen.len()
+    }
+
+    /// What became of sessions after the note of this number, for the control side.
+    pub(crate) fn history(&self, since: u64) -> Value {
+        self.history.describe(since)
     }
 
     /// The sessions, for the control side.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::history::{Fate, Why};
 use super::identify::Verdict;
 use super::payload::{self, Received};
 use super::session::{Session, Unresumable};
@@ -39,7 +40,15 @@ impl Gateway {
                 }
             }
             2 if known => self.refuse(connection, 4005, now_ms),
-            2 => self.identify(truth, connection, data, now_ms),
+            2 => {
+                let begun = self.identify(truth, connection, data, now_ms);
+                let fate = if begun.is_some() {
+                    Fate::Identified(truth.seq())
+                } else {
+                    Fate::IdentifyRefused
+                };
+                self.history.note(&begun.unwrap_or_default(), fate, now_ms);
+            }
             6 if known => self.refuse(connection, 4005, now_ms),
             6 => self.resume(connection, data, now_ms),
             3 | 4 | 8 | 31 | 43 if !known => self.refuse(connection, 4003, now_ms),
@@ -57,24 +66,38 @@ impl Gateway {
     /// Closes a connection for what its client did; a session that it had may be resumed.
     pub(crate) fn refuse(&mut self, connection: u64, code: u16, now_ms: u64) {
         self.close(connection, code);
-        let ends = matches!(code, 4004 | 4007 | 4009..=4014);
+        let ends = match code {
+            4009 => Some(Why::Heartbeat),
+            4004 | 4007 | 4010..=4014 => Some(Why::Client),
+            _ => None,
+        };
         self.detach(connection, ends, now_ms);
     }
 
-    fn identify(&mut self, truth: &Truth, connection: u64, data: &Value, now_ms: u64) {
+    /// Begins a session, and returns its id; `None`: refused.
+    fn identify(
+        &mut self,
+        truth: &Truth,
+        connection: u64,
+        data: &Value,
+        now_ms: u64,
+    ) -> Option<String> {
         self.counts.identify += 1;
         let (Some(token), Some(_), Some(intents)) = (
             data["token"].as_str(),
             data["properties"].as_object(),
             data["intents"].as_i64(),
         ) else {
-            return self.refuse(connection, 4002, now_ms);
+            self.refuse(connection, 4002, now_ms);
+            return None;
         };
         if !self.accepts(token) {
-            return self.refuse(connection, 4004, now_ms);
+            self.refuse(connection, 4004, now_ms);
+            return None;
         }
         let Some(shard) = shard_of(&data["shard"]) else {
-            return self.refuse(connection, 4010, now_ms);
+            self.refuse(connection, 4010, now_ms);
+            return None;
         };
         let served = truth
             .guilds
@@ -83,32 +106,40 @@ impl Gateway {
         if served.count()
             > usize::try_from(self.settings.sim_guilds_per_shard).unwrap_or(usize::MAX)
         {
-            return self.refuse(connection, 4011, now_ms);
+            self.refuse(connection, 4011, now_ms);
+            return None;
         }
         let Some(intents) = u64::try_from(intents)
             .ok()
             .filter(|bits| bits & !intents::KNOWN == 0)
         else {
-            return self.refuse(connection, 4013, now_ms);
+            self.refuse(connection, 4013, now_ms);
+            return None;
         };
         if intents & intents::PRIVILEGED & !self.settings.sim_intents_granted != 0 {
-            return self.refuse(connection, 4014, now_ms);
+            self.refuse(connection, 4014, now_ms);
+            return None;
         }
         match self.budget.spend(shard.0, now_ms) {
             Verdict::Go => {}
-            Verdict::Busy => return self.say(connection, payload::invalid_session(false)),
+            Verdict::Busy => {
+                self.say(connection, payload::invalid_session(false));
+                return None;
+            }
             Verdict::Spent => {
                 tracing::warn!(
                     "the identify budget is overspent: every session ends, the token is reset"
                 );
                 self.token_reset = true;
                 self.close_all(&Which::default(), 4004, now_ms);
-                return self.refuse(connection, 4004, now_ms);
+                self.refuse(connection, 4004, now_ms);
+                return None;
             }
         }
         self.forget_the_dead(now_ms);
         if !self.make_room() {
-            return self.say(connection, payload::invalid_session(false));
+            self.say(connection, payload::invalid_session(false));
+            return None;
         }
         let id = hash_of(&[self.settings.sim_seed, self.counts.identify, now_ms]);
         let replay_max = usize::try_from(self.settings.sim_replay_max).unwrap_or(usize::MAX);
@@ -118,6 +149,7 @@ impl Gateway {
             .is_some_and(|bits| bits & (1 << 15) != 0);
         self.sessions.insert(id.clone(), session);
         self.greet(truth, &id, shard, data["shard"].is_array());
+        Some(id)
     }
 
     /// READY, and then the guilds.
@@ -194,11 +226,11 @@ impl Gateway {
         let missed = match self.sessions.get(id).map(|session| session.replay(seen)) {
             Some(Ok(missed)) => missed,
             Some(Err(Unresumable::FromTheFuture)) => {
-                self.sessions.remove(id);
+                self.refuse_resume(id, Why::Client, now_ms);
                 return self.refuse(connection, 4007, now_ms);
             }
             Some(Err(Unresumable::Forgotten)) | None => {
-                self.sessions.remove(id);
+                self.refuse_resume(id, Why::Forgotten, now_ms);
                 return self.say(connection, payload::invalid_session(false));
             }
         };
@@ -214,8 +246,17 @@ impl Gateway {
             link.cut.cancel();
         }
         self.counts.resumed += 1;
+        self.history.note(id, Fate::Resumed, now_ms);
         self.order(connection, Order::Replay(missed));
         self.dispatch(id, "RESUMED", &json!({"_trace": ["discord-sim"]}));
+    }
+
+    /// A session that can not be resumed is gone.
+    fn refuse_resume(&mut self, id: &str, why: Why, now_ms: u64) {
+        if self.sessions.remove(id).is_some_and(|known| !known.expired) {
+            self.history.note(id, Fate::Ended(why), now_ms);
+        }
+        self.history.note(id, Fate::ResumeRefused, now_ms);
     }
 
     /// Whether the token is the bot's, and still worth something.

@@ -254,3 +254,46 @@ async fn a_client_that_does_not_read_is_cut_and_may_resume() {
     let (mut again, _) = resumed(&discord, &bot.session, bot.seq).await;
     again.until("RESUMED").await;
 }
+
+#[tokio::test]
+async fn the_history_says_why_each_session_ended_and_when_each_began() {
+    let discord = Discord::start().await;
+    let bot = discord.ready().await;
+    discord
+        .gateway(json!({"action": "close", "code": 4009}))
+        .await;
+    let (_, refused) = resumed(&discord, &bot.session, bot.seq).await;
+    assert_eq!(refused["op"], 9);
+    let second = discord.ready().await;
+    let (session, seq) = (second.session.clone(), second.seq);
+    second.close(1000).await;
+    resumed(&discord, &session, seq).await;
+    let (_, history) = discord.control("GET", "sessions?since=0", None).await;
+    assert_eq!(history["complete"], true);
+    let told: Vec<(&str, &Value, bool)> = history["notes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|note| {
+            let of_the_first = note["session"] == bot.session.as_str();
+            (note["what"].as_str().unwrap(), &note["why"], of_the_first)
+        })
+        .collect();
+    let (none, wished, client) = (Value::Null, json!("wished"), json!("client"));
+    let expected = [
+        ("identified", &none, true),
+        ("detached", &none, true),
+        ("ended", &wished, true),
+        ("resume.refused", &none, true),
+        ("identified", &none, false),
+        ("detached", &none, false),
+        ("ended", &client, false),
+        ("resume.refused", &none, false),
+    ];
+    assert_eq!(told, expected);
+    let last = history["notes"][7]["n"].as_u64().unwrap();
+    let (_, later) = discord
+        .control("GET", &format!("sessions?since={last}"), None)
+        .await;
+    assert_eq!(later["notes"], json!([]));
+}

@@ -110,6 +110,16 @@ impl Play {
         self.push(json!({"type": "channel.deleted", "channelId": room}));
     }
 
+    /// The guild goes away at Discord, or comes back.
+    pub(super) fn outage(&mut self, begins: bool) -> u64 {
+        let kind = if begins {
+            "guild.unavailable"
+        } else {
+            "guild.available"
+        };
+        self.push(json!({"type": kind}))
+    }
+
     pub(super) fn everyone(&mut self, views: bool) {
         let permissions = if views { VIEW } else { "0" };
         self.push(
