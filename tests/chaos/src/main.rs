@@ -7,6 +7,8 @@ use chaos::settings::Settings;
 use chaos::shows::{SHOWS, Show, Size, in_words};
 use chaos::stage::has_fault_programs;
 use chaos::storm::{asked, storm};
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -44,7 +46,7 @@ async fn main() -> ExitCode {
     }
     let seed = settings.seed.unwrap_or_else(launch::clock::now_ms);
     say(&format!("seed {seed}"));
-    let summary = storm(&settings, &faults, seed, say).await;
+    let summary = storm(&settings, &faults, seed, stopped(), say).await;
     say(&format!("\n{}", summary.table()));
     if summary.is_clean() {
         ExitCode::from(launch::exit::CLEAN)
@@ -74,8 +76,13 @@ async fn give(name: &str, settings: &Settings) -> ExitCode {
     };
     let seed = settings.seed.unwrap_or_else(launch::clock::now_ms);
     let mut clean = true;
+    let mut stopped = std::pin::pin!(stopped());
     for show in asked {
-        let report = show.give(size, seed, &settings.folder).await;
+        let report = tokio::select! {
+            report = show.give(size, seed, &settings.folder) => report,
+            // Dropping it ends its processes and removes its files.
+            () = &mut stopped => return ExitCode::from(launch::exit::FAILED),
+        };
         say(&in_words(&show, &report, seed));
         clean &= report.is_clean();
     }
@@ -84,6 +91,18 @@ async fn give(name: &str, settings: &Settings) -> ExitCode {
     } else {
         launch::exit::FAILED
     })
+}
+
+/// Waits for somebody to stop it: Ctrl-C, or SIGTERM.
+async fn stopped() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => tokio::select! {
+            _asked = ctrl_c() => {}
+            _asked = terminated.recv() => {}
+        },
+        // No handler can be had: the signals end the process as they always do.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 #[expect(

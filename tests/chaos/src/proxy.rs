@@ -1,17 +1,15 @@
-//! What stands between the processes: a [`Proxy`] between the worker and the hub that answers badly
-//! when told to, and a [`Cable`] between the worker and Discord's gateway that can be cut.
+//! What stands between the worker and the hub: a [`Proxy`] that answers badly when told to.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -78,6 +76,7 @@ struct Mind {
     mood: Mutex<(u32, Vec<Misdeed>)>,
     luck: Mutex<StdRng>,
     done: AtomicU64,
+    unavailable: AtomicU64,
 }
 
 impl Proxy {
@@ -90,6 +89,7 @@ impl Proxy {
             mood: Mutex::default(),
             luck: Mutex::new(StdRng::seed_from_u64(seed)),
             done: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
         });
         let address = listener.local_addr().unwrap().to_string();
         let minding = Arc::clone(&mind);
@@ -129,6 +129,11 @@ impl Proxy {
     /// How many requests suffered.
     pub fn misdeeds(&self) -> u64 {
         self.mind.done.load(Ordering::Relaxed)
+    }
+
+    /// How many requests the hub itself answered with 503.
+    pub fn unavailable(&self) -> u64 {
+        self.mind.unavailable.load(Ordering::Relaxed)
     }
 }
 
@@ -170,6 +175,9 @@ async fn attend(mut client: TcpStream, mind: Arc<Mind>) {
                 let Ok(answer) = exchange(&mind.hub, &request).await else {
                     return;
                 };
+                let refused = answer.starts_with(b"HTTP/1.1 503 ");
+                mind.unavailable
+                    .fetch_add(u64::from(refused), Ordering::Relaxed);
                 if client.write_all(&answer).await.is_err() {
                     return;
                 }
@@ -302,70 +310,6 @@ fn body_len(head: &[u8]) -> usize {
     length
         .and_then(|length| length.trim().parse().ok())
         .unwrap_or(0)
-}
-
-/// A connection that can be cut: what stands on it ends, what is new is refused. Dropping it cuts it.
-pub struct Cable {
-    address: String,
-    cut: Arc<AtomicBool>,
-    cuts: watch::Sender<u64>,
-    task: JoinHandle<()>,
-}
-
-impl Cable {
-    /// Listens on a free port and leads to this address.
-    pub async fn start(to: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let cut = Arc::new(AtomicBool::new(false));
-        let (cuts, _) = watch::channel(0);
-        let (to, is_cut, noticed) = (to.to_owned(), Arc::clone(&cut), cuts.clone());
-        let task = tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                if is_cut.load(Ordering::Acquire) {
-                    continue;
-                }
-                let (to, mut noticed) = (to.clone(), noticed.subscribe());
-                tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(to).await else {
-                        return;
-                    };
-                    tokio::select! {
-                        _ended = copy_bidirectional(&mut near, &mut far) => {}
-                        _cut = noticed.changed() => {}
-                    }
-                });
-            }
-        });
-        Self {
-            address,
-            cut,
-            cuts,
-            task,
-        }
-    }
-
-    /// Where it begins.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Cuts it.
-    pub fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        self.cuts.send_modify(|cuts| *cuts += 1);
-    }
-
-    /// Mends it.
-    pub fn mend(&self) {
-        self.cut.store(false, Ordering::Release);
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,34 +1,28 @@
 //! One run: a fresh world, people moving, subscribers coming and going, faults; then quiet, then
 //! the checker.
 
-use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::mirror::seen_by_everyone;
-use e2e::{GUILD, LOUNGE};
+use e2e::GUILD;
 use futures_util::FutureExt as _;
 use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use reqwest::Client as Http;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::checker::{Frame, Gap, Record, Scene, Terms, Truth, Verdict, What, check};
-use crate::client::Client;
+use crate::audience::Audience;
+use crate::checker::{Frame, Record, Terms, Verdict, What, check};
+use crate::discord::Discord;
 use crate::fault::Fault;
+use crate::late::Late;
 use crate::mover::Mover;
-use crate::stage::{Needs, Stage};
-use crate::subscriber::{Door, Subscriber, Temper};
+use crate::sessions::{self, Facts, Note};
+use crate::stage::{Needs, Side, Stage};
+use crate::subscriber::Door;
 
-/// How often the truth is asked for.
-const ASK: Duration = Duration::from_millis(30);
-/// How long nothing may come before it is quiet.
-const STILL: Duration = Duration::from_millis(250);
 /// How long the world may take to be right before anything happens.
 const FIRST_S: u64 = 20;
 
@@ -81,8 +75,7 @@ pub async fn run(spec: &Spec) -> Outcome {
     let mut luck = StdRng::seed_from_u64(spec.seed);
     let mut needs = Needs::default();
     for fault in &spec.faults {
-        let more = fault.needs(&mut luck);
-        needs.hub.extend(more.hub);
+        let more = fault.needs();
         needs.worker.extend(more.worker);
         needs.clock |= more.clock;
         needs.resume_address |= more.resume_address;
@@ -128,21 +121,17 @@ fn reason_of(panic: &(dyn std::any::Any + Send)) -> &str {
 
 async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
     let mut outcome = Outcome::default();
-    let http = Http::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .unwrap();
     let sim_url = stage.world.sim_url.clone();
-    let began = ask(&http, &sim_url, "state").await;
-    let watch = Watch::start(http.clone(), sim_url.clone(), &began);
+    let discord = Discord::now(&sim_url).await;
+    let late = Late::start();
     let wish = json!({"sub": "chaos", "guilds": [GUILD], "ttl": 86_400});
     let door = Door {
         hub_url: stage.world.hub_url.clone(),
         token: stage.world.token(wish).await,
         guild: GUILD.to_owned(),
     };
-    let mut audience = Audience::start(spec, &door, luck);
-    if audience.quiet(&http, &sim_url, FIRST_S).await.is_err() {
+    let mut audience = Audience::start(spec.client.as_deref(), &door, luck);
+    if audience.quiet(&discord, FIRST_S).await.is_err() {
         outcome
             .complaints
             .push("nothing was right before anything happened".to_owned());
@@ -150,9 +139,12 @@ async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
     let mover = Mover::start(&sim_url, luck.random(), spec.acts_per_s).await;
     audience.calm(false);
     sleep(Duration::from_millis(luck.random_range(400..900))).await;
+    let mut facts = Facts::default();
     for fault in &spec.faults {
         sleep(Duration::from_secs(spec.seconds)).await;
-        fault.happen(stage, luck).await;
+        let began_ms = now_ms();
+        fault.happen(stage, audience.witness(), luck).await;
+        fault.explain((began_ms, now_ms()), &mut facts);
         sleep(Duration::from_millis(luck.random_range(300..900))).await;
     }
     stop(&mover).await;
@@ -162,50 +154,84 @@ async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
     audience.calm(true);
     let within_s = spec.faults.iter().map(|fault| fault.right_within_s).max();
     let within_s = within_s.unwrap_or(5);
-    if let Err(wrong) = audience.quiet(&http, &sim_url, within_s).await {
+    if let Err(wrong) = audience.quiet(&discord, within_s).await {
         outcome.complaints.push(format!(
             "not right within {within_s} s: {}",
             wrong.join(", ")
         ));
     }
     outcome.acts = mover.acts();
-    let transitions = transitions(&http, &sim_url, &began).await;
-    let truth = Truth::new(GUILD, &began, &transitions);
-    let identifies = watch.stop();
-    outcome.identifies = identifies.len() as u64;
-    let records: Vec<_> = audience.all.iter().map(Subscriber::record).collect();
+    facts.worker_starts.clone_from(&stage.worker_starts);
+    facts.held_up.extend(late.spans());
+    let sessions = discord.sessions().await;
+    let told = Told {
+        transitions: discord.transitions().await,
+        records: audience.records(),
+    };
+    judge(spec, stage, &discord, &told, &sessions, &mut outcome);
+    outcome
+        .complaints
+        .extend(sessions::complaints(&sessions, &facts));
+    if !outcome.is_clean() {
+        told.keep(&spec.folder, &sessions, &facts);
+    }
+    outcome
+}
+
+/// What happened, and what was heard of it.
+struct Told {
+    transitions: Vec<Value>,
+    records: Vec<Record>,
+}
+
+impl Told {
+    fn keep(&self, folder: &Path, sessions: &[Note], facts: &Facts) {
+        let records = self.records.iter().map(|record| format!("{record:#?}\n"));
+        std::fs::write(folder.join("records.txt"), records.collect::<String>()).unwrap();
+        let lines = self.transitions.iter().map(|one| format!("{one}\n"));
+        let text = format!("{sessions:#?}\n{facts:#?}\n{}", lines.collect::<String>());
+        std::fs::write(folder.join("transitions.txt"), text).unwrap();
+    }
+}
+
+fn judge(
+    spec: &Spec,
+    stage: &Stage,
+    discord: &Discord,
+    told: &Told,
+    sessions: &[Note],
+    outcome: &mut Outcome,
+) {
     let prices = || spec.faults.iter().map(|fault| fault.price);
     let terms = Terms {
-        gaps: identifies,
+        gaps: sessions::gaps(sessions),
         faults: stage.faults.clone(),
         ordered: !prices().any(|price| price.disorder),
     };
-    outcome.verdict = check(&truth, &records, &terms);
-    if !outcome.verdict.is_clean() {
-        let lines = records.iter().map(|record| format!("{record:#?}\n"));
-        std::fs::write(spec.folder.join("records.txt"), lines.collect::<String>()).unwrap();
-        let lines = transitions.iter().map(|one| format!("{one}\n"));
-        let text = format!("{terms:?}\n{}", lines.collect::<String>());
-        std::fs::write(spec.folder.join("transitions.txt"), text).unwrap();
+    outcome.identifies = terms.gaps.len() as u64;
+    let truth = discord.truth(GUILD, &told.transitions);
+    outcome.verdict = check(&truth, &told.records, &terms);
+    let most = prices().fold(0_u64, |most, price| most.saturating_add(price.snapshots));
+    for record in &told.records {
+        let count = uncalled(record);
+        outcome.uncalled_snapshots += count;
+        if count > most {
+            outcome.complaints.push(format!(
+                "{}: {count} snapshots that nothing of its own called for, {most} explained ({})",
+                record.name,
+                outcome.verdict.snapshots_by_reason()
+            ));
+        }
     }
-    // A second fault may take away what the first one's identify gave, or both memories at once.
-    let either = |fault: &Fault| fault.loses_store() || fault.price.identifies > 0;
-    let both_memories = spec.faults.len() > 1 && spec.faults.iter().any(either);
-    let most: u64 = prices().map(|price| price.identifies).sum::<u64>() + u64::from(both_memories);
-    if outcome.identifies > most {
-        outcome
-            .complaints
-            .push(format!("{} identifies, {most} needed", outcome.identifies));
+    for side in [Side::Hub, Side::Worker] {
+        if let Some(line) = stage
+            .log(side)
+            .lines()
+            .find(|line| line.contains("panicked at"))
+        {
+            outcome.complaints.push(format!("{side:?}: {line}"));
+        }
     }
-    outcome.uncalled_snapshots = records.iter().map(uncalled).sum();
-    if outcome.uncalled_snapshots > 0 && !prices().any(|price| price.snapshots) {
-        outcome.complaints.push(format!(
-            "{} snapshots that nothing called for ({})",
-            outcome.uncalled_snapshots,
-            outcome.verdict.snapshots_by_reason()
-        ));
-    }
-    outcome
 }
 
 /// Snapshots since the first quiet point that nothing of the subscriber's own called for.
@@ -236,174 +262,5 @@ async fn stop(mover: &Mover) {
     while acts != mover.acts() {
         acts = mover.acts();
         sleep(Duration::from_millis(100)).await;
-    }
-}
-
-async fn ask(http: &Http, sim_url: &str, what: &str) -> Value {
-    let answer = http.get(format!("{sim_url}/_sim/{what}")).send().await;
-    answer.unwrap().json().await.unwrap()
-}
-
-/// Everything that happened since this state.
-async fn transitions(http: &Http, sim_url: &str, began: &Value) -> Vec<Value> {
-    let mut since = began["seq"].as_u64().unwrap();
-    let mut all = Vec::new();
-    loop {
-        let page = ask(http, sim_url, &format!("transitions?since={since}")).await;
-        assert_eq!(page["complete"], true, "the simulator forgot transitions");
-        let list = page["transitions"].as_array().unwrap();
-        let Some(last) = list.last() else {
-            return all;
-        };
-        since = last["seq"].as_u64().unwrap();
-        all.extend(list.iter().cloned());
-    }
-}
-
-/// Those who watch.
-struct Audience {
-    all: Vec<Subscriber>,
-    client: Option<Client>,
-}
-
-impl Audience {
-    fn start(spec: &Spec, door: &Door, luck: &mut StdRng) -> Self {
-        let temper = |name: &str, restless: bool| Temper {
-            name: name.to_owned(),
-            restless,
-            ..Temper::default()
-        };
-        let narrow = Temper {
-            only: Some(BTreeSet::from([LOUNGE.to_owned()])),
-            ..temper("narrow", true)
-        };
-        let forgetful = Temper {
-            forgetful: true,
-            ..temper("forgetful", true)
-        };
-        let tempers = [
-            temper("steady", false),
-            temper("restless", true),
-            temper("roaming", true),
-            narrow,
-            forgetful,
-        ];
-        let all = tempers
-            .into_iter()
-            .map(|temper| Subscriber::start(door.clone(), temper, luck.random()))
-            .collect();
-        let client = spec
-            .client
-            .as_ref()
-            .map(|command| Client::start(command, door));
-        let audience = Self { all, client };
-        audience.calm(true);
-        audience
-    }
-
-    fn calm(&self, calm: bool) {
-        for subscriber in &self.all {
-            subscriber.calm(calm);
-        }
-    }
-
-    /// Waits until everybody believes the truth and nothing moves, and notes it in every record.
-    /// At the deadline it is noted all the same, and the error names who is wrong.
-    async fn quiet(&mut self, http: &Http, sim_url: &str, most_s: u64) -> Result<(), Vec<String>> {
-        let until = Instant::now() + Duration::from_secs(most_s);
-        let mut still: Option<(Instant, usize, u64)> = None;
-        loop {
-            let state = ask(http, sim_url, "state").await;
-            let seq = state["seq"].as_u64().unwrap_or(0);
-            let wrong = self.wrong(&state);
-            let heard = self.all.iter().map(Subscriber::heard).sum();
-            if wrong.is_empty() {
-                match still {
-                    Some((since, before, at)) if before == heard && at == seq => {
-                        if since.elapsed() > STILL {
-                            self.mark(seq);
-                            return Ok(());
-                        }
-                    }
-                    _ => still = Some((Instant::now(), heard, seq)),
-                }
-            } else {
-                still = None;
-                if Instant::now() > until {
-                    self.mark(seq);
-                    return Err(wrong);
-                }
-            }
-            sleep(ASK).await;
-        }
-    }
-
-    fn mark(&self, seq: u64) {
-        for subscriber in &self.all {
-            subscriber.mark_quiet(seq);
-        }
-    }
-
-    /// Who does not believe the truth.
-    fn wrong(&mut self, state: &Value) -> Vec<String> {
-        let truth = Truth::new(GUILD, state, &[]);
-        let scene = |subscriber: &Subscriber| -> Scene {
-            let mut story = truth.story(subscriber.only());
-            story.moments.swap_remove(0).scene
-        };
-        let mut wrong: Vec<String> = self
-            .all
-            .iter()
-            .filter(|subscriber| !subscriber.agrees(&scene(subscriber)))
-            .map(|subscriber| subscriber.name().to_owned())
-            .collect();
-        if let Some(client) = &mut self.client
-            && !client.agrees(&seen_by_everyone(GUILD, &state["guilds"][GUILD]))
-        {
-            wrong.push(format!("the client ({})", client.last()));
-        }
-        wrong
-    }
-}
-
-/// Watches the simulator count identifies: each ends what may come collapsed.
-struct Watch {
-    gaps: Arc<Mutex<Vec<Gap>>>,
-    task: JoinHandle<()>,
-}
-
-impl Watch {
-    fn start(http: Http, sim_url: String, began: &Value) -> Self {
-        let gaps = Arc::new(Mutex::new(Vec::new()));
-        let found = Arc::clone(&gaps);
-        let count = |state: &Value| state["counters"]["identify"].as_u64().unwrap_or(0);
-        let mut known = count(began);
-        let task = tokio::spawn(async move {
-            let mut open_at_ms = now_ms();
-            loop {
-                let asked_ms = now_ms();
-                let state = ask(&http, &sim_url, "state").await;
-                let counted = count(&state);
-                for _ in known..counted {
-                    found
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(Gap {
-                            after: 0,
-                            until: state["seq"].as_u64().unwrap_or(u64::MAX),
-                            open_at_ms,
-                        });
-                }
-                known = counted;
-                open_at_ms = asked_ms;
-                sleep(ASK).await;
-            }
-        });
-        Self { gaps, task }
-    }
-
-    fn stop(self) -> Vec<Gap> {
-        self.task.abort();
-        std::mem::take(&mut *self.gaps.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

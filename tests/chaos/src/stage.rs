@@ -10,7 +10,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::proxy::{Cable, Proxy};
+use crate::cable::Cable;
+use crate::proxy::Proxy;
 
 /// Where Debian's package `faketime` puts its library, for the machine at hand.
 const FAKETIME: [&str; 2] = [
@@ -20,7 +21,7 @@ const FAKETIME: [&str; 2] = [
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long a session may take to be there.
-const SESSION_MAX: Duration = Duration::from_secs(3);
+const SESSION_MAX: Duration = Duration::from_secs(10);
 /// Everything that waits, waits shorter than it would in earnest, so that a run takes seconds.
 const WORKER: [(&str, &str); 12] = [
     ("BEAT_MS", "300"),
@@ -44,7 +45,7 @@ const HUB: [(&str, &str); 4] = [
 ];
 const SIM: [(&str, &str); 5] = [
     ("SIM_HEARTBEAT_MS", "1000"),
-    ("SIM_IDENTIFY_EVERY_MS", "50"),
+    ("SIM_IDENTIFY_EVERY_MS", "20"),
     ("SIM_RECONNECT_GRACE_MS", "500"),
     ("SIM_ROUTE_REQUESTS", "1000"),
     ("SIM_GLOBAL_PER_S", "1000"),
@@ -64,7 +65,7 @@ pub enum Side {
 pub struct Needs {
     /// More settings of the worker.
     pub worker: Vec<(String, String)>,
-    /// More settings of the hub.
+    /// More settings of the hub: planted faults.
     pub hub: Vec<(String, String)>,
     /// Hub and worker read a clock that can be set.
     pub clock: bool,
@@ -84,6 +85,8 @@ pub struct Stage {
     pub folder: PathBuf,
     /// When faults lasted, in Unix milliseconds.
     pub faults: Vec<(u64, u64)>,
+    /// When workers were started, in Unix milliseconds.
+    pub worker_starts: Vec<u64>,
     /// What was promised by a fault's own text and did not happen.
     pub complaints: Vec<String>,
     /// What processes that are no more printed: the hub's, the worker's.
@@ -159,6 +162,7 @@ impl Stage {
             cable,
             folder: folder.to_owned(),
             faults: Vec::new(),
+            worker_starts: Vec::new(),
             complaints: Vec::new(),
             past_logs: Default::default(),
         }
@@ -198,8 +202,40 @@ impl Stage {
 
     /// Starts this side again, with these settings changed.
     pub fn start(&mut self, side: Side, changes: &[(&str, &str)]) {
+        if side == Side::Worker {
+            self.worker_starts.push(now_ms());
+        }
         let next = self.process(side).again_with(changes);
         self.replace(side, next);
+    }
+
+    /// Starts this side again, without a fail point.
+    pub fn disarm(&mut self, side: Side) {
+        self.start(side, &[("FAIL_POINT", "")]);
+    }
+
+    /// Starts another worker of the same shard, at this address, beside the one that is there.
+    pub fn another_worker(&mut self, at: &str) -> Process {
+        self.worker_starts.push(now_ms());
+        self.world.worker.again_with(&[("WORKER_LISTEN", at)])
+    }
+
+    /// Everything that this side printed in this run.
+    pub fn log(&self, side: Side) -> String {
+        let process = match side {
+            Side::Worker => &self.world.worker,
+            Side::Hub => &self.world.hub,
+        };
+        format!(
+            "{}{}",
+            self.past_logs[usize::from(side == Side::Worker)],
+            process.log()
+        )
+    }
+
+    /// Notes what is not as promised.
+    pub fn complain(&mut self, of: impl Into<String>) {
+        self.complaints.push(of.into());
     }
 
     /// Lets another process stand for this side; the former ends, if it still runs.
@@ -292,11 +328,15 @@ impl Stage {
     }
 
     /// Asks the simulator's gateway side for something, once a session is there to suffer it.
-    pub async fn gateway(&self, wish: Value) {
+    pub async fn gateway(&mut self, wish: Value) {
         let until = Instant::now() + SESSION_MAX;
         loop {
             let answer = self.world.control("gateway", wish.clone()).await;
-            if answer["sessions"] != 0 || Instant::now() > until {
+            if answer["sessions"] != 0 {
+                return;
+            }
+            if Instant::now() > until {
+                self.complain(format!("no session within {SESSION_MAX:?} for {wish}"));
                 return;
             }
             sleep(LOOK).await;
@@ -312,7 +352,7 @@ impl Stage {
             self.set_clock(side, "+0");
             self.signal(side, Signal::CONT);
             if self.process(side).running().is_none() {
-                self.start(side, &[("FAIL_POINT", "")]);
+                self.start(side, &[]);
             }
         }
         sleep(LOOK).await;
@@ -320,14 +360,12 @@ impl Stage {
 
     /// Writes the logs of all processes into the folder.
     pub fn keep_logs(&self) {
-        let [hub, worker] = &self.past_logs;
-        for (name, past, process) in [
-            ("hub", hub.as_str(), &self.world.hub),
-            ("worker", worker, &self.world.worker),
-            ("sim", "", &self.world.sim),
+        for (name, log) in [
+            ("hub", self.log(Side::Hub)),
+            ("worker", self.log(Side::Worker)),
+            ("sim", self.world.sim.log()),
         ] {
-            let path = self.folder.join(format!("{name}.log"));
-            fs::write(path, format!("{past}{}", process.log())).unwrap();
+            fs::write(self.folder.join(format!("{name}.log")), log).unwrap();
         }
     }
 }

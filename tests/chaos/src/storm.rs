@@ -69,13 +69,16 @@ pub fn asked(names: &[String]) -> Result<Vec<Fault>, String> {
         .collect()
 }
 
-/// Does all runs; `say` gets a line for each as it ends.
+/// Does all runs; `say` gets a line for each as it ends. When `stopped` is so, those that run are
+/// broken off, with their processes and files, and it ends.
 pub async fn storm(
     settings: &Settings,
     asked: &[Fault],
     seed: u64,
+    stopped: impl Future<Output = ()>,
     mut say: impl FnMut(&str),
 ) -> Summary {
+    let mut stopped = std::pin::pin!(stopped);
     let until =
         (settings.minutes > 0).then(|| Instant::now() + Duration::from_secs(settings.minutes * 60));
     let mut summary = Summary::default();
@@ -107,7 +110,15 @@ pub async fn storm(
             });
             continue;
         }
-        match running.join_next().await {
+        let ended = tokio::select! {
+            ended = running.join_next() => ended,
+            () = &mut stopped => {
+                say("stopped: the runs under way are broken off");
+                running.shutdown().await;
+                return summary;
+            }
+        };
+        match ended {
             Some(Ok((spec, outcome))) => {
                 say(&line(&spec, &outcome));
                 summary.add(&spec, outcome);

@@ -10,7 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -70,6 +70,10 @@ struct State {
     reduction: Reduction,
     /// The subscription of the connection that is open was answered.
     subscribed: bool,
+    /// How fresh the guild was said to be last, and why.
+    freshness: (String, String),
+    steps: usize,
+    ends: usize,
     heard: Vec<Heard>,
 }
 
@@ -118,6 +122,28 @@ impl Subscriber {
         self.shared.state().heard.len()
     }
 
+    /// Whether it is subscribed and was told this of the gateway last: the state, and the reason
+    /// (empty: none).
+    pub fn is_told(&self, state: &str, reason: &str) -> bool {
+        let known = self.shared.state();
+        known.subscribed && known.freshness.0 == state && known.freshness.1 == reason
+    }
+
+    /// How many steps it was told, besides snapshots.
+    pub fn steps(&self) -> usize {
+        self.shared.state().steps
+    }
+
+    /// How many rooms it believes in.
+    pub fn rooms(&self) -> usize {
+        self.shared.state().reduction.scene.rooms.len()
+    }
+
+    /// How many of its connections ended.
+    pub fn ends(&self) -> usize {
+        self.shared.state().ends
+    }
+
     /// Writes a quiet point into its record.
     pub fn mark_quiet(&self, seq: u64) {
         self.shared.state().heard.push(Heard {
@@ -154,6 +180,7 @@ impl Shared {
     fn note(&self, what: What) {
         let mut state = self.state();
         state.subscribed = false;
+        state.ends += usize::from(matches!(what, What::Ended(_)));
         state.heard.push(Heard {
             at_ms: now_ms(),
             what,
@@ -169,9 +196,29 @@ impl Shared {
             what: What::Frame(text.to_owned()),
         });
         state.subscribed |= matches!(frame, Frame::Subscribed { .. });
+        state.steps += usize::from(matches!(frame, Frame::Event { .. }));
+        if let Some(freshness) = freshness(text) {
+            state.freshness = freshness;
+        }
         // What is odd about it is the checker's to say.
         let _judged_later = state.reduction.hear(&frame);
     }
+}
+
+/// What a frame says of the gateway, if it does.
+fn freshness(text: &str) -> Option<(String, String)> {
+    if !text.contains("\"event\":\"gateway.state\"") && !text.contains("\"gateway\":{") {
+        return None;
+    }
+    let frame: Value = serde_json::from_str(text).ok()?;
+    let payload = &frame["payload"];
+    let told = if frame["event"] == "gateway.state" {
+        payload
+    } else {
+        &payload["gateway"]
+    };
+    let reason = told["reason"].as_str().unwrap_or_default();
+    Some((told["state"].as_str()?.to_owned(), reason.to_owned()))
 }
 
 struct Life {

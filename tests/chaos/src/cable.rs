@@ -1,0 +1,87 @@
+//! What stands between the worker and Discord's gateway: a [`Cable`] that can be cut, or swallow.
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A connection that can be cut: what stands on it ends, what is new is refused. Or it swallows what is
+/// sent: nothing ends, what is new is taken, and nothing arrives. Dropping it cuts it.
+pub struct Cable {
+    address: String,
+    state: watch::Sender<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    Cut,
+    Swallows,
+}
+
+impl Cable {
+    /// Listens on a free port and leads to this address.
+    pub async fn start(to: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (state, known) = watch::channel(State::Whole);
+        let to = to.to_owned();
+        let task = tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(lead(near, to.clone(), known.clone()));
+            }
+        });
+        Self {
+            address,
+            state,
+            task,
+        }
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Cuts it.
+    pub fn cut(&self) {
+        self.state.send_replace(State::Cut);
+    }
+
+    /// Swallows what is sent, and ends nothing.
+    pub fn swallow(&self) {
+        self.state.send_replace(State::Swallows);
+    }
+
+    /// Mends it; what was swallowed does not come any more.
+    pub fn mend(&self) {
+        self.state.send_replace(State::Whole);
+    }
+}
+
+/// One connection, until either end or the cable ends it.
+async fn lead(mut near: TcpStream, to: String, mut state: watch::Receiver<State>) {
+    let begun = *state.borrow_and_update();
+    if begun == State::Whole {
+        let Ok(mut far) = TcpStream::connect(to).await else {
+            return;
+        };
+        tokio::select! {
+            _ended = copy_bidirectional(&mut near, &mut far) => return,
+            _changed = state.changed() => {}
+        }
+        if *state.borrow_and_update() == State::Swallows {
+            // Both ends stand until something changes.
+            let _changed = state.changed().await;
+        }
+    } else if begun == State::Swallows {
+        let _changed = state.changed().await;
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

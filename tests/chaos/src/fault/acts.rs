@@ -1,0 +1,422 @@
+//! What happens in each fault, and what must be seen while it lasts.
+
+use std::time::Duration;
+
+use e2e::{ADA, GRACE, GUILD, LOUNGE, Process};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::Act;
+use crate::proxy::Misdeed;
+use crate::stage::{Side, Stage, has_fault_programs};
+use crate::subscriber::Subscriber;
+
+/// How soon what is promised at once must be seen (F8, F19: 5 s).
+const SOON: Duration = Duration::from_secs(5);
+/// How long everything may take to be right before a fault of which something must be seen.
+const RIGHT: Duration = Duration::from_secs(30);
+/// How long a process may take to pass its fail point: events come at some ten a second.
+const PASSED: Duration = Duration::from_secs(20);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long the guild's outage lasts.
+const OUTAGE: Duration = Duration::from_millis(1_500);
+
+/// Waits until it is so; false if it is not in time.
+async fn within(most: Duration, is_so: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + most;
+    while !is_so() {
+        if Instant::now() > until {
+            return false;
+        }
+        sleep(LOOK).await;
+    }
+    true
+}
+
+/// Waits until the witness is told this of the gateway, or complains.
+async fn told(stage: &mut Stage, witness: &Subscriber, state: &str, reason: &str, most: Duration) {
+    if !within(most, || witness.is_told(state, reason)).await {
+        stage.complain(format!(
+            "pages are not told {state} {reason} within {most:?}"
+        ));
+    }
+}
+
+/// Waits until this side has sounded an alarm with these words, or complains.
+async fn alarmed(stage: &mut Stage, side: Side, words: &str) {
+    let is_told = |line: &str| line.contains("ALARM") && line.contains(words);
+    if !within(SOON, || stage.log(side).lines().any(is_told)).await {
+        stage.complain(format!("{side:?} sounds no alarm: {words}"));
+    }
+}
+
+/// Starts this side again. The hub must be ready soon.
+async fn start(stage: &mut Stage, side: Side) {
+    stage.start(side, &[]);
+    if side == Side::Hub {
+        ready(stage, true).await;
+    }
+}
+
+/// Waits until the hub says that it is ready, or that it is not.
+async fn ready(stage: &mut Stage, is: bool) {
+    let url = format!("{}/readyz", stage.world.internal_url);
+    let until = Instant::now() + SOON;
+    loop {
+        let answer = stage.world.http.get(&url).send().await;
+        let status = answer
+            .map(|answer| answer.status().as_u16())
+            .unwrap_or_default();
+        if status == if is { 200 } else { 503 } {
+            return;
+        }
+        if Instant::now() > until {
+            stage.complain(format!("the hub's readiness is {status} after {SOON:?}"));
+            return;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn pause(ms: u64) {
+    sleep(Duration::from_millis(ms)).await;
+}
+
+/// Makes it happen; on return it is over.
+pub(super) async fn act(act: Act, stage: &mut Stage, witness: &Subscriber, luck: &mut StdRng) {
+    match act {
+        Act::FailPoint(side, points) => at_a_fail_point(stage, side, points, luck).await,
+        Act::Kill(side) => {
+            stage.kill(side).await;
+            pause(luck.random_range(0..1_200)).await;
+            start(stage, side).await;
+        }
+        Act::HalfBodyThenKill => {
+            let before = stage.proxy.misdeeds();
+            stage.proxy.next(Misdeed::HalfBody);
+            if !within(RIGHT, || stage.proxy.misdeeds() > before).await {
+                stage.complain("no delivery to be killed in");
+            }
+            stage.kill(Side::Worker).await;
+            pause(luck.random_range(0..500)).await;
+            stage.start(Side::Worker, &[]);
+        }
+        Act::Terminate(side) => {
+            stage.signal(side, Signal::TERM);
+            stage.ends_with(side, 0, Duration::from_secs(10)).await;
+            pause(luck.random_range(0..300)).await;
+            start(stage, side).await;
+        }
+        Act::Absent => absent(stage).await,
+        Act::Stop(side, ms) => {
+            stage.signal(side, Signal::STOP);
+            pause(ms).await;
+            stage.signal(side, Signal::CONT);
+        }
+        Act::HubAway { worker_killed, .. } => {
+            stage.kill(Side::Hub).await;
+            pause(2_500).await;
+            if worker_killed {
+                stage.kill(Side::Worker).await;
+                stage.start(Side::Worker, &[]);
+            }
+            start(stage, Side::Hub).await;
+        }
+        Act::BadAnswers(kinds) => {
+            stage.proxy.mood(50, kinds);
+            pause(luck.random_range(1_000..2_500)).await;
+            stage.proxy.behave();
+            if kinds == super::REFUSED {
+                alarmed(stage, Side::Worker, "set aside").await;
+            }
+        }
+        Act::Close(codes) => {
+            let code = codes[luck.random_range(0..codes.len())];
+            let wish = json!({"action": "close", "code": code});
+            stage.gateway(wish).await;
+        }
+        Act::Refused(codes) => {
+            let code = codes[luck.random_range(0..codes.len())];
+            refuse(stage, witness, code).await;
+            pause(luck.random_range(0..300)).await;
+            stage.start(Side::Worker, &[]);
+        }
+        Act::Invalid => {
+            let wish = json!({"action": "invalidate", "resumable": false});
+            stage.gateway(wish).await;
+        }
+        Act::Reconnect => {
+            let wish = [
+                json!({"action": "reconnect"}),
+                json!({"action": "invalidate", "resumable": true}),
+                json!({"action": "drop"}),
+            ][luck.random_range(0..3)]
+            .clone();
+            stage.gateway(wish).await;
+        }
+        Act::Silence => {
+            stage
+                .gateway(json!({"action": "silence", "seconds": 2.5}))
+                .await;
+            pause(2_500).await;
+        }
+        Act::BlackHole => {
+            stage.cable.swallow();
+            pause(luck.random_range(2_000..3_500)).await;
+            stage.cable.mend();
+        }
+        Act::ResumeAddressDead => {
+            stage.cable.cut();
+            stage.gateway(json!({"action": "drop"})).await;
+            pause(1_500).await;
+        }
+        Act::GatewayAway => {
+            stage.cable.cut();
+            pause(luck.random_range(1_500..3_500)).await;
+            stage.cable.mend();
+        }
+        Act::Odd => stage.gateway(json!({"action": "odd"})).await,
+        Act::Illegible => illegible(stage).await,
+        Act::GuildOutage => outage(stage, witness).await,
+        Act::TwoWorkers => two_workers(stage).await,
+        Act::Zombie => {
+            stage.signal(Side::Worker, Signal::STOP);
+            let [elsewhere] = e2e::free_addresses();
+            let second = stage.another_worker(&elsewhere);
+            pause(1_000).await;
+            stage.signal(Side::Worker, Signal::CONT);
+            first_ends(stage, second, &elsewhere).await;
+        }
+        Act::Nothing => {}
+        Act::DiskFull => disk_full(stage, witness, luck).await,
+        Act::StoreDamaged => damage(stage, luck).await,
+        Act::StoreOlder => {
+            stage.kill(Side::Hub).await;
+            stage.keep_store();
+            start(stage, Side::Hub).await;
+            pause(luck.random_range(800..1_800)).await;
+            stage.kill(Side::Hub).await;
+            stage.restore_store();
+            start(stage, Side::Hub).await;
+        }
+        Act::StoreGone => {
+            stage.kill(Side::Hub).await;
+            stage.remove_store();
+            start(stage, Side::Hub).await;
+        }
+        Act::Clock => clocks(stage, witness, luck).await,
+        Act::RoomDeleted => delete_a_room(stage).await,
+        Act::Forgotten => {
+            stage.gateway(json!({"action": "forget"})).await;
+            stage.gateway(json!({"action": "drop"})).await;
+        }
+    }
+}
+
+/// The process is started anew with a fail point, which ends it. Where none is built in, it is killed
+/// at random.
+async fn at_a_fail_point(stage: &mut Stage, side: Side, points: &[&str], luck: &mut StdRng) {
+    let point = points[luck.random_range(0..points.len())];
+    let nth = luck.random_range(5..60);
+    if has_fault_programs() {
+        stage.kill(side).await;
+        stage.start(side, &[("FAIL_POINT", &format!("{point}:{nth}"))]);
+        if !stage.ended(side, PASSED).await {
+            stage.complain(format!(
+                "{side:?} never passed its fail point {point}:{nth}"
+            ));
+        }
+    }
+    stage.kill(side).await;
+    pause(luck.random_range(0..600)).await;
+    stage.disarm(side);
+    if side == Side::Hub {
+        ready(stage, true).await;
+    }
+}
+
+/// Discord refuses for good: the worker ends and says what it was; pages are told.
+async fn refuse(stage: &mut Stage, witness: &Subscriber, code: u16) {
+    told(stage, witness, "live", "", RIGHT).await;
+    let wish = json!({"action": "close", "code": code});
+    stage.gateway(wish).await;
+    stage.ends_with(Side::Worker, 69, SOON).await;
+    told(stage, witness, "down", "discord_refused", SOON).await;
+    let log = stage.log(Side::Worker);
+    let last = log.lines().last().unwrap_or_default();
+    if !last.contains(&code.to_string()) {
+        stage.complain(format!(
+            "the worker's last line does not say {code}: {last}"
+        ));
+    }
+}
+
+/// The guild is away at Discord for a while. Pages are told so; nobody leaves and no room goes.
+async fn outage(stage: &mut Stage, witness: &Subscriber) {
+    told(stage, witness, "live", "", RIGHT).await;
+    let seconds = OUTAGE.as_secs_f64();
+    let wish = json!({"action": "outage", "guildId": GUILD, "seconds": seconds});
+    stage.gateway(wish).await;
+    let began = Instant::now();
+    told(stage, witness, "down", "outage", OUTAGE).await;
+    // What happened before may still be under way.
+    pause(100).await;
+    let (steps, rooms) = (witness.steps(), witness.rooms());
+    let more = within(OUTAGE / 2, || witness.steps() != steps).await;
+    // Whoever looks too late may see the guild come back.
+    if more && began.elapsed() < OUTAGE {
+        let (now, left) = (witness.steps() - steps, witness.rooms());
+        stage.complain(format!(
+            "{now} steps told during an outage; {left} rooms, {rooms} before"
+        ));
+    }
+    sleep(OUTAGE.saturating_sub(began.elapsed())).await;
+    pause(50).await;
+}
+
+/// Dispatches without what is needed to read them, of somebody who sits still and of a room.
+async fn illegible(stage: &mut Stage) {
+    let lounge = json!({"id": LOUNGE, "guild_id": GUILD, "type": 2, "name": null});
+    let ada = json!({"guild_id": GUILD, "user_id": ADA, "mute": null});
+    for (event, data) in [("CHANNEL_UPDATE", lounge), ("VOICE_STATE_UPDATE", ada)] {
+        let wish = json!({"action": "dispatch", "event": event, "data": data});
+        stage.gateway(wish).await;
+    }
+}
+
+/// The hub's store can not grow for a while: it takes nothing, is not ready, and says so. In half of
+/// the runs it is killed then: what it took must be there.
+async fn disk_full(stage: &mut Stage, witness: &Subscriber, luck: &mut StdRng) {
+    told(stage, witness, "live", "", RIGHT).await;
+    let before = stage.proxy.unavailable();
+    stage.limit_files(Some(4_096));
+    told(stage, witness, "down", "store_failing", SOON).await;
+    ready(stage, false).await;
+    if !within(SOON, || stage.proxy.unavailable() > before).await {
+        stage.complain("no delivery is answered with 503");
+    }
+    alarmed(stage, Side::Hub, "store").await;
+    pause(luck.random_range(200..1_000)).await;
+    if luck.random_range(0..2) == 0 {
+        stage.kill(Side::Hub).await;
+        start(stage, Side::Hub).await;
+    } else {
+        stage.limit_files(None);
+        ready(stage, true).await;
+    }
+}
+
+/// Clocks jump, and back. By less than a minute it costs nobody their connection; if only one jumps by
+/// more, every signature is stale as long as it lasts.
+async fn clocks(stage: &mut Stage, witness: &Subscriber, luck: &mut StdRng) {
+    let difference = ["+3600", "-3600", "+50", "-50"][luck.random_range(0..4)];
+    let sides: &[Side] = match luck.random_range(0..3) {
+        0 => &[Side::Hub, Side::Worker],
+        1 => &[Side::Hub],
+        _ => &[Side::Worker],
+    };
+    told(stage, witness, "live", "", RIGHT).await;
+    let ends = witness.ends();
+    for side in sides {
+        stage.set_clock(*side, difference);
+    }
+    pause(1_500).await;
+    for side in sides {
+        stage.set_clock(*side, "+0");
+    }
+    if difference.len() == 3 && witness.ends() != ends {
+        stage.complain(format!(
+            "a clock that is off by {difference} s ended connections"
+        ));
+    }
+}
+
+/// The worker is away; the session dies; somebody leaves, somebody moves, a room is deleted.
+async fn absent(stage: &mut Stage) {
+    let world = &stage.world;
+    let body = json!({"guildId": GUILD, "name": "short lived"});
+    let room = world.control("channels", body).await["channelId"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    world.voice("290000000000000011", Some(&room)).await;
+    world.voice("290000000000000012", Some(LOUNGE)).await;
+    pause(300).await;
+    stage.kill(Side::Worker).await;
+    stage.gateway(json!({"action": "forget"})).await;
+    stage.world.voice("290000000000000012", None).await;
+    stage.world.voice("290000000000000011", Some(LOUNGE)).await;
+    forget_room(stage, &room).await;
+    pause(500).await;
+    stage.start(Side::Worker, &[]);
+}
+
+async fn forget_room(stage: &Stage, room: &str) {
+    let url = format!("{}/_sim/channels/{room}", stage.world.sim_url);
+    stage.world.http.delete(url).send().await.unwrap();
+}
+
+/// A second worker takes over, as in a rolling deploy: the first must end by itself with 75.
+async fn two_workers(stage: &mut Stage) {
+    let [elsewhere] = e2e::free_addresses();
+    let second = stage.another_worker(&elsewhere);
+    first_ends(stage, second, &elsewhere).await;
+}
+
+async fn first_ends(stage: &mut Stage, second: Process, elsewhere: &str) {
+    stage
+        .ends_with(Side::Worker, 75, Duration::from_secs(10))
+        .await;
+    stage.world.worker_url = format!("http://{elsewhere}");
+    stage.replace(Side::Worker, second);
+}
+
+/// The store is cut short, some of its bytes flip, or nothing of it is a store any more. Of the first
+/// two the journal may know better, or may be what is hit: then the store is whole, or an older one.
+async fn damage(stage: &mut Stage, luck: &mut StdRng) {
+    stage.kill(Side::Hub).await;
+    let how = luck.random_range(0..3);
+    for file in stage.store_files() {
+        let mut bytes = std::fs::read(&file).unwrap();
+        match how {
+            0 => bytes.truncate(bytes.len() / 2),
+            1 if !bytes.is_empty() => {
+                for _ in 0..8 {
+                    let at = luck.random_range(0..bytes.len());
+                    bytes[at] ^= 0xff;
+                }
+            }
+            _ => luck.fill(&mut bytes[..]),
+        }
+        std::fs::write(&file, bytes).unwrap();
+    }
+    start(stage, Side::Hub).await;
+    if how == 2 {
+        alarmed(stage, Side::Hub, "set aside").await;
+        let mut files = stage.store_files().into_iter();
+        if !files.any(|path| path.to_string_lossy().contains(".damaged-")) {
+            stage.complain("what was damaged is not kept");
+        }
+    }
+}
+
+/// A room is made, filled, and deleted while somebody comes in.
+async fn delete_a_room(stage: &Stage) {
+    for _ in 0..5 {
+        let body = json!({"guildId": GUILD, "name": "doomed"});
+        let made = stage.world.control("channels", body).await;
+        let room = made["channelId"].as_str().unwrap_or_default().to_owned();
+        let url = format!("{}/_sim/voice", stage.world.sim_url);
+        let sit = |user: &str| {
+            let body = json!({"guildId": GUILD, "userId": user, "channelId": room});
+            stage.world.http.post(&url).json(&body).send()
+        };
+        let (ada, grace, ()) = tokio::join!(sit(ADA), sit(GRACE), forget_room(stage, &room));
+        // Whoever came too late was refused.
+        drop((ada, grace));
+    }
+}
