@@ -1,12 +1,13 @@
 //! What stands between the worker and Discord's gateway: a [`Cable`] that can be cut, or swallow.
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A connection that can be cut: what stands on it ends, what is new is refused. Or it swallows what is
-/// sent: nothing ends, what is new is taken, and nothing arrives. Dropping it cuts it.
+/// sent: Discord sees the connection end, the worker sees nothing at all, and what is new is taken
+/// without a word. Dropping it ends it.
 pub struct Cable {
     address: String,
     state: watch::Sender<State>,
@@ -49,7 +50,7 @@ impl Cable {
         self.state.send_replace(State::Cut);
     }
 
-    /// Swallows what is sent, and ends nothing.
+    /// Swallows what the worker sends, and tells it nothing.
     pub fn swallow(&self) {
         self.state.send_replace(State::Swallows);
     }
@@ -60,23 +61,22 @@ impl Cable {
     }
 }
 
-/// One connection, until either end or the cable ends it.
+/// One connection, until either end or the cable ends it. One that was swallowed once leads nowhere any
+/// more: it stands until its near end gives it up.
 async fn lead(mut near: TcpStream, to: String, mut state: watch::Receiver<State>) {
-    let begun = *state.borrow_and_update();
-    if begun == State::Whole {
+    let mut now = *state.borrow_and_update();
+    if now == State::Whole {
         let Ok(mut far) = TcpStream::connect(to).await else {
             return;
         };
         tokio::select! {
             _ended = copy_bidirectional(&mut near, &mut far) => return,
-            _changed = state.changed() => {}
+            _changed = state.changed() => now = *state.borrow_and_update(),
         }
-        if *state.borrow_and_update() == State::Swallows {
-            // Both ends stand until something changes.
-            let _changed = state.changed().await;
-        }
-    } else if begun == State::Swallows {
-        let _changed = state.changed().await;
+    }
+    if now == State::Swallows {
+        // How it ends is of no interest.
+        let _ended = copy(&mut near, &mut sink()).await;
     }
 }
 

@@ -150,7 +150,7 @@ pub const FAULTS: [Fault; 41] = [
     fault("F19", Act::Refused(&[4004, 4010, 4011, 4012, 4013, 4014]), FREE, 15, "Discord refuses for good: the worker ends with 69 and says why, pages are told down; an operator starts it again"),
     fault("F20", Act::Reconnect, FREE, 15, "Discord asks to reconnect (op 7, op 9 true), or the connection is cut"),
     fault("F20b", Act::Silence, FREE, 15, "Discord falls silent: no acknowledged heartbeat, no event"),
-    fault("F20c", Act::BlackHole, FREE, 15, "the gateway's connections swallow everything: no event, no HELLO, no end"),
+    fault("F20c", Act::BlackHole, FREE, 15, "the way to the gateway swallows everything: no event, no HELLO, no end"),
     fault("F21", Act::ResumeAddressDead, FREE, 15, "the address for resuming is dead"),
     fault("F22", Act::GatewayAway, FREE, 15, "the gateway is away for a while"),
     fault("F23", Act::Odd, FREE, 15, "duplicates, nulls, missing fields, unknown events"),
@@ -214,11 +214,9 @@ impl Fault {
         match self.act {
             Act::StoreDamaged | Act::StoreOlder | Act::StoreGone => facts.store_losses.push(span),
             Act::Stop(Side::Worker, _) | Act::Zombie => facts.held_up.push(span),
-            Act::Silence | Act::BlackHole => {
-                facts.held_up.push(span);
+            Act::Reconnect | Act::Silence | Act::BlackHole | Act::GatewayAway => {
                 facts.swallowed.push(span);
             }
-            Act::Reconnect | Act::GatewayAway => facts.swallowed.push(span),
             Act::ResumeAddressDead => {
                 facts.swallowed.push(span);
                 facts.address_dead.push(span);

@@ -3,7 +3,7 @@
 //! Pure. An identify is explained by a fact, never by a number that is free:
 //!
 //! - Discord ended the session. If it did so for want of a heartbeat, something must have kept the
-//!   worker from beating: it was stopped, its connection was silent, or the machine was late.
+//!   worker from beating: it was stopped, or the machine was late.
 //! - The worker was killed before the hub had its session, so that the next one had an older one to
 //!   resume, which Discord refused.
 //! - The hub lost its store about the time at which a worker was started: nobody remembers the session.

@@ -26,6 +26,8 @@ pub struct Summary {
     pub runs: u64,
     /// Runs in which something was wrong: the seed, and where their logs are.
     pub failed: Vec<(u64, String)>,
+    /// Runs that broke before they could be judged.
+    broken: u64,
     identifies: u64,
     uncalled: u64,
     complaints: u64,
@@ -123,7 +125,10 @@ pub async fn storm(
                 say(&line(&spec, &outcome));
                 summary.add(&spec, outcome);
             }
-            Some(Err(error)) => say(&format!("a run broke: {error}")),
+            Some(Err(error)) => {
+                say(&format!("a run broke: {error}"));
+                summary.broken += 1;
+            }
             None => return summary,
         }
     }
@@ -176,7 +181,7 @@ impl Summary {
 
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.failed.is_empty()
+        self.failed.is_empty() && self.broken == 0
     }
 
     /// The table.
@@ -186,6 +191,7 @@ impl Summary {
         let mut rows = vec![
             ("runs", self.runs.to_string()),
             ("runs with a violation", self.failed.len().to_string()),
+            ("runs that broke", self.broken.to_string()),
             ("acts in Discord", self.acts.to_string()),
             ("steps delivered", verdict.delivered.to_string()),
             ("told as a difference", verdict.collapsed.to_string()),

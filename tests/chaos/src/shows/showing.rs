@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use e2e::{GUILD, LOUNGE, SECRET, STUDY};
@@ -14,8 +13,7 @@ use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use reqwest::Client as Http;
-use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::Report;
@@ -23,15 +21,15 @@ use super::house::{House, Open};
 use super::positions::Positions;
 use super::stir::Stir;
 use super::viewer::{Answer, Viewer};
-use crate::checker::{Gap, Id, Record, Terms, Truth, Verdict, check};
+use crate::checker::{Id, Record, Terms, Verdict, check};
+use crate::discord::Discord;
 use crate::mover::Mover;
+use crate::sessions;
 use crate::stage::Side;
 use crate::subscriber::Door;
 
 /// How often it is looked whether something is so.
 const LOOK: Duration = Duration::from_millis(5);
-/// How often the simulator's counters are asked for.
-const ASK: Duration = Duration::from_millis(50);
 /// How long nothing may come before it is quiet.
 const STILL: Duration = Duration::from_millis(300);
 /// How long the first quiet point may take.
@@ -56,8 +54,8 @@ pub(super) struct Showing {
     http: Http,
     mover: Option<Mover>,
     stir: Option<Stir>,
-    began: Value,
-    identifies: Watch,
+    discord: Discord,
+    identifies: usize,
     marks: BTreeMap<Id, Id>,
     marked: u64,
     faults: Vec<(u64, u64)>,
@@ -74,8 +72,7 @@ impl Showing {
             .unwrap();
         let mut luck = StdRng::seed_from_u64(seed);
         // Whoever comes in at once may be shown the guild as it was before its mark was made.
-        let began = open.truth().await;
-        let identifies = Watch::start(http.clone(), open.world.sim_url.clone(), &began);
+        let discord = Discord::now(&open.world.sim_url).await;
         let mut marks = BTreeMap::new();
         for guild in &open.guilds {
             let body = json!({"guildId": guild, "name": "mark 0"});
@@ -91,8 +88,8 @@ impl Showing {
             http,
             mover: None,
             stir: None,
-            began,
-            identifies,
+            discord,
+            identifies: 0,
             marks,
             marked: 0,
             faults: Vec::new(),
@@ -268,8 +265,9 @@ impl Showing {
             self.report
                 .wrong(format!("right after {told:?}, not {most:?}"));
         }
-        let gaps = self.identifies.so_far();
-        let transitions = self.transitions().await;
+        let gaps = sessions::gaps(&self.discord.sessions().await);
+        self.identifies = gaps.len();
+        let transitions = self.discord.transitions().await;
         let terms = Terms {
             gaps,
             faults: self.faults.clone(),
@@ -277,7 +275,7 @@ impl Showing {
         };
         let mut verdict = Verdict::default();
         for guild in &self.open.guilds {
-            let truth = Truth::new(guild, &self.began, &transitions);
+            let truth = self.discord.truth(guild, &transitions);
             let records: Vec<Record> = self
                 .viewers
                 .iter()
@@ -295,35 +293,9 @@ impl Showing {
         verdict
     }
 
-    /// Identifies besides the first.
+    /// Identifies besides the first, until the end.
     pub(super) fn identifies(&self) -> usize {
-        self.identifies.so_far().len()
-    }
-
-    /// Everything that happened since the beginning.
-    async fn transitions(&self) -> Vec<Value> {
-        let mut since = self.began["seq"].as_u64().unwrap();
-        let mut all = Vec::new();
-        loop {
-            let sim_url = &self.open.world.sim_url;
-            let url = format!("{sim_url}/_sim/transitions?since={since}");
-            let page: Value = self
-                .http
-                .get(url)
-                .send()
-                .await
-                .unwrap()
-                .json()
-                .await
-                .unwrap();
-            assert_eq!(page["complete"], true, "the simulator forgot transitions");
-            let list = page["transitions"].as_array().unwrap();
-            let Some(last) = list.last() else {
-                return all;
-            };
-            since = last["seq"].as_u64().unwrap();
-            all.extend(list.iter().cloned());
-        }
+        self.identifies
     }
 
     /// The snapshots since the first quiet point, of each viewer.
@@ -418,58 +390,6 @@ impl Showing {
             let file = folder.join(format!("{}.txt", viewer.name().replace(' ', "-")));
             std::fs::write(file, text).unwrap();
         }
-    }
-}
-
-/// Watches the simulator count identifies: each ends what may come collapsed.
-struct Watch {
-    gaps: Arc<Mutex<Vec<Gap>>>,
-    task: JoinHandle<()>,
-}
-
-impl Watch {
-    fn start(http: Http, sim_url: String, began: &Value) -> Self {
-        let gaps = Arc::new(Mutex::new(Vec::new()));
-        let found = Arc::clone(&gaps);
-        let count = |state: &Value| state["counters"]["identify"].as_u64().unwrap_or(0);
-        let mut known = count(began);
-        let task = tokio::spawn(async move {
-            let mut open_at_ms = now_ms();
-            loop {
-                sleep(ASK).await;
-                let asked_ms = now_ms();
-                let Ok(answer) = http.get(format!("{sim_url}/_sim/state")).send().await else {
-                    continue;
-                };
-                let Ok(state) = answer.json::<Value>().await else {
-                    continue;
-                };
-                let counted = count(&state);
-                let until = state["seq"].as_u64().unwrap_or(u64::MAX);
-                let more = (known..counted).map(|_| Gap {
-                    after: 0,
-                    until,
-                    open_at_ms,
-                });
-                found
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend(more);
-                (known, open_at_ms) = (counted, asked_ms);
-            }
-        });
-        Self { gaps, task }
-    }
-
-    fn so_far(&self) -> Vec<Gap> {
-        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        gaps.clone()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
