@@ -64,7 +64,7 @@ enum Act {
     Terminate(Side),
     Absent,
     Stop(Side, u64),
-    /// The worker's outbox is small, or large enough; the worker is killed as well.
+    /// The outbox is small meanwhile, or large enough; the worker is killed as well.
     HubAway {
         outbox_full: bool,
         worker_killed: bool,
@@ -188,12 +188,6 @@ impl Fault {
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         match self.act {
-            Act::HubAway {
-                outbox_full: true, ..
-            } => {
-                let setting = ("OUTBOX_EVENTS_MAX".to_owned(), "40".to_owned());
-                needs.worker.push(setting);
-            }
             Act::Clock => needs.clock = true,
             Act::ResumeAddressDead => needs.resume_address = true,
             _ => {}

@@ -76,7 +76,6 @@ pub async fn run(spec: &Spec) -> Outcome {
     let mut needs = Needs::default();
     for fault in &spec.faults {
         let more = fault.needs();
-        needs.worker.extend(more.worker);
         needs.clock |= more.clock;
         needs.resume_address |= more.resume_address;
     }

@@ -63,8 +63,6 @@ pub enum Side {
 /// What a stage needs that is not the usual.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
-    /// More settings of the worker.
-    pub worker: Vec<(String, String)>,
     /// More settings of the hub: planted faults.
     pub hub: Vec<(String, String)>,
     /// Hub and worker read a clock that can be set.
@@ -136,7 +134,6 @@ impl Stage {
         let mut worker = WORKER.to_vec();
         worker.push(("HUB_ENDPOINT", &endpoint));
         worker.push(("DISCORD_GATEWAY_URL", &gateway));
-        worker.extend(borrowed(&needs.worker));
         worker.extend(faked(library, &clocks[1]));
         let mut sim_settings = SIM.to_vec();
         sim_settings.push(("SIM_PUBLIC_HOST", cable.address()));

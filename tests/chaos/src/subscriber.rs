@@ -73,6 +73,7 @@ struct State {
     /// How fresh the guild was said to be last, and why.
     freshness: (String, String),
     steps: usize,
+    snapshots: usize,
     ends: usize,
     heard: Vec<Heard>,
 }
@@ -132,6 +133,11 @@ impl Subscriber {
     /// How many steps it was told, besides snapshots.
     pub fn steps(&self) -> usize {
         self.shared.state().steps
+    }
+
+    /// How many snapshots it was told.
+    pub fn snapshots(&self) -> usize {
+        self.shared.state().snapshots
     }
 
     /// How many rooms it believes in.
@@ -197,6 +203,7 @@ impl Shared {
         });
         state.subscribed |= matches!(frame, Frame::Subscribed { .. });
         state.steps += usize::from(matches!(frame, Frame::Event { .. }));
+        state.snapshots += usize::from(matches!(frame, Frame::Snapshot { part: 1, .. }));
         if let Some(freshness) = freshness(text) {
             state.freshness = freshness;
         }

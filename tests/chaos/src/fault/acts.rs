@@ -6,7 +6,7 @@ use e2e::{ADA, GRACE, GUILD, LOUNGE, Process};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Act;
@@ -20,6 +20,8 @@ const SOON: Duration = Duration::from_secs(5);
 const RIGHT: Duration = Duration::from_secs(30);
 /// How long a process may take to pass its fail point: events come at some ten a second.
 const PASSED: Duration = Duration::from_secs(20);
+/// An outbox that an outage of the hub fills.
+const SMALL_OUTBOX: &str = "40";
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the guild's outage lasts.
@@ -117,7 +119,14 @@ pub(super) async fn act(act: Act, stage: &mut Stage, witness: &Subscriber, luck:
             pause(ms).await;
             stage.signal(side, Signal::CONT);
         }
-        Act::HubAway { worker_killed, .. } => {
+        Act::HubAway {
+            outbox_full,
+            worker_killed,
+        } => {
+            if outbox_full {
+                deploy(stage, witness, SMALL_OUTBOX).await;
+            }
+            let before = witness.snapshots();
             stage.kill(Side::Hub).await;
             pause(2_500).await;
             if worker_killed {
@@ -125,6 +134,13 @@ pub(super) async fn act(act: Act, stage: &mut Stage, witness: &Subscriber, luck:
                 stage.start(Side::Worker, &[]);
             }
             start(stage, Side::Hub).await;
+            if outbox_full {
+                // Killed, it owes nothing any more, and what Discord replays may fit.
+                if !worker_killed && !within(RIGHT, || witness.snapshots() > before).await {
+                    stage.complain("nobody is told anew what the outbox lost");
+                }
+                deploy(stage, witness, "").await;
+            }
         }
         Act::BadAnswers(kinds) => {
             stage.proxy.mood(50, kinds);
@@ -215,6 +231,31 @@ pub(super) async fn act(act: Act, stage: &mut Stage, witness: &Subscriber, luck:
             stage.gateway(json!({"action": "drop"})).await;
         }
     }
+}
+
+/// Once everything is told, a worker with an outbox of so many events takes over (empty: the usual).
+async fn deploy(stage: &mut Stage, witness: &Subscriber, outbox: &str) {
+    told(stage, witness, "live", "", RIGHT).await;
+    let url = format!("{}/health", stage.world.worker_url);
+    let until = Instant::now() + RIGHT;
+    while Instant::now() < until {
+        let answer = stage.world.http.get(&url).send().await;
+        let health: Value = match answer {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        };
+        let shard = &health["shards"][0];
+        if shard["debts"] == 0 && shard["outboxEvents"] == 0 {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    stage.signal(Side::Worker, Signal::TERM);
+    stage
+        .ends_with(Side::Worker, 0, Duration::from_secs(10))
+        .await;
+    stage.start(Side::Worker, &[("OUTBOX_EVENTS_MAX", outbox)]);
+    told(stage, witness, "live", "", RIGHT).await;
 }
 
 /// The process is started anew with a fail point, which ends it. Where none is built in, it is killed

@@ -2,7 +2,7 @@
 //! prints its figures and says what it found wrong. `chaos --show all` gives all of them.
 
 mod house;
-mod hub_kills;
+mod kills;
 mod outbox_full;
 mod positions;
 mod session_expired;
@@ -11,13 +11,14 @@ mod stir;
 mod stores;
 mod two_workers;
 mod viewer;
-mod worker_kills;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
+
+use crate::stage::Side;
 
 /// How much of a show is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +54,7 @@ pub struct Show {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
-    WorkerKills,
-    HubKills,
+    Kills(Side),
     Store(stores::Loss),
     SessionExpired,
     OutboxFull(outbox_full::Killed),
@@ -68,8 +68,8 @@ const fn show(name: &'static str, act: Act, about: &'static str) -> Show {
 /// Every show.
 #[rustfmt::skip]
 pub const SHOWS: [Show; 9] = [
-    show("worker-kills", Act::WorkerKills, "worker killed and started again and again: 0 identifies, nothing lost or doubled, no snapshot, right within 5 s"),
-    show("hub-kills", Act::HubKills, "hub killed and started under many viewers: each recovers, without a snapshot, exactly what it missed"),
+    show("worker-kills", Act::Kills(Side::Worker), "worker killed and started again and again: 0 identifies, nothing lost or doubled, no snapshot, right within 5 s"),
+    show("hub-kills", Act::Kills(Side::Hub), "hub killed and started under many viewers: each recovers, without a snapshot, exactly what it missed"),
     show("store-copy", Act::Store(stores::Loss::Copy), "the store replaced by an older copy: one snapshot each, a new epoch, no position stands for two things"),
     show("store-empty", Act::Store(stores::Loss::All), "the store replaced by none: likewise"),
     show("session-expired", Act::SessionExpired, "worker away while its session expires, people leave and a guild is removed: right within 30 s, no ghost, the leaves told"),
@@ -130,8 +130,7 @@ impl Show {
 impl Act {
     async fn give(self, size: Size, seed: u64, folder: &PathBuf) -> Report {
         let showing = match self {
-            Self::WorkerKills => Box::pin(worker_kills::give(size, seed)).await,
-            Self::HubKills => Box::pin(hub_kills::give(size, seed)).await,
+            Self::Kills(side) => Box::pin(kills::give(side, size, seed)).await,
             Self::Store(loss) => Box::pin(stores::give(loss, size, seed)).await,
             Self::SessionExpired => Box::pin(session_expired::give(size, seed)).await,
             Self::OutboxFull(killed) => Box::pin(outbox_full::give(killed, size, seed)).await,

@@ -33,7 +33,7 @@ pub(super) async fn give(killed: Killed, size: Size, seed: u64) -> Showing {
         worker: vec![("OUTBOX_EVENTS_MAX", events.to_string())],
         ..House::default()
     };
-    let mut showing = Showing::begin(&house, 3, 50, seed).await;
+    let mut showing = Showing::begin(&house, 3, seed).await;
     showing.go_on(size.of(500, 5_000)).await;
 
     let began_ms = now_ms();
@@ -72,9 +72,7 @@ pub(super) async fn give(killed: Killed, size: Size, seed: u64) -> Showing {
     if later > full + GROWTH_MAX_KIB || peak > full + GROWTH_MAX_KIB {
         showing.report.wrong("the worker's memory grew");
     }
-    if took >= RIGHT_WITHIN {
-        showing.report.wrong(format!("right only after {took:.2?}"));
-    }
+    showing.judge_time(took, RIGHT_WITHIN);
     showing.judge_identifies(0);
     // A worker that was killed had its debts with it; Discord replays what the hub never
     // acknowledged, and whether the replay fits the outbox is up to how fast it is taken.

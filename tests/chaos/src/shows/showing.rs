@@ -36,6 +36,10 @@ const STILL: Duration = Duration::from_millis(300);
 const FIRST: Duration = Duration::from_secs(30);
 /// How long anything may take to become right. What a show promises is shorter, and judged there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Acts in Discord a second. Some change nothing; what is asked for are [`EVENTS_PER_S`].
+const ACTS_PER_S: u32 = 60;
+/// Changes in Discord a second at least, over all of a show.
+const EVENTS_PER_S: f64 = 50.0;
 /// Connections of one subject at most (the hub's own bound is 50).
 const OF_ONE_SUBJECT: usize = 40;
 
@@ -52,6 +56,7 @@ pub(super) struct Showing {
     /// What processes printed that are not the house's.
     pub(super) more_logs: Vec<String>,
     http: Http,
+    moving_since: Instant,
     mover: Option<Mover>,
     stir: Option<Stir>,
     discord: Discord,
@@ -63,8 +68,8 @@ pub(super) struct Showing {
 
 impl Showing {
     /// Opens the house, lets viewers in (`each` for every guild, and one who looks at some rooms
-    /// only), waits until they know everything, and then lets people move, `per_s` acts a second.
-    pub(super) async fn begin(house: &House, each: usize, per_s: u32, seed: u64) -> Self {
+    /// only), waits until they know everything, and then lets people move.
+    pub(super) async fn begin(house: &House, each: usize, seed: u64) -> Self {
         let open = house.open().await;
         let http = Http::builder()
             .timeout(Duration::from_secs(10))
@@ -86,6 +91,7 @@ impl Showing {
             report: Report::default(),
             more_logs: Vec::new(),
             http,
+            moving_since: Instant::now(),
             mover: None,
             stir: None,
             discord,
@@ -98,8 +104,9 @@ impl Showing {
         showing.let_in(each).await;
         showing.quiet("at the beginning", FIRST).await;
         let (sim_url, guilds) = (&showing.open.world.sim_url, &showing.open.guilds);
-        let others = if guilds.len() > 1 { per_s / 2 } else { 0 };
-        showing.mover = Some(Mover::start(sim_url, luck.random(), per_s - others).await);
+        let others = if guilds.len() > 1 { ACTS_PER_S / 2 } else { 0 };
+        showing.mover = Some(Mover::start(sim_url, luck.random(), ACTS_PER_S - others).await);
+        showing.moving_since = Instant::now();
         if others > 0 {
             let stir = Stir::start(&showing.http, sim_url, &guilds[1..], luck.random(), others);
             showing.stir = Some(stir);
@@ -260,14 +267,13 @@ impl Showing {
     /// the report, and how long it took until the last was told.
     pub(super) async fn end(&mut self, most: Duration) -> Verdict {
         self.hold(true).await;
+        let moved = self.moving_since.elapsed();
         let told = self.quiet("at the end", most).await;
-        if told > most {
-            self.report
-                .wrong(format!("right after {told:?}, not {most:?}"));
-        }
+        self.judge_time(told, most);
         let gaps = sessions::gaps(&self.discord.sessions().await);
         self.identifies = gaps.len();
         let transitions = self.discord.transitions().await;
+        self.judge_traffic(transitions.len(), moved);
         let terms = Terms {
             gaps,
             faults: self.faults.clone(),
@@ -293,6 +299,28 @@ impl Showing {
         verdict
     }
 
+    /// Says how much happened; less than was asked for is a violation.
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    fn judge_traffic(&mut self, events: usize, moved: Duration) {
+        let per_s = events as f64 / moved.as_secs_f64();
+        let seconds = moved.as_secs();
+        self.report.say(format!(
+            "{events} events in {seconds} s: {per_s:.0} a second"
+        ));
+        if per_s < EVENTS_PER_S {
+            self.report
+                .wrong(format!("{per_s:.1} events a second, not {EVENTS_PER_S}"));
+        }
+    }
+
+    /// That it took longer than this is a violation.
+    pub(super) fn judge_time(&mut self, took: Duration, most: Duration) {
+        if took >= most {
+            self.report
+                .wrong(format!("right only after {took:.2?}, not within {most:?}"));
+        }
+    }
+
     /// Identifies besides the first, until the end.
     pub(super) fn identifies(&self) -> usize {
         self.identifies
@@ -313,7 +341,7 @@ impl Showing {
     }
 
     /// Says how many snapshots there were since the first quiet point; more than `most` for any
-    /// viewer, or fewer than `least`, are a violation.
+    /// viewer, fewer than `least`, or one without a reason of its own are a violation.
     pub(super) fn judge_snapshots(&mut self, least: usize, most: usize) {
         let snapshots = self.snapshots();
         let mut by_reason: BTreeMap<&str, u64> = BTreeMap::new();
@@ -327,7 +355,8 @@ impl Showing {
             snapshots.len()
         ));
         for (viewer, reasons) in self.viewers.iter().zip(&snapshots) {
-            if reasons.len() < least || reasons.len() > most {
+            let without = |reason: &String| matches!(&**reason, "" | "subscribed");
+            if reasons.len() < least || reasons.len() > most || reasons.iter().any(without) {
                 let count = reasons.len();
                 let name = viewer.name();
                 self.report

@@ -29,7 +29,7 @@ const RIGHT_WITHIN: Duration = Duration::from_secs(15);
 const CHANGES_PER_MINUTE_MAX: usize = 8;
 
 pub(super) async fn give(size: Size, seed: u64) -> Showing {
-    let mut showing = Showing::begin(&House::default(), 3, 50, seed).await;
+    let mut showing = Showing::begin(&House::default(), 3, seed).await;
     let [first, second] = free_addresses();
     let worker = |at: &str| {
         let of = &showing.open.world.worker;
@@ -97,9 +97,7 @@ pub(super) async fn give(size: Size, seed: u64) -> Showing {
             .report
             .wrong(format!("ping-pong: {most} ends within a minute"));
     }
-    if took >= RIGHT_WITHIN {
-        showing.report.wrong(format!("right only after {took:.2?}"));
-    }
+    showing.judge_time(took, RIGHT_WITHIN);
     showing.judge_identifies(0);
     showing.judge_snapshots(0, 0);
     let logs = supervisors.iter().map(Supervisor::log);
