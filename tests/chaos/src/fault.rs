@@ -1,6 +1,7 @@
 //! The faults, by the names of `make chaos --fault`: what each does, and what it may cost.
 
 mod acts;
+mod seen;
 
 use launch::clock::now_ms;
 use rand::rngs::StdRng;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cable::Cable;
 use crate::proxy::Proxy;
+use crate::store_files::StoreFiles;
 
 /// Where Debian's package `faketime` puts its library, for the machine at hand.
 const FAKETIME: [&str; 2] = [
@@ -285,43 +286,9 @@ impl Stage {
         fs::write(clock_of(&self.folder, side), difference).unwrap();
     }
 
-    /// The files of the store.
-    pub fn store_files(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.folder).unwrap();
-        entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with("hub.db"))
-            })
-            .collect()
-    }
-
-    /// Copies the store aside. The hub must not run.
-    pub fn keep_store(&self) {
-        let kept = self.folder.join("kept");
-        // A copy of before is of no use any more.
-        let _removed = fs::remove_dir_all(&kept);
-        fs::create_dir_all(&kept).unwrap();
-        for file in self.store_files() {
-            fs::copy(&file, kept.join(file.file_name().unwrap())).unwrap();
-        }
-    }
-
-    /// Takes the store away. The hub must not run.
-    pub fn remove_store(&self) {
-        for file in self.store_files() {
-            fs::remove_file(file).unwrap();
-        }
-    }
-
-    /// Puts the copy back. The hub must not run.
-    pub fn restore_store(&self) {
-        self.remove_store();
-        for entry in fs::read_dir(self.folder.join("kept")).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, self.folder.join(path.file_name().unwrap())).unwrap();
-        }
+    /// The files of the hub's store.
+    pub fn store(&self) -> StoreFiles {
+        StoreFiles::of(&self.folder)
     }
 
     /// Asks the simulator's gateway side for something, once a session is there to suffer it.

@@ -85,6 +85,7 @@ pub async fn storm(
         (settings.minutes > 0).then(|| Instant::now() + Duration::from_secs(settings.minutes * 60));
     let mut summary = Summary::default();
     let mut running = JoinSet::new();
+    let mut folders = BTreeMap::new();
     let mut next = 0;
     loop {
         let more = next < settings.runs && until.is_none_or(|until| Instant::now() < until);
@@ -106,6 +107,7 @@ pub async fn storm(
                     .join(&settings.folder)
                     .join(format!("seed-{seed}")),
             };
+            folders.insert(seed, spec.folder.clone());
             running.spawn(async move {
                 let outcome = run(&spec).await;
                 (spec, outcome)
@@ -117,11 +119,16 @@ pub async fn storm(
             () = &mut stopped => {
                 say("stopped: the runs under way are broken off");
                 running.shutdown().await;
+                for folder in folders.values() {
+                    // It may not have been made yet.
+                    let _removed = std::fs::remove_dir_all(folder);
+                }
                 return summary;
             }
         };
         match ended {
             Some(Ok((spec, outcome))) => {
+                folders.remove(&spec.seed);
                 say(&line(&spec, &outcome));
                 summary.add(&spec, outcome);
             }

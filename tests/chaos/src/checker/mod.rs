@@ -39,6 +39,7 @@
 //! Order between different users is not promised, and not judged.
 
 mod align;
+mod guild;
 mod judge;
 mod lag;
 pub mod reduction;

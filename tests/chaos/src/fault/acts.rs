@@ -10,77 +10,25 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Act;
+use super::seen::{LOOK, SOON, alarmed, ready, told, within};
 use crate::proxy::Misdeed;
 use crate::stage::{Side, Stage, has_fault_programs};
 use crate::subscriber::Subscriber;
 
-/// How soon what is promised at once must be seen (F8, F19: 5 s).
-const SOON: Duration = Duration::from_secs(5);
 /// How long everything may take to be right before a fault of which something must be seen.
 const RIGHT: Duration = Duration::from_secs(30);
 /// How long a process may take to pass its fail point: events come at some ten a second.
 const PASSED: Duration = Duration::from_secs(20);
 /// An outbox that an outage of the hub fills.
 const SMALL_OUTBOX: &str = "40";
-/// How often it is looked.
-const LOOK: Duration = Duration::from_millis(5);
 /// How long the guild's outage lasts.
 const OUTAGE: Duration = Duration::from_millis(1_500);
-
-/// Waits until it is so; false if it is not in time.
-async fn within(most: Duration, is_so: impl Fn() -> bool) -> bool {
-    let until = Instant::now() + most;
-    while !is_so() {
-        if Instant::now() > until {
-            return false;
-        }
-        sleep(LOOK).await;
-    }
-    true
-}
-
-/// Waits until the witness is told this of the gateway, or complains.
-async fn told(stage: &mut Stage, witness: &Subscriber, state: &str, reason: &str, most: Duration) {
-    if !within(most, || witness.is_told(state, reason)).await {
-        stage.complain(format!(
-            "pages are not told {state} {reason} within {most:?}"
-        ));
-    }
-}
-
-/// Waits until this side has sounded an alarm with these words, or complains.
-async fn alarmed(stage: &mut Stage, side: Side, words: &str) {
-    let is_told = |line: &str| line.contains("ALARM") && line.contains(words);
-    if !within(SOON, || stage.log(side).lines().any(is_told)).await {
-        stage.complain(format!("{side:?} sounds no alarm: {words}"));
-    }
-}
 
 /// Starts this side again. The hub must be ready soon.
 async fn start(stage: &mut Stage, side: Side) {
     stage.start(side, &[]);
     if side == Side::Hub {
         ready(stage, true).await;
-    }
-}
-
-/// Waits until the hub says that it is ready, or that it is not.
-async fn ready(stage: &mut Stage, is: bool) {
-    let url = format!("{}/readyz", stage.world.internal_url);
-    let until = Instant::now() + SOON;
-    loop {
-        let answer = stage.world.http.get(&url).send().await;
-        let status = answer
-            .map(|answer| answer.status().as_u16())
-            .unwrap_or_default();
-        if status == if is { 200 } else { 503 } {
-            return;
-        }
-        if Instant::now() > until {
-            stage.complain(format!("the hub's readiness is {status} after {SOON:?}"));
-            return;
-        }
-        sleep(LOOK).await;
     }
 }
 
@@ -212,16 +160,16 @@ pub(super) async fn act(act: Act, stage: &mut Stage, witness: &Subscriber, luck:
         Act::StoreDamaged => damage(stage, luck).await,
         Act::StoreOlder => {
             stage.kill(Side::Hub).await;
-            stage.keep_store();
+            stage.store().keep();
             start(stage, Side::Hub).await;
             pause(luck.random_range(800..1_800)).await;
             stage.kill(Side::Hub).await;
-            stage.restore_store();
+            stage.store().restore();
             start(stage, Side::Hub).await;
         }
         Act::StoreGone => {
             stage.kill(Side::Hub).await;
-            stage.remove_store();
+            stage.store().remove();
             start(stage, Side::Hub).await;
         }
         Act::Clock => clocks(stage, witness, luck).await,
@@ -421,7 +369,7 @@ async fn first_ends(stage: &mut Stage, second: Process, elsewhere: &str) {
 async fn damage(stage: &mut Stage, luck: &mut StdRng) {
     stage.kill(Side::Hub).await;
     let how = luck.random_range(0..3);
-    for file in stage.store_files() {
+    for file in stage.store().paths() {
         let mut bytes = std::fs::read(&file).unwrap();
         match how {
             0 => bytes.truncate(bytes.len() / 2),
@@ -438,7 +386,7 @@ async fn damage(stage: &mut Stage, luck: &mut StdRng) {
     start(stage, Side::Hub).await;
     if how == 2 {
         alarmed(stage, Side::Hub, "set aside").await;
-        let mut files = stage.store_files().into_iter();
+        let mut files = stage.store().paths().into_iter();
         if !files.any(|path| path.to_string_lossy().contains(".damaged-")) {
             stage.complain("what was damaged is not kept");
         }

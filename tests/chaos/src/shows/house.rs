@@ -2,7 +2,7 @@
 //! show does not say otherwise.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use e2e::{Plan, Process, World};
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::checker::Id;
 use crate::stage::Side;
+use crate::store_files::StoreFiles;
 
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -149,14 +150,9 @@ impl Open {
         self.world.truth().await
     }
 
-    fn store_files(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.world.folder.path()).unwrap();
-        let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let named = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("hub.db")
-        };
-        files.filter(named).collect()
+    /// The files of the hub's store.
+    pub(super) fn store(&self) -> StoreFiles {
+        StoreFiles::of(self.world.folder.path())
     }
 
     /// Copies the store aside while the hub is stopped for that moment, so that file and log of the
@@ -169,29 +165,8 @@ impl Open {
         while !fs::read_to_string(&stat).unwrap().contains("State:\tT") {
             std::thread::yield_now();
         }
-        let kept = self.world.folder.path().join("kept");
-        fs::create_dir_all(&kept).unwrap();
-        for file in self.store_files() {
-            fs::copy(&file, kept.join(file.file_name().unwrap())).unwrap();
-        }
+        self.store().keep();
         signal(pid, Signal::CONT);
-    }
-
-    /// Takes the store away. The hub must not run.
-    pub(super) fn remove_store(&self) {
-        for file in self.store_files() {
-            fs::remove_file(file).unwrap();
-        }
-    }
-
-    /// Puts the copy in the store's place. The hub must not run.
-    pub(super) fn restore_store(&self) {
-        self.remove_store();
-        let folder = self.world.folder.path();
-        for entry in fs::read_dir(folder.join("kept")).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
-        }
     }
 
     /// Writes the logs of all processes into a folder.

@@ -1,14 +1,16 @@
-//! A show under way: the house, people who move, viewers, and at the end the checker.
+//! A show under way: the house, people who move, and viewers; its end is in [`judging`].
 //!
 //! Whether everything is right *while people move* is asked by marks: a room of each guild bears a
 //! number as its name. A guild's events come in the guild's order, so whoever was told of a mark was
 //! told of all that was before it.
 
+mod judging;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{GUILD, LOUNGE, SECRET, STUDY};
+use e2e::{GUILD, LOUNGE, STUDY};
 use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -18,13 +20,11 @@ use tokio::time::{Instant, sleep};
 
 use super::Report;
 use super::house::{House, Open};
-use super::positions::Positions;
 use super::stir::Stir;
-use super::viewer::{Answer, Viewer};
-use crate::checker::{Id, Record, Terms, Verdict, check};
+use super::viewer::Viewer;
+use crate::checker::Id;
 use crate::discord::Discord;
 use crate::mover::Mover;
-use crate::sessions;
 use crate::stage::Side;
 use crate::subscriber::Door;
 
@@ -36,10 +36,8 @@ const STILL: Duration = Duration::from_millis(300);
 const FIRST: Duration = Duration::from_secs(30);
 /// How long anything may take to become right. What a show promises is shorter, and judged there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// Acts in Discord a second. Some change nothing; what is asked for are [`EVENTS_PER_S`].
+/// Acts in Discord a second. Some change nothing; what is asked for are 50 changes.
 const ACTS_PER_S: u32 = 60;
-/// Changes in Discord a second at least, over all of a show.
-const EVENTS_PER_S: f64 = 50.0;
 /// Connections of one subject at most (the hub's own bound is 50).
 const OF_ONE_SUBJECT: usize = 40;
 
@@ -261,135 +259,6 @@ impl Showing {
             viewer.mark_quiet(seq);
         }
         told
-    }
-
-    /// The end: nobody moves, everybody is told everything; the checker judges. What it found is in
-    /// the report, and how long it took until the last was told.
-    pub(super) async fn end(&mut self, most: Duration) -> Verdict {
-        self.hold(true).await;
-        let moved = self.moving_since.elapsed();
-        let told = self.quiet("at the end", most).await;
-        self.judge_time(told, most);
-        let gaps = sessions::gaps(&self.discord.sessions().await);
-        self.identifies = gaps.len();
-        let transitions = self.discord.transitions().await;
-        self.judge_traffic(transitions.len(), moved);
-        let terms = Terms {
-            gaps,
-            faults: self.faults.clone(),
-            ordered: true,
-        };
-        let mut verdict = Verdict::default();
-        for guild in &self.open.guilds {
-            let truth = self.discord.truth(guild, &transitions);
-            let records: Vec<Record> = self
-                .viewers
-                .iter()
-                .filter(|viewer| viewer.guild() == guild)
-                .map(Viewer::record)
-                .collect();
-            verdict.add(check(&truth, &records, &terms), &format!("{guild}: "));
-        }
-        self.report.say(format!("{verdict}"));
-        if !verdict.is_clean() {
-            let count = verdict.violations();
-            self.report.wrong(format!("the checker found {count}"));
-            self.report.wrongs.extend(verdict.findings.iter().cloned());
-        }
-        verdict
-    }
-
-    /// Says how much happened; less than was asked for is a violation.
-    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
-    fn judge_traffic(&mut self, events: usize, moved: Duration) {
-        let per_s = events as f64 / moved.as_secs_f64();
-        let seconds = moved.as_secs();
-        self.report.say(format!(
-            "{events} events in {seconds} s: {per_s:.0} a second"
-        ));
-        if per_s < EVENTS_PER_S {
-            self.report
-                .wrong(format!("{per_s:.1} events a second, not {EVENTS_PER_S}"));
-        }
-    }
-
-    /// That it took longer than this is a violation.
-    pub(super) fn judge_time(&mut self, took: Duration, most: Duration) {
-        if took >= most {
-            self.report
-                .wrong(format!("right only after {took:.2?}, not within {most:?}"));
-        }
-    }
-
-    /// Identifies besides the first, until the end.
-    pub(super) fn identifies(&self) -> usize {
-        self.identifies
-    }
-
-    /// The snapshots since the first quiet point, of each viewer.
-    pub(super) fn snapshots(&self) -> Vec<Vec<String>> {
-        let reasons = |viewer: &Viewer| {
-            let answers = viewer.answers().into_iter();
-            answers
-                .filter_map(|answer| match answer {
-                    Answer::Snapshot(reason) => Some(reason),
-                    Answer::Recovered | Answer::Afresh => None,
-                })
-                .collect()
-        };
-        self.viewers.iter().map(reasons).collect()
-    }
-
-    /// Says how many snapshots there were since the first quiet point; more than `most` for any
-    /// viewer, fewer than `least`, or one without a reason of its own are a violation.
-    pub(super) fn judge_snapshots(&mut self, least: usize, most: usize) {
-        let snapshots = self.snapshots();
-        let mut by_reason: BTreeMap<&str, u64> = BTreeMap::new();
-        for reason in snapshots.iter().flatten() {
-            *by_reason.entry(reason).or_default() += 1;
-        }
-        let fewest = snapshots.iter().map(Vec::len).min().unwrap_or(0);
-        let mostly = snapshots.iter().map(Vec::len).max().unwrap_or(0);
-        self.report.say(format!(
-            "snapshots by reason {by_reason:?}, each of {} viewers had {fewest} to {mostly}",
-            snapshots.len()
-        ));
-        for (viewer, reasons) in self.viewers.iter().zip(&snapshots) {
-            let without = |reason: &String| matches!(&**reason, "" | "subscribed");
-            if reasons.len() < least || reasons.len() > most || reasons.iter().any(without) {
-                let count = reasons.len();
-                let name = viewer.name();
-                self.report
-                    .wrong(format!("{name}: {count} snapshots: {reasons:?}"));
-            }
-        }
-    }
-
-    /// Says how many identifies there were; more than `most` are a violation.
-    pub(super) fn judge_identifies(&mut self, most: usize) {
-        let identifies = self.identifies();
-        self.report.say(format!("identifies {identifies}"));
-        if identifies > most {
-            self.report
-                .wrong(format!("{identifies} identifies, not {most}"));
-        }
-    }
-
-    /// Opens every position that was given out; one that stands for two things is a violation.
-    pub(super) fn judge_positions(&mut self) -> Positions {
-        let mut positions = Positions::of(SECRET);
-        for viewer in &self.viewers {
-            positions.read(viewer);
-        }
-        let twice = positions.twice.len();
-        self.report.say(format!(
-            "positions {}, that stand for two things {twice}",
-            positions.count()
-        ));
-        self.report
-            .wrongs
-            .extend(positions.twice.iter().take(5).cloned());
-        positions
     }
 
     /// Kills this side, waits so many ms, and starts it again; when that was.

@@ -41,8 +41,8 @@ pub(super) async fn give(loss: Loss, size: Size, seed: u64) -> Showing {
     let began_ms = now_ms();
     showing.open.kill(Side::Hub).await;
     match loss {
-        Loss::Copy => showing.open.restore_store(),
-        Loss::All => showing.open.remove_store(),
+        Loss::Copy => showing.open.store().restore(),
+        Loss::All => showing.open.store().remove(),
     }
     showing.go_on(300).await;
     showing.open.start(Side::Hub);
