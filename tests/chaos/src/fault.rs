@@ -31,6 +31,12 @@ const SNAPSHOT: Price = Price {
     snapshots: 1,
     ..FREE
 };
+/// A worker that was killed hears again from Discord what its outbox could not hold. Here that is some
+/// four outboxes; each may be full before the one before it is told as a snapshot.
+const SNAPSHOT_FOR_EACH_OUTBOX: Price = Price {
+    snapshots: 4,
+    ..FREE
+};
 /// The worker asks REST for what it could not read, and is answered beside the guild's order.
 const DISORDER: Price = Price {
     disorder: true,
@@ -140,7 +146,7 @@ pub const FAULTS: [Fault; 41] = [
     fault("F8", Act::FailPoint(Side::Hub, &["verified", "stored", "published"]), FREE, 15, "hub killed at a fail point: it is ready again within 5 s"),
     fault("F9", Act::HubAway { outbox_full: true, worker_killed: false }, SNAPSHOT, 30, "hub away for longer than the outbox lasts: one snapshot"),
     fault("F9a", Act::HubAway { outbox_full: false, worker_killed: false }, FREE, 15, "hub away while the outbox lasts: nothing is missing"),
-    fault("F9b", Act::HubAway { outbox_full: true, worker_killed: true }, SNAPSHOT, 30, "as F9, and the worker killed while it owes"),
+    fault("F9b", Act::HubAway { outbox_full: true, worker_killed: true }, SNAPSHOT_FOR_EACH_OUTBOX, 30, "as F9, and the worker killed while it owes"),
     fault("F10", Act::BadAnswers(&RETRIED), FREE, 15, "hub answers 500, 503, 429, stale, half, late, twice or not at all"),
     fault("F10b", Act::BadAnswers(&[Misdeed::Hang]), FREE, 15, "hub never answers some requests"),
     fault("F10c", Act::BadAnswers(&REFUSED), SNAPSHOTS, 15, "hub refuses deliveries as malformed or too large: set aside with an alarm"),

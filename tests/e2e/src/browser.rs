@@ -97,6 +97,12 @@ impl Browser {
         frames
     }
 
+    /// How many snapshots came so far.
+    pub fn snapshots(&self) -> usize {
+        let of_it = |frame: &&String| frame.contains("\"event\":\"guild.snapshot\"");
+        self.heard.iter().filter(of_it).count()
+    }
+
     /// How the connection ends; what comes before is kept in `heard`.
     pub async fn end(&mut self) -> Ended {
         let until = Instant::now() + DEADLINE;

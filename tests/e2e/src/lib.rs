@@ -317,6 +317,14 @@ impl World {
             .unwrap()
     }
 
+    /// Asserts that the worker identified once, at the beginning, and resumed once since then, as
+    /// Discord counts.
+    pub async fn resumed_once(&self) {
+        let counters = &self.truth().await["counters"];
+        let counted = (&counters["identify"], &counters["resume"]);
+        assert_eq!(counted, (&json!(1), &json!(1)), "identifies, resumes");
+    }
+
     /// The channels of the guild, in truth.
     pub async fn channels(&self) -> Value {
         self.truth().await["guilds"][GUILD]["channels"].clone()

@@ -235,12 +235,14 @@ async fn refuse(stage: &mut Stage, witness: &Subscriber, code: u16) {
     stage.gateway(wish).await;
     stage.ends_with(Side::Worker, 69, SOON).await;
     told(stage, witness, "down", "discord_refused", SOON).await;
-    let log = stage.log(Side::Worker);
-    let last = log.lines().last().unwrap_or_default();
-    if !last.contains(&code.to_string()) {
-        stage.complain(format!(
-            "the worker's last line does not say {code}: {last}"
-        ));
+    let says = |log: String| {
+        log.lines()
+            .last()
+            .is_some_and(|last| last.contains(&code.to_string()))
+    };
+    // What it wrote last is read a moment after its end.
+    if !within(SOON, || says(stage.log(Side::Worker))).await {
+        stage.complain(format!("the worker's last line does not say {code}"));
     }
 }
 

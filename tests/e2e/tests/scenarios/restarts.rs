@@ -34,20 +34,8 @@ async fn a_cut_gateway_connection_is_resumed_and_nothing_is_missed() {
         (&first["payload"]["userId"], &second["payload"]["userId"]),
         (&json!(ADA), &json!(GRACE))
     );
-    let truth = world.truth().await;
-    assert_eq!(
-        (&truth["counters"]["identify"], &truth["counters"]["resume"]),
-        (&json!(1), &json!(1))
-    );
-    assert!(
-        browser
-            .heard
-            .iter()
-            .filter(|frame| frame.contains("guild.snapshot"))
-            .count()
-            == 1,
-        "no second snapshot"
-    );
+    world.resumed_once().await;
+    assert_eq!(browser.snapshots(), 1, "no second snapshot");
 }
 
 #[tokio::test]
@@ -145,19 +133,8 @@ async fn a_worker_that_was_killed_goes_on_where_it_was_and_viewers_miss_nothing(
     );
     world.voice(ADA, Some(LOUNGE)).await;
     assert_eq!(browser.event("voice.joined").await["n"], 4);
-    let snapshots = browser.heard.iter();
-    assert_eq!(
-        snapshots
-            .filter(|frame| frame.contains("guild.snapshot"))
-            .count(),
-        1,
-        "no second snapshot"
-    );
-    let truth = world.truth().await;
-    assert_eq!(
-        (&truth["counters"]["identify"], &truth["counters"]["resume"]),
-        (&json!(1), &json!(1))
-    );
+    assert_eq!(browser.snapshots(), 1, "no second snapshot");
+    world.resumed_once().await;
 }
 
 /// This worker has identified once, after the one before it did; once more for each time that
@@ -250,12 +227,7 @@ async fn a_worker_that_is_asked_to_stop_leaves_its_session_resumable() {
     assert_eq!(sessions.len(), 1, "Discord keeps the session: {sessions:?}");
     world.worker = world.worker.again();
     world.worker_ready().await;
-    let truth = world.truth().await;
-    assert_eq!(
-        (&truth["counters"]["identify"], &truth["counters"]["resume"]),
-        (&json!(1), &json!(1)),
-        "and the next worker goes on with it"
-    );
+    world.resumed_once().await;
 }
 
 #[tokio::test]
