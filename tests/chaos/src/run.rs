@@ -171,7 +171,7 @@ async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
     outcome
         .complaints
         .extend(sessions::complaints(&sessions, &facts));
-    if !outcome.is_clean() {
+    if !outcome.is_clean() || !stage.complaints.is_empty() {
         told.keep(&spec.folder, &sessions, &facts);
     }
     outcome
