@@ -185,7 +185,7 @@ fn judge(position: &Position, at: Place, tail: &Tail) -> Result<(), &'static str
     let first = tail.first().ok_or(TOO_OLD)?.place;
     if first.epoch != position.epoch {
         // The log has begun anew already; the fan-out is about to say so.
-        return Err(BEHIND);
+        return Err(STORE_CHANGED);
     }
     // Within an entry, that entry has to be kept.
     if position.offset < first.offset || position.step > 0 && position.offset == first.offset {

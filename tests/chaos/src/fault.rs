@@ -31,24 +31,13 @@ const SNAPSHOT: Price = Price {
     snapshots: 1,
     ..FREE
 };
-/// A worker that was killed hears again from Discord what its outbox could not hold. Here that is some
-/// four outboxes; each may be full before the one before it is told as a snapshot.
-const SNAPSHOT_FOR_EACH_OUTBOX: Price = Price {
-    snapshots: 4,
-    ..FREE
-};
-/// The worker asks REST for what it could not read, and is answered beside the guild's order.
-const DISORDER: Price = Price {
-    disorder: true,
-    ..FREE
-};
 /// Each delivery that is refused for good owes a snapshot.
 const SNAPSHOTS: Price = Price {
     snapshots: u64::MAX,
     disorder: true,
 };
 
-/// A fault of `PROMISES.md`'s table, or one beside it.
+/// A fault of the table F1 to F33, or one beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// What it is called on the command line.
@@ -132,7 +121,7 @@ const RETRIED: [Misdeed; 9] = [
 /// Bad answers that say that the delivery itself is wrong.
 const REFUSED: [Misdeed; 2] = [Misdeed::Status(400), Misdeed::Status(413)];
 
-/// Every fault. Where `PROMISES.md` gives a time in which everything must be right, it is that one, or
+/// Every fault. Where a time is promised in which everything must be right, it is that one, or
 /// a shorter one: here whatever waits waits shorter than in earnest.
 #[rustfmt::skip]
 pub const FAULTS: [Fault; 41] = [
@@ -146,7 +135,7 @@ pub const FAULTS: [Fault; 41] = [
     fault("F8", Act::FailPoint(Side::Hub, &["verified", "stored", "published"]), FREE, 15, "hub killed at a fail point: it is ready again within 5 s"),
     fault("F9", Act::HubAway { outbox_full: true, worker_killed: false }, SNAPSHOT, 30, "hub away for longer than the outbox lasts: one snapshot"),
     fault("F9a", Act::HubAway { outbox_full: false, worker_killed: false }, FREE, 15, "hub away while the outbox lasts: nothing is missing"),
-    fault("F9b", Act::HubAway { outbox_full: true, worker_killed: true }, SNAPSHOT_FOR_EACH_OUTBOX, 30, "as F9, and the worker killed while it owes"),
+    fault("F9b", Act::HubAway { outbox_full: true, worker_killed: true }, SNAPSHOT, 30, "as F9, and the worker killed while it owes"),
     fault("F10", Act::BadAnswers(&RETRIED), FREE, 15, "hub answers 500, 503, 429, stale, half, late, twice or not at all"),
     fault("F10b", Act::BadAnswers(&[Misdeed::Hang]), FREE, 15, "hub never answers some requests"),
     fault("F10c", Act::BadAnswers(&REFUSED), SNAPSHOTS, 15, "hub refuses deliveries as malformed or too large: set aside with an alarm"),
@@ -161,7 +150,7 @@ pub const FAULTS: [Fault; 41] = [
     fault("F21", Act::ResumeAddressDead, FREE, 15, "the address for resuming is dead"),
     fault("F22", Act::GatewayAway, FREE, 15, "the gateway is away for a while"),
     fault("F23", Act::Odd, FREE, 15, "duplicates, nulls, missing fields, unknown events"),
-    fault("F23b", Act::Illegible, DISORDER, 15, "dispatches without what is needed: the worker asks REST"),
+    fault("F23b", Act::Illegible, FREE, 15, "dispatches without what is needed: the worker asks REST"),
     fault("F24", Act::GuildOutage, FREE, 5, "the guild has an outage at Discord: pages are told so, and keep its rooms"),
     fault("F25", Act::TwoWorkers, FREE, 15, "a second worker of the same shard is started; the first ends with 75"),
     fault("F25b", Act::Zombie, FREE, 15, "the worker is stopped, another takes over, the first goes on: it ends with 75"),

@@ -274,6 +274,29 @@ fn whoever_has_seen_what_a_new_hubs_store_does_not_know_is_shown_the_guild_once(
 }
 
 #[test]
+fn whoever_comes_between_a_new_history_and_its_telling_is_shown_the_guild_once() {
+    run(async {
+        let mut bench = Bench::new(FanoutLimits::default()).await;
+        bench.tell([roster("worker_started", &ROOMS[..2])]).await;
+        let view = everyone(None);
+        let kept = last_pos(&bench.open(&view, None).await.hear());
+        bench.restart_unheard();
+        // The log has it already, and the fan-out is about to pass it on.
+        let anew = roster("store_changed", &ROOMS[..1]);
+        bench.happen(Ok(anew)).await;
+        let back = bench.open(&view, Some(&kept)).await;
+        let heard = back.hear();
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert_eq!(heard[0].json["recovered"], false);
+        bench.pass_on();
+        let mut heard = back.hear();
+        heard.retain(|frame| frame.name() == "guild.snapshot");
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert_eq!(heard[0].reason(), "store_changed");
+    });
+}
+
+#[test]
 fn what_is_missed_is_encoded_once_for_all_who_return_to_a_view() {
     run(async {
         let mut bench = Bench::new(FanoutLimits::default()).await;

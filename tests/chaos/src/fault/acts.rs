@@ -21,6 +21,8 @@ const RIGHT: Duration = Duration::from_secs(30);
 const PASSED: Duration = Duration::from_secs(20);
 /// An outbox that an outage of the hub fills.
 const SMALL_OUTBOX: &str = "40";
+/// Somebody who is never seen elsewhere.
+const STILL: &str = "290000000000000031";
 /// How long the guild's outage lasts.
 const OUTAGE: Duration = Duration::from_millis(1_500);
 
@@ -269,14 +271,23 @@ async fn outage(stage: &mut Stage, witness: &Subscriber) {
     pause(50).await;
 }
 
-/// Dispatches without what is needed to read them, of somebody who sits still and of a room.
+/// Dispatches without what is needed to read them, of somebody who sits still in a room that nobody else
+/// touches: what REST says of them fits wherever it comes among the events.
 async fn illegible(stage: &mut Stage) {
-    let lounge = json!({"id": LOUNGE, "guild_id": GUILD, "type": 2, "name": null});
-    let ada = json!({"guild_id": GUILD, "user_id": ADA, "mute": null});
-    for (event, data) in [("CHANNEL_UPDATE", lounge), ("VOICE_STATE_UPDATE", ada)] {
+    let body = json!({"guildId": GUILD, "name": "still"});
+    let made = stage.world.control("channels", body).await;
+    let room = made["channelId"].as_str().unwrap_or_default().to_owned();
+    stage.world.voice(STILL, Some(&room)).await;
+    let nameless = json!({"id": room, "guild_id": GUILD, "type": 2, "name": null});
+    let nowhere = json!({"guild_id": GUILD, "user_id": STILL, "mute": null});
+    for (event, data) in [
+        ("CHANNEL_UPDATE", nameless),
+        ("VOICE_STATE_UPDATE", nowhere),
+    ] {
         let wish = json!({"action": "dispatch", "event": event, "data": data});
         stage.gateway(wish).await;
     }
+    pause(300).await;
 }
 
 /// The hub's store can not grow for a while: it takes nothing, is not ready, and says so. In half of
