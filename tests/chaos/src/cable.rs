@@ -71,7 +71,9 @@ async fn lead(mut near: TcpStream, to: String, mut state: watch::Receiver<State>
         };
         tokio::select! {
             _ended = copy_bidirectional(&mut near, &mut far) => return,
-            _changed = state.changed() => now = *state.borrow_and_update(),
+            changed = state.wait_for(|state| *state != State::Whole) => {
+                now = changed.map_or(State::Cut, |state| *state);
+            }
         }
     }
     if now == State::Swallows {
