@@ -57,12 +57,37 @@ pub(super) enum NotTaken {
     Io(String, io::Error),
 }
 
+impl NotTaken {
+    /// Whether starting again does not help: another place, or other rights, are needed.
+    pub(super) fn is_wrong_setting(&self) -> bool {
+        use io::ErrorKind::{
+            AlreadyExists, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem,
+        };
+        match self {
+            Self::NotAFile => true,
+            Self::Locked => false,
+            Self::Io(_, error) => matches!(
+                error.kind(),
+                // Something else stands where a directory should be.
+                AlreadyExists
+                    | IsADirectory
+                    | NotADirectory
+                    | PermissionDenied
+                    | ReadOnlyFilesystem
+            ),
+        }
+    }
+}
+
 impl Files {
     /// Makes the directories, and takes the store for this process.
     pub(super) fn take(main: &Path) -> Result<Self, NotTaken> {
+        make_directory(main)?;
+        let main = behind_links(main)?;
+        let lock = lock(&main)?;
         Ok(Self {
-            main: main.to_owned(),
-            lock: lock(main)?,
+            main,
+            lock,
             opened: [None; OPENED.len()],
         })
     }
@@ -175,14 +200,25 @@ impl Files {
     }
 }
 
+fn make_directory(main: &Path) -> Result<(), NotTaken> {
+    let parent = directory(main);
+    fs::create_dir_all(parent).map_err(named(parent))
+}
+
+/// The file's own name, whatever links lead to it: two hubs on one file must meet at one lock, and
+/// the journal stands beside the file and not beside a link.
+fn behind_links(main: &Path) -> Result<PathBuf, NotTaken> {
+    if fs::symlink_metadata(main).is_ok() {
+        return fs::canonicalize(main).map_err(named(main));
+    }
+    let parent = directory(main);
+    let name = main.file_name().ok_or(NotTaken::NotAFile)?;
+    Ok(fs::canonicalize(parent).map_err(named(parent))?.join(name))
+}
+
 /// Makes the directories, and locks the store that is to stand there.
 fn lock(main: &Path) -> Result<File, NotTaken> {
-    let named = |path: &Path| {
-        let path = path.display().to_string();
-        move |error| NotTaken::Io(path, error)
-    };
-    let parent = directory(main);
-    fs::create_dir_all(parent).map_err(named(parent))?;
+    make_directory(main)?;
     if fs::metadata(main).is_ok_and(|there| !there.is_file()) {
         return Err(NotTaken::NotAFile);
     }
@@ -198,6 +234,11 @@ fn lock(main: &Path) -> Result<File, NotTaken> {
         TryLockError::Error(error) => named(&path)(error),
     })?;
     Ok(lock)
+}
+
+fn named(path: &Path) -> impl Fn(io::Error) -> NotTaken + use<> {
+    let path = path.display().to_string();
+    move |error| NotTaken::Io(path.clone(), error)
 }
 
 fn length(path: &Path) -> u64 {

@@ -16,7 +16,7 @@ use super::read::{Found, Reader};
 use super::schema;
 use super::{Failure, Shape, Store, StoreBounds, connect, json, prepare};
 use crate::log::StoreError;
-use crate::log::files::{Files, NotTaken};
+use crate::log::files::Files;
 use crate::log::tail::{Known, Tail};
 use crate::log::truth::{History, Truth};
 use crate::log::writer::LedgerRow;
@@ -78,6 +78,14 @@ impl From<Failure> for NotOpen {
             {
                 Self::Damaged(why.unwrap_or_else(|| cause.to_string()))
             }
+            Failure::Failed(rusqlite::Error::SqliteFailure(cause, _))
+                if matches!(
+                    cause.code,
+                    ErrorCode::ReadOnly | ErrorCode::PermissionDenied
+                ) =>
+            {
+                Self::Refused(StoreError::wrong(failure.to_string()))
+            }
             Failure::Failed(_) | Failure::NoPlace(_) | Failure::Taken => {
                 Self::Refused(StoreError::failed(failure.to_string()))
             }
@@ -101,9 +109,12 @@ impl Store {
         named: &str,
         now_ms: u64,
     ) -> Result<(Self, Kept), StoreError> {
-        let files = Files::take(path).map_err(|error| match error {
-            NotTaken::NotAFile => StoreError::wrong(error.to_string()),
-            NotTaken::Locked | NotTaken::Io(..) => StoreError::failed(error.to_string()),
+        let files = Files::take(path).map_err(|error| {
+            if error.is_wrong_setting() {
+                StoreError::wrong(error.to_string())
+            } else {
+                StoreError::failed(error.to_string())
+            }
         })?;
         let found = if files.is_suspect() {
             Err(NotOpen::Damaged(

@@ -152,9 +152,29 @@ async fn a_place_that_can_not_hold_a_store_is_refused_and_left_alone() {
     };
     let error = Log::open(&guilds(), "x", &under).err().unwrap();
     assert!(
-        !error.is_wrong_setting && !error.to_string().contains('\n'),
+        error.is_wrong_setting && !error.to_string().contains('\n'),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_store_behind_a_link_is_one_store() {
+    let place = Place::new("behind-a-link");
+    let log = open(&place.settings());
+    let link = place.0.join("elsewhere.db");
+    std::os::unix::fs::symlink(place.file(), &link).unwrap();
+    let settings = LogSettings {
+        store: StoreAddress::File(link),
+        ..LogSettings::default()
+    };
+    let error = Log::open(&guilds(), "x", &settings).err().unwrap();
+    assert!(
+        error.to_string().contains("another hub has it open"),
+        "{error}"
+    );
+    log.close().await;
+    open(&settings).close().await;
+    assert_eq!(place.names(), ["elsewhere.db", "hub.db", "hub.db.lock"]);
 }
 
 #[tokio::test]
