@@ -65,7 +65,7 @@ pub async fn run(
     let (log, kept_rooms) = Log::open(access.guilds(), &store, &settings.log())?;
     let ruined = watch_ruin(&log);
     let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, 0);
-    let positions = PositionKey::derive(settings.hub_secret.first());
+    let positions = PositionKey::derive_all(&settings.hub_secret);
     let (fanout, followed) = Fanout::new(
         &log,
         access.guilds(),

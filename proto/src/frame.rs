@@ -3,7 +3,7 @@
 //! Server frames have no field for what a viewer may not know: a hidden room can not be put
 //! into one by accident.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use ts_rs::TS;
 
@@ -37,8 +37,12 @@ pub enum ClientFrame {
         /// Only these rooms.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rooms: Option<Vec<ChannelId>>,
-        /// Where to continue, a guild.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// Where to continue, a guild; a `null` is as good as nothing.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "without_nulls"
+        )]
         #[ts(type = "Record<string, string>")]
         recover: Option<BTreeMap<GuildId, String>>,
     },
@@ -67,11 +71,24 @@ pub enum ClientFrame {
     Ping,
 }
 
+/// Clients write `pos ?? null`, and mean none.
+fn without_nulls<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<GuildId, String>>, D::Error> {
+    let named: Option<BTreeMap<GuildId, Option<String>>> = Deserialize::deserialize(from)?;
+    Ok(named.map(|named| {
+        let given = named.into_iter();
+        given
+            .filter_map(|(guild, pos)| Some((guild, pos?)))
+            .collect()
+    }))
+}
+
 /// What a client frame may carry as `id`, and its answer as `re`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(untagged)]
 pub enum Correlation {
-    /// A number.
+    /// A whole number, 0 to 2^64 - 1.
     Number(#[ts(type = "number")] u64),
     /// A text of at most [`CORRELATION_BYTES_MAX`] bytes.
     Text(String),
@@ -351,4 +368,38 @@ pub struct FrameError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional, type = "number")]
     pub retry_after_ms: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_null_among_the_positions_is_none_and_anything_else_but_a_text_is_refused() {
+        let read = |recover| {
+            let frame = json!({"type": "auth", "token": "t", "recover": recover});
+            match serde_json::from_value(frame)? {
+                ClientFrame::Auth { recover, .. } => Ok(recover),
+                other => panic!("{other:?}"),
+            }
+        };
+        let ids = |recover: serde_json::Value| -> Result<Vec<String>, serde_json::Error> {
+            let recover = read(recover)?.unwrap_or_default();
+            Ok(recover
+                .iter()
+                .map(|(id, pos)| format!("{id}={pos}"))
+                .collect())
+        };
+        assert_eq!(ids(json!(null)).unwrap(), [""; 0]);
+        assert_eq!(ids(json!({"1": null})).unwrap(), [""; 0]);
+        assert_eq!(
+            ids(json!({"1": null, "2": "", "3": "p"})).unwrap(),
+            ["2=", "3=p"]
+        );
+        for bad in [json!({"1": 5}), json!({"x": null}), json!([null])] {
+            assert!(ids(bad).is_err());
+        }
+    }
 }

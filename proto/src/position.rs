@@ -6,6 +6,11 @@
 //! It is not authenticated, and need not be: a forged one leads at worst to another place
 //! in the forger's own view. A text that this key did not seal is recognised all the same, but for
 //! one in 65,536: its epoch is beyond [`EPOCH_MAX`].
+//!
+//! A key may be followed by former ones, which open and do not seal: so the secret can be replaced
+//! while browsers hold positions. Which key sealed a text is found by trying.
+
+use std::sync::Arc;
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
@@ -13,6 +18,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+
+use crate::signing::SigningKeys;
 
 const BLOCK: usize = 16;
 /// How long a written position is, in characters.
@@ -45,23 +52,34 @@ pub const EPOCH_MAX: u64 = (1 << 48) - 1;
 /// who holds such a position has seen the guild as it was there.
 pub const UNFINISHED: u16 = u16::MAX;
 
-/// Seals and opens positions.
+/// Seals and opens positions. A clone is a reference.
 #[derive(Clone)]
-pub struct PositionKey(Aes128);
+pub struct PositionKey(Arc<Keys>);
+
+struct Keys {
+    /// Seals, and opens.
+    first: Aes128,
+    /// Open what the first did not seal.
+    former: Vec<Aes128>,
+}
 
 impl PositionKey {
     /// A key that follows from a secret and is of no use for anything else.
     pub fn derive(secret: &[u8]) -> Self {
-        #[expect(
-            clippy::expect_used,
-            reason = "HMAC takes a key of any length (RFC 2104)"
-        )]
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret).expect("any length");
-        mac.update(b"roomwire position 1");
-        let digest = mac.finalize().into_bytes();
-        let mut key = [0; BLOCK];
-        key.copy_from_slice(&digest[..BLOCK]);
-        Self(Aes128::new(&key.into()))
+        Self::of(secret, std::iter::empty())
+    }
+
+    /// The key of a door's secrets: the first seals, all open. At most as many are tried for one
+    /// text as [`SigningKeys`] takes.
+    pub fn derive_all(secrets: &SigningKeys) -> Self {
+        Self::of(secrets.first(), secrets.former())
+    }
+
+    fn of<'a>(first: &[u8], former: impl Iterator<Item = &'a [u8]>) -> Self {
+        Self(Arc::new(Keys {
+            first: cipher(first),
+            former: former.map(cipher).collect(),
+        }))
     }
 
     /// The position as text. `salt` makes equal positions look different; draw it at random.
@@ -77,12 +95,12 @@ impl PositionKey {
         second[12..].copy_from_slice(&position.view.to_be_bytes());
 
         let mut first = first.into();
-        self.0.encrypt_block(&mut first);
+        self.0.first.encrypt_block(&mut first);
         for (byte, chained) in second.iter_mut().zip(first.iter()) {
             *byte ^= chained;
         }
         let mut second = second.into();
-        self.0.encrypt_block(&mut second);
+        self.0.first.encrypt_block(&mut second);
 
         let mut sealed = [0; 2 * BLOCK];
         sealed[..BLOCK].copy_from_slice(&first);
@@ -90,35 +108,54 @@ impl PositionKey {
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
-    /// The position of a text that this key sealed; `None` for any other text, but for one in 65,536
-    /// of the right form, which opens as nonsense: its epoch and view match nothing.
+    /// The position of a text that this key or a former one sealed; `None` for any other text, but
+    /// for one in 65,536 (a key) of the right form, which opens as nonsense: its epoch and view
+    /// match nothing.
     pub fn open(&self, text: &str) -> Option<Position> {
         if text.len() != SEALED_CHARS {
             return None;
         }
-        let sealed: [u8; 2 * BLOCK] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let (first, second): (&[u8; BLOCK], &[u8; BLOCK]) =
-            (sealed.first_chunk()?, sealed.last_chunk()?);
-        let mut opened = (*second).into();
-        self.0.decrypt_block(&mut opened);
-        for (byte, chained) in opened.iter_mut().zip(first) {
-            *byte ^= chained;
-        }
-        let mut head = (*first).into();
-        self.0.decrypt_block(&mut head);
-        let epoch = u64::from_be_bytes(*head.last_chunk()?);
-        if epoch > EPOCH_MAX {
-            return None;
-        }
-        let [a, b, c, d, e, f] = *opened.first_chunk()?;
-        Some(Position {
-            epoch,
-            offset: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-            step: u16::from_be_bytes(*opened[6..8].first_chunk()?),
-            check: u32::from_be_bytes(*opened[8..12].first_chunk()?),
-            view: u32::from_be_bytes(*opened.last_chunk()?),
-        })
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let keys = std::iter::once(&self.0.first).chain(&self.0.former);
+        { keys }.find_map(|key| open_with(key, &sealed))
     }
+}
+
+fn cipher(secret: &[u8]) -> Aes128 {
+    #[expect(
+        clippy::expect_used,
+        reason = "HMAC takes a key of any length (RFC 2104)"
+    )]
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret).expect("any length");
+    mac.update(b"roomwire position 1");
+    let digest = mac.finalize().into_bytes();
+    let mut key = [0; BLOCK];
+    key.copy_from_slice(&digest[..BLOCK]);
+    Aes128::new(&key.into())
+}
+
+fn open_with(key: &Aes128, sealed: &[u8; 2 * BLOCK]) -> Option<Position> {
+    let (first, second): (&[u8; BLOCK], &[u8; BLOCK]) =
+        (sealed.first_chunk()?, sealed.last_chunk()?);
+    let mut head = (*first).into();
+    key.decrypt_block(&mut head);
+    let epoch = u64::from_be_bytes(*head.last_chunk()?);
+    if epoch > EPOCH_MAX {
+        return None;
+    }
+    let mut opened = (*second).into();
+    key.decrypt_block(&mut opened);
+    for (byte, chained) in opened.iter_mut().zip(first) {
+        *byte ^= chained;
+    }
+    let [a, b, c, d, e, f] = *opened.first_chunk()?;
+    Some(Position {
+        epoch,
+        offset: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+        step: u16::from_be_bytes(*opened[6..8].first_chunk()?),
+        check: u32::from_be_bytes(*opened[8..12].first_chunk()?),
+        view: u32::from_be_bytes(*opened.last_chunk()?),
+    })
 }
 
 #[cfg(test)]
@@ -163,6 +200,28 @@ mod tests {
             theirs.open(&ours.seal(position, *salt)).is_some()
         });
         assert_eq!(opened.count(), 0);
+    }
+
+    #[test]
+    fn a_former_secret_opens_what_it_sealed_and_the_first_one_seals() {
+        let [old, new] = ["b2xk", "bmV3"].map(|name| format!("whsec_{}", name.repeat(11)));
+        let key = |secrets: String| PositionKey::derive_all(&SigningKeys::parse(&secrets).unwrap());
+        let (old_alone, new_alone) = (key(old.clone()), key(new.clone()));
+        let both = key(format!("{new},{old}"));
+        let position = Position {
+            epoch: 1_730_000_000_000,
+            offset: 7,
+            check: 9,
+            step: 0,
+            view: 3,
+        };
+        for salt in 0..50 {
+            assert_eq!(both.open(&old_alone.seal(position, salt)), Some(position));
+            let sealed = both.seal(position, salt);
+            assert_eq!(sealed.len(), SEALED_CHARS);
+            assert_eq!(new_alone.open(&sealed), Some(position));
+            assert_eq!(old_alone.open(&sealed), None);
+        }
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl SigningKeys {
         self.0.first().map_or(&[], Vec::as_slice)
     }
 
+    /// The other secrets, which only verify.
+    pub fn former(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().skip(1).map(Vec::as_slice)
+    }
+
     /// The value of [`SIGNATURE_HEADER`] for one attempt at `timestamp_s`.
     pub fn sign(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
         let mac = mac(self.first(), id, &timestamp_s.to_string(), body);

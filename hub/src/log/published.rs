@@ -42,15 +42,13 @@ impl Published {
         now_ms: u64,
     ) {
         *lock(&self.truth) = truth;
-        for Written {
-            guild,
-            entry,
-            after,
-            ..
-        } in written
-        {
+        let mut of_guilds: BTreeMap<GuildId, Vec<Written>> = BTreeMap::new();
+        for one in written {
+            of_guilds.entry(one.guild).or_default().push(one);
+        }
+        for (guild, written) in of_guilds {
             if let Some(log) = self.guilds.get(&guild) {
-                log.publish(entry, after, self.bounds, now_ms);
+                log.publish(written, self.bounds, now_ms);
             }
         }
         for guild in aged {
@@ -97,19 +95,23 @@ impl GuildLog {
         }
     }
 
-    fn publish(&self, entry: Arc<Entry>, after: GuildState, bounds: PastBounds, now_ms: u64) {
+    /// Shows what was written together in one step: nobody reads, or begins to follow, in the
+    /// middle of a delivery.
+    fn publish(&self, written: Vec<Written>, bounds: PastBounds, now_ms: u64) {
         let mut shown = lock(&self.shown);
-        shown.place = entry.place;
-        if entry.place.offset == 0 {
-            shown.past = Past::begin(Known {
-                place: entry.place,
-                state: after.clone(),
-            });
-        } else {
-            shown.past.push(Arc::clone(&entry), &after, bounds, now_ms);
+        for Written { entry, after, .. } in written {
+            shown.place = entry.place;
+            if entry.place.offset == 0 {
+                shown.past = Past::begin(Known {
+                    place: entry.place,
+                    state: after.clone(),
+                });
+            } else {
+                shown.past.push(Arc::clone(&entry), &after, bounds, now_ms);
+            }
+            shown.state = after;
+            // Nobody following is fine.
+            let _followed = self.followers.send(entry);
         }
-        shown.state = after;
-        // Nobody following is fine.
-        let _followed = self.followers.send(entry);
     }
 }

@@ -97,7 +97,7 @@ async fn say_goodbye(writer: &mut Writer, reader: &mut Reader, outbox: &Outbox, 
     }
     // The peer's own Close ends the connection in order; what it still sends is of no interest.
     while !matches!(
-        reader.receive().await,
+        reader.receive(usize::MAX).await,
         Received::Closed | Received::Gone | Received::Wrong(_)
     ) {}
 }
@@ -134,13 +134,18 @@ impl<'a> Conversation<'a> {
     /// Listens until the connection ends: with this code, or because the peer is gone.
     async fn listen(mut self, reader: &mut Reader) -> Option<CloseCode> {
         let (shared, outbox) = (self.shared, self.outbox.clone());
+        let mut was_deaf = false;
         loop {
             let due_ms = self.session.due_ms().saturating_sub(shared.now_ms());
             let (is_deaf, waits_for_room) = (self.session.is_deaf(), self.waits_for_room());
+            if std::mem::replace(&mut was_deaf, is_deaf) && !is_deaf {
+                reader.listen_again();
+            }
+            let bytes_max = self.session.message_bytes_max();
             let code = tokio::select! {
                 // What has come already is heard before the clock is asked whether it is late.
                 biased;
-                received = reader.receive(), if !is_deaf => match received {
+                received = reader.receive(bytes_max), if !is_deaf => match received {
                     Received::Text(text) => self.hear(&text),
                     Received::Control { pong } => {
                         let actions = self.session.control(pong, shared.now_ms(), launch::clock::now_ms());

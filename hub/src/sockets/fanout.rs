@@ -7,6 +7,11 @@
 //! connection costs references to bytes that its view shares, and no encoding of its own but for a
 //! few words of greeting.
 //!
+//! What was stored together (the two halves of a move, a whole difference) is passed on in one
+//! *turn*, in which nobody subscribes; the lock is free between its entries. Those who subscribe
+//! queue for their turns among themselves: a live event waits for one of them at most, and each of
+//! them for what was published by then.
+//!
 //! What is done under that lock stands here together, because its order is the promise: an event
 //! is passed on, a snapshot taken, freshness told, each at a place of the log. Who watches, and
 //! what is kept for them, is [`super::audience`].
@@ -20,8 +25,8 @@ use proto::GuildId;
 use proto::event::Fact;
 use proto::gateway::{GatewayPayload, GatewayState};
 use proto::position::{PositionKey, UNFINISHED};
-use tokio::sync::Semaphore;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::audience::Audience;
@@ -109,8 +114,13 @@ pub(super) struct Shared {
 /// The way to a guild's fan-out.
 struct Door {
     fanout: Mutex<GuildFanout>,
-    /// A live event waits to be passed on: whoever subscribes lets it go first, however many they are.
+    /// A live event waits for the lock: whoever wants to replay lets it go first, however many
+    /// they are.
     live_waits: AtomicBool,
+    /// Held by whoever subscribes, and over what is passed on together. Taken before the lock.
+    turn: tokio::sync::Mutex<()>,
+    /// Of those who want to subscribe, who is next. Taken before the turn.
+    next: tokio::sync::Mutex<()>,
 }
 
 pub(super) struct GuildFanout {
@@ -157,6 +167,8 @@ impl Fanout {
                 let door = Door {
                     fanout: Mutex::new(fanout),
                     live_waits: AtomicBool::new(false),
+                    turn: tokio::sync::Mutex::new(()),
+                    next: tokio::sync::Mutex::new(()),
                 };
                 fanouts.insert(*guild, door);
                 followed.push((*guild, following));
@@ -197,8 +209,15 @@ impl Fanout {
                 }
                 () = shutdown.cancelled() => return,
             };
-            match received {
-                Ok(entry) => self.pass_on(guild, &entry),
+            let passed = match received {
+                Ok(entry) => {
+                    self.pass_on_together(guild, &entry, &mut following.entries)
+                        .await
+                }
+                Err(error) => Err(error),
+            };
+            match passed {
+                Ok(()) => {}
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(%guild, missed, "fan-out fell behind the log; its viewers get a snapshot");
                     metrics::counter!("hub_fanout_lagged_total").increment(1);
@@ -230,10 +249,12 @@ impl Fanout {
     ) -> Result<(), TooManyViews> {
         let wanted = self.read_position(recover, view);
         let _turn = self.replay_if_wanted(view, &wanted).await;
-        self.let_live_events_go_first(view.guild()).await;
-        let Some(mut fanout) = self.lock(view.guild()) else {
+        let Some(door) = self.0.guilds.get(&view.guild()) else {
             return Ok(());
         };
+        let _next = door.next.lock().await;
+        let _turn = door.turn.lock().await;
+        let mut fanout = door.lock();
         let audience = &mut fanout.audience;
         if !audience.make_way(view, &self.0.limits) {
             metrics::counter!("hub_fanout_views_full_total").increment(1);
@@ -367,6 +388,36 @@ impl Fanout {
     /// A position of a view, sealed.
     pub fn position(&self, place: Place, step: u16, view: u32) -> String {
         pen::seal(&self.0.positions, place, step, view)
+    }
+
+    /// Passes on everything that is published by now, from its first entry on, in one turn. The log
+    /// publishes what was stored together in one step, so that it ends with a delivery.
+    async fn pass_on_together(
+        &self,
+        guild: GuildId,
+        first: &Entry,
+        entries: &mut broadcast::Receiver<Arc<Entry>>,
+    ) -> Result<(), RecvError> {
+        let Some(door) = self.0.guilds.get(&guild) else {
+            return Ok(());
+        };
+        let _turn = door.turn.lock().await;
+        let published = self.0.log.read(guild, |_, place| place);
+        let mut at = first.place;
+        self.pass_on(guild, first);
+        while published.is_some_and(|published| at < published) {
+            // Connections have their turns, to write what they were told.
+            tokio::task::consume_budget().await;
+            let entry = match entries.try_recv() {
+                Ok(entry) => entry,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Closed) => return Err(RecvError::Closed),
+                Err(TryRecvError::Lagged(missed)) => return Err(RecvError::Lagged(missed)),
+            };
+            at = entry.place;
+            self.pass_on(guild, &entry);
+        }
+        Ok(())
     }
 
     fn pass_on(&self, guild: GuildId, entry: &Entry) {

@@ -18,6 +18,8 @@ pub(super) struct Framing {
     in_payload: bool,
     /// The frames of the data message that has begun; 0 between messages.
     frames: u32,
+    /// The payload of those frames, as their headers announce it, in bytes.
+    announced: u64,
     /// The frame at hand ends a message, or is a control frame.
     last: bool,
     control: bool,
@@ -48,7 +50,7 @@ impl Framing {
                 self.in_payload = false;
                 self.header_len = 0;
                 if !self.control && self.last {
-                    self.frames = 0;
+                    (self.frames, self.announced) = (0, 0);
                     rested = true;
                 }
             }
@@ -59,6 +61,11 @@ impl Framing {
     /// Whether a data message, or any frame, has begun and is not whole.
     pub(super) fn is_begun(&self) -> bool {
         self.frames > 0 || self.in_payload || self.header_len > 0
+    }
+
+    /// How large the data message that has begun is at least, by its headers so far, in bytes.
+    pub(super) fn announced(&self) -> u64 {
+        self.announced
     }
 
     /// Whether a message has more frames than anybody needs.
@@ -92,6 +99,7 @@ impl Framing {
         self.control = self.header[0] & 0x08 != 0;
         if !self.control {
             self.frames = self.frames.saturating_add(1);
+            self.announced = self.announced.saturating_add(self.payload_left);
         }
     }
 }
@@ -146,6 +154,19 @@ mod tests {
         assert!(!framing.is_begun());
         framing.take(&frame(0x89, 2));
         assert!(!framing.is_begun(), "a ping alone");
+    }
+
+    #[test]
+    fn a_message_announces_its_size_in_its_headers_over_all_its_fragments() {
+        let mut framing = Framing::default();
+        framing.take(&frame(0x81, 70_000)[..14]);
+        assert_eq!(framing.announced(), 70_000);
+        framing.take(&vec![0; 70_000]);
+        assert_eq!(framing.announced(), 0, "it is whole");
+        framing.take(&frame(0x01, 300));
+        framing.take(&frame(0x89, 100));
+        framing.take(&frame(0x80, 200)[..8]);
+        assert_eq!(framing.announced(), 500, "without the ping");
     }
 
     #[test]

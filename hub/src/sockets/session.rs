@@ -121,8 +121,7 @@ impl Session {
         if !self.budget.spend(&self.limits, now_ms) {
             return self.end_with_error(&flooded(), None, CloseCode::TooMany, ts);
         }
-        let is_greeting = matches!(self.phase, Phase::Greeting { .. });
-        if is_greeting && text.len() > self.limits.unauthenticated_frame_bytes_max {
+        if text.len() > self.message_bytes_max() {
             return self.end(CloseCode::TooBig);
         }
         let bad = |detail| Refusal::new(Code::BadRequest, detail);
@@ -137,13 +136,15 @@ impl Session {
                 self.end_with_error(&refusal, None, CloseCode::BadMessage, ts)
             }
             Err(Illegible::Id) => {
-                let refusal = bad("an id is a number, or a text of at most 64 bytes");
+                let refusal = bad(
+                    "an id is a whole number from 0 to 2^64 - 1, or a text of at most 64 bytes",
+                );
                 vec![error(&refusal, None, ts)]
             }
             Err(Illegible::Type(re)) => vec![error(&bad("unknown type"), re, ts)],
             Err(Illegible::Field(re)) => {
                 let refusal = bad("a field of this frame is missing or not of the documented form");
-                if is_greeting {
+                if matches!(self.phase, Phase::Greeting { .. }) {
                     return self.end_with_error(&refusal, re, CloseCode::BadMessage, ts);
                 }
                 vec![error(&refusal, re, ts)]
@@ -162,6 +163,14 @@ impl Session {
     pub fn forget(&mut self, guild: GuildId) {
         if let Phase::Open(open) = &mut self.phase {
             open.subscribed.remove(&guild);
+        }
+    }
+
+    /// The largest message that is taken now, in bytes, where that is less than at other times.
+    pub fn message_bytes_max(&self) -> usize {
+        match self.phase {
+            Phase::Greeting { .. } => self.limits.unauthenticated_frame_bytes_max,
+            _ => usize::MAX,
         }
     }
 

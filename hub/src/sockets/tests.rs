@@ -3,12 +3,15 @@
 use dev_issuer::keys::Ring;
 use dev_issuer::token::TokenRequest;
 use futures_util::{SinkExt, StreamExt};
+use proto::GuildId;
+use proto::event::{Event, Everyone, Fact, Room, Roster};
 use proto::position::PositionKey;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use super::fanout::FanoutLimits;
 use super::registry::RegistryLimits;
@@ -17,7 +20,7 @@ use crate::auth::AuthSettings;
 use crate::freshness::Freshness;
 use crate::log::{Log, LogSettings};
 use crate::view::RoomsShown;
-use crate::view::tests::guild;
+use crate::view::tests::{guild, public};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const ISSUER: &str = "http://issuer.example";
@@ -25,38 +28,49 @@ const ISSUER: &str = "http://issuer.example";
 /// A door with a log behind it that nobody tells anything.
 struct World {
     address: String,
+    ring: Ring,
     token: String,
+    sockets: Sockets,
     fanout: Fanout,
     draining: CancellationToken,
 }
 
 impl World {
     async fn new() -> Self {
-        Self::with(FanoutLimits::default()).await
+        Self::with(FanoutLimits::default(), limits(), &[]).await
     }
 
-    async fn with(fanout: FanoutLimits) -> Self {
+    /// The rosters' guilds are served besides the primary one.
+    async fn with(fanout: FanoutLimits, limits: SocketLimits, rosters: &[Roster]) -> Self {
         let ring = Ring::generate(0).unwrap();
         let keys = ring.key_set();
         let issuer = Router::new().route("/keys", get(async move || axum::Json(keys)));
         let issuer = format!("http://{}/keys", serve(issuer).await);
-        let request: TokenRequest = serde_json::from_value(json!({"sub": "ada"})).unwrap();
-        let token = request
-            .issue(ISSUER, &ring, launch::clock::now_ms())
-            .unwrap();
+        let token = token(&ring, json!({"sub": "ada"}));
         let settings = AuthSettings::new(ISSUER, dev_issuer::AUDIENCE, issuer.parse().unwrap());
-        let log = Log::in_memory(&[guild()], &LogSettings::default()).unwrap();
+        let others: Vec<GuildId> = rosters.iter().map(|roster| roster.guild_id).collect();
+        let guilds = [&[guild()], &others[..]].concat();
+        let log = Log::in_memory(&guilds, &LogSettings::default()).unwrap();
+        for roster in rosters {
+            let event = Event {
+                id: roster.guild_id.to_string(),
+                at: None,
+                fact: Fact::Snapshot(roster.clone()),
+                ts: 1,
+            };
+            log.append(vec![event], 1).await.unwrap();
+        }
         let (fanout, _followed) = Fanout::new(
             &log,
-            &[guild()],
-            Freshness::new(&[guild()], 6_000, 0),
+            &guilds,
+            Freshness::new(&guilds, 6_000, 0),
             PositionKey::derive(b"test"),
             fanout,
         );
         let draining = CancellationToken::new();
         let sockets = Sockets::new(
             Verifier::new(settings),
-            Access::new(guild(), &[], RoomsShown::Everyone),
+            Access::new(guild(), &others, RoomsShown::Everyone),
             fanout.clone(),
             Registry::new(RegistryLimits {
                 connections_max: 100,
@@ -64,12 +78,14 @@ impl World {
                 connections_per_subject_max: 100,
             }),
             Vec::new(),
-            limits(),
+            limits,
             draining.clone(),
         );
         Self {
             address: serve(sockets.router()).await,
+            ring,
             token,
+            sockets,
             fanout,
             draining,
         }
@@ -102,6 +118,28 @@ impl World {
         assert_eq!(snapshot["event"], "guild.snapshot");
         snapshot["pos"].as_str().unwrap().to_owned()
     }
+}
+
+fn token(ring: &Ring, request: Value) -> String {
+    let request: TokenRequest = serde_json::from_value(request).unwrap();
+    let now_ms = launch::clock::now_ms();
+    request.issue(ISSUER, ring, now_ms).unwrap()
+}
+
+/// The beginning of a masked text frame that announces so many bytes.
+fn header(payload: u16) -> Vec<u8> {
+    let mut header = vec![0x81, 0x80 | 126];
+    header.extend(payload.to_be_bytes());
+    header.extend([0; 4]);
+    header
+}
+
+/// A masked text frame.
+fn frame(json: &Value) -> Vec<u8> {
+    let text = json.to_string();
+    let mut frame = header(text.len().try_into().unwrap());
+    frame.extend(text.into_bytes());
+    frame
 }
 
 async fn serve(router: Router) -> String {
@@ -137,6 +175,18 @@ struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Client {
     async fn say(&mut self, frame: &Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// Bytes that are not those of whole messages.
+    async fn write(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
+    }
+
+    async fn closed(&mut self) -> u16 {
+        match self.message().await {
+            Message::Close(Some(close)) => close.code.into(),
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn message(&mut self) -> Message {
@@ -192,11 +242,11 @@ async fn who_waits_for_their_replay_may_leave_and_is_told_of_the_end() {
 
 #[tokio::test]
 async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_asked_for_again() {
-    let world = World::with(FanoutLimits {
+    let fanout = FanoutLimits {
         views_per_guild_max: 1,
         ..FanoutLimits::default()
-    })
-    .await;
+    };
+    let world = World::with(fanout, limits(), &[]).await;
     let mut first = world.enter(None).await;
     assert_eq!(first.hear().await["event"], "subscribed");
     let guild_id = guild().to_string();
@@ -225,4 +275,127 @@ async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_asked_fo
     while !matches!(first.message().await, Message::Close(_)) {}
     second.say(&subscribe).await;
     assert_eq!(second.hear().await["event"], "subscribed");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_ends_with_the_token_whether_they_read_or_not() {
+    // Far more than fits into all buffers on the way.
+    let rosters: Vec<Roster> = (101..141)
+        .map(|id| {
+            let guild_id = GuildId::new(id).unwrap();
+            let named = |id| Room {
+                guild_id,
+                name: "x".repeat(4_000),
+                ..public(id)
+            };
+            Roster {
+                guild_id,
+                rooms: (1..=100).map(named).collect(),
+                voices: Vec::new(),
+                reason: "told".to_owned(),
+                everyone: Everyone::View,
+                tombstones: Vec::new(),
+            }
+        })
+        .collect();
+    let mut limits = limits();
+    limits.session.expiry_leeway_ms = 0;
+    limits.close_timeout_ms = 100;
+    let world = World::with(FanoutLimits::default(), limits, &rosters).await;
+    let guilds: Vec<String> = rosters.iter().map(|one| one.guild_id.to_string()).collect();
+    let short = token(
+        &world.ring,
+        json!({"sub": "ada", "ttl": 2, "guilds": guilds}),
+    );
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(32 * 1024).unwrap();
+    let stream = socket
+        .connect(world.address.parse().unwrap())
+        .await
+        .unwrap();
+    let stream = MaybeTlsStream::Plain(stream);
+    let (socket, _) = client_async(format!("ws://{}/api/ws", world.address), stream)
+        .await
+        .unwrap();
+    let mut client = Client(socket);
+    client.say(&json!({"type": "auth", "token": short})).await;
+    assert_eq!(client.hear().await["event"], "auth.ok");
+    timeout(DEADLINE, world.sockets.drained())
+        .await
+        .expect("ends although nobody reads");
+    let mut subscribed = 0;
+    while let Ok(Some(Ok(Message::Text(text)))) = timeout(DEADLINE, client.0.next()).await {
+        subscribed += usize::from(text.contains(r#""event":"subscribed""#));
+    }
+    assert!((1..guilds.len()).contains(&subscribed), "{subscribed}");
+}
+
+#[tokio::test]
+async fn who_is_not_listened_to_is_not_late() {
+    let mut limits = limits();
+    limits.message_timeout_ms = 1_500;
+    limits.session.held_back_bytes_max = 1_000;
+    let world = World::with(FanoutLimits::default(), limits, &[]).await;
+    let pos = world.position().await;
+    let turn = world.fanout.0.replaying.acquire().await.unwrap();
+    let mut client = world.enter(Some(&pos)).await;
+    let unsubscribe = |id: usize| json!({"type": "unsubscribe", "guildId": "77", "id": id});
+    // More than is read ahead, and the beginning of one more.
+    let mut bytes: Vec<u8> = (0..40).flat_map(|id| frame(&unsubscribe(id))).collect();
+    let last = frame(&unsubscribe(40));
+    bytes.extend(&last[..20]);
+    client.write(&bytes).await;
+    // Somebody who is late tells that the time is over.
+    let mut late = world.enter(None).await;
+    late.write(&last[..20]).await;
+    loop {
+        match late.message().await {
+            Message::Text(_) => {}
+            Message::Close(Some(close)) => {
+                assert_eq!(u16::from(close.code), 1008);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(turn);
+    for expected in ["subscribed", "gateway.state"] {
+        assert_eq!(client.hear().await["event"], expected);
+    }
+    for id in 0..40 {
+        assert_eq!(client.hear().await["re"], id);
+    }
+    client.write(&last[20..]).await;
+    assert_eq!(client.hear().await["re"], 40);
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_a_stranger_is_refused_by_its_header() {
+    let world = World::new().await;
+    let mut client = world.open().await;
+    client.write(&header(4_097)).await;
+    assert_eq!(client.closed().await, 1009);
+    // In fragments, too.
+    let mut client = world.open().await;
+    let mut first = header(4_000);
+    first[0] = 0x01;
+    first.extend([b' '; 4_000]);
+    let mut second = header(97);
+    second[0] = 0x80;
+    client.write(&first).await;
+    client.write(&second).await;
+    assert_eq!(client.closed().await, 1009);
+    // Behind the `auth` of somebody who holds a token it is none of a stranger's.
+    let mut client = world.open().await;
+    let large = json!({"type": "ping", "id": 7, "why": "x".repeat(5_000)});
+    let mut bytes = frame(&json!({"type": "auth", "token": world.token}));
+    bytes.extend(frame(&large));
+    client.write(&bytes).await;
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        heard.push(client.hear().await["event"].as_str().unwrap().to_owned());
+    }
+    heard.sort();
+    assert_eq!(heard, ["auth.ok", "guild.snapshot", "pong", "subscribed"]);
 }

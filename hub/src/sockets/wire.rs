@@ -1,6 +1,7 @@
 //! Frames to and from the socket: the only file that knows the WebSocket library.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,6 +120,7 @@ impl Handshake {
                     stream,
                     progress,
                     message_timeout,
+                    listening_since: Instant::now(),
                 },
                 writer: Writer {
                     sink,
@@ -168,16 +170,34 @@ pub(super) struct Reader {
     stream: SplitStream<Socket>,
     progress: Arc<Progress>,
     message_timeout: Duration,
+    /// Since when it is listened without a pause.
+    listening_since: Instant,
 }
 
 impl Reader {
     /// The next message. One that is not whole in time after its first byte, or comes in endless
-    /// fragments, is against the policy.
-    pub(super) async fn receive(&mut self) -> Received {
-        let progress = Arc::clone(&self.progress);
+    /// fragments, is against the policy; one that announces more than `bytes_max` bytes is not
+    /// waited for.
+    pub(super) async fn receive(&mut self, bytes_max: usize) -> Received {
+        let (stream, progress) = (&mut self.stream, &self.progress);
+        let message = poll_fn(|context| match stream.poll_next_unpin(context) {
+            Poll::Ready(message) => Poll::Ready(Ok(message)),
+            // All that is whole was heard: what has begun is what would be heard next.
+            Poll::Pending if progress.announces_more_than(bytes_max) => {
+                Poll::Ready(Err(CloseCode::TooBig))
+            }
+            Poll::Pending => Poll::Pending,
+        });
         let message = tokio::select! {
-            message = self.stream.next() => message,
-            () = progress.overdue(self.message_timeout) => return Received::Wrong(CloseCode::Policy),
+            // What has come already is heard before anything is judged that has not.
+            biased;
+            message = message => match message {
+                Ok(message) => message,
+                Err(code) => return Received::Wrong(code),
+            },
+            () = progress.overdue(self.message_timeout, self.listening_since) => {
+                return Received::Wrong(CloseCode::Policy);
+            }
         };
         match message {
             Some(Ok(Message::Text(text))) => Received::Text(text),
@@ -196,6 +216,11 @@ impl Reader {
                 _ => Received::Gone,
             },
         }
+    }
+
+    /// Nothing was received for a while, of the hub's own will: it is not the peer who was slow.
+    pub(super) fn listen_again(&mut self) {
+        self.listening_since = Instant::now();
     }
 }
 
@@ -290,14 +315,21 @@ impl Progress {
         }
     }
 
-    /// Returns when a message has been incomplete for `timeout`, or has too many fragments.
-    async fn overdue(&self, timeout: Duration) {
+    fn announces_more_than(&self, bytes: usize) -> bool {
+        let framing = self.framing.lock().unwrap_or_else(PoisonError::into_inner);
+        framing.announced() > bytes as u64
+    }
+
+    /// Returns when a message has been incomplete for `timeout` of the time `since` then, or has too
+    /// many fragments.
+    async fn overdue(&self, timeout: Duration, since: Instant) {
+        let since = since.saturating_duration_since(self.origin);
         loop {
             let wait = match self.begun_at.load(Ordering::Relaxed) {
                 // Nothing has begun; what begins meanwhile is noticed half a timeout late at most.
                 0 => timeout / 2,
                 at => {
-                    let until = Duration::from_nanos(at) + timeout;
+                    let until = Duration::from_nanos(at).max(since) + timeout;
                     match until.checked_sub(self.origin.elapsed()) {
                         Some(left) => left,
                         None => return,

@@ -494,3 +494,51 @@ fn a_viewer_who_returns_is_told_at_once_how_fresh_it_all_is() {
         assert_eq!(heard.last().unwrap().name(), "room.created");
     });
 }
+
+#[test]
+fn nobody_comes_into_the_middle_of_what_was_told_at_once() {
+    run(async {
+        let mut bench = Bench::new(FanoutLimits::default()).await;
+        let view = everyone(None);
+        // More than a task passes on without a pause.
+        let rooms = 1_000;
+        bench
+            .deliver((1..=rooms).map(|id| Fact::RoomCreated(public(id))))
+            .await;
+        let end = CancellationToken::new();
+        let Bench {
+            log,
+            fanout,
+            following,
+            ..
+        } = bench;
+        let running = fanout.clone().run(guild(), following, log, end.clone());
+        let coming = async {
+            let mut seen = BTreeSet::new();
+            for id in 1.. {
+                let outbox = Outbox::new(10_000_000);
+                let opening = |_, _| Frame::whole(r#"{"event":"subscribed"}"#);
+                let subscribed = fanout.subscribe(id, &view, None, &outbox, opening);
+                subscribed.await.unwrap();
+                fanout.unsubscribe(id, guild());
+                let heard = Client { id, outbox }.hear();
+                let parts = heard.iter().filter(|one| one.name() == "guild.snapshot");
+                let parts =
+                    parts.map(|part| part.json["payload"]["rooms"].as_array().unwrap().len());
+                let shown = parts.sum::<usize>();
+                seen.insert(shown);
+                if shown as u64 == rooms {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            end.cancel();
+            seen
+        };
+        let ((), seen) = tokio::join!(running, coming);
+        assert!(
+            seen.iter().all(|shown| [0, 1_000].contains(shown)),
+            "{seen:?}"
+        );
+    });
+}

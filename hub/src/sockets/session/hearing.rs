@@ -13,7 +13,7 @@ pub(super) type Said = (ClientFrame, Option<Correlation>);
 pub(super) enum Illegible {
     /// It is not a JSON object with a `type`.
     NoFrame,
-    /// Its `id` is neither a number nor a short text.
+    /// Its `id` is neither a whole number from 0 to 2^64 - 1 nor a short text.
     Id,
     /// Nothing of this version has that `type`.
     Type(Option<Correlation>),

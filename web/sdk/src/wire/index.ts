@@ -33,7 +33,7 @@ guilds?: Array<GuildId>,
  */
 rooms?: Array<ChannelId>, 
 /**
- * Where to continue, a guild.
+ * Where to continue, a guild; a `null` is as good as nothing.
  */
 recover?: Record<string, string>, } | { "type": "refresh", 
 /**

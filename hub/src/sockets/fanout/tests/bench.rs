@@ -86,29 +86,35 @@ impl Bench {
     /// Something happens, and the fan-out does not know yet.
     pub(super) async fn happen(&mut self, step: Result<Fact, Change>) {
         match step {
-            Ok(fact) => {
-                self.events += 1;
-                let at = Mark {
-                    reached: Reached {
-                        session: 1,
-                        sequence: self.events,
-                    },
-                    n: 0,
-                };
-                let event = Event {
-                    id: self.events.to_string(),
-                    at: Some(at),
-                    fact,
-                    ts: 1_730_000_000_000 + self.events,
-                };
-                let link = self.link.clone();
-                let taken = self.log.deliver(link, vec![event]).await.unwrap();
-                assert_eq!(taken.accepted, 1);
-            }
+            Ok(fact) => self.deliver([fact]).await,
             Err(Change::Owned(channel)) => self.log.own(guild(), channel).await.unwrap(),
             Err(Change::Disowned(channel)) => self.log.disown(guild(), channel).await.unwrap(),
             Err(Change::Told(_)) => panic!("told by events"),
         }
+    }
+
+    /// A delivery comes, and the fan-out does not know yet.
+    pub(super) async fn deliver(&mut self, facts: impl IntoIterator<Item = Fact>) {
+        let event = |fact| {
+            self.events += 1;
+            let at = Mark {
+                reached: Reached {
+                    session: 1,
+                    sequence: self.events,
+                },
+                n: 0,
+            };
+            Event {
+                id: self.events.to_string(),
+                at: Some(at),
+                fact,
+                ts: 1_730_000_000_000 + self.events,
+            }
+        };
+        let events: Vec<Event> = facts.into_iter().map(event).collect();
+        let told = events.len() as u64;
+        let taken = self.log.deliver(self.link.clone(), events).await.unwrap();
+        assert_eq!(taken.accepted, told);
     }
 
     pub(super) fn pass_on(&mut self) {
@@ -226,8 +232,8 @@ pub(super) fn everyone(only: Option<&[u64]>) -> View {
 }
 
 pub(super) fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    { runtime }.build().unwrap().block_on(test);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().build().unwrap().block_on(test);
 }
 
 pub(super) fn roster(reason: &str, rooms: &[u64]) -> Fact {
