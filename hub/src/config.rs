@@ -45,7 +45,7 @@ pub struct Settings {
     /// Where the worker and operators come in; not for the Internet
     #[arg(long, env = "INTERNAL_LISTEN", default_value = "127.0.0.1:3100")]
     pub internal_listen: SocketAddr,
-    /// Signs the worker's deliveries: one or more whsec_<base64> of at least 32 bytes, comma-separated; all verify
+    /// Signs the worker's deliveries and seals browsers' positions: one or more whsec_<base64> of at least 32 bytes, comma-separated; all verify and open, the first seals
     #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_signing_keys)]
     pub hub_secret: SigningKeys,
     /// What `iss` of a token must be, compared as a string

@@ -71,12 +71,12 @@ impl SigningKeys {
         Ok(Self(keys))
     }
 
-    /// The secret that signs, to derive other keys from.
+    /// The secret that signs; other keys are derived from it.
     pub fn first(&self) -> &[u8] {
         self.0.first().map_or(&[], Vec::as_slice)
     }
 
-    /// The other secrets, which only verify.
+    /// The other secrets, which sign nothing any more.
     pub fn former(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().skip(1).map(Vec::as_slice)
     }

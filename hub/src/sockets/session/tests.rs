@@ -201,6 +201,18 @@ fn what_is_not_a_frame_is_answered_by_the_documented_code() {
             vec!["BAD_REQUEST", "4400"],
         ),
         (r#"{"type":"ping","id":{}}"#, vec!["BAD_REQUEST"]),
+        (r#"{"type":"ping","id":-1}"#, vec!["BAD_REQUEST"]),
+        (r#"{"type":"ping","id":1.0}"#, vec!["BAD_REQUEST"]),
+        (
+            r#"{"type":"ping","id":18446744073709551616}"#,
+            vec!["BAD_REQUEST"],
+        ),
+        (
+            r#"{"type":"ping","id":18446744073709551615}"#,
+            vec!["pong Some(Number(18446744073709551615))"],
+        ),
+        (r#"{"type":"ping","id":0}"#, vec!["pong Some(Number(0))"]),
+        (r#"{"type":"ping","id":null}"#, vec!["pong None"]),
         ("\u{0}", vec!["BAD_REQUEST", "4400"]),
         (&deep, vec!["BAD_REQUEST", "4400"]),
         (r#"{"type":"dance"}"#, vec!["BAD_REQUEST"]),
