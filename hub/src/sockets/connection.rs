@@ -136,12 +136,13 @@ impl<'a> Conversation<'a> {
         let (shared, outbox) = (self.shared, self.outbox.clone());
         let mut was_deaf = false;
         loop {
-            let due_ms = self.session.due_ms().saturating_sub(shared.now_ms());
             let (is_deaf, waits_for_room) = (self.session.is_deaf(), self.waits_for_room());
             if std::mem::replace(&mut was_deaf, is_deaf) && !is_deaf {
                 reader.listen_again();
+                self.session.listen_again(shared.now_ms());
             }
             let bytes_max = self.session.message_bytes_max();
+            let due_ms = self.session.due_ms().saturating_sub(shared.now_ms());
             let code = tokio::select! {
                 // What has come already is heard before the clock is asked whether it is late.
                 biased;

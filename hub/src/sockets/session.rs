@@ -179,6 +179,13 @@ impl Session {
         self.held_back.is_full()
     }
 
+    /// The client is heard again, having not been for a while: its pong may just be on its way.
+    pub fn listen_again(&mut self, now_ms: u64) {
+        if let Some(due_ms) = &mut self.pong_due_ms {
+            *due_ms = (*due_ms).max(now_ms + self.limits.pong_timeout_ms);
+        }
+    }
+
     /// The token that [`Action::Verify`] named was verified; `expires_in_ms` is how long it holds
     /// from now by the wall clock, below zero if it does not.
     pub fn verified(

@@ -449,5 +449,8 @@ fn no_more_is_held_back_than_fits_and_a_pong_that_can_not_be_heard_is_not_missed
     session.next(TS);
     assert!(!session.is_deaf());
     assert_eq!(session.due_ms(), 40_000);
-    assert_eq!(short(&session.tick(40_000, TS)), ["1001"]);
+    session.listen_again(39_999);
+    assert_eq!(session.due_ms(), 49_999);
+    assert!(session.tick(40_000, TS).is_empty());
+    assert_eq!(short(&session.tick(49_999, TS)), ["1001"]);
 }
