@@ -29,7 +29,7 @@ pub struct Config {
     /// More guilds to follow, comma-separated
     #[arg(long, env = "GUILD_IDS", value_delimiter = ',')]
     pub guild_ids: Vec<GuildId>,
-    /// Where deliveries are posted
+    /// Where deliveries are posted; its path ends in `/events`, and claims go to `claim` beside it
     #[arg(long, env = "HUB_ENDPOINT", default_value = "http://127.0.0.1:3100/api/internal/events", value_parser = parse_http_url)]
     pub hub_endpoint: Url,
     /// Where health and metrics are served
@@ -213,6 +213,13 @@ impl Config {
             )),
             _ => Ok(()),
         }?;
+        // Claims and notices are posted beside it.
+        if !self.hub_endpoint.path().ends_with("/events") {
+            return Err(format!(
+                "HUB_ENDPOINT {}: its path must end in /events, as in /api/internal/events",
+                self.hub_endpoint
+            ));
+        }
         let delivery = &self.delivery;
         if delivery.outbox_bytes_max < 2 * delivery.delivery_bytes_max {
             return Err(format!(
@@ -366,6 +373,11 @@ mod tests {
                 "DISCORD_GATEWAY_URL",
             ),
             (vec![("HUB_ENDPOINT", "http://u:p@x/")], "HUB_ENDPOINT"),
+            (vec![("HUB_ENDPOINT", "http://x:3100")], "HUB_ENDPOINT"),
+            (
+                vec![("HUB_ENDPOINT", "http://x/api/internal/events/")],
+                "HUB_ENDPOINT",
+            ),
             (vec![("OUTBOX_BYTES_MAX", "65536")], "OUTBOX_BYTES_MAX"),
             (vec![("RETRY_MIN_MS", "9000")], "RETRY_MIN_MS"),
             (

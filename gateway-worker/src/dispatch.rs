@@ -188,6 +188,8 @@ pub enum Read {
         guild: Option<GuildId>,
         /// What has to be asked for.
         subject: Subject,
+        /// It may have said who may view it: until the answer is there, nobody may.
+        hides: bool,
     },
 }
 

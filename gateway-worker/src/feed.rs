@@ -175,12 +175,19 @@ impl Feed {
                     self.apply(guild, dispatch, now_ms, &mut tally);
                 }
             }
-            Read::Illegible { guild, subject } => {
+            Read::Illegible {
+                guild,
+                subject,
+                hides,
+            } => {
                 if guild.is_some_and(|guild| !self.guilds.contains_key(&guild)) {
                     tally.foreign = true;
                     return tally;
                 }
                 tally.illegible = true;
+                if hides {
+                    self.hide(guild, subject, now_ms, &mut tally);
+                }
                 self.reopen(guild, subject);
             }
         }
@@ -217,12 +224,14 @@ impl Feed {
     /// Ends the silence of the guilds whose mark is passed by what is read now.
     fn speak(&mut self, read: &Read, before: Reached, now_ms: u64, tally: &mut Tally) {
         let reached = self.stream.reached();
-        let ready = matches!(read, Read::Known(Dispatch::Ready(_)));
+        // A new session may begin with a READY that can not be read.
+        let cut_off =
+            matches!(read, Read::Known(Dispatch::Ready(_))) || reached.session != before.session;
         for guild in self.followed().collect::<Vec<_>>() {
             let Some(followed) = self.guilds.get_mut(&guild).filter(|one| one.is_silent()) else {
                 continue;
             };
-            if ready {
+            if cut_off {
                 followed.break_off();
             } else if reached > followed.mark().reached {
                 // At the latest with this connection's RESUMED, which stands behind everything. That

@@ -63,7 +63,7 @@ pub struct Change {
 }
 
 impl Change {
-    fn facts(facts: Vec<Fact>) -> Self {
+    pub(crate) fn facts(facts: Vec<Fact>) -> Self {
         Self {
             facts,
             ..Self::default()
@@ -189,6 +189,18 @@ impl Roster {
             ..Channel::hidden(id)
         };
         self.put_channel(hidden)
+    }
+
+    /// A channel's overwrites are not known any more, so it is hidden until they are.
+    pub fn deny_channel(&mut self, id: ChannelId) -> Vec<Fact> {
+        let Some(channel) = self.channels.get(&id) else {
+            return Vec::new();
+        };
+        let denied = Channel {
+            overwrite: Overwrite::Deny,
+            ..channel.clone()
+        };
+        self.put_channel(denied)
     }
 
     /// Takes the news that a channel is gone: everybody in it has left, then it is deleted.

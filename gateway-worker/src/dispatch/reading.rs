@@ -25,6 +25,15 @@ pub(super) const READ: &[&str] = &[
     "VOICE_STATE_UPDATE",
 ];
 
+/// Dispatches that may take a permission away. A channel that is new was shown to nobody yet.
+const HIDING: &[&str] = &[
+    "GUILD_CREATE",
+    "GUILD_UPDATE",
+    "GUILD_ROLE_CREATE",
+    "GUILD_ROLE_UPDATE",
+    "CHANNEL_UPDATE",
+];
+
 /// Dispatches that are known and passed over. @everyone can not be deleted, so GUILD_ROLE_DELETE
 /// is one of them.
 const PASSED_OVER: &[&str] = &[
@@ -88,7 +97,11 @@ pub fn read(name: &str, data: &str) -> Read {
     match known {
         Ok(Some(dispatch)) => Read::Known(dispatch),
         Ok(None) => Read::PassedOver,
-        Err(subject) => Read::Illegible { guild, subject },
+        Err(subject) => Read::Illegible {
+            guild,
+            subject,
+            hides: HIDING.contains(&name),
+        },
     }
 }
 

@@ -29,10 +29,12 @@ fn room(change: impl FnOnce(&mut Value)) -> Read {
     read("CHANNEL_UPDATE", &data.to_string())
 }
 
-fn illegible(subject: Subject) -> Read {
+/// `hides`: it may have taken a permission away.
+fn illegible(subject: Subject, hides: bool) -> Read {
     Read::Illegible {
         guild: Some(guild()),
         subject,
+        hides,
     }
 }
 
@@ -89,13 +91,14 @@ fn a_voice_state_without_what_is_needed_names_its_user_where_it_can() {
         ),
     ];
     for (change, subject) in changes {
-        assert_eq!(voice(change), illegible(subject));
+        assert_eq!(voice(change), illegible(subject, false));
     }
     assert_eq!(
         voice(|data| data["guild_id"] = Value::Null),
         Read::Illegible {
             guild: None,
-            subject: user
+            subject: user,
+            hides: false,
         }
     );
 }
@@ -109,7 +112,7 @@ fn a_channel_is_read_or_asked_for_never_guessed() {
         (channel.user_limit, channel.overwrite),
         (5, Overwrite::Deny)
     );
-    let asked = illegible(Subject::Channel(ChannelId::new(2).unwrap()));
+    let asked = illegible(Subject::Channel(ChannelId::new(2).unwrap()), true);
     let changes: [fn(&mut Value); 6] = [
         |data| data["permission_overwrites"] = Value::Null,
         |data| data["permission_overwrites"][0]["deny"] = json!([]),
@@ -123,7 +126,7 @@ fn a_channel_is_read_or_asked_for_never_guessed() {
     }
     assert_eq!(
         room(|data| data["id"] = Value::Null),
-        illegible(Subject::Guild)
+        illegible(Subject::Guild, true)
     );
 }
 
@@ -186,7 +189,7 @@ fn a_guild_without_its_everyone_role_is_illegible() {
         let state = json!({"id": "1", "roles": roles, "channels": [], "voice_states": []});
         assert_eq!(
             read("GUILD_CREATE", &state.to_string()),
-            illegible(Subject::Guild)
+            illegible(Subject::Guild, true)
         );
     }
 }

@@ -135,6 +135,13 @@ impl Desk {
         before.elapsed() > STOPPED_AFTER
     }
 
+    /// As if nobody had looked after the connection for so long.
+    #[cfg(test)]
+    pub(crate) fn neglect(&self, since: Duration) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        *looked = Instant::now().checked_sub(since).unwrap_or(*looked);
+    }
+
     /// Whether the state may be one from before this process was stopped.
     pub(crate) fn is_unattended(&self) -> bool {
         let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);

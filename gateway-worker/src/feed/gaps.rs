@@ -1,7 +1,7 @@
 //! What could not be read: it is asked of Discord's REST, and told when the answer is there; what
 //! can not be asked, or is too much, is read anew by identifying.
 
-use proto::event::{Fact, VoiceFlags};
+use proto::event::{Everyone, Fact, VoiceFlags};
 use proto::{ChannelId, GuildId, UserId};
 
 use super::followed::Presence;
@@ -129,12 +129,38 @@ impl Feed {
 
     /// As [`Feed::open_gap`], for every guild if none is named.
     pub(super) fn reopen(&mut self, guild: Option<GuildId>, subject: Subject) {
-        let guilds: Vec<GuildId> = match guild {
-            Some(guild) => vec![guild],
-            None => self.guilds.keys().copied().collect(),
-        };
-        for guild in guilds {
+        for guild in self.named(guild) {
             self.open_gap(guild, subject);
+        }
+    }
+
+    /// Who may view this is not known any more, so nobody may: whoever joins there must not be told
+    /// to those who perhaps may not know. Of every guild if none is named.
+    pub(super) fn hide(
+        &mut self,
+        guild: Option<GuildId>,
+        subject: Subject,
+        now_ms: u64,
+        tally: &mut Tally,
+    ) {
+        for guild in self.named(guild) {
+            let Some(followed) = self.guilds.get_mut(&guild) else {
+                continue;
+            };
+            let roster = &mut followed.roster;
+            let change = match subject {
+                Subject::Channel(id) => Change::facts(roster.deny_channel(id)),
+                Subject::Guild => roster.apply(Dispatch::EveryoneChanged(guild, Everyone::Nothing)),
+                Subject::Voice(_) => continue,
+            };
+            self.publish(guild, change, Origin::Dispatch, now_ms, tally);
+        }
+    }
+
+    fn named(&self, guild: Option<GuildId>) -> Vec<GuildId> {
+        match guild {
+            Some(guild) => vec![guild],
+            None => self.followed().collect(),
         }
     }
 

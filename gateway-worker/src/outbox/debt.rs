@@ -57,7 +57,9 @@ impl Debt {
 
     /// Whether its snapshot is to be made now.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        self.paying.is_none() && self.not_before_ms <= now_ms
+        // Nobody waits longer than that: if the clock says so, it was set back meanwhile.
+        let set_back = self.not_before_ms > now_ms.saturating_add(AGAIN_MAX_MS);
+        self.paying.is_none() && (self.not_before_ms <= now_ms || set_back)
     }
 
     /// Whether a snapshot with this mark would pay it.
@@ -78,5 +80,21 @@ impl Debt {
         self.trouble = Some(trouble);
         self.not_before_ms = now_ms.saturating_add(wait);
         self.paying = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_snapshot_does_not_wait_for_a_clock_that_was_set_back() {
+        let begun = 10_000_000;
+        let mut debt = Debt::new("refused");
+        debt.fail(Trouble::Refused, begun);
+        assert!(!debt.is_due(begun));
+        assert!(debt.is_due(begun + AGAIN_MIN_MS));
+        assert!(!debt.is_due(begun - 1_000), "within the longest wait");
+        assert!(debt.is_due(begun - 3_600_000));
     }
 }

@@ -29,7 +29,8 @@ use crate::feed::{Desk, Feed, count};
 use crate::retry::Backoff;
 use rebuilds::Rebuilds;
 use wire::{
-    DISPATCH, HELLO, Heard, INVALID_SESSION, Payload, RECONNECT, is_disconnected, label, listen,
+    DISPATCH, HEARTBEAT, HELLO, Heard, INVALID_SESSION, Payload, RECONNECT, is_disconnected, label,
+    listen,
 };
 
 /// The reason of a shard whose process was stopped, until its connection is heard again.
@@ -40,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After close code 4008, "rate limited": longer than usual.
 const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(2);
+/// How long a gateway that is asked for a sign of life has to give one.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Failures in a row from which on the gateway counts as unreachable.
 const UNREACHABLE_AFTER: u32 = 3;
 /// One shard's connection.
@@ -60,6 +63,8 @@ pub(crate) struct Connection {
     closing: bool,
     /// When the gateway was last heard, or had good reason to be silent.
     heard: Instant,
+    /// When it was asked for a sign of life that it has not given yet.
+    sounded: Option<Instant>,
 }
 
 impl Connection {
@@ -102,6 +107,7 @@ impl Connection {
             ),
             closing: false,
             heard: Instant::now(),
+            sounded: None,
             settings,
         }
     }
@@ -158,6 +164,7 @@ impl Connection {
     /// Takes a payload. Returns how long to wait before what it leads to, a new connection.
     fn hear(&mut self, text: &str) -> Option<Duration> {
         self.heard = Instant::now();
+        self.sounded = None;
         if self.shard.state() == ShardState::Active {
             self.desk.take(|feed| feed.settle_doubt(STOPPED));
         }
@@ -335,6 +342,10 @@ impl Connection {
                 "this process was stopped for a while; the gateway may have given it up"
             );
             self.tell(GatewayState::Resuming, STOPPED);
+            self.sound();
+        }
+        if self.sounded.is_some_and(|at| at.elapsed() > SIGN_OF_LIFE) {
+            return Some(self.give_up());
         }
         self.rebuild_if_due();
         // Whatever became of the one before: what can not be known otherwise is not forgotten.
@@ -346,13 +357,7 @@ impl Connection {
         match self.gate.wait(self.id.number()) {
             Wait::No if self.shard.state() == ShardState::Active => self.heard = Instant::now(),
             Wait::No if self.heard.elapsed() > ms(self.settings.gateway_stall_ms) => {
-                metrics::counter!("worker_gateway_stalls_total").increment(1);
-                tracing::warn!(shard = self.id.number(), state = ?self.shard.state(), "the gateway is silent; connecting anew");
-                self.renew(Resume::Yes);
-                let pause = self.reconnect.after_failure(&mut rand::rng());
-                let (state, reason) = self.outlook("gateway_silent");
-                self.tell(state, reason);
-                return Some(pause);
+                return Some(self.give_up());
             }
             Wait::No => {}
             Wait::Turn => self.heard = Instant::now(),
@@ -362,6 +367,25 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// Asks the gateway for a sign of life: the next heartbeat may be most of a minute away.
+    fn sound(&mut self) {
+        let sequence = self.shard.session().map(Session::sequence);
+        let heartbeat = serde_json::json!({"op": HEARTBEAT, "d": sequence});
+        self.shard.send(heartbeat.to_string());
+        self.sounded = Some(Instant::now());
+    }
+
+    /// A connection from which nothing is heard is made anew. Returns how long to wait before.
+    fn give_up(&mut self) -> Duration {
+        metrics::counter!("worker_gateway_stalls_total").increment(1);
+        tracing::warn!(shard = self.id.number(), state = ?self.shard.state(), "the gateway is silent; connecting anew");
+        self.renew(Resume::Yes);
+        let pause = self.reconnect.after_failure(&mut rand::rng());
+        let (state, reason) = self.outlook("gateway_silent");
+        self.tell(state, reason);
+        pause
     }
 
     fn rebuild_if_due(&mut self) {
@@ -408,6 +432,7 @@ impl Connection {
             }
         }
         self.shard = Shard::with_config(self.id, config.build());
+        self.sounded = None;
     }
 
     /// Leaves so that the session can be resumed.

@@ -221,6 +221,7 @@ impl Discord {
                     return Read::Illegible {
                         guild: Some(guild),
                         subject,
+                        hides: false,
                     };
                 }
                 let seat = self.seat(one.guild, one.user, number + 1);

@@ -102,3 +102,69 @@ fn answers_that_contradict_each_other_end_with_the_guild_read_anew() {
     }
     assert!(shard.feed.wants_identify());
 }
+
+fn audiences(shard: &mut Shard) -> Vec<String> {
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let told = parcel.events.iter().map(|event| {
+        let event = serde_json::to_value(event).unwrap();
+        let of = &event["payload"];
+        let what = of.get("audience").or(of.get("everyone"));
+        let what = what.and_then(|what| what.as_str()).unwrap_or("");
+        format!("{} {what}", event["event"].as_str().unwrap())
+    });
+    let told: Vec<String> = told.collect();
+    shard.feed.delivered(&parcel, &taken(), 1);
+    told
+}
+
+#[test]
+fn a_room_whose_overwrites_became_illegible_is_hidden_before_anybody_is_told_in_it() {
+    let mut shard = Shard::live(&[1]);
+    let update = |deny: serde_json::Value| {
+        json!({"guild_id": "1", "id": "11", "type": 2, "name": "Lounge",
+            "permission_overwrites": [{"id": "1", "type": 0, "allow": "0", "deny": deny}]})
+    };
+    let tally = shard.hear("CHANNEL_UPDATE", &update(json!(["1024"])));
+    assert!(tally.illegible);
+    shard.join(1, 5);
+    assert_eq!(
+        audiences(&mut shard),
+        ["room.updated restricted", "voice.joined "]
+    );
+    assert!(shard.feed.question().is_some());
+    // A newer word that can be read is the answer.
+    shard.hear("CHANNEL_UPDATE", &update(json!("0")));
+    assert_eq!(audiences(&mut shard), ["room.updated everyone"]);
+}
+
+#[test]
+fn an_everyone_that_became_illegible_may_view_nothing_until_the_guild_is_read_anew() {
+    let role = json!({"guild_id": "1", "role": {"id": "1", "permissions": {}}});
+    let guild = json!({"id": "1", "roles": [{"id": "1", "permissions": null}]});
+    let nobodys = json!({"role": {"id": "1", "permissions": "0"}});
+    for (name, data) in [
+        ("GUILD_ROLE_UPDATE", role),
+        ("GUILD_UPDATE", guild),
+        ("GUILD_ROLE_UPDATE", nobodys),
+    ] {
+        let mut shard = Shard::live(&[1]);
+        assert!(shard.hear(name, &data).illegible);
+        shard.join(1, 5);
+        assert_eq!(
+            audiences(&mut shard),
+            [
+                "guild.updated nothing",
+                "room.updated restricted",
+                "voice.joined "
+            ],
+            "{name}"
+        );
+        assert!(shard.feed.wants_identify());
+        shard.identify(&[1]);
+        shard.guild_create(1);
+        assert_eq!(
+            audiences(&mut shard).last().unwrap(),
+            "room.updated everyone"
+        );
+    }
+}

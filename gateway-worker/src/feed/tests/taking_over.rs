@@ -264,3 +264,21 @@ fn a_guild_that_was_not_there_is_not_there_for_the_next_worker_either() {
     assert_eq!(shard.state(2).unwrap().1, "outage");
     assert_eq!(shard.state(1), None);
 }
+
+#[test]
+fn a_replay_that_is_cut_off_by_an_illegible_ready_tells_no_past() {
+    let mut before = Shard::live(&[1]);
+    before.join(1, 5); // 3
+    let mut claimed = remembered(&before, (6, 0), 2);
+    // By 6 the user had left again, and the hub knows.
+    claimed.guilds[0].roster.voices.clear();
+    let mut shard = successor(&[1], claimed);
+    shard.session = 1;
+    shard.sequence = 2;
+    shard.join(1, 5); // replayed: 3
+    // The session is invalid in the middle of the replay; the next READY can not be read.
+    shard.session = 2;
+    shard.sequence = 0;
+    shard.hear("READY", &json!({"guilds": null}));
+    assert!(shard.feed.parcel(true, 1).unwrap().events.is_empty());
+}

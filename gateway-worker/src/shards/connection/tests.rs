@@ -1,7 +1,10 @@
 use std::ffi::OsString;
 
+use discord_sim::TOKEN;
 use proto::chain::{Checkpoint, Claimed, GatewaySession, KnownGuild, Mark};
 use proto::event::{Everyone, Roster};
+
+use tokio::net::TcpListener;
 
 use super::super::budget::Budget;
 use super::super::gate::GateSetting;
@@ -13,15 +16,18 @@ use crate::hub::Hub;
 use crate::outbox::Limits;
 use crate::roster::RosterSetting;
 
-fn config() -> Config {
+/// Nobody listens there.
+const NOWHERE: &str = "127.0.0.1:1";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn config(discord: &str) -> Config {
     launch::settings::parse_from(["worker".into()], |name| {
         let value = match name {
             "HUB_SECRET" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
             "PRIMARY_GUILD_ID" => "1",
-            "DISCORD_BOT_TOKEN" => "t",
-            // Nobody listens there.
-            "HUB_ENDPOINT" => "http://127.0.0.1:1/api/internal/events",
-            "DISCORD_API_URL" => "http://127.0.0.1:1",
+            "DISCORD_BOT_TOKEN" => TOKEN,
+            "HUB_ENDPOINT" => return Some(format!("http://{NOWHERE}/api/internal/events").into()),
+            "DISCORD_API_URL" => return Some(format!("http://{discord}").into()),
             "REBUILD_MIN_MS" => "1000",
             _ => return None,
         };
@@ -30,12 +36,11 @@ fn config() -> Config {
     .unwrap()
 }
 
-/// A feed that goes on with a session, and has a guild that only GUILD_CREATE can tell.
-fn feed() -> Feed {
-    let guild = "1".parse().unwrap();
-    let mut feed = Feed::new(FeedSetting {
+/// A feed that knows nothing.
+fn unclaimed() -> Feed {
+    Feed::new(FeedSetting {
         shard: (0, 1),
-        guilds: vec![guild],
+        guilds: vec!["1".parse().unwrap()],
         roster: RosterSetting {
             cdn: "https://cdn".into(),
             tombstones_max: 10,
@@ -51,14 +56,19 @@ fn feed() -> Feed {
         gaps_max: 10,
         behind_max_ms: 4_000,
         fingerprint: "f".to_owned(),
-    });
+    })
+}
+
+/// A feed that goes on with a session, and has a guild that only GUILD_CREATE can tell.
+fn feed() -> Feed {
+    let mut feed = unclaimed();
     let session = GatewaySession {
         number: 7,
         id: "s".to_owned(),
         resume_url: None,
     };
     let roster = Roster {
-        guild_id: guild,
+        guild_id: "1".parse().unwrap(),
         rooms: Vec::new(),
         voices: Vec::new(),
         reason: "claimed".to_owned(),
@@ -86,8 +96,12 @@ fn feed() -> Feed {
 }
 
 fn connection() -> Connection {
+    connection_to(NOWHERE, feed())
+}
+
+fn connection_to(discord: &str, feed: Feed) -> Connection {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let config = config();
+    let config = config(discord);
     let setting = GateSetting {
         budget: Budget {
             per_day_max: 500,
@@ -100,11 +114,11 @@ fn connection() -> Connection {
     };
     let hub = Hub::new(&config).unwrap();
     let gate = Gate::new(Rest::new(&config.discord), hub, setting);
-    let desk = Arc::new(Desk::new(feed()));
+    let desk = Arc::new(Desk::new(feed));
     gate.serve(0, Arc::clone(&desk));
     let intents = twilight_gateway::Intents::GUILDS;
-    let shard = ConfigBuilder::new("t".to_owned(), intents)
-        .proxy_url("ws://127.0.0.1:1".to_owned())
+    let shard = ConfigBuilder::new(TOKEN.to_owned(), intents)
+        .proxy_url(format!("ws://{discord}"))
         .queue(gate.clone())
         .build();
     Connection::new(
@@ -115,6 +129,48 @@ fn connection() -> Connection {
         config.gateway,
         Duration::from_secs(1),
     )
+}
+
+/// Hears the gateway until it is live, or the test fails.
+async fn until_live(connection: &mut Connection) {
+    let live = async {
+        while !connection.desk.look(Feed::is_live) {
+            if let Heard::Said(Some(Ok(Message::Text(text)))) = listen(&mut connection.shard).await
+            {
+                connection.hear(&text);
+            }
+        }
+    };
+    timeout(DEADLINE, live).await.expect("it is not live");
+}
+
+#[tokio::test]
+async fn whoever_was_stopped_asks_for_a_sign_of_life_and_does_not_wait_for_the_next_heartbeat() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut settings = discord_sim::Settings::quiet();
+    // Far beyond this test.
+    settings.sim_heartbeat_ms = 36_000_000;
+    let stop = CancellationToken::new();
+    let discord = tokio::spawn(discord_sim::run(listener, settings, stop.clone()));
+    let mut connection = connection_to(&address, unclaimed());
+    until_live(&mut connection).await;
+    // Nothing is asked of a connection that was looked after.
+    assert!(connection.look_after().is_none() && connection.sounded.is_none());
+    connection.desk.neglect(Duration::from_secs(60));
+    assert!(connection.look_after().is_none());
+    assert!(!connection.desk.look(Feed::is_live));
+    until_live(&mut connection).await;
+    assert!(connection.sounded.is_none());
+    // Nor is silence believed.
+    connection.desk.neglect(Duration::from_secs(60));
+    connection.look_after();
+    connection.sounded = Instant::now().checked_sub(SIGN_OF_LIFE * 2);
+    assert!(connection.look_after().is_some());
+    assert!(connection.shard.session().is_some(), "it resumes");
+    assert!(is_disconnected(&connection.shard) && connection.sounded.is_none());
+    stop.cancel();
+    discord.await.unwrap().unwrap();
 }
 
 fn rebuilds(wait: Duration) -> Rebuilds {
