@@ -85,7 +85,8 @@ pub struct GatewaySettings {
     /// past 1000, and another worker may need the rest
     #[arg(long, env = "IDENTIFIES_PER_DAY_MAX", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=999))]
     pub identifies_per_day_max: u32,
-    /// Identifies in 24 h that cost no wait; at least four a shard. Enough for a day of deploys
+    /// Identifies in 24 h that cost no wait; at least four for each of the bot's shards. Enough for
+    /// a day of deploys
     #[arg(long, env = "IDENTIFIES_FREE", default_value_t = 20)]
     pub identifies_free: u32,
     /// Seconds that an identify waits at most: after the free ones the wait starts at 1 s and

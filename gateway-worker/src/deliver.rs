@@ -317,7 +317,8 @@ impl Courier {
     async fn note_identifies(&self) {
         let (shard, generation) = self.desk.look(Feed::claimed);
         while self.desk.takes_owed_notice() {
-            if self.hub.note_identify(shard, generation).await == Noted::Unheard {
+            let noted = self.hub.note_identify(shard, generation, None).await;
+            if noted == Noted::Unheard {
                 self.desk.owe_notice();
                 return;
             }

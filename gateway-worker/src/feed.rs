@@ -250,6 +250,7 @@ impl Feed {
             if listed.contains(&id) {
                 if let Some(followed) = self.guilds.get_mut(&id) {
                     followed.presence = Presence::Absent(Absence::Awaited);
+                    followed.passed_over = false;
                 }
             } else {
                 self.apply(id, Dispatch::GuildRemoved(id), now_ms, tally);

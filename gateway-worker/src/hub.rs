@@ -8,7 +8,7 @@ mod http_date;
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::chain::{Conflict, IDENTIFY_TYPE, IdentifyNoted, IdentifyNotice};
+use proto::chain::{Bucket, Conflict, IDENTIFY_TYPE, IdentifyNoted, IdentifyNotice};
 use proto::problem::Code;
 use proto::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER};
 use rand::RngExt as _;
@@ -75,8 +75,13 @@ impl Silence {
 /// What became of an identify notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Noted {
-    /// It stands in the ledger: so many in the last 24 h.
-    Counted(u32),
+    /// It stands in the ledger.
+    Counted {
+        /// So many in the last 24 h.
+        identifies: u32,
+        /// How long it is until the bucket's turn, if the hub gives turns.
+        turn: Option<Duration>,
+    },
     /// A newer worker has the shard.
     Fenced,
     /// The hub could not be asked, or did not understand.
@@ -165,12 +170,19 @@ impl Hub {
         })
     }
 
-    /// Tells that a shard is about to identify. Nobody waits long for the answer.
-    pub(crate) async fn note_identify(&self, shard: (u32, u32), generation: u64) -> Noted {
+    /// Tells that a shard is about to identify, when its bucket has its turn; no bucket: that it has.
+    /// Nobody waits long for the answer.
+    pub(crate) async fn note_identify(
+        &self,
+        shard: (u32, u32),
+        generation: u64,
+        bucket: Option<Bucket>,
+    ) -> Noted {
         let notice = IdentifyNotice {
             r#type: IDENTIFY_TYPE.to_owned(),
             shard,
             generation,
+            bucket,
         };
         let Ok(body) = serde_json::to_vec(&notice) else {
             return Noted::Unheard;
@@ -181,8 +193,13 @@ impl Hub {
             return Noted::Unheard;
         };
         match reply.status {
-            200 => serde_json::from_slice::<IdentifyNoted>(&reply.body)
-                .map_or(Noted::Unheard, |noted| Noted::Counted(noted.identifies)),
+            200 => serde_json::from_slice::<IdentifyNoted>(&reply.body).map_or(
+                Noted::Unheard,
+                |noted| Noted::Counted {
+                    identifies: noted.identifies,
+                    turn: noted.after_ms.map(ms),
+                },
+            ),
             409 => match conflict_of(&reply.body) {
                 Some(Conflict::Fenced) => Noted::Fenced,
                 _ => Noted::Unheard,

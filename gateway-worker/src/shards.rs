@@ -130,11 +130,12 @@ impl Gateway {
             GateSetting {
                 budget: Budget {
                     per_day_max: config.gateway.identifies_per_day_max,
-                    free: config.gateway.identifies_free.max(own.saturating_mul(4)),
+                    free: config.gateway.identifies_free.max(count.saturating_mul(4)),
                     wait_max: Duration::from_secs(config.gateway.identify_wait_max_s),
                 },
                 every: ms(config.gateway.identify_every_ms),
                 again: ms(config.gateway.identify_again_ms),
+                alone: own == count,
                 max_concurrency: bot.session_start_limit.max_concurrency,
             },
         );

@@ -25,7 +25,7 @@ use crate::console;
 use crate::discord::Discord;
 use crate::discord_http::Interactions;
 use crate::freshness::Freshness;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Turns};
 use crate::listener::{ServeLimits, serve};
 use crate::log::{Fights, Health, Log};
 use crate::ops::{self, Ops};
@@ -100,6 +100,10 @@ pub async fn run(
         events_max: bounds.delivery_events_max,
         guilds_max: bounds.claim_guilds_max,
         fights: Arc::new(Mutex::new(Fights::new(bounds.fencings_per_minute_max))),
+        turns: Arc::new(Mutex::new(Turns::after(
+            log.identified_ago_ms(launch::clock::now_ms()),
+            fanout.elapsed_ms(),
+        ))),
     };
 
     let discord = Discord::new(settings.discord())?;

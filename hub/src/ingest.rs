@@ -3,6 +3,7 @@
 //! The signature is verified over the raw bytes before anything of them is read ([`form`]).
 
 mod form;
+mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,7 @@ use proto::problem::Code;
 use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, TIMESTAMP_HEADER};
 
 use self::form::{Bounds, Delivered};
+pub use self::turns::Turns;
 use crate::freshness::{Followed, Freshness};
 use crate::log::{Fights, Log, NotTaken, Unavailable};
 use crate::refusal::Refusal;
@@ -42,6 +44,8 @@ pub struct Ingest {
     pub guilds_max: usize,
     /// The workers that were fenced lately.
     pub fights: Arc<Mutex<Fights>>,
+    /// Who identifies next.
+    pub turns: Arc<Mutex<Turns>>,
 }
 
 /// When to come back to a store that can not be written, in ms: it is tried every second.
@@ -211,12 +215,22 @@ impl Ingest {
     async fn identify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
         let id = self.verify(headers, body)?;
         let notice = form::identify_notice(body)?;
+        let (shard, bucket) = (notice.shard.0, notice.bucket);
         let noted = self.log.identify(id, notice).await;
         let identifies = noted.map_err(|why| match why {
             NotTaken::Conflict(conflict) => conflicting(conflict),
             NotTaken::Unavailable => unavailable(),
         })?;
-        Ok(Json(IdentifyNoted { identifies }).into_response())
+        let after_ms = bucket.map(|bucket| {
+            // A panic while it was held leaves whole turns behind.
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.give(shard, bucket, self.fanout.elapsed_ms())
+        });
+        Ok(Json(IdentifyNoted {
+            identifies,
+            after_ms,
+        })
+        .into_response())
     }
 
     fn not_taken(&self, why: NotTaken, link: &Link) -> Refusal {

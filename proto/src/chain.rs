@@ -163,6 +163,9 @@ pub struct Claimed {
     pub identifies: u32,
     /// The claimed guilds of which the hub knows everything.
     pub guilds: Vec<KnownGuild>,
+    /// The claimed guilds that the hub does not serve: nothing of them needs to be known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<GuildId>,
 }
 
 /// One guild as the hub knows it.
@@ -186,13 +189,32 @@ pub struct IdentifyNotice {
     pub shard: (u32, u32),
     /// The worker's generation.
     pub generation: u64,
+    /// Whose next turn it wants; none: it needs no turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
+}
+
+/// Shards of a bot that must not identify at the same time (Discord's documentation, "Sharding for
+/// Large Bots").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bucket {
+    /// The shard modulo Discord's `max_concurrency`.
+    pub number: u32,
+    /// Between two identifies of it, in ms.
+    pub every_ms: u64,
 }
 
 /// What an identify notice is answered: it stands in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct IdentifyNoted {
     /// Identifies in the last 24 h, this one included.
     pub identifies: u32,
+    /// How long it is until the turn of the shard's bucket, in ms; none: the hub gives no turns, or
+    /// was not asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
 }
 
 /// A link of the chain: stands in every delivery of a worker.

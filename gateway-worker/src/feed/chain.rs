@@ -12,6 +12,7 @@ use proto::problem::Code;
 use super::broken::{Rule, broken};
 use super::followed::{Followed, Presence};
 use super::{Feed, report};
+use crate::dispatch::Subject;
 use crate::outbox::{Group, Origin, Rejected, Trouble};
 
 /// One delivery's content.
@@ -100,6 +101,7 @@ impl Feed {
             let known = |guild: &GuildId| {
                 let mut known = claimed.guilds.iter();
                 known.any(|known| known.roster.guild_id == *guild)
+                    || claimed.unserved.contains(guild)
             };
             checkpoint.fingerprint == self.setting.fingerprint
                 // RESUME brings no GUILD_CREATE.
@@ -117,6 +119,11 @@ impl Feed {
             }
         }
         if let Some(checkpoint) = resumed {
+            for guild in &claimed.unserved {
+                if let Some(followed) = self.guilds.get_mut(guild) {
+                    (followed.unserved, followed.passed_over) = (true, true);
+                }
+            }
             self.gateway = (GatewayState::Resuming, Some(report::CATCHING_UP));
             self.stream.resume(checkpoint.session, checkpoint.sequence);
         }
@@ -249,7 +256,10 @@ impl Feed {
                 continue;
             };
             followed.unserved = false;
-            if followed.roster.is_known() && self.outbox.debt(*guild).is_none() {
+            if std::mem::take(&mut followed.passed_over) {
+                // This session tells it no more.
+                self.open_gap(*guild, Subject::Guild);
+            } else if followed.roster.is_known() && self.outbox.debt(*guild).is_none() {
                 self.outbox.owe(*guild, "not_told", followed.mark());
             }
         }

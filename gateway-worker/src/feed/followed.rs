@@ -22,6 +22,8 @@ pub(super) struct Followed {
     /// The hub said that it does not serve this guild, and nothing since that it may: nothing of it
     /// is told.
     pub(super) unserved: bool,
+    /// The session goes on although nothing is known of this guild, since the hub does not serve it.
+    pub(super) passed_over: bool,
     /// How many answers in a row led to new questions.
     pub(super) unsettled: u32,
     /// Of the newest event that was made of it, or that the hub had when this worker began.
@@ -46,6 +48,7 @@ impl Followed {
             gaps: BTreeMap::new(),
             refused: false,
             unserved: false,
+            passed_over: false,
             unsettled: 0,
             mark: Mark::default(),
             told: None,

@@ -113,6 +113,7 @@ fn own_state(
         (_, Some(Trouble::Refused)) => Some((GatewayState::Down, "refused")),
         // What is worse for the whole shard need not be said of each guild.
         _ if shard != GatewayState::Live => None,
+        (Presence::Absent(Absence::Awaited), _) if followed.passed_over => None,
         (Presence::Absent(Absence::Awaited), _) => {
             Some((GatewayState::Rebuilding, "guild_awaited"))
         }

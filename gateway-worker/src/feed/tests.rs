@@ -153,6 +153,7 @@ fn memory(generation: u64) -> Claimed {
         last_session: 0,
         identifies: 0,
         guilds: Vec::new(),
+        unserved: Vec::new(),
     }
 }
 

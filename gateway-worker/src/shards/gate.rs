@@ -1,8 +1,9 @@
 //! The identify queue: every shard waits here for its turn.
 //!
 //! Three count what was spent: Discord's ledger, the hub's, which outlives every worker, and this
-//! process; the highest counts. The hub notes each identify before it is sent. One that can not be
-//! reached is told later, and keeps nobody from identifying. That somebody identified before this
+//! process; the highest counts. The hub notes each identify before it is sent, and gives the shards of
+//! one bucket their turns, since other processes may have some of them. One that can not be reached is
+//! told later, and keeps nobody from identifying. That somebody identified before this
 //! process, any of them may know: the hub by its ledger or by what it remembers of a worker, Discord
 //! by its own ledger; when, none of them ([`buckets`](super::buckets)).
 
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use proto::chain::Bucket;
 use rand::RngExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -26,6 +28,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// How long a day's budget counts as spent because the hub's ledger says so, until it is asked again.
 const LEDGER_AGAIN: Duration = Duration::from_secs(600);
 
+/// The longest wait for a turn that is believed.
+const TURN_MAX: Duration = Duration::from_secs(3_600);
+
 /// How the gate behaves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GateSetting {
@@ -34,6 +39,8 @@ pub(crate) struct GateSetting {
     pub(crate) every: Duration,
     /// Before a shard that had a session identifies again, at most.
     pub(crate) again: Duration,
+    /// This process has all shards of the bot.
+    pub(crate) alone: bool,
     /// Buckets; shard `n` is in bucket `n % max_concurrency`.
     pub(crate) max_concurrency: u32,
 }
@@ -169,7 +176,8 @@ impl Shared {
         loop {
             self.wait_for_budget(shard).await;
             self.wait_for_bucket(shard).await;
-            if self.note_at_hub(shard).await {
+            if let Some(turn) = self.note_at_hub(shard).await {
+                sleep(turn.min(TURN_MAX)).await;
                 break;
             }
         }
@@ -184,23 +192,28 @@ impl Shared {
         tracing::info!(shard, "identifying");
     }
 
-    /// Tells the hub. Whether the shard may identify: not if the hub has counted too many by now,
-    /// and not if a newer worker has the shard, which ends this one.
-    async fn note_at_hub(&self, shard: u32) -> bool {
+    /// Tells the hub. How long it is until the shard may identify; none: not if the hub has counted
+    /// too many by now, and not if a newer worker has the shard, which ends this one.
+    async fn note_at_hub(&self, shard: u32) -> Option<Duration> {
         let Some(desk) = self.state(|state| state.desks.get(&shard).cloned()) else {
-            return true;
+            return Some(Duration::ZERO);
         };
         let (claimed, generation) = desk.look(Feed::claimed);
-        match self.hub.note_identify(claimed, generation).await {
-            Noted::Counted(counted) => {
+        let bucket = Bucket {
+            number: shard % self.setting.max_concurrency.max(1),
+            every_ms: u64::try_from(self.setting.every.as_millis()).unwrap_or(u64::MAX),
+        };
+        let noted = self.hub.note_identify(claimed, generation, Some(bucket));
+        match noted.await {
+            Noted::Counted { identifies, turn } => {
                 // It counts this one already.
-                let before = counted.saturating_sub(1);
+                let before = identifies.saturating_sub(1);
                 self.state(|state| state.hub_counted = before);
                 let within = before < self.setting.budget.per_day_max;
                 if !within {
                     self.note(shard, None, true);
                 }
-                within
+                within.then(|| turn.unwrap_or_else(|| self.apart(shard)))
             }
             Noted::Fenced => {
                 desk.fence();
@@ -209,7 +222,7 @@ impl Shared {
             Noted::Unheard => {
                 metrics::counter!("worker_identify_notices_late_total").increment(1);
                 desk.owe_notice();
-                true
+                Some(self.apart(shard))
             }
         }
     }
@@ -301,6 +314,17 @@ impl Shared {
         } else {
             Duration::ZERO
         }
+    }
+
+    /// Without a hub that gives turns, the processes of one bucket that came too early together would
+    /// do so again.
+    fn apart(&self, shard: u32) -> Duration {
+        if self.setting.alone || !self.state(|state| state.identified.contains(&shard)) {
+            return Duration::ZERO;
+        }
+        self.setting
+            .every
+            .mul_f64(rand::rng().random_range(0.0..1.0))
     }
 
     fn own(&self) -> u32 {

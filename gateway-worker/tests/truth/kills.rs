@@ -115,6 +115,7 @@ impl Hub {
             last_session: self.reached.session.max(self.mark.reached.session),
             identifies: 0,
             guilds: known.into_iter().collect(),
+            unserved: Vec::new(),
         }
     }
 

@@ -116,6 +116,7 @@ fn nothing(generation: u64) -> Claimed {
         last_session: 0,
         identifies: 0,
         guilds: Vec::new(),
+        unserved: Vec::new(),
     }
 }
 

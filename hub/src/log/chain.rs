@@ -109,7 +109,7 @@ impl Chain {
     }
 
     /// When the bot identified, oldest first, in ms since the Unix epoch, as far as it counts.
-    pub(super) fn identified(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn identified(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.identifies.iter().copied()
     }
 

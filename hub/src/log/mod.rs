@@ -222,6 +222,13 @@ impl Log {
         truth.newest_number()
     }
 
+    /// How long ago the bot last identified, in ms, as far as this hub was told.
+    pub fn identified_ago_ms(&self, now_ms: u64) -> Option<u64> {
+        let truth = lock(&self.0.published.truth).clone();
+        let last = truth.chain.identified().next_back()?;
+        Some(now_ms.saturating_sub(last))
+    }
+
     /// Appends events that are told by hand, in order, and with that publishes them. An event whose
     /// id is known is a repeat; one of a guild that this hub does not serve is refused. `now_ms` is
     /// monotonic: how long an id is remembered does not depend on the time of day.

@@ -116,9 +116,12 @@ impl Truth {
                 roster: history.state.roster(*guild, "claimed"),
             })
         });
+        let unserved = claim.guilds.iter();
+        let unserved = unserved.filter(|guild| !self.guilds.contains_key(*guild));
         Claimed {
             generation: holder.generation,
             guilds: known.collect(),
+            unserved: unserved.copied().collect(),
             last_session: self.last_session(),
             identifies: self.chain.identifies(now_ms),
             checkpoint: holder.checkpoint.filter(|_| claim.memory),

@@ -23,6 +23,7 @@ fn remembered(shard: &Shard, known: (u64, u32), acked: u64) -> Claimed {
         roster: followed.roster.snapshot("claimed"),
     });
     Claimed {
+        unserved: Vec::new(),
         guilds: guilds.collect(),
         checkpoint: Some(Checkpoint {
             sequence: acked,
@@ -281,4 +282,36 @@ fn a_replay_that_is_cut_off_by_an_illegible_ready_tells_no_past() {
     shard.sequence = 0;
     shard.hear("READY", &json!({"guilds": null}));
     assert!(shard.feed.parcel(true, 1).unwrap().events.is_empty());
+}
+
+#[test]
+fn a_guild_that_the_hub_does_not_serve_keeps_nobody_from_resuming_and_is_read_once_it_is_wanted() {
+    let before = Shard::live(&[1]);
+    let claimed = remembered(&before, (2, 0), 2);
+    let shard = successor(&[1, 7], claimed.clone());
+    assert!(shard.feed.resume().is_none(), "it may be anything");
+    let claimed = Claimed {
+        unserved: vec![guild(7)],
+        ..claimed
+    };
+    let mut shard = successor(&[1, 7], claimed);
+    assert!(shard.feed.resume().is_some());
+    (shard.session, shard.sequence) = (1, 2);
+    shard.hear("RESUMED", &json!(null));
+    assert_eq!(shard.feed.not_served(), BTreeSet::from([guild(7)]));
+    assert_eq!((shard.state(1), shard.state(7)), (None, None));
+    assert!(!shard.feed.wants_identify());
+    // The hub's settings have changed, and RESUME brought no GUILD_CREATE.
+    let parcel = shard.feed.parcel(true, 1).unwrap();
+    let receipt = Receipt {
+        wanted: vec![guild(7)],
+        ..taken()
+    };
+    shard.feed.delivered(&parcel, &receipt, 1);
+    assert!(shard.feed.wants_identify());
+    assert_eq!(shard.state(7).unwrap().1, "guild_awaited");
+    shard.identify(&[1, 7]);
+    shard.guild_create(1);
+    shard.guild_create(7);
+    assert_eq!(shard.deliver(&[]), ["7 worker_started 0"]);
 }

@@ -77,6 +77,7 @@ fn feed() -> Feed {
     };
     let claimed = Claimed {
         generation: 9,
+        unserved: Vec::new(),
         checkpoint: Some(Checkpoint {
             session,
             sequence: 3,
@@ -110,6 +111,7 @@ fn connection_to(discord: &str, feed: Feed) -> Connection {
         },
         every: Duration::from_secs(5),
         again: Duration::from_secs(5),
+        alone: true,
         max_concurrency: 1,
     };
     let hub = Hub::new(&config).unwrap();

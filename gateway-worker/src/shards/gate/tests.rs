@@ -46,6 +46,7 @@ async fn gate(spent: u32, every: Duration, max_concurrency: u32) -> Gate {
         },
         every,
         again: Duration::ZERO,
+        alone: true,
         max_concurrency,
     };
     Gate::new(

@@ -11,6 +11,7 @@ mod recovery;
 mod refusals;
 mod restarts;
 mod settings;
+mod shards;
 mod store;
 mod tokens;
 mod wire;

@@ -214,6 +214,7 @@ async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
         r#type: "identify".to_owned(),
         shard: (0, 1),
         generation: worker.generation,
+        bucket: None,
     };
     let noted = async |log: &Log, id: &str| log.identify(id.to_owned(), notice.clone()).await;
     assert_eq!(noted(&log, "first").await, Ok(1));
