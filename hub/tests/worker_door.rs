@@ -315,6 +315,36 @@ async fn conflicts_say_what_to_do() {
 }
 
 #[tokio::test]
+async fn shards_of_one_bucket_are_given_turns_and_a_claim_names_what_is_not_served() {
+    let door = Door::open().await;
+    let mut notices = Vec::new();
+    for shard in 0..2 {
+        let claim = with(claim("a"), "shard", json!([shard, 2]));
+        let (_, claimed) = door
+            .post("claim", &with(claim, "guilds", json!(["1", "7"])))
+            .await;
+        assert_eq!(claimed["unserved"], json!(["7"]));
+        let bucket = json!({"number": 0, "everyMs": 60_000});
+        notices.push(json!({"type": "identify", "shard": [shard, 2],
+            "generation": claimed["generation"], "bucket": bucket}));
+    }
+    // Who is fenced takes nobody's turn, and who asks for none gets none.
+    let fenced = with(notices[0].clone(), "generation", json!(1));
+    assert_eq!(door.post("identify", &fenced).await.0, 409);
+    let late = with(notices[0].clone(), "bucket", Value::Null);
+    assert!(
+        door.post("identify", &late)
+            .await
+            .1
+            .get("afterMs")
+            .is_none()
+    );
+    assert_eq!(door.post("identify", &notices[0]).await.1["afterMs"], 0);
+    let after_ms = door.post("identify", &notices[1]).await.1["afterMs"].as_u64();
+    assert!(after_ms.is_some_and(|after_ms| (30_000..=60_000).contains(&after_ms)));
+}
+
+#[tokio::test]
 async fn a_guild_that_the_claim_does_not_name_is_not_followed() {
     let door = Door::open().await;
     let generation = door.claim("a").await;
