@@ -15,6 +15,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A gate, a Discord whose ledger says that so many identifies were spent, and no hub at all.
 async fn gate(spent: u32, every: Duration, max_concurrency: u32) -> Gate {
+    gate_of(spent, every, max_concurrency, true).await
+}
+
+async fn gate_of(spent: u32, every: Duration, max_concurrency: u32, alone: bool) -> Gate {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ledger = json!({
         "url": "wss://gateway.discord.gg", "shards": 1, "session_start_limit":
@@ -46,7 +50,7 @@ async fn gate(spent: u32, every: Duration, max_concurrency: u32) -> Gate {
         },
         every,
         again: Duration::ZERO,
-        alone: true,
+        alone,
         max_concurrency,
     };
     Gate::new(
@@ -93,4 +97,21 @@ async fn what_a_worker_spent_itself_is_nobody_elses_and_only_its_bucket_waits() 
     gate.0.state(|state| state.spent.push_back(Instant::now()));
     gate.know(1, 0, 0);
     passes(&gate, 1).await;
+}
+
+#[tokio::test]
+async fn processes_that_came_too_early_together_do_not_without_a_hub_come_together_again() {
+    for alone in [true, false] {
+        let gate = gate_of(0, EVERY, 1, alone).await;
+        let waits = || {
+            (0..20)
+                .map(|_| gate.0.apart(0))
+                .collect::<BTreeSet<Duration>>()
+        };
+        assert_eq!(waits(), BTreeSet::from([Duration::ZERO]), "the first time");
+        gate.0.state(|state| state.identified.insert(0));
+        let waits = waits();
+        assert_eq!(waits.len() > 1, !alone);
+        assert!(waits.iter().all(|wait| *wait < EVERY));
+    }
 }
