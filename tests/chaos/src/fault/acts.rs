@@ -271,14 +271,19 @@ async fn outage(stage: &mut Stage, witness: &Subscriber) {
     pause(50).await;
 }
 
-/// Dispatches without what is needed to read them, of somebody who sits still in a room that nobody else
-/// touches: what REST says of them fits wherever it comes among the events.
+/// Dispatches without what is needed to read them, of a room, and of somebody in another, that nobody else
+/// touches: what REST says of them fits wherever it comes among the events. The room is denied to @everyone,
+/// since one that may have become so is told as if it had, which it never was in truth.
 async fn illegible(stage: &mut Stage) {
     let body = json!({"guildId": GUILD, "name": "still"});
     let made = stage.world.control("channels", body).await;
     let room = made["channelId"].as_str().unwrap_or_default().to_owned();
     stage.world.voice(STILL, Some(&room)).await;
-    let nameless = json!({"id": room, "guild_id": GUILD, "type": 2, "name": null});
+    let deny = json!([{"id": GUILD, "type": 0, "deny": "1024"}]);
+    let body = json!({"guildId": GUILD, "name": "denied", "overwrites": deny});
+    let made = stage.world.control("channels", body).await;
+    let denied = made["channelId"].as_str().unwrap_or_default().to_owned();
+    let nameless = json!({"id": denied, "guild_id": GUILD, "type": 2, "name": null});
     let nowhere = json!({"guild_id": GUILD, "user_id": STILL, "mute": null});
     for (event, data) in [
         ("CHANNEL_UPDATE", nameless),
