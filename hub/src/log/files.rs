@@ -14,6 +14,8 @@ const DAMAGED_KEPT: usize = 3;
 const OPENED: [&str; 3] = ["", JOURNAL, "-shm"];
 const JOURNAL: &str = "-wal";
 const LOCK: &str = ".lock";
+/// Behind the name of a whole store that is to take the place of what stands there.
+const ANEW: &str = ".anew";
 
 /// The names that belong to one store, and its lock for as long as this lives.
 #[derive(Debug)]
@@ -116,19 +118,38 @@ impl Files {
         found == self.opened && self.is_locked()
     }
 
-    /// Where another file for the store is written, before it takes the store's place.
-    pub(super) fn anew(&self) -> PathBuf {
-        beside(&self.main, ".anew")
+    /// Where another file for the store is written, before it is known to be whole.
+    pub(super) fn unfinished(&self) -> PathBuf {
+        beside(&self.main, ".anew-unfinished")
     }
 
-    /// Puts what was written to [`Files::anew`] into the store's place. Whatever stands there is
-    /// set aside.
+    /// Puts what was written to [`Files::unfinished`] into the store's place. Whatever stands there
+    /// is set aside. A process that dies meanwhile leaves the whole file beside the place, and the
+    /// next one goes on.
     pub(super) fn put_anew(&self, now_ms: u64) -> io::Result<()> {
-        let anew = self.anew();
-        File::open(&anew)?.sync_all()?;
-        self.set_aside(now_ms)?;
+        let unfinished = self.unfinished();
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(unfinished, beside(&self.main, ANEW))?;
+        File::open(directory(&self.main))?.sync_all()?;
+        self.finish_anew(now_ms)
+    }
+
+    /// Puts a whole file that was left beside the store's place into it, if there is one.
+    pub(super) fn finish_anew(&self, now_ms: u64) -> io::Result<()> {
+        let anew = beside(&self.main, ANEW);
+        if !anew.exists() {
+            return Ok(());
+        }
+        self.move_away(now_ms)?;
         fs::rename(anew, &self.main)?;
-        File::open(directory(&self.main))?.sync_all()
+        File::open(directory(&self.main))?.sync_all()?;
+        self.forget_damaged()
+    }
+
+    /// Removes what an attempt to write the store anew has left: what is in its place is newer.
+    pub(super) fn drop_anew(&self) -> io::Result<()> {
+        remove(&beside(&self.main, ANEW))?;
+        remove(&self.unfinished())
     }
 
     pub(super) fn main(&self) -> &Path {
@@ -158,6 +179,12 @@ impl Files {
     /// Moves the store away, so that an empty one can take its place. The oldest of those that
     /// were moved away before are removed.
     pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let aside = self.move_away(now_ms)?;
+        self.forget_damaged()?;
+        Ok(aside)
+    }
+
+    fn move_away(&self, now_ms: u64) -> io::Result<PathBuf> {
         let aside = beside(&self.main, &format!(".damaged-{now_ms}"));
         // The main file last: without its companions it is an older store, the other way round
         // they would be taken for those of the next one.
@@ -167,11 +194,7 @@ impl Files {
                 _ => {}
             }
         }
-        match fs::remove_file(beside(&self.main, ".suspect")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.forget_damaged()?;
+        remove(&beside(&self.main, ".suspect"))?;
         Ok(aside)
     }
 
@@ -239,6 +262,14 @@ fn lock(main: &Path) -> Result<File, NotTaken> {
 fn named(path: &Path) -> impl Fn(io::Error) -> NotTaken + use<> {
     let path = path.display().to_string();
     move |error| NotTaken::Io(path.clone(), error)
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn length(path: &Path) -> u64 {

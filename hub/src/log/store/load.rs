@@ -116,6 +116,10 @@ impl Store {
                 StoreError::failed(error.to_string())
             }
         })?;
+        files
+            .finish_anew(now_ms)
+            .and_then(|()| files.drop_anew())
+            .map_err(|error| StoreError::failed(format!("can not be put in its place: {error}")))?;
         let found = if files.is_suspect() {
             Err(NotOpen::Damaged(
                 "it was found damaged while in use".to_owned(),
@@ -152,6 +156,7 @@ impl Store {
             spent_first: 0,
             unchecked_bytes: 0,
             refused_bytes: 0,
+            anew_failed_at: None,
             files,
         };
         let kept = store

@@ -18,7 +18,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::GuildId;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -83,6 +83,8 @@ pub(super) struct Store {
     unchecked_bytes: u64,
     /// How much could not be written when it was last tried, about; 0: it could.
     refused_bytes: u64,
+    /// When it was last tried to write the store anew, since its files were taken away.
+    anew_failed_at: Option<Instant>,
     files: Files,
 }
 
@@ -141,12 +143,15 @@ impl Store {
             bytes: 0,
         };
         let mut shapes = Shapes::of(&self.shapes);
-        let written = group
-            .make_room(&mut shapes, draft, before, self.refused_bytes)
-            .and_then(|()| group.write(&mut shapes, draft, before, self.refused_bytes));
+        let made_room = group.make_room(&mut shapes, draft, before, self.refused_bytes);
+        let room_bytes = group.bytes;
+        let written =
+            made_room.and_then(|()| group.write(&mut shapes, draft, before, self.refused_bytes));
         let (bytes, spent_first, changed) = (group.bytes, group.spent_first, shapes.changed);
         if let Err(failure) = written.and_then(|()| transaction.commit().map_err(Failure::from)) {
-            let refused = bytes.max(bound::estimate(draft));
+            // What was asked for; neither what was to make room for it, nor what only tried.
+            let asked = if draft.probe { 0 } else { bytes - room_bytes };
+            let refused = asked.max(bound::estimate(draft));
             self.refused_bytes = self.refused_bytes.max(refused);
             return Err(failure);
         }

@@ -139,6 +139,23 @@ async fn a_full_store_is_not_well_again_before_what_was_refused_would_fit() {
 }
 
 #[tokio::test]
+async fn however_often_it_was_tried_a_store_is_well_again_once_what_was_refused_fits() {
+    let place = Place::new("tried-often");
+    let log = open(&small(&place));
+    let other = Connection::open(place.file()).unwrap();
+    let ballast = "INSERT INTO probe (only_one, body) VALUES (2, zeroblob(800000))";
+    other.execute(ballast, []).unwrap();
+    let told = log.keep(vec![ledger_row(1, Some(300_000))], Vec::new());
+    assert!(told.await.is_err());
+    for _ in 0..12 {
+        assert_eq!(probe(&log).await, Err(Unavailable));
+    }
+    other.execute("DELETE FROM probe", []).unwrap();
+    assert_eq!(probe(&log).await, Ok(()));
+    assert!(log.is_storing());
+}
+
+#[tokio::test]
 async fn a_probe_that_fits_makes_a_store_well_again_and_leaves_nothing_behind() {
     let place = Place::new("probed");
     let log = open(&place.settings());

@@ -234,12 +234,12 @@ async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
     );
     log.close().await;
     drop(log);
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     let (log, _) = loop {
         match Log::open(&guilds(), "anew", &place.settings()) {
             Ok(opened) => break opened,
             // The writer lets go of the file a moment later.
-            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         tokio::task::yield_now().await;
     };

@@ -150,6 +150,31 @@ async fn a_place_that_can_not_be_written_to_is_tried_again_and_nothing_is_acknow
 }
 
 #[tokio::test]
+async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next() {
+    for left in ["nothing", "what stood there", "another part"] {
+        let place = Place::new("half-put");
+        let log = open(&place.settings());
+        let mut worker = Worker::claim(&log).await;
+        let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
+        told.unwrap();
+        let before = truth(&log);
+        log.close().await;
+        let beside = |suffix: &str| place.0.join(format!("hub.db{suffix}"));
+        fs::rename(place.file(), beside(".anew")).unwrap();
+        match left {
+            "nothing" => {}
+            "what stood there" => fs::write(place.file(), "an older copy").unwrap(),
+            _ => fs::write(beside(".anew-unfinished"), "a part").unwrap(),
+        }
+        let (log, _) = Log::open(&guilds(), "another", &place.settings()).unwrap();
+        assert_eq!((truth(&log), log.store()), (before, "named"), "{left}");
+        log.close().await;
+        let names = place.names();
+        assert!(!names.iter().any(|name| name.contains("anew")), "{names:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_hub_whose_place_another_has_taken_ends_and_leaves_that_store_alone() {
     let place = Place::new("two-hubs");
     let log = open(&place.settings());
