@@ -316,10 +316,10 @@ impl Courier {
     /// What the hub was not told when it happened.
     async fn note_identifies(&self) {
         let (shard, generation) = self.desk.look(Feed::claimed);
-        while self.desk.takes_owed_notice() {
-            let noted = self.hub.note_identify(shard, generation, None).await;
+        while let Some(id) = self.desk.take_owed_notice() {
+            let noted = self.hub.note_identify(&id, shard, generation, None).await;
             if noted == Noted::Unheard {
-                self.desk.owe_notice();
+                self.desk.owe_notice(id);
                 return;
             }
         }

@@ -171,9 +171,10 @@ impl Hub {
     }
 
     /// Tells that a shard is about to identify, when its bucket has its turn; no bucket: that it has.
-    /// Nobody waits long for the answer.
+    /// It is counted once for an id, however often it is told. Nobody waits long for the answer.
     pub(crate) async fn note_identify(
         &self,
+        id: &str,
         shard: (u32, u32),
         generation: u64,
         bucket: Option<Bucket>,
@@ -187,8 +188,7 @@ impl Hub {
         let Ok(body) = serde_json::to_vec(&notice) else {
             return Noted::Unheard;
         };
-        let id = Self::id();
-        let posted = self.post(Door::Identify, &id, body.into(), ANSWER_BYTES_MAX);
+        let posted = self.post(Door::Identify, id, body.into(), ANSWER_BYTES_MAX);
         let Ok(Ok(reply)) = tokio::time::timeout(self.notice_timeout, posted).await else {
             return Noted::Unheard;
         };

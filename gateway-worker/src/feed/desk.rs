@@ -1,6 +1,7 @@
 //! The lock around a feed, and the bells that tell its users of each other's work.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,10 @@ use super::{Feed, Tally};
 
 /// A connection that was not looked after for so long was stopped with the whole process.
 const STOPPED_AFTER: Duration = Duration::from_secs(3);
+
+/// How many identifies the hub is told of later: as many as Discord grants a bot in a day. Beyond that
+/// the oldest is not told any more.
+const NOTICES_MAX: usize = 1_000;
 
 /// One shard's feed, shared by its connection, its questions and its delivery.
 #[derive(Debug)]
@@ -25,8 +30,8 @@ pub struct Desk {
     questions: AtomicU64,
     confirmed: watch::Sender<u64>,
     fenced: CancellationToken,
-    /// Identifies that the hub was not told of yet.
-    notices: AtomicU32,
+    /// Identifies that the hub was not told of yet: the ids of their notices, oldest first.
+    notices: Mutex<VecDeque<String>>,
     /// When the connection was last looked after.
     looked: Mutex<Instant>,
 }
@@ -46,7 +51,7 @@ impl Desk {
             questions: AtomicU64::new(0),
             confirmed: watch::Sender::new(0),
             fenced: CancellationToken::new(),
-            notices: AtomicU32::new(0),
+            notices: Mutex::new(VecDeque::new()),
             looked: Mutex::new(Instant::now()),
         }
     }
@@ -148,18 +153,25 @@ impl Desk {
         looked.elapsed() > STOPPED_AFTER && self.look(Feed::is_live)
     }
 
-    /// The hub could not be told of an identify.
-    pub(crate) fn owe_notice(&self) {
-        self.notices.fetch_add(1, Ordering::Relaxed);
+    /// The hub could not be told of an identify: it is owed the notice with this id, once.
+    pub(crate) fn owe_notice(&self, id: String) {
+        let mut notices = self.notices();
+        if notices.contains(&id) {
+            return;
+        }
+        if notices.len() >= NOTICES_MAX {
+            notices.pop_front();
+        }
+        notices.push_back(id);
     }
 
     /// Takes one of those over, if there is one.
-    pub(crate) fn takes_owed_notice(&self) -> bool {
-        self.notices
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
-                owed.checked_sub(1)
-            })
-            .is_ok()
+    pub(crate) fn take_owed_notice(&self) -> Option<String> {
+        self.notices().pop_front()
+    }
+
+    fn notices(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Feed> {

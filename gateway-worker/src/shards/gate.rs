@@ -75,8 +75,10 @@ struct State {
     hub_counted: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Waiting {
+    /// Of the hub's notice: it counts this identify once, however often its connection is cut.
+    notice: String,
     due: Option<Instant>,
     exhausted: bool,
 }
@@ -137,10 +139,13 @@ impl Gate {
 
     /// Whether this shard waits here.
     pub(crate) fn wait(&self, shard: u32) -> Wait {
-        match self.0.state(|state| state.waiting.get(&shard).copied()) {
+        match self
+            .0
+            .state(|state| state.waiting.get(&shard).map(|one| one.exhausted))
+        {
             None => Wait::No,
-            Some(waiting) if waiting.exhausted => Wait::Budget,
-            Some(_) => Wait::Turn,
+            Some(true) => Wait::Budget,
+            Some(false) => Wait::Turn,
         }
     }
 }
@@ -166,7 +171,8 @@ impl Queue for Gate {
 impl Shared {
     async fn pass(&self, shard: u32) {
         self.state(|state| {
-            state.waiting.entry(shard).or_insert(Waiting {
+            state.waiting.entry(shard).or_insert_with(|| Waiting {
+                notice: Hub::id(),
                 due: None,
                 exhausted: false,
             });
@@ -195,7 +201,11 @@ impl Shared {
     /// Tells the hub. How long it is until the shard may identify; none: not if the hub has counted
     /// too many by now, and not if a newer worker has the shard, which ends this one.
     async fn note_at_hub(&self, shard: u32) -> Option<Duration> {
-        let Some(desk) = self.state(|state| state.desks.get(&shard).cloned()) else {
+        let known = self.state(|state| {
+            let desk = state.desks.get(&shard)?;
+            Some((Arc::clone(desk), state.waiting.get(&shard)?.notice.clone()))
+        });
+        let Some((desk, id)) = known else {
             return Some(Duration::ZERO);
         };
         let (claimed, generation) = desk.look(Feed::claimed);
@@ -203,7 +213,9 @@ impl Shared {
             number: shard % self.setting.max_concurrency.max(1),
             every_ms: u64::try_from(self.setting.every.as_millis()).unwrap_or(u64::MAX),
         };
-        let noted = self.hub.note_identify(claimed, generation, Some(bucket));
+        let noted = self
+            .hub
+            .note_identify(&id, claimed, generation, Some(bucket));
         match noted.await {
             Noted::Counted { identifies, turn } => {
                 // It counts this one already.
@@ -221,7 +233,7 @@ impl Shared {
             }
             Noted::Unheard => {
                 metrics::counter!("worker_identify_notices_late_total").increment(1);
-                desk.owe_notice();
+                desk.owe_notice(id);
                 Some(self.apart(shard))
             }
         }
@@ -342,7 +354,11 @@ impl Shared {
     }
 
     fn note(&self, shard: u32, due: Option<Instant>, exhausted: bool) {
-        self.state(|state| state.waiting.insert(shard, Waiting { due, exhausted }));
+        self.state(|state| {
+            if let Some(waiting) = state.waiting.get_mut(&shard) {
+                (waiting.due, waiting.exhausted) = (due, exhausted);
+            }
+        });
     }
 
     fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {

@@ -1,17 +1,25 @@
 use std::ffi::OsString;
 
 use axum::Router;
-use axum::routing::get;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use proto::signing::ID_HEADER;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
 use crate::config::Config;
+use crate::feed::FeedSetting;
+use crate::outbox::Limits;
+use crate::roster::RosterSetting;
 
 /// Far beyond any test: whoever waits for it is known to wait.
 const EVERY: Duration = Duration::from_secs(3_600);
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Nobody listens there.
+const NOWHERE: &str = "127.0.0.1:1";
 
 /// A gate, a Discord whose ledger says that so many identifies were spent, and no hub at all.
 async fn gate(spent: u32, every: Duration, max_concurrency: u32) -> Gate {
@@ -19,6 +27,16 @@ async fn gate(spent: u32, every: Duration, max_concurrency: u32) -> Gate {
 }
 
 async fn gate_of(spent: u32, every: Duration, max_concurrency: u32, alone: bool) -> Gate {
+    gate_at(NOWHERE, spent, every, max_concurrency, alone).await
+}
+
+async fn gate_at(
+    hub: &str,
+    spent: u32,
+    every: Duration,
+    max_concurrency: u32,
+    alone: bool,
+) -> Gate {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ledger = json!({
         "url": "wss://gateway.discord.gg", "shards": 1, "session_start_limit":
@@ -34,8 +52,7 @@ async fn gate_of(spent: u32, every: Duration, max_concurrency: u32, alone: bool)
             "HUB_SECRET" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned(),
             "PRIMARY_GUILD_ID" => "1".to_owned(),
             "DISCORD_BOT_TOKEN" => "t".to_owned(),
-            // Nobody listens there.
-            "HUB_ENDPOINT" => "http://127.0.0.1:1/api/internal/events".to_owned(),
+            "HUB_ENDPOINT" => format!("http://{hub}/api/internal/events"),
             "DISCORD_API_URL" => format!("http://{address}"),
             _ => return None,
         };
@@ -114,4 +131,103 @@ async fn processes_that_came_too_early_together_do_not_without_a_hub_come_togeth
         assert_eq!(waits.len() > 1, !alone);
         assert!(waits.iter().all(|wait| *wait < EVERY));
     }
+}
+
+/// A shard that is claimed, and of which nothing is read yet.
+fn desk() -> Arc<Desk> {
+    Arc::new(Desk::new(Feed::new(FeedSetting {
+        shard: (0, 1),
+        guilds: Vec::new(),
+        roster: RosterSetting {
+            cdn: "https://cdn".into(),
+            tombstones_max: 10,
+        },
+        outbox: Limits {
+            events_max: 1_000,
+            bytes_max: 1_000_000,
+            batch_events_max: 100,
+            batch_bytes_max: 100_000,
+            group_events_max: 100,
+            delivery_bytes_max: 500_000,
+        },
+        gaps_max: 10,
+        behind_max_ms: 4_000,
+        fingerprint: "f".to_owned(),
+    })))
+}
+
+/// A hub that answers the notices with these, one after the other, and from the last on with that;
+/// none: it can not. It tells their ids.
+async fn hub(answers: &[Option<serde_json::Value>]) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (heard, ids) = mpsc::channel(10);
+    let answers = Arc::new(Mutex::new(VecDeque::from(answers.to_vec())));
+    let note = move |headers: HeaderMap| {
+        let mut answers = answers.lock().unwrap();
+        let answer = match answers.len() {
+            1 => answers[0].clone(),
+            _ => answers.pop_front().unwrap(),
+        };
+        let id = headers[ID_HEADER].to_str().unwrap().to_owned();
+        heard.try_send(id).unwrap();
+        std::future::ready(
+            answer
+                .map(axum::Json)
+                .ok_or(StatusCode::SERVICE_UNAVAILABLE),
+        )
+    };
+    let router = Router::new().route("/api/internal/identify", post(note));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, ids)
+}
+
+async fn next(ids: &mut mpsc::Receiver<String>) -> String {
+    let id = timeout(DEADLINE, ids.recv()).await;
+    id.expect("no notice came").unwrap()
+}
+
+#[tokio::test]
+async fn an_identify_whose_wait_is_cut_again_and_again_is_counted_once() {
+    let far = Some(json!({"identifies": 1, "afterMs": 3_600_000}));
+    let turn = Some(json!({"identifies": 1, "afterMs": 0}));
+    let (address, mut ids) = hub(&[far.clone(), far, turn]).await;
+    let gate = gate_at(&address, 0, Duration::ZERO, 1, false).await;
+    gate.serve(0, desk());
+    gate.know(0, 0, 0);
+    let mut told = Vec::new();
+    for _cut in 0..2 {
+        let turn = gate.enqueue(0);
+        told.push(next(&mut ids).await);
+        assert_eq!(gate.wait(0), Wait::Turn);
+        drop(turn);
+    }
+    passes(&gate, 0).await;
+    told.push(next(&mut ids).await);
+    assert!(told.iter().all(|id| *id == told[0]), "{told:?}");
+    // The next one is another.
+    passes(&gate, 0).await;
+    assert_ne!(next(&mut ids).await, told[0]);
+}
+
+#[tokio::test]
+async fn a_notice_that_the_hub_did_not_hear_is_owed_once_and_is_the_same_one() {
+    let turn = Some(json!({"identifies": 1, "afterMs": 3_600_000}));
+    let (address, mut ids) = hub(&[None, None, turn]).await;
+    let gate = gate_at(&address, 0, EVERY, 1, false).await;
+    let desk = desk();
+    gate.serve(0, Arc::clone(&desk));
+    gate.know(0, 0, 0);
+    // It had a session, so it waits apart from the other processes.
+    gate.0.state(|state| state.identified.insert(0));
+    let mut told = Vec::new();
+    for _cut in 0..3 {
+        let turn = gate.enqueue(0);
+        told.push(next(&mut ids).await);
+        drop(turn);
+    }
+    assert!(told.iter().all(|id| *id == told[0]), "{told:?}");
+    desk.owe_notice(told[0].clone());
+    assert_eq!(desk.take_owed_notice().as_ref(), Some(&told[0]));
+    assert_eq!(desk.take_owed_notice(), None);
 }
