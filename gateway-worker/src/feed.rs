@@ -22,7 +22,8 @@
 //! A restored guild contains everything up to its mark. Dispatches up to there are replayed silently;
 //! when the replay has passed the mark, the difference between the roster as the hub has it and the
 //! replayed one is told as one group. With a session that can not be resumed, GUILD_CREATE tells
-//! the difference instead. No debt is paid before that replay is over.
+//! the difference instead. No debt is paid before that replay is over,
+//! however often the connection fails until then.
 //!
 //! A worker can be overtaken without hearing of it, when the hub's store has lost its claim: it finds
 //! a later session than its own at its next claim. Then it is a new worker, and identifies.
@@ -94,6 +95,9 @@ pub struct Feed {
     told: Option<GatewayReport>,
     last_ticket: u64,
     identify_wanted: bool,
+    /// This worker goes on with another one's session, and its replay is not over, whatever becomes
+    /// of the connection meanwhile.
+    replaying: bool,
 }
 
 /// What reading a dispatch led to, for the counters.
@@ -138,6 +142,7 @@ impl Feed {
             told: None,
             last_ticket: 0,
             identify_wanted: false,
+            replaying: false,
         }
     }
 
@@ -227,6 +232,9 @@ impl Feed {
         // A new session may begin with a READY that can not be read.
         let cut_off =
             matches!(read, Read::Known(Dispatch::Ready(_))) || reached.session != before.session;
+        if cut_off || matches!(read, Read::Known(Dispatch::Resumed)) {
+            self.replaying = false;
+        }
         for guild in self.followed().collect::<Vec<_>>() {
             let Some(followed) = self.guilds.get_mut(&guild).filter(|one| one.is_silent()) else {
                 continue;

@@ -125,6 +125,7 @@ impl Feed {
                 }
             }
             self.gateway = (GatewayState::Resuming, Some(report::CATCHING_UP));
+            self.replaying = true;
             self.stream.resume(checkpoint.session, checkpoint.sequence);
         }
     }
@@ -352,7 +353,7 @@ impl Feed {
     /// begins: a snapshot would tell of the past, and the rest of what did not fit the outbox is
     /// still to come, which would cost another one.
     pub(super) fn settle(&mut self, now_ms: u64) {
-        if self.gateway == (GatewayState::Resuming, Some(report::CATCHING_UP)) {
+        if self.replaying {
             return;
         }
         let read = self.stream.reached();

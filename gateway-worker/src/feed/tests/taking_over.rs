@@ -96,6 +96,8 @@ fn a_replay_that_fills_the_outbox_again_and_again_costs_each_guild_one_snapshot(
     let mut shard = successor_with(tight, &[1, 2], remembered(&before, (3, 0), 3));
     shard.session = 1;
     shard.sequence = 3;
+    // The first attempt to connect has failed.
+    shard.feed.set_gateway(GatewayState::Resuming, "connecting");
     let (mut told, mut full) = (Vec::new(), 0);
     for user in 1..100 {
         full += shard.join(1 + user % 2, user).full;
