@@ -130,6 +130,11 @@ impl Feed {
         }
     }
 
+    /// Whether another worker has overtaken this one, so that nothing is read before it identifies.
+    pub fn is_overtaken(&self) -> bool {
+        self.stream.is_forsaken()
+    }
+
     /// The session to go on with, and how far it was read; none: identify.
     pub fn resume(&self) -> Option<(&GatewaySession, u64)> {
         let session = self.stream.session()?;

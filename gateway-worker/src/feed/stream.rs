@@ -64,6 +64,11 @@ impl Stream {
         };
     }
 
+    /// Whether the session that may still be connected is not read any more.
+    pub(super) fn is_forsaken(&self) -> bool {
+        self.forsaken.is_some()
+    }
+
     /// Notes a dispatch of the session with this id.
     pub(super) fn arrive(&mut self, id: &str, sequence: u64) -> Arrival {
         if self.forsaken.as_deref() == Some(id) {

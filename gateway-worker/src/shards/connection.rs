@@ -416,7 +416,12 @@ impl Connection {
     }
 
     fn plan_rebuild(&mut self) {
-        if self.needs_identify() {
+        if !self.needs_identify() {
+            return;
+        }
+        if self.desk.look(Feed::is_overtaken) {
+            self.rebuilds.hasten(Instant::now());
+        } else {
             self.rebuilds.plan(Instant::now());
         }
     }

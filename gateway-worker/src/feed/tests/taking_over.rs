@@ -234,6 +234,7 @@ fn a_worker_that_another_one_has_overtaken_begins_anew_from_what_the_hub_has() {
     claimed.last_session = 25;
     shard.feed.claim(claimed, 1);
     assert!(shard.feed.wants_identify() && shard.feed.resume().is_none());
+    assert!(shard.feed.is_overtaken());
     // Nothing of its own is told any more, nor anything of its old session, nor an old answer.
     shard.feed.answer(question, Finding::Voice(None), 1);
     assert!(shard.join(1, 8).repeated);
@@ -248,7 +249,7 @@ fn a_worker_that_another_one_has_overtaken_begins_anew_from_what_the_hub_has() {
     shard.identify(&[1, 2]);
     shard.guild_create(1);
     shard.guild_create(2);
-    assert!(!shard.feed.wants_identify());
+    assert!(!shard.feed.wants_identify() && !shard.feed.is_overtaken());
     assert_eq!(shard.deliver(&[]), ["1 left", "2 worker_started 0"]);
     assert_eq!(shard.feed.health(1).acknowledged_to, (30, 3).into());
 }

@@ -12,6 +12,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The identifies of one shard that something illegible leads to.
 pub(super) struct Rebuilds {
+    min: Duration,
     wait: Backoff,
     due: Option<Instant>,
     /// The last one; before that, the beginning.
@@ -22,6 +23,7 @@ impl Rebuilds {
     /// The first wait, and what it grows to.
     pub(super) fn new(min: Duration, max: Duration, now: Instant) -> Self {
         Self {
+            min,
             wait: Backoff::new(min, max),
             due: None,
             last: now,
@@ -37,6 +39,13 @@ impl Rebuilds {
             self.wait.reset();
         }
         self.due = Some(now + self.wait.after_failure_in_full());
+    }
+
+    /// One is needed because nothing at all is read until then, and not for anything illegible: it
+    /// falls due after the first wait, or when one is planned earlier.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        let soon = now + self.min;
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 
     /// Whether one is planned.
@@ -77,6 +86,26 @@ mod tests {
         }
         now += FORGOTTEN_AFTER + min;
         rebuilds.plan(now);
+        assert!(rebuilds.falls_due(now + min));
+    }
+
+    #[test]
+    fn what_can_not_wait_does_not_wait_for_what_is_planned_and_is_not_put_off() {
+        let (min, max) = (Duration::from_secs(5), Duration::from_secs(3_600));
+        let now = Instant::now();
+        let mut rebuilds = Rebuilds::new(min, max, now);
+        for _time in 0..20 {
+            rebuilds.due = None;
+            rebuilds.plan(now);
+        }
+        assert!(!rebuilds.falls_due(now + max - min), "it has grown");
+        rebuilds.hasten(now);
+        // As long as it is so, it is said again.
+        rebuilds.hasten(now + min / 2);
+        assert!(!rebuilds.falls_due(now + min - Duration::from_millis(1)));
+        assert!(rebuilds.falls_due(now + min));
+        // And when nothing was planned.
+        rebuilds.hasten(now);
         assert!(rebuilds.falls_due(now + min));
     }
 }

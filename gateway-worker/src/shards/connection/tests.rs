@@ -96,6 +96,24 @@ fn feed() -> Feed {
     feed
 }
 
+/// The hub has heard of a later session of this shard.
+fn overtake(feed: &mut Feed) {
+    let roster = feed.roster("1".parse().unwrap()).unwrap();
+    let claimed = Claimed {
+        generation: 20,
+        unserved: Vec::new(),
+        checkpoint: None,
+        last_session: 15,
+        identifies: 1,
+        guilds: vec![KnownGuild {
+            mark: Mark::from((15, 3, 0)),
+            absent: None,
+            roster,
+        }],
+    };
+    feed.claim(claimed, 1);
+}
+
 fn connection() -> Connection {
     connection_to(NOWHERE, feed())
 }
@@ -192,6 +210,23 @@ async fn a_rebuild_that_falls_due_while_there_is_no_connection_gives_the_session
     connection.renew(Resume::Yes);
     assert!(connection.shard.session().is_none());
     assert!(!connection.closing && !connection.rebuilds.is_planned());
+}
+
+#[tokio::test]
+async fn a_worker_that_was_overtaken_does_not_wait_as_long_as_the_illegible_does() {
+    let mut connection = connection();
+    let long = Duration::from_secs(3_600);
+    let second = Duration::from_secs(1);
+    connection.rebuilds = Rebuilds::new(second, long, Instant::now());
+    let in_a_minute = Instant::now() + Duration::from_secs(60);
+    while {
+        connection.plan_rebuild();
+        connection.rebuilds.falls_due(in_a_minute)
+    } {}
+    assert!(connection.rebuilds.is_planned(), "far beyond");
+    connection.desk.with(overtake);
+    connection.look_after();
+    assert!(connection.rebuilds.falls_due(in_a_minute));
 }
 
 #[tokio::test]
