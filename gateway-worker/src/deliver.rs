@@ -318,7 +318,7 @@ impl Courier {
         let (shard, generation) = self.desk.look(Feed::claimed);
         while let Some(id) = self.desk.take_owed_notice() {
             let noted = self.hub.note_identify(&id, shard, generation, None).await;
-            if noted == Noted::Unheard {
+            if matches!(noted, Noted::Unheard | Noted::Unclaimed) {
                 self.desk.owe_notice(id);
                 return;
             }

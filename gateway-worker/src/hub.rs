@@ -84,6 +84,8 @@ pub(crate) enum Noted {
     },
     /// A newer worker has the shard.
     Fenced,
+    /// The hub does not know of this worker's claim: its store is older.
+    Unclaimed,
     /// The hub could not be asked, or did not understand.
     Unheard,
 }
@@ -202,6 +204,7 @@ impl Hub {
             ),
             409 => match conflict_of(&reply.body) {
                 Some(Conflict::Fenced) => Noted::Fenced,
+                Some(Conflict::Unclaimed) => Noted::Unclaimed,
                 _ => Noted::Unheard,
             },
             _ => Noted::Unheard,

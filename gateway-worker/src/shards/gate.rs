@@ -31,6 +31,10 @@ const LEDGER_AGAIN: Duration = Duration::from_secs(600);
 /// The longest wait for a turn that is believed.
 const TURN_MAX: Duration = Duration::from_secs(3_600);
 
+/// How long a shard whose claim the hub has lost waits to be claimed anew, before it goes on without
+/// the hub.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How the gate behaves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GateSetting {
@@ -208,15 +212,23 @@ impl Shared {
         let Some((desk, id)) = known else {
             return Some(Duration::ZERO);
         };
-        let (claimed, generation) = desk.look(Feed::claimed);
         let bucket = Bucket {
             number: shard % self.setting.max_concurrency.max(1),
             every_ms: u64::try_from(self.setting.every.as_millis()).unwrap_or(u64::MAX),
         };
-        let noted = self
-            .hub
-            .note_identify(&id, claimed, generation, Some(bucket));
-        match noted.await {
+        let ask = async || {
+            let (claimed, generation) = desk.look(Feed::claimed);
+            let noted = self
+                .hub
+                .note_identify(&id, claimed, generation, Some(bucket));
+            noted.await
+        };
+        let mut noted = ask().await;
+        // The next delivery finds it out as well, and claims anew.
+        if noted == Noted::Unclaimed && desk.ask_hub(CLAIM_PATIENCE).await {
+            noted = ask().await;
+        }
+        match noted {
             Noted::Counted { identifies, turn } => {
                 // It counts this one already.
                 let before = identifies.saturating_sub(1);
@@ -231,7 +243,7 @@ impl Shared {
                 desk.fence();
                 std::future::pending().await
             }
-            Noted::Unheard => {
+            Noted::Unclaimed | Noted::Unheard => {
                 metrics::counter!("worker_identify_notices_late_total").increment(1);
                 desk.owe_notice(id);
                 Some(self.apart(shard))

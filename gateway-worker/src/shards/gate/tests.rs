@@ -156,9 +156,9 @@ fn desk() -> Arc<Desk> {
     })))
 }
 
-/// A hub that answers the notices with these, one after the other, and from the last on with that;
-/// none: it can not. It tells their ids.
-async fn hub(answers: &[Option<serde_json::Value>]) -> (String, mpsc::Receiver<String>) {
+/// A hub that answers the notices with these, one after the other, and from the last on with that. It
+/// tells their ids.
+async fn hub(answers: &[(u16, serde_json::Value)]) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (heard, ids) = mpsc::channel(10);
@@ -171,11 +171,8 @@ async fn hub(answers: &[Option<serde_json::Value>]) -> (String, mpsc::Receiver<S
         };
         let id = headers[ID_HEADER].to_str().unwrap().to_owned();
         heard.try_send(id).unwrap();
-        std::future::ready(
-            answer
-                .map(axum::Json)
-                .ok_or(StatusCode::SERVICE_UNAVAILABLE),
-        )
+        let (status, body) = answer;
+        std::future::ready((StatusCode::from_u16(status).unwrap(), axum::Json(body)))
     };
     let router = Router::new().route("/api/internal/identify", post(note));
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -189,8 +186,8 @@ async fn next(ids: &mut mpsc::Receiver<String>) -> String {
 
 #[tokio::test]
 async fn an_identify_whose_wait_is_cut_again_and_again_is_counted_once() {
-    let far = Some(json!({"identifies": 1, "afterMs": 3_600_000}));
-    let turn = Some(json!({"identifies": 1, "afterMs": 0}));
+    let far = (200, json!({"identifies": 1, "afterMs": 3_600_000}));
+    let turn = (200, json!({"identifies": 1, "afterMs": 0}));
     let (address, mut ids) = hub(&[far.clone(), far, turn]).await;
     let gate = gate_at(&address, 0, Duration::ZERO, 1, false).await;
     gate.serve(0, desk());
@@ -212,8 +209,9 @@ async fn an_identify_whose_wait_is_cut_again_and_again_is_counted_once() {
 
 #[tokio::test]
 async fn a_notice_that_the_hub_did_not_hear_is_owed_once_and_is_the_same_one() {
-    let turn = Some(json!({"identifies": 1, "afterMs": 3_600_000}));
-    let (address, mut ids) = hub(&[None, None, turn]).await;
+    let turn = (200, json!({"identifies": 1, "afterMs": 3_600_000}));
+    let silent = (503, json!({}));
+    let (address, mut ids) = hub(&[silent.clone(), silent, turn]).await;
     let gate = gate_at(&address, 0, EVERY, 1, false).await;
     let desk = desk();
     gate.serve(0, Arc::clone(&desk));
@@ -229,5 +227,30 @@ async fn a_notice_that_the_hub_did_not_hear_is_owed_once_and_is_the_same_one() {
     assert!(told.iter().all(|id| *id == told[0]), "{told:?}");
     desk.owe_notice(told[0].clone());
     assert_eq!(desk.take_owed_notice().as_ref(), Some(&told[0]));
+    assert_eq!(desk.take_owed_notice(), None);
+}
+
+#[tokio::test]
+async fn whom_the_hub_does_not_know_any_more_is_claimed_anew_and_asks_again() {
+    let unclaimed = (409, json!({"conflict": {"kind": "unclaimed"}}));
+    let turn = (200, json!({"identifies": 1, "afterMs": 0}));
+    let (address, mut ids) = hub(&[unclaimed, turn]).await;
+    let gate = gate_at(&address, 0, Duration::ZERO, 1, true).await;
+    let desk = desk();
+    gate.serve(0, Arc::clone(&desk));
+    gate.know(0, 0, 0);
+    let mut turn = gate.enqueue(0);
+    let id = next(&mut ids).await;
+    // It rings for a delivery, which claims, and is taken then.
+    let asked = async {
+        while desk.asked().is_none() {
+            desk.to_deliver().await;
+        }
+    };
+    timeout(DEADLINE, asked).await.expect("nobody asks");
+    assert!(turn.try_recv().is_err() && ids.try_recv().is_err());
+    desk.confirm(desk.asked());
+    assert_eq!(next(&mut ids).await, id);
+    timeout(DEADLINE, turn).await.expect("it waits").unwrap();
     assert_eq!(desk.take_owed_notice(), None);
 }
