@@ -222,6 +222,15 @@ async fn a_notice_that_the_hub_did_not_hear_is_owed_once_and_is_the_same_one() {
     for _cut in 0..3 {
         let turn = gate.enqueue(0);
         told.push(next(&mut ids).await);
+        let owed = async {
+            loop {
+                if let Some(id) = desk.take_owed_notice() {
+                    return desk.owe_notice(id);
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, owed).await.expect("nothing is owed");
         drop(turn);
     }
     assert!(told.iter().all(|id| *id == told[0]), "{told:?}");
