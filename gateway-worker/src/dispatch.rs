@@ -188,9 +188,40 @@ pub enum Read {
         guild: Option<GuildId>,
         /// What has to be asked for.
         subject: Subject,
-        /// It may have said who may view it: until the answer is there, nobody may.
-        hides: bool,
+        /// Whom it may have denied what: until the answer is there, it counts as denied.
+        hides: Hides,
     },
+}
+
+/// What something illegible may have taken out of @everyone's sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hides {
+    /// Nothing.
+    Nothing,
+    /// This channel, by its overwrites.
+    Channel(ChannelId),
+    /// Any channel, by its overwrites.
+    Channels,
+    /// What the role may view.
+    Role,
+    /// The channels and the role.
+    Everything,
+}
+
+impl Hides {
+    /// Whether it may have been the role.
+    pub fn has_role(self) -> bool {
+        matches!(self, Self::Role | Self::Everything)
+    }
+
+    /// Whether it may have been this channel.
+    pub fn has_channel(self, id: ChannelId) -> bool {
+        match self {
+            Self::Nothing | Self::Role => false,
+            Self::Channel(one) => one == id,
+            Self::Channels | Self::Everything => true,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -190,9 +190,7 @@ impl Feed {
                     return tally;
                 }
                 tally.illegible = true;
-                if hides {
-                    self.hide(guild, subject, now_ms, &mut tally);
-                }
+                self.hide(guild, hides, now_ms, &mut tally);
                 self.reopen(guild, subject);
             }
         }
@@ -275,10 +273,12 @@ impl Feed {
         match &dispatch {
             Dispatch::GuildCreated(_) => {
                 followed.presence = Presence::Present;
+                followed.passed_over = false;
                 followed.gaps.clear();
             }
             Dispatch::GuildRemoved(_) => {
                 followed.presence = Presence::Absent(Absence::Removed);
+                followed.passed_over = false;
                 followed.gaps.clear();
             }
             Dispatch::GuildUnavailable(_) => {

@@ -16,7 +16,7 @@ use proto::event::{
 };
 use proto::{ChannelId, GuildId, UserId};
 
-use crate::dispatch::{Channel, Dispatch, GuildState, Subject, VoiceState};
+use crate::dispatch::{Channel, Dispatch, GuildState, Hides, Subject, VoiceState};
 
 pub use told::diff;
 
@@ -191,16 +191,18 @@ impl Roster {
         self.put_channel(hidden)
     }
 
-    /// A channel's overwrites are not known any more, so it is hidden until they are.
-    pub fn deny_channel(&mut self, id: ChannelId) -> Vec<Fact> {
-        let Some(channel) = self.channels.get(&id) else {
-            return Vec::new();
-        };
-        let denied = Channel {
-            overwrite: Overwrite::Deny,
-            ..channel.clone()
-        };
-        self.put_channel(denied)
+    /// What this may have taken away is not known any more, so it is denied to @everyone until it is.
+    pub fn hide(&mut self, what: Hides) -> Vec<Fact> {
+        let before = self.clone();
+        if what.has_role() {
+            self.everyone = Everyone::Nothing;
+        }
+        for (id, channel) in &mut self.channels {
+            if what.has_channel(*id) {
+                channel.overwrite = Overwrite::Deny;
+            }
+        }
+        diff(&before, self)
     }
 
     /// Takes the news that a channel is gone: everybody in it has left, then it is deleted.
@@ -261,7 +263,6 @@ impl Roster {
         // Compared as a whole, before and after: with the new permissions and the old overwrites, or
         // the other way round, a hidden room could look public for a moment.
         let before = self.clone();
-        let everyone_changed = self.everyone != state.everyone;
         self.everyone = state.everyone;
         let mut kept: BTreeSet<ChannelId> = BTreeSet::new();
         let mut in_voice: BTreeSet<UserId> = BTreeSet::new();
@@ -269,8 +270,9 @@ impl Roster {
             match gap {
                 Subject::Channel(id) => {
                     kept.insert(*id);
-                    if let Some(channel) = self.channels.get_mut(id).filter(|_| everyone_changed) {
-                        // Its overwrites are not known, so it is hidden until they are.
+                    if let Some(channel) = self.channels.get_mut(id) {
+                        // Its overwrites are not known, so it is hidden until they are; those that
+                        // it had may have been changed unseen.
                         channel.overwrite = Overwrite::Deny;
                     }
                 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fields::{bits, id};
 use super::objects::{channel, everyone_of, may, profile, voice_state};
-use super::{Channel, Dispatch, GuildState, Profile, Read, SessionStart, Subject};
+use super::{Channel, Dispatch, GuildState, Hides, Profile, Read, SessionStart, Subject};
 
 /// Dispatches that are read.
 pub(super) const READ: &[&str] = &[
@@ -23,15 +23,6 @@ pub(super) const READ: &[&str] = &[
     "CHANNEL_UPDATE",
     "CHANNEL_DELETE",
     "VOICE_STATE_UPDATE",
-];
-
-/// Dispatches that may take a permission away. A channel that is new was shown to nobody yet.
-const HIDING: &[&str] = &[
-    "GUILD_CREATE",
-    "GUILD_UPDATE",
-    "GUILD_ROLE_CREATE",
-    "GUILD_ROLE_UPDATE",
-    "CHANNEL_UPDATE",
 ];
 
 /// Dispatches that are known and passed over. @everyone can not be deleted, so GUILD_ROLE_DELETE
@@ -100,7 +91,7 @@ pub fn read(name: &str, data: &str) -> Read {
         Err(subject) => Read::Illegible {
             guild,
             subject,
-            hides: HIDING.contains(&name),
+            hides: hides(name, &data),
         },
     }
 }
@@ -111,6 +102,17 @@ fn guild_of(name: &str, data: &Value) -> Option<GuildId> {
     match name {
         "GUILD_CREATE" | "GUILD_UPDATE" | "GUILD_DELETE" => id(data.get("id")),
         _ => id(data.get("guild_id")),
+    }
+}
+
+/// What a dispatch that can not be read may have taken away. A channel that is new was shown to nobody
+/// yet.
+fn hides(name: &str, data: &Value) -> Hides {
+    match name {
+        "GUILD_CREATE" => Hides::Everything,
+        "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" => Hides::Role,
+        "CHANNEL_UPDATE" => id(data.get("id")).map_or(Hides::Channels, Hides::Channel),
+        _ => Hides::Nothing,
     }
 }
 

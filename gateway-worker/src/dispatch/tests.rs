@@ -29,8 +29,7 @@ fn room(change: impl FnOnce(&mut Value)) -> Read {
     read("CHANNEL_UPDATE", &data.to_string())
 }
 
-/// `hides`: it may have taken a permission away.
-fn illegible(subject: Subject, hides: bool) -> Read {
+fn illegible(subject: Subject, hides: Hides) -> Read {
     Read::Illegible {
         guild: Some(guild()),
         subject,
@@ -91,14 +90,14 @@ fn a_voice_state_without_what_is_needed_names_its_user_where_it_can() {
         ),
     ];
     for (change, subject) in changes {
-        assert_eq!(voice(change), illegible(subject, false));
+        assert_eq!(voice(change), illegible(subject, Hides::Nothing));
     }
     assert_eq!(
         voice(|data| data["guild_id"] = Value::Null),
         Read::Illegible {
             guild: None,
             subject: user,
-            hides: false,
+            hides: Hides::Nothing,
         }
     );
 }
@@ -112,7 +111,8 @@ fn a_channel_is_read_or_asked_for_never_guessed() {
         (channel.user_limit, channel.overwrite),
         (5, Overwrite::Deny)
     );
-    let asked = illegible(Subject::Channel(ChannelId::new(2).unwrap()), true);
+    let id = ChannelId::new(2).unwrap();
+    let asked = illegible(Subject::Channel(id), Hides::Channel(id));
     let changes: [fn(&mut Value); 6] = [
         |data| data["permission_overwrites"] = Value::Null,
         |data| data["permission_overwrites"][0]["deny"] = json!([]),
@@ -126,7 +126,15 @@ fn a_channel_is_read_or_asked_for_never_guessed() {
     }
     assert_eq!(
         room(|data| data["id"] = Value::Null),
-        illegible(Subject::Guild, true)
+        illegible(Subject::Guild, Hides::Channels)
+    );
+    assert_eq!(
+        room(|data| data["guild_id"] = Value::Null),
+        Read::Illegible {
+            guild: None,
+            subject: Subject::Guild,
+            hides: Hides::Channel(id),
+        }
     );
 }
 
@@ -189,7 +197,7 @@ fn a_guild_without_its_everyone_role_is_illegible() {
         let state = json!({"id": "1", "roles": roles, "channels": [], "voice_states": []});
         assert_eq!(
             read("GUILD_CREATE", &state.to_string()),
-            illegible(Subject::Guild, true)
+            illegible(Subject::Guild, Hides::Everything)
         );
     }
 }

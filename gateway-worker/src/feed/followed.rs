@@ -22,7 +22,8 @@ pub(super) struct Followed {
     /// The hub said that it does not serve this guild, and nothing since that it may: nothing of it
     /// is told.
     pub(super) unserved: bool,
-    /// The session goes on although nothing is known of this guild, since the hub does not serve it.
+    /// The session goes on although nothing is known of this guild, since the hub does not serve it;
+    /// until something tells it whole.
     pub(super) passed_over: bool,
     /// How many answers in a row led to new questions.
     pub(super) unsettled: u32,

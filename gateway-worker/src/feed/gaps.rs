@@ -1,12 +1,12 @@
 //! What could not be read: it is asked of Discord's REST, and told when the answer is there; what
 //! can not be asked, or is too much, is read anew by identifying.
 
-use proto::event::{Everyone, Fact, VoiceFlags};
+use proto::event::{Fact, VoiceFlags};
 use proto::{ChannelId, GuildId, UserId};
 
 use super::followed::Presence;
 use super::{Feed, Tally};
-use crate::dispatch::{Channel, Dispatch, Subject, VoiceState};
+use crate::dispatch::{Channel, Dispatch, Hides, Subject, VoiceState};
 use crate::outbox::Origin;
 use crate::roster::{Change, Roster};
 
@@ -47,9 +47,17 @@ pub enum ChannelFinding {
 }
 
 impl Feed {
-    /// Something was lost that can not even be named: every guild of the shard is read anew.
-    pub fn lose(&mut self) {
+    /// Something was lost that can not even be named: every guild of the shard is read anew, and
+    /// until then nobody may view anything.
+    pub fn lose(&mut self, now_ms: u64) -> Tally {
+        let mut tally = Tally::default();
+        // Without a session nothing is told, and the identify that follows tells all.
+        if self.stream.session().is_some() {
+            self.hide(None, Hides::Everything, now_ms, &mut tally);
+        }
         self.reopen(None, Subject::Guild);
+        self.settle(now_ms);
+        tally
     }
 
     /// Whether the shard has to identify anew because a guild can not be known otherwise.
@@ -134,25 +142,28 @@ impl Feed {
         }
     }
 
-    /// Who may view this is not known any more, so nobody may: whoever joins there must not be told
+    /// Who may view what is not known any more, so nobody may: whoever joins there must not be told
     /// to those who perhaps may not know. Of every guild if none is named.
     pub(super) fn hide(
         &mut self,
         guild: Option<GuildId>,
-        subject: Subject,
+        what: Hides,
         now_ms: u64,
         tally: &mut Tally,
     ) {
+        if what == Hides::Nothing {
+            return;
+        }
         for guild in self.named(guild) {
             let Some(followed) = self.guilds.get_mut(&guild) else {
                 continue;
             };
-            let roster = &mut followed.roster;
-            let change = match subject {
-                Subject::Channel(id) => Change::facts(roster.deny_channel(id)),
-                Subject::Guild => roster.apply(Dispatch::EveryoneChanged(guild, Everyone::Nothing)),
-                Subject::Voice(_) => continue,
-            };
+            let mut change = Change::facts(followed.roster.hide(what));
+            // An answer that is on its way may be older: it is asked for again.
+            let asked = followed.gaps.keys().copied();
+            change.gaps = asked
+                .filter(|gap| matches!(gap, Subject::Channel(id) if what.has_channel(*id)))
+                .collect();
             self.publish(guild, change, Origin::Dispatch, now_ms, tally);
         }
     }

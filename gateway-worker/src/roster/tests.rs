@@ -232,6 +232,24 @@ fn permissions_and_overwrites_that_change_together_never_show_a_staff_room() {
 }
 
 #[test]
+fn a_room_whose_overwrites_can_not_be_read_in_a_new_guild_state_is_hidden_whatever_the_role_says() {
+    let mut roster = roster(vec![room(10), room(11)], vec![in_room(1, 11)]);
+    let illegible = || GuildState {
+        illegible: vec![Subject::Channel(channel_id(11))],
+        ..state(vec![room(10)], vec![in_room(1, 11)])
+    };
+    let change = roster.apply(Dispatch::GuildCreated(illegible()));
+    assert_eq!(short(&change.facts), ["~11"]);
+    assert_eq!(change.gaps, [Subject::Channel(channel_id(11))]);
+    assert_eq!(audience(&roster, 11), Audience::Restricted);
+    // Again and again it stays so, until it can be read.
+    let again = roster.apply(Dispatch::GuildCreated(illegible()));
+    assert!(again.facts.is_empty());
+    assert_eq!(short(&roster.put_channel(room(11))), ["~11"]);
+    assert_eq!(audience(&roster, 11), Audience::Everyone);
+}
+
+#[test]
 fn an_obfuscated_room_is_shown_to_nobody_and_has_no_name() {
     let mut roster = roster(vec![room(10)], vec![in_room(1, 10)]);
     let facts = roster.hide_channel(channel_id(10));

@@ -237,14 +237,15 @@ impl Connection {
         }
     }
 
-    /// A payload that can not be read at all: nobody knows what it said.
+    /// A payload that can not be read at all: nobody knows what it said, or took away.
     fn lost(&self) {
         metrics::counter!("worker_payloads_unreadable_total").increment(1);
         tracing::warn!(
             shard = self.id.number(),
             "a gateway payload can not be read; the shard's guilds are read anew"
         );
-        self.desk.with(Feed::lose);
+        let now = launch::clock::now_ms();
+        count(self.desk.with(|feed| feed.lose(now)));
     }
 
     /// The connection was closed. Returns how long to wait before the next.

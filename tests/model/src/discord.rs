@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gateway_worker::dispatch::{
-    Channel, Dispatch, GuildState, Profile, Read, SessionStart, Subject, VoiceState,
+    Channel, Dispatch, GuildState, Hides, Profile, Read, SessionStart, Subject, VoiceState,
 };
 use gateway_worker::roster::{Roster, RosterSetting};
 use proto::event::{Everyone, Overwrite, RoomKind, Roster as RosterState, VoiceFlags};
@@ -221,7 +221,7 @@ impl Discord {
                     return Read::Illegible {
                         guild: Some(guild),
                         subject,
-                        hides: false,
+                        hides: Hides::Nothing,
                     };
                 }
                 let seat = self.seat(one.guild, one.user, number + 1);

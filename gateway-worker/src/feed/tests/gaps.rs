@@ -73,7 +73,7 @@ fn a_room_that_only_a_voice_state_tells_of_is_known_as_hidden() {
 #[test]
 fn what_was_lost_altogether_has_every_guild_read_anew() {
     let mut shard = Shard::live(&[1, 2]);
-    shard.feed.lose();
+    shard.feed.lose(1);
     assert!(shard.feed.wants_identify());
     assert!(shard.state(1).is_some() && shard.state(2).is_some());
 }
@@ -167,4 +167,133 @@ fn an_everyone_that_became_illegible_may_view_nothing_until_the_guild_is_read_an
             "room.updated everyone"
         );
     }
+}
+
+/// A lounge that @everyone may view by its own overwrite, and a room that they may by their role.
+fn open_guild() -> serde_json::Value {
+    let allow = json!([{"id": "1", "type": 0, "allow": "1024", "deny": "0"}]);
+    json!({
+        "id": "1", "roles": [{"id": "1", "permissions": "1024"}], "voice_states": [],
+        "channels": [
+            {"id": "11", "type": 2, "name": "Lounge", "permission_overwrites": allow},
+            {"id": "12", "type": 2, "name": "Den", "permission_overwrites": []},
+        ],
+    })
+}
+
+fn open_shard() -> Shard {
+    let mut shard = Shard::live(&[1]);
+    shard.hear("GUILD_CREATE", &open_guild());
+    shard.deliver(&[]);
+    shard
+}
+
+const ALL_HIDDEN: [&str; 2] = ["room.updated restricted", "room.updated restricted"];
+
+/// It is told as hidden, once, and as it is when the guild is read anew.
+fn assert_hidden_until_read_anew(mut shard: Shard, again: impl Fn(&mut Shard), hidden: &[&str]) {
+    shard.join(1, 5);
+    let told = audiences(&mut shard);
+    assert_eq!(told.split_last().unwrap().1, hidden);
+    for _ in 0..3 {
+        again(&mut shard);
+    }
+    assert_eq!(shard.deliver(&[]), [""; 0], "it is hidden already");
+    assert!(shard.feed.wants_identify());
+    shard.identify(&[1]);
+    shard.hear("GUILD_CREATE", &open_guild());
+    let told = audiences(&mut shard);
+    let shown = told.iter().filter(|told| *told == "room.updated everyone");
+    assert_eq!(shown.count(), 2, "{told:?}");
+    assert!(!shard.feed.wants_identify() && shard.state(1).is_none());
+}
+
+#[test]
+fn an_update_of_nobody_knows_which_channel_hides_them_all_and_leaves_the_role() {
+    let nameless = json!({"guild_id": "1", "id": null, "type": 2, "name": "Lounge"});
+    let again = |shard: &mut Shard| {
+        assert!(shard.hear("CHANNEL_UPDATE", &nameless).illegible);
+    };
+    let mut shard = open_shard();
+    again(&mut shard);
+    assert_hidden_until_read_anew(shard, again, &ALL_HIDDEN);
+}
+
+#[test]
+fn an_update_of_a_channel_of_nobody_knows_which_guild_hides_that_channel_alone() {
+    let update = |id: &str| json!({"guild_id": null, "id": id, "type": 2, "name": "Lounge"});
+    let mut shard = open_shard();
+    shard.hear("CHANNEL_UPDATE", &update("11"));
+    assert_eq!(audiences(&mut shard), ["room.updated restricted"]);
+    shard.hear("CHANNEL_UPDATE", &update("99"));
+    assert_eq!(shard.deliver(&[]), [""; 0]);
+}
+
+const ALL_HIDDEN_AND_THE_ROLE: [&str; 3] = ["guild.updated nothing", ALL_HIDDEN[0], ALL_HIDDEN[1]];
+
+#[test]
+fn a_guild_that_can_not_be_read_at_all_hides_everything() {
+    let again = |shard: &mut Shard| {
+        assert!(shard.hear("GUILD_CREATE", &json!({"id": "1"})).illegible);
+    };
+    let mut shard = open_shard();
+    again(&mut shard);
+    assert_hidden_until_read_anew(shard, again, &ALL_HIDDEN_AND_THE_ROLE);
+}
+
+#[test]
+fn a_payload_that_was_lost_hides_everything() {
+    let again = |shard: &mut Shard| {
+        shard.feed.lose(1);
+    };
+    let mut shard = open_shard();
+    again(&mut shard);
+    assert_hidden_until_read_anew(shard, again, &ALL_HIDDEN_AND_THE_ROLE);
+    // Whoever has no session yet tells nothing of it.
+    let mut shard = Shard::new(&[1], LIMITS);
+    assert_eq!(shard.feed.lose(1), Tally::default());
+    assert!(shard.feed.wants_identify());
+}
+
+#[test]
+fn a_channel_that_stays_illegible_over_an_identify_stays_hidden() {
+    let mut illegible = open_guild();
+    illegible["channels"][0]["permission_overwrites"] = json!("odd");
+    let mut shard = open_shard();
+    shard.identify(&[1]);
+    shard.hear("GUILD_CREATE", &illegible);
+    shard.join(1, 5);
+    assert_eq!(
+        audiences(&mut shard),
+        ["room.updated restricted", "voice.joined "]
+    );
+    // Nor can REST be read.
+    let question = shard.feed.question().unwrap();
+    shard.feed.answer(question, Finding::Unknown, 1);
+    assert!(shard.feed.wants_identify());
+    shard.identify(&[1]);
+    shard.hear("GUILD_CREATE", &illegible);
+    assert_eq!(shard.deliver(&[]), ["1 left"]);
+    shard.identify(&[1]);
+    shard.hear("GUILD_CREATE", &open_guild());
+    assert_eq!(audiences(&mut shard), ["room.updated everyone"]);
+}
+
+#[test]
+fn an_answer_from_before_something_hid_the_channel_does_not_show_it() {
+    let mut shard = open_shard();
+    let nameless = json!({"guild_id": "1", "id": "11", "type": 2, "name": null});
+    shard.hear("CHANNEL_UPDATE", &nameless);
+    let question = shard.feed.question().unwrap();
+    shard.hear("CHANNEL_UPDATE", &json!({"guild_id": "1", "id": null}));
+    audiences(&mut shard);
+    let lounge = open_guild()["channels"][0].to_string();
+    let lounge = dispatch::read_channel(lounge.as_bytes(), guild(1)).unwrap();
+    let found = Finding::Channel(ChannelFinding::There(lounge));
+    shard.feed.answer(question, found.clone(), 1);
+    assert_eq!(shard.deliver(&[]), [""; 0]);
+    // It is asked for again, and that answer is of the present.
+    let question = shard.feed.question().unwrap();
+    shard.feed.answer(question, found, 1);
+    assert_eq!(audiences(&mut shard), ["room.updated everyone"]);
 }

@@ -318,3 +318,31 @@ fn a_guild_that_the_hub_does_not_serve_keeps_nobody_from_resuming_and_is_read_on
     shard.guild_create(7);
     assert_eq!(shard.deliver(&[]), ["7 worker_started 0"]);
 }
+
+#[test]
+fn a_guild_that_was_passed_over_and_is_there_again_is_known_when_it_is_wanted() {
+    let comes_back = |shard: &mut Shard| {
+        shard.hear("GUILD_DELETE", &json!({"id": "7", "unavailable": true}));
+        shard.guild_create(7);
+    };
+    let is_removed = |shard: &mut Shard| {
+        shard.hear("GUILD_DELETE", &json!({"id": "7"}));
+    };
+    let ways: [(fn(&mut Shard), _); 2] = [(comes_back, true), (is_removed, false)];
+    for (way, there) in ways {
+        let before = Shard::live(&[1]);
+        let mut claimed = remembered(&before, (2, 0), 2);
+        claimed.unserved = vec![guild(7)];
+        let mut shard = successor(&[1, 7], claimed);
+        (shard.session, shard.sequence) = (1, 2);
+        shard.hear("RESUMED", &json!(null));
+        way(&mut shard);
+        let parcel = shard.feed.parcel(true, 1).unwrap();
+        let wanted = vec![guild(7)];
+        let receipt = Receipt { wanted, ..taken() };
+        shard.feed.delivered(&parcel, &receipt, 1);
+        assert!(!shard.feed.wants_identify(), "it is known");
+        assert_eq!(shard.deliver(&[]), ["7 not_told 0"]);
+        assert_eq!(shard.state(7).is_none(), there);
+    }
+}

@@ -92,7 +92,7 @@ fn feed() -> Feed {
         }],
     };
     feed.claim(claimed, 1);
-    feed.lose();
+    feed.lose(1);
     feed
 }
 
