@@ -130,6 +130,30 @@ struct Refused {
     watches_another: bool,
 }
 
+impl Refused {
+    fn say(&self, outbox: &Outbox, ts: u64) {
+        let refusal = Refusal::new(
+            Code::Unavailable,
+            "too many different choices of this guild's rooms",
+        );
+        let error = error_frame(&refusal.retry_after_ms(10_000), self.re.clone(), ts);
+        if self.re.is_some() || self.watches_another {
+            outbox.push(text(&error));
+            return;
+        }
+        // Nothing in the error says which guild of an `auth` it is; a page looks for that in the
+        // very next frame.
+        let guild_id = self.guild;
+        let named = ServerFrame::Ack(AckFrame {
+            v: FRAME_VERSION,
+            ack: Ack::Unsubscribed { guild_id },
+            re: None,
+            ts,
+        });
+        outbox.push_together([text(&error), text(&named)]);
+    }
+}
+
 impl<'a> Conversation<'a> {
     /// Listens until the connection ends: with this code, or because the peer is gone.
     async fn listen(mut self, reader: &mut Reader) -> Option<CloseCode> {
@@ -216,32 +240,15 @@ impl<'a> Conversation<'a> {
                 self.todo.extend(actions);
             }
             Done::Subscribed(Ok(())) => {}
-            Done::Subscribed(Err(refused)) => self.refuse(refused, ts),
+            Done::Subscribed(Err(refused)) => self.refuse(&refused, ts),
         }
         self.go_on()
     }
 
-    fn refuse(&mut self, refused: Refused, ts: u64) {
-        let is_named = refused.re.is_some();
-        let refusal = Refusal::new(
-            Code::Unavailable,
-            "too many different choices of this guild's rooms",
-        );
-        let error = error_frame(&refusal.retry_after_ms(10_000), refused.re, ts);
-        self.send(&error);
-        if refused.watches_another {
-            return;
-        }
-        let guild_id = refused.guild;
-        self.session.forget(guild_id);
-        // Nothing in the error says which guild of an `auth` it is.
-        if !is_named {
-            self.send(&ServerFrame::Ack(AckFrame {
-                v: FRAME_VERSION,
-                ack: Ack::Unsubscribed { guild_id },
-                re: None,
-                ts,
-            }));
+    fn refuse(&mut self, refused: &Refused, ts: u64) {
+        refused.say(&self.outbox, ts);
+        if !refused.watches_another {
+            self.session.forget(refused.guild);
         }
     }
 
@@ -340,4 +347,53 @@ fn text(frame: &ServerFrame) -> Frame {
 
 fn spread(over_ms: u64) -> u64 {
     rand::RngExt::random_range(&mut rand::rng(), 0..=over_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    fn is(frame: &Frame, words: &str) -> bool {
+        String::from_utf8_lossy(&frame.text()).contains(words)
+    }
+
+    #[test]
+    fn a_refused_guild_of_an_auth_is_named_in_the_next_frame_whatever_else_is_told_meanwhile() {
+        let outbox = Outbox::new(1_000_000);
+        let refused = Refused {
+            guild: GuildId::new(7).unwrap(),
+            re: None,
+            watches_another: false,
+        };
+        let done = AtomicBool::new(false);
+        let (mut live, mut named) = (0, Vec::new());
+        let until = Instant::now() + DEADLINE;
+        thread::scope(|scope| {
+            // The fan-out of another guild.
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    if outbox.has_room() {
+                        outbox.push(Frame::whole("live"));
+                    }
+                }
+            });
+            while live.min(named.len()) < 1_000 && Instant::now() < until {
+                refused.say(&outbox, 1);
+                let frames = outbox.take_now();
+                live += frames.iter().filter(|frame| is(frame, "live")).count();
+                let error = frames.iter().position(|frame| is(frame, "UNAVAILABLE"));
+                let next = error.and_then(|at| frames.get(at + 1));
+                named.push(next.is_some_and(|frame| is(frame, "unsubscribed")));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(live >= 1_000, "nothing was told meanwhile");
+        assert!(named.iter().all(|named| *named));
+    }
 }

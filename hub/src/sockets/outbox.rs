@@ -133,7 +133,12 @@ impl Outbox {
 
     /// Queues a frame, or marks the connection for its end when the bound is reached.
     pub fn push(&self, frame: Frame) {
-        self.add(|backlog| backlog.push(frame));
+        self.push_together([frame]);
+    }
+
+    /// Queues frames, likewise; no other comes between them.
+    pub fn push_together(&self, frames: impl IntoIterator<Item = Frame>) {
+        self.add(|backlog| frames.into_iter().for_each(|frame| backlog.push(frame)));
     }
 
     /// Queues a run of frames, likewise.
