@@ -6,8 +6,10 @@
 //!   worker from beating: it was stopped, or the machine was late.
 //! - The worker was killed before the hub had its session, so that the next one had an older one to
 //!   resume, which Discord refused.
-//! - The hub lost its store about the time at which a worker was started: nobody remembers the session.
-//! - The connection of the new session was lost before READY came, by a fault that swallows bytes.
+//! - The hub lost its store about the time at which a worker was started: nobody remembers the session,
+//!   and that worker soon identifies.
+//! - The connection of the new session was lost before READY came, by a fault that swallows bytes. A
+//!   session that was resumed was READY.
 //! - The address for resuming is dead, which is answered by an identify.
 //!
 //! A session that its own client ended, and an IDENTIFY that Discord refused, are never in order.
@@ -19,6 +21,9 @@ use crate::checker::Gap;
 /// How soon after an identify the hub has the session, and how soon after its start it was told by
 /// the worker what it lost, in ms.
 const TOLD_WITHIN_MS: u64 = 5_000;
+/// How soon after its start a worker whose session nobody remembers identifies, in ms: once the hub is
+/// ready, which may take 5 s, and the gateway is there.
+const IDENTIFIES_WITHIN_MS: u64 = 10_000;
 /// How long before its end a session can have missed its heartbeat, in ms.
 const BEAT_WITHIN_MS: u64 = 2_500;
 
@@ -63,6 +68,7 @@ struct Session<'a> {
     id: &'a str,
     born_ms: u64,
     detached_ms: Option<u64>,
+    resumed: bool,
     ended: bool,
     /// Since then an older one was refused.
     older_refused: bool,
@@ -101,6 +107,7 @@ pub fn complaints(notes: &[Note], facts: &Facts) -> Vec<String> {
                     id: &note.session,
                     born_ms: note.at_ms,
                     detached_ms: None,
+                    resumed: false,
                     ended: false,
                     older_refused: false,
                 });
@@ -111,6 +118,7 @@ pub fn complaints(notes: &[Note], facts: &Facts) -> Vec<String> {
             ("detached", Some(known)) => {
                 known.detached_ms.get_or_insert(note.at_ms);
             }
+            ("resumed", Some(known)) => known.resumed = true,
             ("ended", Some(known)) => {
                 known.ended = true;
                 let held_up = || touches(&facts.held_up, note.at_ms, BEAT_WITHIN_MS, 0);
@@ -140,11 +148,12 @@ fn is_explained(former: &Session<'_>, at_ms: u64, facts: &Facts) -> bool {
     let killed_untold = former.older_refused && started.clone().any(|start| soon(*start));
     let forgotten_by_both = started.clone().any(|start| {
         *start > former.born_ms
+            && at_ms <= *start + IDENTIFIES_WITHIN_MS
             && touches(&facts.store_losses, *start, TOLD_WITHIN_MS, TOLD_WITHIN_MS)
     });
-    let never_ready = former
-        .detached_ms
-        .is_some_and(|then_ms| soon(then_ms) && touches(&facts.swallowed, then_ms, 0, 0));
+    let never_ready = former.detached_ms.is_some_and(|then_ms| {
+        !former.resumed && soon(then_ms) && touches(&facts.swallowed, then_ms, 0, 0)
+    });
     let no_address = touches(&facts.address_dead, at_ms, TOLD_WITHIN_MS, 0);
     former.ended || killed_untold || forgotten_by_both || never_ready || no_address
 }
@@ -255,6 +264,8 @@ mod tests {
         assert!(are_in_order(&notes, &facts(20_500, (19_000, 19_500))));
         assert!(!are_in_order(&notes, &facts(500, (19_000, 19_500))));
         assert!(!are_in_order(&notes, &facts(20_500, (2_000, 2_500))));
+        // Long after that start, the worker had a session again.
+        assert!(!are_in_order(&notes, &facts(9_000, (8_000, 8_500))));
     }
 
     #[test]
@@ -275,5 +286,23 @@ mod tests {
             ..Facts::default()
         };
         assert!(are_in_order(&notes, &dead));
+    }
+
+    #[test]
+    fn a_session_that_was_resumed_was_ready_whatever_was_swallowed() {
+        let mut notes = vec![
+            note(1_000, "a", "identified", ""),
+            note(2_000, "a", "detached", ""),
+            note(2_200, "a", "resumed", ""),
+            note(2_400, "a", "detached", ""),
+            note(9_000, "b", "identified", ""),
+        ];
+        let swallowed = Facts {
+            swallowed: vec![(1_500, 2_500)],
+            ..Facts::default()
+        };
+        assert!(!are_in_order(&notes, &swallowed));
+        notes.remove(2);
+        assert!(are_in_order(&notes, &swallowed));
     }
 }
