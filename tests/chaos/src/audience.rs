@@ -19,6 +19,8 @@ use crate::subscriber::{Door, Subscriber, Temper};
 const ASK: Duration = Duration::from_millis(30);
 /// How long nothing may come before it is quiet.
 const STILL: Duration = Duration::from_millis(250);
+/// How much later than everybody is to be right it is to be quiet.
+const STILL_MAX: Duration = Duration::from_secs(10);
 
 /// Those who watch.
 pub struct Audience {
@@ -70,31 +72,29 @@ impl Audience {
     /// At the deadline it is noted all the same, and the error names who is wrong.
     ///
     /// # Errors
-    /// The names of those who are wrong.
+    /// The names of those who are wrong; in words, that something still moves.
     pub async fn quiet(&mut self, discord: &Discord, most_s: u64) -> Result<(), Vec<String>> {
-        let until = Instant::now() + Duration::from_secs(most_s);
-        let mut still: Option<(Instant, usize, u64)> = None;
+        let right_by = Instant::now() + Duration::from_secs(most_s);
+        let mut quiet = Quiet::by(right_by, right_by + STILL_MAX);
         loop {
             let state = discord.state().await;
             let seq = state["seq"].as_u64().unwrap_or(0);
             let wrong = self.wrong(&state);
             let heard = self.all.iter().map(Subscriber::heard).sum();
-            if wrong.is_empty() {
-                match still {
-                    Some((since, before, at)) if before == heard && at == seq => {
-                        if since.elapsed() > STILL {
-                            self.mark(seq);
-                            return Ok(());
-                        }
-                    }
-                    _ => still = Some((Instant::now(), heard, seq)),
+            match quiet.look(Instant::now(), wrong.is_empty(), (heard, seq)) {
+                Look::Quiet => {
+                    self.mark(seq);
+                    return Ok(());
                 }
-            } else {
-                still = None;
-                if Instant::now() > until {
+                Look::Late if wrong.is_empty() => {
+                    self.mark(seq);
+                    return Err(vec!["nobody, but it does not become quiet".to_owned()]);
+                }
+                Look::Late => {
                     self.mark(seq);
                     return Err(wrong);
                 }
+                Look::NotYet => {}
             }
             sleep(ASK).await;
         }
@@ -135,5 +135,75 @@ impl Audience {
             wrong.push(format!("the client ({})", client.last()));
         }
         wrong
+    }
+}
+
+/// Whether it is quiet, or too late for that.
+struct Quiet {
+    right_by: Instant,
+    still_by: Instant,
+    /// Since when everybody is right and this has not changed: what was heard, what happened.
+    since: Option<(Instant, (usize, u64))>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Quiet,
+    NotYet,
+    Late,
+}
+
+impl Quiet {
+    fn by(right_by: Instant, still_by: Instant) -> Self {
+        Self {
+            right_by,
+            still_by,
+            since: None,
+        }
+    }
+
+    fn look(&mut self, now: Instant, is_right: bool, moved: (usize, u64)) -> Look {
+        let same = self
+            .since
+            .filter(|(_, before)| is_right && *before == moved);
+        let by = if is_right {
+            self.still_by
+        } else {
+            self.right_by
+        };
+        match same {
+            Some((since, _)) if now - since > STILL => return Look::Quiet,
+            Some(_) => {}
+            None => self.since = is_right.then_some((now, moved)),
+        }
+        if now > by { Look::Late } else { Look::NotYet }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_quiet_when_all_are_right_and_nothing_moves_and_late_when_that_does_not_come() {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let quiet = || Quiet::by(at(5_000), at(9_000));
+
+        let mut wrong = quiet();
+        assert_eq!(wrong.look(at(4_900), false, (1, 1)), Look::NotYet);
+        assert_eq!(wrong.look(at(5_100), false, (1, 1)), Look::Late);
+
+        let mut still = quiet();
+        assert_eq!(still.look(at(4_900), true, (1, 1)), Look::NotYet);
+        assert_eq!(still.look(at(5_100), true, (1, 1)), Look::NotYet);
+        assert_eq!(still.look(at(5_200), true, (1, 1)), Look::Quiet);
+
+        let mut restless = quiet();
+        for seq in 0..45 {
+            let look = restless.look(at(200 * seq), true, (1, seq));
+            assert_eq!(look, Look::NotYet);
+        }
+        assert_eq!(restless.look(at(9_100), true, (1, 45)), Look::Late);
     }
 }

@@ -30,3 +30,4 @@ pub mod stage;
 pub mod store_files;
 pub mod storm;
 pub mod subscriber;
+mod waiting;

@@ -24,6 +24,7 @@ const VIEW: u64 = 1 << 10;
 /// A running mover. Dropping it stops it.
 pub struct Mover {
     pause: Arc<AtomicBool>,
+    rests: Arc<AtomicBool>,
     acts: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -32,6 +33,7 @@ impl Mover {
     /// Starts to move people in the simulator at this address, `per_s` acts a second.
     pub async fn start(sim_url: &str, seed: u64, per_s: u32) -> Self {
         let pause = Arc::new(AtomicBool::new(false));
+        let rests = Arc::new(AtomicBool::new(false));
         let acts = Arc::new(AtomicU64::new(0));
         let mut script = Script {
             http: Client::builder()
@@ -49,6 +51,7 @@ impl Mover {
         };
         script.prepare().await;
         let (paused, done) = (Arc::clone(&pause), Arc::clone(&acts));
+        let resting = Arc::clone(&rests);
         let task = tokio::spawn(async move {
             let mut ticks = interval(Duration::from_secs(1) / per_s.max(1));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,18 +61,30 @@ impl Mover {
                     if script.blind > 0 {
                         script.see_again().await;
                     }
+                    resting.store(true, Ordering::Release);
                     continue;
                 }
                 script.act().await;
                 done.fetch_add(1, Ordering::Release);
             }
         });
-        Self { pause, acts, task }
+        Self {
+            pause,
+            rests,
+            acts,
+            task,
+        }
     }
 
     /// Stops after the present act, or goes on.
     pub fn pause(&self, pause: bool) {
+        self.rests.store(false, Ordering::Release);
         self.pause.store(pause, Ordering::Release);
+    }
+
+    /// Whether it was paused, and its last act is done.
+    pub fn rests(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
     }
 
     /// How much it did.

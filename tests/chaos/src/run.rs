@@ -11,7 +11,7 @@ use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::audience::Audience;
 use crate::checker::{Frame, Record, Terms, Verdict, What, check};
@@ -22,9 +22,15 @@ use crate::mover::Mover;
 use crate::sessions::{self, Facts, Note};
 use crate::stage::{Needs, Side, Stage};
 use crate::subscriber::Door;
+use crate::waiting::within;
 
 /// How long the world may take to be right before anything happens.
 const FIRST_S: u64 = 20;
+/// How long a run may take besides the seconds that were asked for: whatever it waits for then does
+/// not come.
+const RUN_MAX: Duration = Duration::from_mins(10);
+/// How long the mover may take to end its present act.
+const ACT_MAX: Duration = Duration::from_secs(20);
 
 /// What a run is to be.
 #[derive(Debug, Clone)]
@@ -94,11 +100,8 @@ pub async fn run(spec: &Spec) -> Outcome {
             ..Outcome::default()
         };
     };
-    let played = AssertUnwindSafe(play(spec, &mut stage, &mut luck)).catch_unwind();
-    let mut outcome = played.await.unwrap_or_else(|panic| Outcome {
-        complaints: vec![format!("the run broke: {}", reason_of(&*panic))],
-        ..Outcome::default()
-    });
+    let asked = Duration::from_secs(spec.seconds * spec.faults.len() as u64);
+    let mut outcome = in_time(RUN_MAX + asked, play(spec, &mut stage, &mut luck)).await;
     outcome.complaints.append(&mut stage.complaints);
     outcome.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     if outcome.is_clean() {
@@ -110,6 +113,19 @@ pub async fn run(spec: &Spec) -> Outcome {
         std::fs::write(spec.folder.join("findings.txt"), findings.join("\n")).unwrap();
     }
     outcome
+}
+
+/// What came of it; a complaint if it broke, or did not end in time.
+async fn in_time(most: Duration, played: impl Future<Output = Outcome>) -> Outcome {
+    let complaint = match timeout(most, AssertUnwindSafe(played).catch_unwind()).await {
+        Ok(Ok(outcome)) => return outcome,
+        Ok(Err(panic)) => format!("the run broke: {}", reason_of(&*panic)),
+        Err(_late) => format!("the run did not end within {most:?}"),
+    };
+    Outcome {
+        complaints: vec![complaint],
+        ..Outcome::default()
+    }
 }
 
 fn reason_of(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -146,7 +162,9 @@ async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
         fault.explain((began_ms, now_ms()), &mut facts);
         sleep(Duration::from_millis(luck.random_range(300..900))).await;
     }
-    stop(&mover).await;
+    if !stop(&mover).await {
+        stage.complain(format!("people still move after {ACT_MAX:?}"));
+    }
     let healed_ms = now_ms();
     stage.heal().await;
     stage.lasted_since(healed_ms);
@@ -254,12 +272,24 @@ fn uncalled(record: &Record) -> u64 {
     count
 }
 
-/// Pauses the mover and waits until its present act is done.
-async fn stop(mover: &Mover) {
+/// Pauses the mover and waits until its present act is done; false if that takes too long.
+async fn stop(mover: &Mover) -> bool {
     mover.pause(true);
-    let mut acts = u64::MAX;
-    while acts != mover.acts() {
-        acts = mover.acts();
-        sleep(Duration::from_millis(100)).await;
+    within(ACT_MAX, || mover.rests()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_that_does_not_end_is_broken_off_with_a_complaint() {
+        let outcome = in_time(Duration::from_millis(1), pending()).await;
+        assert_eq!(
+            outcome.complaints,
+            ["the run did not end within 1ms".to_owned()]
+        );
     }
 }

@@ -21,6 +21,8 @@ const FAKETIME: [&str; 2] = [
 ];
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// How long a killed process may take to be gone.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a session may take to be there.
 const SESSION_MAX: Duration = Duration::from_secs(10);
 /// Everything that waits, waits shorter than it would in earnest, so that a run takes seconds.
@@ -195,7 +197,11 @@ impl Stage {
     /// Ends this side by SIGKILL, if it runs.
     pub async fn kill(&mut self, side: Side) {
         self.signal(side, Signal::KILL);
-        self.ended(side, Duration::from_secs(5)).await;
+        if !self.ended(side, KILLED_WITHIN).await {
+            self.complain(format!(
+                "{side:?} still runs {KILLED_WITHIN:?} after SIGKILL"
+            ));
+        }
     }
 
     /// Starts this side again, with these settings changed.

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Act;
-use super::seen::{LOOK, SOON, alarmed, ready, told, within};
+use super::seen::{SOON, alarmed, ready, told};
 use crate::proxy::Misdeed;
 use crate::stage::{Side, Stage, has_fault_programs};
 use crate::subscriber::Subscriber;
+use crate::waiting::{LOOK, within};
 
 /// How long everything may take to be right before a fault of which something must be seen.
 const RIGHT: Duration = Duration::from_secs(30);
@@ -188,7 +189,7 @@ async fn deploy(stage: &mut Stage, witness: &Subscriber, outbox: &str) {
     told(stage, witness, "live", "", RIGHT).await;
     let url = format!("{}/health", stage.world.worker_url);
     let until = Instant::now() + RIGHT;
-    while Instant::now() < until {
+    loop {
         let answer = stage.world.http.get(&url).send().await;
         let health: Value = match answer {
             Ok(answer) => answer.json().await.unwrap_or_default(),
@@ -196,6 +197,10 @@ async fn deploy(stage: &mut Stage, witness: &Subscriber, outbox: &str) {
         };
         let shard = &health["shards"][0];
         if shard["debts"] == 0 && shard["outboxEvents"] == 0 {
+            break;
+        }
+        if Instant::now() > until {
+            stage.complain(format!("the worker owes something after {RIGHT:?}"));
             break;
         }
         sleep(LOOK).await;

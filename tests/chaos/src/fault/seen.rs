@@ -6,23 +6,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::stage::{Side, Stage};
 use crate::subscriber::Subscriber;
+use crate::waiting::{LOOK, within};
 
 /// How soon what is promised at once must be seen (F8, F19: 5 s).
 pub(super) const SOON: Duration = Duration::from_secs(5);
-/// How often it is looked.
-pub(super) const LOOK: Duration = Duration::from_millis(5);
-
-/// Waits until it is so; false if it is not in time.
-pub(super) async fn within(most: Duration, is_so: impl Fn() -> bool) -> bool {
-    let until = Instant::now() + most;
-    while !is_so() {
-        if Instant::now() > until {
-            return false;
-        }
-        sleep(LOOK).await;
-    }
-    true
-}
 
 /// Waits until the witness is told this of the gateway, or complains.
 pub(super) async fn told(

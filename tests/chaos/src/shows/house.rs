@@ -16,7 +16,7 @@ use crate::store_files::StoreFiles;
 
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long a killed process may take to be gone.
+/// How long a killed process may take to be gone, and a stopped one to stand still.
 const END_MAX: Duration = Duration::from_secs(5);
 
 /// What a show needs that is not the usual: settings, by process.
@@ -162,7 +162,9 @@ impl Open {
         signal(pid, Signal::STOP);
         // A signal takes effect a moment after it was sent.
         let stat = format!("/proc/{pid}/status");
+        let until = Instant::now() + END_MAX;
         while !fs::read_to_string(&stat).unwrap().contains("State:\tT") {
+            assert!(Instant::now() < until, "the hub does not stop");
             std::thread::yield_now();
         }
         self.store().keep();

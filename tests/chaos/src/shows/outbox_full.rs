@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::Size;
 use super::house::House;
-use super::showing::Showing;
+use super::showing::{PATIENCE, Showing};
 use crate::stage::Side;
+use crate::waiting::within;
 
 /// How soon after the hub's start everybody must be right.
 const RIGHT_WITHIN: Duration = Duration::from_secs(30);
@@ -40,8 +41,8 @@ pub(super) async fn give(killed: Killed, size: Size, seed: u64) -> Showing {
     let before = showing.open.resident_kib(Side::Worker);
     showing.open.kill(Side::Hub).await;
     let acts = showing.acts();
-    while showing.acts() < acts + 2 * events {
-        showing.go_on(20).await;
+    if !within(PATIENCE, || showing.acts() >= acts + 2 * events).await {
+        showing.report.wrong("nobody moves: the outbox is not full");
     }
     let full = showing.open.resident_kib(Side::Worker);
     showing.go_on(size.of(1_000, 60_000)).await;

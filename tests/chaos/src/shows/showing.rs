@@ -27,9 +27,8 @@ use crate::discord::Discord;
 use crate::mover::Mover;
 use crate::stage::Side;
 use crate::subscriber::Door;
+use crate::waiting::{LOOK, within};
 
-/// How often it is looked whether something is so.
-const LOOK: Duration = Duration::from_millis(5);
 /// How long nothing may come before it is quiet.
 const STILL: Duration = Duration::from_millis(300);
 /// How long the first quiet point may take.
@@ -183,14 +182,7 @@ impl Showing {
     }
 
     async fn all_know(&self, mark: u64, most: Duration) -> bool {
-        let until = Instant::now() + most;
-        while self.behind(mark).next().is_some() {
-            if Instant::now() > until {
-                return false;
-            }
-            sleep(LOOK).await;
-        }
-        true
+        within(most, || self.behind(mark).next().is_none()).await
     }
 
     /// Waits until everybody is told of what happens now, twice, while people move. How long ago
@@ -216,18 +208,20 @@ impl Showing {
         self.report.wrong(line);
     }
 
-    /// Lets nobody move any more, or again.
-    pub(super) async fn hold(&self, hold: bool) {
+    /// Lets nobody move any more; whoever still does after a while is a violation.
+    pub(super) async fn hold(&mut self) {
         if let Some(mover) = &self.mover {
-            mover.pause(hold);
+            mover.pause(true);
         }
         if let Some(stir) = &self.stir {
-            stir.pause(hold);
+            stir.pause(true);
         }
-        let mut acts = u64::MAX;
-        while hold && acts != self.acts() {
-            acts = self.acts();
-            sleep(Duration::from_millis(100)).await;
+        let rest = || {
+            self.mover.as_ref().is_none_or(Mover::rests)
+                && self.stir.as_ref().is_none_or(Stir::rests)
+        };
+        if !within(PATIENCE, rest).await {
+            self.report.wrong("people still move");
         }
     }
 

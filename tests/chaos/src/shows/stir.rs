@@ -23,6 +23,7 @@ const MADE_MAX: usize = 3;
 /// What stirs. Dropping it stops it.
 pub(super) struct Stir {
     pause: Arc<AtomicBool>,
+    rests: Arc<AtomicBool>,
     acts: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -46,6 +47,7 @@ impl Stir {
         per_s: u32,
     ) -> Self {
         let pause = Arc::new(AtomicBool::new(false));
+        let rests = Arc::new(AtomicBool::new(false));
         let acts = Arc::new(AtomicU64::new(0));
         let mut script = Script {
             http: http.clone(),
@@ -56,23 +58,37 @@ impl Stir {
             named: 0,
         };
         let (paused, done) = (Arc::clone(&pause), Arc::clone(&acts));
+        let resting = Arc::clone(&rests);
         let task = tokio::spawn(async move {
             let mut ticks = interval(Duration::from_secs(1) / per_s.max(1));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                if !paused.load(Ordering::Acquire) {
-                    script.act().await;
-                    done.fetch_add(1, Ordering::Release);
+                if paused.load(Ordering::Acquire) {
+                    resting.store(true, Ordering::Release);
+                    continue;
                 }
+                script.act().await;
+                done.fetch_add(1, Ordering::Release);
             }
         });
-        Self { pause, acts, task }
+        Self {
+            pause,
+            rests,
+            acts,
+            task,
+        }
     }
 
     /// Stops after the present act, or goes on.
     pub(super) fn pause(&self, pause: bool) {
+        self.rests.store(false, Ordering::Release);
         self.pause.store(pause, Ordering::Release);
+    }
+
+    /// Whether it was paused, and its last act is done.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
     }
 
     /// How much it did.

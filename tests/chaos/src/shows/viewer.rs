@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -188,17 +188,19 @@ fn answer(text: &str) -> Option<Answer> {
     }
 }
 
-/// Asks once to continue from this place: how that is answered, the snapshot's reason included.
+/// Asks once to continue from this place: how that is answered in time, the snapshot's reason
+/// included.
 pub(super) async fn continued(door: &Door, pos: &str) -> Vec<Answer> {
     let mut answers = Vec::new();
-    let Ok((mut socket, _)) = connect_async(address(door)).await else {
+    let until = Instant::now() + OPEN_MAX;
+    let Ok(Ok((mut socket, _))) = timeout_at(until, connect_async(address(door))).await else {
         return answers;
     };
     let frame = introduction(door, None, Some(pos));
     if socket.send(Message::text(frame)).await.is_err() {
         return answers;
     }
-    while let Ok(Some(Ok(message))) = timeout(OPEN_MAX, socket.next()).await {
+    while let Ok(Some(Ok(message))) = timeout_at(until, socket.next()).await {
         let Message::Text(text) = message else {
             continue;
         };

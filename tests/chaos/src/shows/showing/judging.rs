@@ -18,7 +18,7 @@ impl Showing {
     /// The end: nobody moves, everybody is told everything; the checker judges. What it found is in
     /// the report, and how long it took until the last was told.
     pub(in crate::shows) async fn end(&mut self, most: Duration) -> Verdict {
-        self.hold(true).await;
+        self.hold().await;
         let moved = self.moving_since.elapsed();
         let told = self.quiet("at the end", most).await;
         self.judge_time(told, most);
