@@ -119,7 +119,7 @@ struct Door {
     live_waits: AtomicBool,
     /// Held by whoever subscribes, and over what is passed on together. Taken before the lock.
     turn: tokio::sync::Mutex<()>,
-    /// Of those who want to subscribe, who is next. Taken before the turn.
+    /// Of those who want to subscribe, who is next. Taken before a replay and before the turn.
     next: tokio::sync::Mutex<()>,
 }
 
@@ -248,11 +248,12 @@ impl Fanout {
         opening: impl FnOnce(bool, String) -> Frame,
     ) -> Result<(), TooManyViews> {
         let wanted = self.read_position(recover, view);
-        let _turn = self.replay_if_wanted(view, &wanted).await;
         let Some(door) = self.0.guilds.get(&view.guild()) else {
             return Ok(());
         };
         let _next = door.next.lock().await;
+        // Only now: what was replayed before, others' replays might have displaced by now.
+        let _replay = self.replay_if_wanted(view, &wanted).await;
         let _turn = door.turn.lock().await;
         let mut fanout = door.lock();
         let audience = &mut fanout.audience;

@@ -1,7 +1,8 @@
 //! Where a returning browser continues: from the position that it names, or anew, and why.
 //!
 //! The past of a view is replayed outside the guild's lock, once for all who return to it, by one
-//! connection at a time; under the lock it is only looked up, and what was told meanwhile is added.
+//! connection at a time, and only for who is next to subscribe; under the lock it is only looked up,
+//! and what was told meanwhile is added.
 
 use std::borrow::Cow;
 
