@@ -542,3 +542,49 @@ fn nobody_comes_into_the_middle_of_what_was_told_at_once() {
         );
     });
 }
+
+#[test]
+fn what_was_replayed_for_somebody_is_there_until_it_is_used() {
+    run(async {
+        let limits = FanoutLimits {
+            histories_per_guild_max: 1,
+            ..FanoutLimits::default()
+        };
+        let mut bench = Bench::new(limits).await;
+        let both = [public(ROOMS[0]), public(ROOMS[1])];
+        bench.tell(both.map(Fact::RoomCreated)).await;
+        let views = [everyone(Some(&ROOMS[..1])), everyone(Some(&ROOMS[1..2]))];
+        let mut positions = Vec::new();
+        for view in &views {
+            positions.push(last_pos(&bench.open(view, None).await.hear()));
+        }
+        bench.tell(visits(70)).await;
+        bench.restart();
+        // The past of the first view is known.
+        bench.open(&views[0], Some(&positions[0])).await;
+        let fanout = bench.fanout.clone();
+        let door = fanout.0.guilds.get(&guild()).unwrap();
+        let returns = async |id: u64, which: usize| {
+            let outbox = Outbox::new(10_000_000);
+            let opening = |recovered, _| {
+                Frame::whole(format!(
+                    r#"{{"event":"subscribed","recovered":{recovered}}}"#
+                ))
+            };
+            let (view, pos) = (&views[which], positions[which].as_str());
+            let subscribed = fanout.subscribe(id, view, Some(pos), &outbox, opening);
+            subscribed.await.unwrap();
+            Client { id, outbox }.hear()[0].json["recovered"] == true
+        };
+        // A delivery is being passed on, while one comes for what is known, and another for what is not.
+        let passing_on = door.turn.lock().await;
+        let done = async {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            drop(passing_on);
+        };
+        let (first, second, ()) = tokio::join!(returns(100, 0), returns(101, 1), done);
+        assert!(first && second, "{first} {second}");
+    });
+}
