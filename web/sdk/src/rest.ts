@@ -12,19 +12,11 @@ export interface RequestOptions {
 /** Commands to rooms. Each rejects with a `RoomwireProblem`, or with the reason of the signal that ended it. */
 export interface RoomActions {
   /** Opens a room; it appears in the state when Discord has told of it. */
-  readonly createRoom: (
-    room?: CreateRoom,
-    options?: RequestOptions & IdempotencyOptions,
-  ) => Promise<CreatedRoom>
+  readonly createRoom: (room?: CreateRoom, options?: RequestOptions) => Promise<CreatedRoom>
   /** Ends a room that Roomwire made. A room that is gone already is a success. */
   readonly endRoom: (channelId: string, options?: RequestOptions) => Promise<void>
   /** The rooms now, for whoever needs no live ones. */
   readonly listRooms: (guildId?: string, options?: RequestOptions) => Promise<RoomList>
-}
-
-export interface IdempotencyOptions {
-  /** The same key and room gives the same room: for whoever tries again. */
-  readonly idempotencyKey?: string
 }
 
 /**
@@ -51,12 +43,8 @@ export function roomActions(base: string, tokens: TokenSource, environment: Envi
 
   return {
     createRoom: async (room = {}, options = {}) => {
-      const { idempotencyKey } = options
       const answer = await request('POST', '/api/create-room', options, {
-        headers: {
-          'content-type': 'application/json',
-          ...(idempotencyKey && { 'idempotency-key': idempotencyKey }),
-        },
+        headers: { 'content-type': 'application/json' },
         body: JSON.stringify(room),
       })
       return readAnswer<CreatedRoom>(answer, body => typeof body.channelId === 'string')

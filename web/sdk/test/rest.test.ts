@@ -45,10 +45,12 @@ describe('requests', () => {
     expect(request?.init.headers).toEqual({ 'content-type': 'application/json', authorization: 'Bearer t1' })
   })
 
-  test('carry a key for who tries again', async () => {
+  test('carry no idempotency key, because the hub does not honour one yet', async () => {
     const { world, roomwire } = start([json({ channelId: '5' }, 201)])
-    await roomwire.createRoom({}, { idempotencyKey: 'k-1' })
-    expect(world.requests[0]?.init.headers).toMatchObject({ 'idempotency-key': 'k-1' })
+    // A program that was written for an earlier version still passes it.
+    const options: object = { idempotencyKey: 'k-1' }
+    await roomwire.createRoom({}, options)
+    expect(Object.keys(world.requests[0]?.init.headers ?? {})).toEqual(['content-type', 'authorization'])
   })
 
   test('end a room, whose id stays one step of the path', async () => {
