@@ -5,7 +5,18 @@ import { RoomwireProvider } from '@roomwire/sdk/react'
 import { act } from 'react'
 import { createRoot, type Root } from 'react-dom/client'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { event, room, snapshot, subscribed, voice, World, welcome } from '../../sdk/test/world.js'
+import {
+  event,
+  FakeSocket,
+  room,
+  snapshot,
+  subscribed,
+  tokenOf,
+  voice,
+  World,
+  welcome,
+} from '../../sdk/test/world.js'
+import { App } from '../src/app.js'
 import { Mishap } from '../src/mishap.js'
 import { rightsOf } from '../src/rights.js'
 import { RoomsPage } from '../src/rooms-page.js'
@@ -370,6 +381,73 @@ test('a session lives in its tab, and ends when the hub refuses its token', asyn
   expect(loadSession()).toBeNull()
   sessionStorage.setItem('roomwire.session', '{"kind":')
   expect(loadSession()).toBeNull()
+})
+
+test('signing out as Ada and in as Grace leaves nothing of Ada on the page, in the frames or in commands', async () => {
+  const sockets: FakeSocket[] = []
+  const requests: { url: string; init: RequestInit }[] = []
+  vi.stubGlobal(
+    'WebSocket',
+    class extends FakeSocket {
+      constructor(url: string) {
+        super(url)
+        sockets.push(this)
+      }
+    },
+  )
+  vi.stubGlobal('fetch', async (url: string, init: RequestInit = {}) => {
+    if (url === '/console.json')
+      return Response.json({ signIn: { kind: 'demo', issuerUrl: 'https://issuer.example' }, guildIds: ['1'] })
+    if (url === 'https://issuer.example/token')
+      return Response.json({ token: tokenOf(JSON.parse(String(init.body)).sub) })
+    requests.push({ url, init })
+    return Response.json({ channelId: '99', name: 'Talk', guildId: '1', userLimit: 4 }, { status: 201 })
+  })
+  const socket = () => {
+    const last = sockets.at(-1)
+    if (!last) throw new Error('the page did not connect')
+    return last
+  }
+  const seen: string[] = []
+  const watch = new MutationObserver(() => seen.push(page.textContent ?? ''))
+  watch.observe(page, { subtree: true, childList: true, characterData: true })
+  const signIn = async (sub: string, member: string) => {
+    const before = sockets.length
+    await click(`sign-in-${sub}`)
+    await vi.waitFor(() => expect(sockets.length).toBeGreaterThan(before))
+    await act(async () => {
+      socket().open()
+      for (const frame of [
+        welcome({ sub }),
+        subscribed(),
+        snapshot([room('11', [voice('11', member, { member: { displayName: member, avatarUrl: '' } })])]),
+      ])
+        socket().hear(frame)
+    })
+  }
+  try {
+    await act(async () => root.render(<App />))
+    await vi.waitFor(() => one('sign-in-ada'))
+    await signIn('ada', 'Only Ada may see this')
+    expect(page.textContent).toContain('Only Ada may see this')
+    await click('sign-out')
+    seen.length = 0
+    await signIn('grace', 'Grace sees this')
+    await act(async () => Promise.resolve())
+    expect(page.textContent).toContain('Grace sees this')
+    expect(seen.length).toBeGreaterThan(0)
+    expect(seen.filter(text => text.includes('Only Ada'))).toEqual([])
+    expect(socket().sent[0]).toEqual({ type: 'auth', token: tokenOf('grace') })
+    await click('create-room-submit')
+    await vi.waitFor(() => expect(requests).toHaveLength(1))
+    expect(requests[0]?.init.headers).toMatchObject({ authorization: `Bearer ${tokenOf('grace')}` })
+    expect(Object.keys(sessionStorage)).toEqual(['roomwire.session'])
+  } finally {
+    watch.disconnect()
+    await act(async () => root.unmount())
+    vi.unstubAllGlobals()
+    root = createRoot(page)
+  }
 })
 
 test('a part of the page that fails does not leave an empty page', async () => {

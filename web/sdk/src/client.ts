@@ -42,9 +42,15 @@ export interface Roomwire extends RoomActions {
   readonly getState: () => RoomwireState
   /** Calls back after every change of the state; the answer ends that. */
   readonly listen: (listener: () => void) => () => void
-  /** Connects; or, if it waits for its next attempt, tries at once. */
+  /**
+   * Connects; or, if it waits for its next attempt, tries at once. After `close()` it begins as a new page does:
+   * without the token, subject, rooms and positions from before.
+   */
   readonly connect: () => void
-  /** Disconnects and stays away; what was known can still be seen, as stale. */
+  /**
+   * Disconnects and stays away, as when a person signs out. The token is dropped at once, and a command that still
+   * waits for one is not sent. What was known can be seen, as stale, until the next `connect()`.
+   */
   readonly close: () => void
   /** Follows one more guild, or another choice of its rooms; kept over reconnects. */
   readonly subscribe: (guildId: string, rooms?: readonly string[]) => void
@@ -60,10 +66,14 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const environment: Environment = { ...browserEnvironment, ...options.environment }
   const base = options.url.replace(/\/+$/, '')
   const backoff = { ...defaultBackoff, ...options.backoff }
-  const tokens = tokenSource(options.getToken, environment)
+  const tokens = tokenSource(options.getToken, environment, token => {
+    // The app has another person now: the page must not show one person's rooms and act as another.
+    if (subscriptions.areOfAnother(token)) line.restart()
+  })
   const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
   const store = createStore(nothing, environment.report)
   let endHide: (() => void) | null = null
+  let signedOut = false
 
   const subscriptions = createSubscriptions({
     guilds: options.guilds,
@@ -93,12 +103,17 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
 
   function connect() {
     if (options.persist) endHide ??= environment.onHide(onHide)
+    // The person who connects now may be another one than the person who left.
+    if (signedOut) subscriptions.forget()
+    signedOut = false
     line.connect()
   }
 
   function close() {
     endHide?.()
     endHide = null
+    signedOut = true
+    tokens.signOut()
     subscriptions.keepNothing()
     line.close()
   }

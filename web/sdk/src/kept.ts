@@ -26,10 +26,18 @@ export const keptCharsMax = 1_048_576
 /** What is older is not shown any more, milliseconds: a browser may bring a tab of last week back, and what it kept. */
 export const keptMsMax = 3_600_000
 
-const version = 1
+const version = 2
+
+/** Whose guilds are kept. */
+export interface Owner {
+  /** The subject, as the hub named it. */
+  readonly sub: string
+  /** Whom the token said it is for; `null` if it was no JWT. */
+  readonly identity: string | null
+}
 
 /** Guilds as a text, of whom and when. */
-export function writeKept(sub: string, guilds: readonly Kept<readonly Room[]>[], now: number): string {
+export function writeKept(owner: Owner, guilds: readonly Kept<readonly Room[]>[], now: number): string {
   const kept: string[] = []
   let chars = 0
   for (const guild of guilds) {
@@ -38,23 +46,35 @@ export function writeKept(sub: string, guilds: readonly Kept<readonly Room[]>[],
     chars += one.length
     kept.push(one)
   }
-  return `{"v":${version},"sub":${JSON.stringify(sub)},"at":${now},"guilds":[${kept.join()}]}`
+  const { sub, identity } = owner
+  const of = `"sub":${JSON.stringify(sub)},"identity":${JSON.stringify(identity)}`
+  return `{"v":${version},${of},"at":${now},"guilds":[${kept.join()}]}`
 }
 
-/** The guilds of a text; none if it is of another version, subject or day, or odd in any way. */
-export function readKept(kept: string | null, sub: string, now: number): readonly Kept[] {
-  if (kept === null || kept.length > 2 * keptCharsMax) return []
+/**
+ * What a text keeps of an owner whose subject, or whose identity, is `owner`'s; `null` if it is of another version,
+ * owner or day, or odd in any way.
+ */
+export function readKept(
+  kept: string | null,
+  owner: Pick<Owner, 'sub'> | { readonly identity: string },
+  now: number,
+): { readonly sub: string; readonly guilds: readonly Kept[] } | null {
+  if (kept === null || kept.length > 2 * keptCharsMax) return null
   try {
     const all: unknown = JSON.parse(kept)
-    if (!isRecord(all) || all.v !== version || all.sub !== sub || !Array.isArray(all.guilds)) return []
+    if (!isRecord(all) || all.v !== version || !Array.isArray(all.guilds)) return null
+    const sub = text(all.sub)
+    if (sub === undefined || ('sub' in owner ? sub !== owner.sub : all.identity !== owner.identity))
+      return null
     const age = typeof all.at === 'number' ? now - all.at : Number.NaN
     // A clock that was set back makes every age a guess.
-    if (!(age >= 0 && age <= keptMsMax)) return []
+    if (!(age >= 0 && age <= keptMsMax)) return null
     const guilds = all.guilds.map(readOne)
-    if (!guilds.every(guild => guild !== null)) return []
-    return guilds.filter(guild => guild.asOf <= now && guild.asOf >= now - keptMsMax)
+    if (!guilds.every(guild => guild !== null)) return null
+    return { sub, guilds: guilds.filter(guild => guild.asOf <= now && guild.asOf >= now - keptMsMax) }
   } catch {
-    return []
+    return null
   }
 }
 

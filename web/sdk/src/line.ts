@@ -52,6 +52,8 @@ export interface Line {
   readonly close: () => void
   /** Ends this connection, as if the network had, and comes back with jitter. */
   readonly drop: (why: string) => void
+  /** Ends this connection, if one is open, and connects at once with the token that the app gives now. */
+  readonly restart: () => void
   /** Says something if the connection is open. */
   readonly say: (frame: ClientFrame & { id?: Correlation }) => void
 }
@@ -90,11 +92,19 @@ export function createLine(parts: LineParts): Line {
   }
 
   function close() {
+    // The next to connect may be another person, whose token was not refused.
+    nextWish = 'connect'
     stay({ state: 'closed', reason: null })
   }
 
   function drop(why: string) {
     onEnd({ code: 1006, reason: why, hints: { reconnectAfterMs: undefined, retryAfterMs: undefined } })
+  }
+
+  function restart() {
+    if (connection.state !== 'open') return
+    tokens.forget()
+    void begin('connect')
   }
 
   function say(frame: ClientFrame & { id?: Correlation }) {
@@ -169,6 +179,8 @@ export function createLine(parts: LineParts): Line {
 
   function stay(closed: Connection) {
     leave()
+    // Nothing says for how long it stays away, or who connects then.
+    tokens.forget()
     endWake?.()
     endWake = null
     enter(closed)
@@ -236,7 +248,7 @@ export function createLine(parts: LineParts): Line {
     planRenewal(renewMsMin + fullJitter(backoff, ++renewalsFailed, environment.random()))
   }
 
-  return { connect, close, drop, say }
+  return { connect, close, drop, restart, say }
 }
 
 /** The `id` of refresh frames. */

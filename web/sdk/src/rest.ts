@@ -1,6 +1,6 @@
 import type { Environment } from './environment.js'
 import { parseJson, RoomwireProblem, readProblem } from './problem.js'
-import type { TokenSource } from './token.js'
+import { identityOf, type TokenSource } from './token.js'
 import type { CreatedRoom, CreateRoom, RoomList } from './wire/index.js'
 
 /** How a request is made. */
@@ -27,16 +27,22 @@ export const requestMsMax = 15_000
 
 export function roomActions(base: string, tokens: TokenSource, environment: Environment): RoomActions {
   async function request(method: string, path: string, options: RequestOptions, init: RequestInit = {}) {
-    const once = (wish: 'connect' | 'refused') =>
-      within(environment, options.signal, async signal => {
-        const token = await tokens.get(wish).catch(withoutToken)
-        const headers = { ...init.headers, authorization: `Bearer ${token}` }
-        const answer = await environment.fetch(base + path, { ...init, method, headers, signal })
-        return { status: answer.status, ok: answer.ok, text: await answer.text() }
-      })
-    const first = await once('connect')
+    const tokenFor = tokens.ofPerson()
+    const send = async (token: string, signal: AbortSignal) => {
+      const headers = { ...init.headers, authorization: `Bearer ${token}` }
+      const answer = await environment.fetch(base + path, { ...init, method, headers, signal })
+      return { status: answer.status, ok: answer.ok, text: await answer.text(), token }
+    }
+    const first = await within(environment, options.signal, async signal =>
+      send(await tokenFor('connect').catch(withoutToken), signal),
+    )
+    const again = async (signal: AbortSignal) => {
+      const token = await tokenFor('refused').catch(withoutToken)
+      // A command of one person is not repeated as another one's.
+      return identityOf(token) === identityOf(first.token) ? send(token, signal) : first
+    }
     // Tokens may end between two looks at a clock: one more try, with another one.
-    const answer = first.status === 401 ? await once('refused') : first
+    const answer = first.status === 401 ? await within(environment, options.signal, again) : first
     if (!answer.ok) throw readProblem(answer.status, answer.text)
     return answer.text
   }

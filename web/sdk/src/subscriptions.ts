@@ -16,8 +16,8 @@ import {
   unknownGuild,
 } from './guild.js'
 import { bytesOf, type Hello, helloBytesMax } from './hello.js'
-import { type KeptPlace, readKept, writeKept } from './kept.js'
-import { subjectOf } from './token.js'
+import { type KeptPlace, type Owner, readKept, writeKept } from './kept.js'
+import { identityOf } from './token.js'
 import { type ClientFrame, type Correlation, RETRIABLE } from './wire/index.js'
 
 /** What subscriptions are made of, and whom they tell. */
@@ -49,6 +49,10 @@ export interface Subscriptions {
   readonly onFrame: (frame: Frame) => void
   /** The hub does not let this page in: it shows nothing any more. */
   readonly forbid: () => void
+  /** Another person may connect next: subject, rooms and positions are forgotten. What the page chose to follow stays. */
+  readonly forget: () => void
+  /** Whether what is shown belongs to somebody else than this token says that it is for. */
+  readonly areOfAnother: (token: string) => boolean
   /** Puts what is known where it survives a reload. */
   readonly keep: () => void
   /** Empties that place, if it is known whose it is. */
@@ -74,8 +78,12 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   const refusals = new Map<string, { readonly count: number; readonly callOff: () => void }>()
   /** The error frame that has just come, if it did not say what it is about: the next frame does. */
   let unnamed: Refusal | undefined
-  /** Whose all this is; nothing of one subject is shown to another. */
+  /** Whose all this is, in the hub's words; nothing of one subject is shown to another. */
   let subject: string | undefined
+  /** Whom the token that was accepted, or with which guilds were kept, said it is for. */
+  let identity: string | undefined
+  /** The same of the token that is offered now. */
+  let offered: string | undefined
   let heardAt = 0
 
   function subscribe(guildId: string, rooms?: readonly string[]) {
@@ -98,7 +106,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   function hello(token: string): Hello {
     postponed = []
-    enter(subjectOf(token))
+    offer(identityOf(token))
     const whole = helloFor(token)
     if (bytesOf(whole) <= helloBytesMax || !whole.guilds) return withPositions(whole)
     postponed = whole.guilds
@@ -146,17 +154,43 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     }
   }
 
-  /** What was known of another subject is forgotten; what was kept of this one is remembered, unless newer is known. */
-  function enter(sub: string | undefined) {
-    if (sub === undefined || sub === subject) return
-    if (subject !== undefined) retain(() => false)
+  /** A token is about to be sent: the rooms of somebody else go now, also if the hub never answers. */
+  function offer(next: string | undefined) {
+    offered = next
+    if (next === undefined || next === identity) return
+    if (identity !== undefined || subject !== undefined) forget()
+    identity = next
+    restore({ identity: next })
+  }
+
+  /** The hub has said whose the connection is. */
+  function enter(sub: string) {
+    if (subject !== undefined && subject !== sub) forget()
+    if (subject === undefined) restore({ sub })
     subject = sub
-    for (const kept of readKept(parts.kept.take(), sub, now())) {
-      const { guildId } = kept
+    identity = offered
+  }
+
+  /** Remembers what was kept of this owner, unless newer is known. */
+  function restore(owner: Pick<Owner, 'sub'> | { readonly identity: string }) {
+    const kept = readKept(parts.kept.take(), owner, now())
+    if (!kept) return
+    subject = kept.sub
+    for (const one of kept.guilds) {
+      const { guildId } = one
       const wanted = parts.guilds === undefined || parts.guilds.includes(guildId) || chosen.has(guildId)
       if (!wanted || dropped.has(guildId) || trackOf(guildId).guild.loaded) continue
-      if (sameChoice(choiceOf(guildId), kept.choice ?? undefined)) put(keptGuild(kept))
+      if (sameChoice(choiceOf(guildId), one.choice ?? undefined)) put(keptGuild(one))
     }
+  }
+
+  function forget() {
+    subject = identity = undefined
+    if (tracks.size === 0) return
+    // What the page chose to follow is its own choice, and not a subject's.
+    tracks = new Map([...chosen.keys()].map(guildId => [guildId, unknownGuild(guildId)]))
+    guilds = new Map([...tracks].map(([guildId, track]) => [guildId, track.guild]))
+    parts.onGuilds(guilds)
   }
 
   function keep() {
@@ -174,7 +208,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
             rooms: guild.rooms,
           },
     )
-    parts.kept.put(writeKept(subject, guilds, at))
+    parts.kept.put(writeKept({ sub: subject, identity: identity ?? null }, guilds, at))
   }
 
   function keepNothing() {
@@ -308,7 +342,24 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     parts.onGuilds(guilds)
   }
 
-  return { subscribe, unsubscribe, hello, begin, end, onFrame, forbid, keep, keepNothing }
+  function areOfAnother(token: string): boolean {
+    const next = identityOf(token)
+    return next !== undefined && identity !== undefined && next !== identity
+  }
+
+  return {
+    subscribe,
+    unsubscribe,
+    hello,
+    begin,
+    end,
+    onFrame,
+    forbid,
+    forget,
+    areOfAnother,
+    keep,
+    keepNothing,
+  }
 }
 
 /** Whether a refusal passes by itself. Too many guilds, say, are as many the next time: no time is named then. */

@@ -3,9 +3,20 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { RoomwireOptions } from '../src/index.js'
 import { keptCharsMax, keptGuildCharsMax, keptMsMax, keptPlace, readKept, writeKept } from '../src/kept.js'
-import { subjectOf } from '../src/token.js'
+import { identityOf } from '../src/token.js'
 import { start } from './lines.js'
-import { event, gateway, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
+import {
+  event,
+  gateway,
+  guildId,
+  room,
+  snapshot,
+  subscribed,
+  tokenOf,
+  voice,
+  World,
+  welcome,
+} from './world.js'
 
 class Shelf {
   readonly items = new Map<string, string>()
@@ -19,8 +30,6 @@ class Shelf {
     this.items.delete(key)
   }
 }
-
-const tokenOf = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.x`
 
 /** A page in a tab: it connects, and its first frame is said. */
 async function load(shelf: Shelf, world: World, options: Partial<RoomwireOptions> = {}) {
@@ -149,7 +158,8 @@ describe('over a reload', () => {
     world.socket.hear(welcome({ guilds: ['2'], guildId: '2' }))
     expect([...line.roomwire.getState().guilds.keys()]).toEqual(['2'])
     world.hide()
-    expect(readKept(shelf.getItem('roomwire.kept https://hub.example'), 'ada', world.now)).toEqual([])
+    const left = readKept(shelf.getItem('roomwire.kept https://hub.example'), { sub: 'ada' }, world.now)
+    expect(left?.guilds).toEqual([])
   })
 
   test('a guild that is refused is not kept', async () => {
@@ -210,24 +220,29 @@ describe('over a reload', () => {
 describe('the text', () => {
   const now = 100_000_000
   const kept = { guildId: '1', pos: 'p', asOf: now, choice: null, rooms: [] }
-  const text = writeKept('ada', [kept], now)
+  const ada = { sub: 'ada', identity: '["https://issuer.example","ada"]' }
+  const grace = { sub: 'grace', identity: '["https://issuer.example","grace"]' }
+  const text = writeKept(ada, [kept], now)
+  const guildsOf = (text: string, at = now) => readKept(text, { sub: 'ada' }, at)?.guilds
 
   test('is read back', () => {
-    expect(readKept(text, 'ada', now + keptMsMax)).toEqual([kept])
+    expect(guildsOf(text, now + keptMsMax)).toEqual([kept])
+    expect(readKept(text, { identity: ada.identity }, now)).toEqual({ sub: 'ada', guilds: [kept] })
+    expect(readKept(text, { identity: grace.identity }, now)).toBeNull()
   })
 
   test('holds no guild that was last known to be so too long ago', () => {
     const old = { ...kept, guildId: '2', asOf: now - keptMsMax - 1 }
-    expect(readKept(writeKept('ada', [old, kept], now), 'ada', now)).toEqual([kept])
+    expect(guildsOf(writeKept(ada, [old, kept], now))).toEqual([kept])
   })
 
   test.each([
     ['nothing', null],
     ['no JSON', text.slice(1)],
-    ['another version', text.replace('"v":1', '"v":2')],
-    ['another subject', writeKept('grace', [kept], now)],
-    ['too old', writeKept('ada', [kept], now - keptMsMax - 1)],
-    ['of the future', writeKept('ada', [kept], now + 1)],
+    ['another version', text.replace('"v":2', '"v":3')],
+    ['another subject', writeKept(grace, [kept], now)],
+    ['too old', writeKept(ada, [kept], now - keptMsMax - 1)],
+    ['of the future', writeKept(ada, [kept], now + 1)],
     ['of no time', text.replace('"at":100000000', '"at":null')],
     ['a guild without a position', text.replace('"pos":"p"', '"pos":""')],
     ['a guild without rooms', text.replace('"rooms":[]', '"rooms":{}')],
@@ -236,7 +251,8 @@ describe('the text', () => {
     ['an odd time', text.replace('"asOf":100000000', '"asOf":"5"')],
     ['too long', text.replace('"pos":"p"', `"pos":"${'p'.repeat(2 * keptCharsMax)}"`)],
   ])('is nothing if it is %s', (_, odd) => {
-    expect(readKept(odd, 'ada', now)).toEqual([])
+    expect(readKept(odd, { sub: 'ada' }, now)).toBeNull()
+    expect(readKept(odd, { identity: ada.identity }, now)).toBeNull()
   })
 
   test('holds no guild that is too large, and no more guilds than there is place for', () => {
@@ -247,9 +263,9 @@ describe('the text', () => {
       ...Array.from({ length: 9 }, (_, n) => large(one, `${n}`)),
       large(1, 'small'),
     ]
-    const whole = writeKept('ada', guilds, now)
+    const whole = writeKept(ada, guilds, now)
     expect(whole.length).toBeLessThan(keptCharsMax + 1_000)
-    expect(readKept(whole, 'ada', now).map(guild => guild.guildId)).toEqual(['0', '1', '2', '3', 'small'])
+    expect(guildsOf(whole)?.map(guild => guild.guildId)).toEqual(['0', '1', '2', '3', 'small'])
   })
 
   test('however odd breaks nothing', () => {
@@ -261,8 +277,8 @@ describe('the text', () => {
           [{ ...kept, rooms }],
           [{ ...kept, rooms: [{ members: rooms }] }],
         ]) {
-          const read = readKept(JSON.stringify({ v: 1, sub: 'ada', at: now, guilds: odd }), 'ada', now)
-          for (const guild of read) expect(typeof guild.pos).toBe('string')
+          const read = guildsOf(JSON.stringify({ v: 2, sub: 'ada', at: now, guilds: odd }))
+          for (const guild of read ?? []) expect(typeof guild.pos).toBe('string')
         }
       }),
     )
@@ -280,12 +296,13 @@ describe('the text', () => {
 })
 
 test.each([
-  [tokenOf('zoë'), 'zoë'],
+  [tokenOf('zoë'), '[null,"zoë"]'],
+  [tokenOf('ada', { iss: 'https://a.example' }), '["https://a.example","ada"]'],
   [tokenOf(''), undefined],
   ['x', undefined],
   ['a.b.c', undefined],
   [`a.${Buffer.from('null').toString('base64url')}.c`, undefined],
   [`a.${Buffer.from('{"sub":7}').toString('base64url')}.c`, undefined],
-])('the subject of the token %s is %s', (token, sub) => {
-  expect(subjectOf(token)).toBe(sub)
+])('the token %s says that it is for %s', (token, identity) => {
+  expect(identityOf(token)).toBe(identity)
 })

@@ -11,7 +11,7 @@ import {
   useRoomActions,
   useRooms,
 } from '../src/react/index.js'
-import { event, guildId, room, snapshot, subscribed, voice, World, welcome } from './world.js'
+import { event, guildId, room, snapshot, subscribed, tokenOf, voice, World, welcome } from './world.js'
 
 declare global {
   var IS_REACT_ACT_ENVIRONMENT: boolean
@@ -75,6 +75,62 @@ test('the provider connects once, also under StrictMode, and closes when it leav
   expect(roomwire.getState().connection.state).toBe('closed')
   expect(world.socket.closed).toBe(true)
   expect(world.timersLeft).toBe(0)
+})
+
+test('a provider that unmounts and mounts again, in StrictMode too, is the page of the person who is signed in then', async () => {
+  const world = new World()
+  let person = 'ada'
+  const roomwire = createRoomwire({
+    url: 'https://hub.example',
+    getToken: async () => tokenOf(person),
+    environment: world.environment,
+  })
+  const shown: string[] = []
+  function Rooms() {
+    const text = useRooms()
+      .map(each => each.members.map(member => member.displayName))
+      .join()
+    shown.push(text)
+    return text
+  }
+  const mount = async () => {
+    await act(async () =>
+      root.render(
+        <StrictMode>
+          <RoomwireProvider roomwire={roomwire}>
+            <Rooms />
+          </RoomwireProvider>
+        </StrictMode>,
+      ),
+    )
+    await act(() => world.settle())
+    await act(async () => world.socket.open())
+  }
+  const hear = (...frames: object[]) =>
+    act(async () => {
+      for (const frame of frames) world.socket.hear(frame)
+    })
+  await mount()
+  await hear(welcome(), subscribed(), snapshot(rooms))
+  expect(page.textContent).toBe('User 7,')
+
+  await act(async () => root.render(null))
+  expect(world.socket.closed).toBe(true)
+  // Whoever still holds the line sees what was known, as stale.
+  expect(roomwire.getState().guilds.get(guildId)).toMatchObject({ loaded: true, stale: true })
+  person = 'grace'
+  shown.length = 0
+  await mount()
+  expect(world.sockets).toHaveLength(2)
+  expect(world.socket.sent).toEqual([{ type: 'auth', token: tokenOf('grace') }])
+  await hear(welcome({ sub: 'grace' }), subscribed(), snapshot([room('12', [voice('12', '9')])]))
+  expect(page.textContent).toBe('User 9')
+  // The very first render is before the effect that connects; every later one is Grace's.
+  expect(shown.slice(shown.indexOf(''))).not.toContain('User 7,')
+
+  world.answer = async () => new Response('{"ok":true}')
+  await roomwire.endRoom('12')
+  expect(world.requests[0]?.init.headers).toMatchObject({ authorization: `Bearer ${tokenOf('grace')}` })
 })
 
 test('a room is rendered anew only when it changes', async () => {
