@@ -10,5 +10,5 @@ done
 "$tools/bin/cargo-deny" check bans licenses sources
 "$tools/bin/cargo-machete"
 npm --prefix web ls --all >/dev/null
-# The compose file, against the compose specification (needs Python's pip, which the tests do not).
+# The compose file, against the compose specification: `make test` does the same.
 tests/compose/check.sh

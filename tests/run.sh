@@ -43,6 +43,8 @@ if ! command -v "${CHROMIUM:-chromium}" >/dev/null; then
     fi
 fi
 
+tests/tools.sh || exit 1
+
 step check "packages of the web part" npm --prefix web ci --no-audit --no-fund
 step check "TypeScript: types and lint" npm --prefix web run check
 step check "the console builds" npm --prefix web run build
@@ -50,6 +52,9 @@ step check "Rust: formatting" cargo fmt --all --check
 step check "Rust: clippy, warnings denied" cargo clippy --workspace --all-targets -- -D warnings
 step check "Rust: clippy with faults" cargo clippy -p model -p hub -p gateway-worker --features model/faults --all-targets -- -D warnings
 step check "programs" cargo build --workspace --bins
+step check "documents: tables of settings" node docs/settings.mjs --check
+step check "documents: tables of metrics" docs/metrics.sh
+step tests "the compose file" tests/compose/check.sh
 step tests "Rust" cargo test --workspace --no-fail-fast
 step tests "every interleaving of the chain" cargo test -p model --features faults
 step tests "TypeScript" npm --prefix web test

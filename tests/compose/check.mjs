@@ -1,5 +1,6 @@
-// What a compose file can be checked for without Docker: its form, by the compose specification's schema
-// (the file that COMPOSE_SCHEMA names; check.sh gets it), and what it promises, by the rules below.
+// What a compose file can be checked for without Docker: its form, by the compose specification's schema,
+// and what it promises, by the rules below. The schema, compose-spec.json, is a copy of the compose
+// specification's own (https://github.com/compose-spec/compose-spec, Apache-2.0) of October 2026.
 import { readFileSync } from 'node:fs'
 import Ajv from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
@@ -36,7 +37,7 @@ function rule(name, wrong) {
 }
 
 // 1. The form.
-const schema = JSON.parse(readFileSync(process.env.COMPOSE_SCHEMA, 'utf8'))
+const schema = JSON.parse(read('tests/compose/compose-spec.json'))
 const ajv = new Ajv({ strict: false, allErrors: true })
 addFormats(ajv)
 for (const format of ['expose', 'ports', 'subnet_ip_address', 'duration']) ajv.addFormat(format, true)
@@ -126,24 +127,31 @@ rule(
     }),
   ]),
 )
-// A setting that no program reads is a typing error, or older than the program.
-const sources = {
-  hub: ['hub/src/config.rs', 'launch/src/logs.rs'],
-  'gateway-worker': ['gateway-worker/src/config.rs', 'launch/src/logs.rs'],
-  'discord-sim': ['tests/discord-sim/src/settings.rs', 'launch/src/logs.rs'],
-  'dev-issuer': ['tests/dev-issuer/src/main.rs', 'tests/dev-issuer/src/lib.rs', 'launch/src/logs.rs'],
+// A setting that no program reads is a typing error, or older than the program. What hub and worker read is
+// in the tables of docs/operations.md, which docs/settings.mjs compares with the programs' own --help.
+const operations = read('docs/operations.md')
+const documented = program => {
+  const table = operations.split(`<!-- settings of ${program} -->`)[1]?.split('<!-- end -->')[0] ?? ''
+  return [...table.matchAll(/^\| `([A-Z_]+)`(, `_FILE`)? \| (?:`([^`]*)`)?/gm)].flatMap(([, name, secret, fallback]) => [
+    [name, fallback],
+    ...(secret ? [[`${name}_FILE`]] : []),
+  ])
+}
+const inSource = paths => [...paths.map(read).join('\n').matchAll(/env = "([A-Z_]+)"/g)].map(([, name]) => [name])
+const settings = {
+  hub: new Map(documented('hub')),
+  'gateway-worker': new Map(documented('gateway-worker')),
+  'discord-sim': new Map(inSource(['tests/discord-sim/src/settings.rs', 'launch/src/logs.rs'])),
+  'dev-issuer': new Map(inSource(['tests/dev-issuer/src/main.rs', 'tests/dev-issuer/src/lib.rs', 'launch/src/logs.rs'])),
 }
 rule(
   'every setting is one that the program reads',
-  services.flatMap(([name, it]) => {
-    const known = (sources[name] ?? []).map(read).join('\n')
-    return Object.keys(it.environment ?? {}).map(
-      key => !known.includes(`env = "${key.replace(/_FILE$/, '')}"`) && `${name} does not know ${key}`,
-    )
-  }),
+  services.flatMap(([name, it]) =>
+    Object.keys(it.environment ?? {}).map(key => !settings[name]?.has(key) && `${name} does not know ${key}`),
+  ),
 )
 const hub = compose.services.hub
-const connectionsMax = Number(read('hub/src/config.rs').match(/"TCP_CONNECTIONS_MAX", default_value_t = ([\d_]+)/)[1].replaceAll('_', ''))
+const connectionsMax = Number(settings.hub.get('TCP_CONNECTIONS_MAX'))
 rule('the hub has descriptors for all its connections', [
   !(hub.ulimits?.nofile?.hard > connectionsMax) && `${hub.ulimits?.nofile?.hard} for ${connectionsMax} connections`,
 ])
@@ -189,6 +197,17 @@ rule(
     return other && !compose.services[other] && `${name} shares with ${other}`
   }),
 )
+// What people copy to `.env` names settings of the programs, and every required one.
+const example = read('.env.example')
+const named = new Set([...example.matchAll(/^(?:# ?)?([A-Z][A-Z_]*)=/gm)].map(([, name]) => name))
+const set = new Set([...example.matchAll(/^([A-Z][A-Z_]*)=/gm)].map(([, name]) => name))
+const both = new Map([...settings.hub, ...settings['gateway-worker']])
+rule('.env.example names settings that exist, and sets every required one', [
+  ...[...named].map(name => !both.has(name) && `no program reads ${name}`),
+  ...[...operations.matchAll(/^\| `([A-Z_]+)`(, `_FILE`)? \| required/gm)].map(
+    ([, name, secret]) => !set.has(secret ? `${name}_FILE` : name) && `${name} is missing`,
+  ),
+])
 let started = ''
 try {
   interpolate(text, {})

@@ -12,12 +12,16 @@
 )]
 
 mod browser;
+pub mod documents;
 mod folder;
 pub mod mirror;
+pub mod nginx;
 mod process;
+pub mod tools;
 
 pub use browser::{Browser, Ended};
 pub use folder::Folder;
+pub use nginx::Nginx;
 pub use process::{Process, built_at};
 
 use std::net::TcpListener;
