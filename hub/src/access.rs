@@ -52,6 +52,15 @@ impl Access {
             .collect()
     }
 
+    /// The guilds that this hub serves and whose rooms the principal may read, perhaps none.
+    ///
+    /// # Errors
+    /// `FORBIDDEN` for a token without the right to read.
+    pub fn readable_guilds(&self, principal: &Principal) -> Result<Vec<GuildId>, Refusal> {
+        may_read(principal)?;
+        Ok(self.guilds_of(principal))
+    }
+
     /// What a principal sees of a guild, narrowed to `only` some rooms where asked.
     ///
     /// # Errors
@@ -63,9 +72,7 @@ impl Access {
         guild: GuildId,
         only: Option<BTreeSet<ChannelId>>,
     ) -> Result<View, Refusal> {
-        if !principal.rights.read {
-            return Err(Refusal::new(Code::Forbidden, "the token lacks rooms:read"));
-        }
+        may_read(principal)?;
         if !self.guilds.contains(&guild) || !self.allows(principal, guild) {
             return Err(Refusal::new(Code::Forbidden, "not a guild of this token"));
         }
@@ -83,4 +90,11 @@ impl Access {
             None => self.primary() == Some(guild),
         }
     }
+}
+
+fn may_read(principal: &Principal) -> Result<(), Refusal> {
+    if principal.rights.read {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::Forbidden, "the token lacks rooms:read"))
 }

@@ -34,6 +34,11 @@ const MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 const BYTES_MAX: u64 = 1 << 30;
 /// No bound on a number is larger.
 const COUNT_MAX: u64 = 10_000_000;
+/// `JWT_BYTES_MAX` is at most this, in bytes: the listener accepts a request head of 64 KiB, and
+/// other headers need their part of it.
+const JWT_BYTES_MAX_LIMIT: u64 = 48 * 1024;
+/// What the first message holds beside the token, in bytes: guilds, rooms and positions.
+const AUTH_BESIDE_TOKEN_BYTES: usize = 4 * 1024;
 
 /// Roomwire's hub: shows Discord voice rooms to browsers, and opens and closes them.
 #[derive(Debug, Clone, Parser)]
@@ -154,8 +159,8 @@ pub struct Bounds {
     /// The largest client message, else 1009; about as much is read ahead while one is acted on [bytes]
     #[arg(long, env = "MESSAGE_BYTES_MAX", default_value_t = 16 * 1024, value_parser = size(BYTES_MAX))]
     pub message_bytes_max: usize,
-    /// The largest client message before authentication, else 1009 [bytes; a token and a few ids]
-    #[arg(long, env = "UNAUTHENTICATED_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024, value_parser = size(BYTES_MAX))]
+    /// The largest client message before authentication, else 1009; at least JWT_BYTES_MAX + 4096, at most MESSAGE_BYTES_MAX [bytes; a token and a few ids]
+    #[arg(long, env = "UNAUTHENTICATED_MESSAGE_BYTES_MAX", default_value_t = 12 * 1024, value_parser = size(BYTES_MAX))]
     pub unauthenticated_message_bytes_max: usize,
     /// A client message is whole within this time of its first byte, else 1008 [ms]
     #[arg(long, env = "MESSAGE_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
@@ -286,8 +291,8 @@ pub struct Bounds {
     /// Leeway on a token's `exp` and `nbf` [s]
     #[arg(long, env = "JWT_LEEWAY_S", default_value_t = auth::LEEWAY_S, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub jwt_leeway_s: u64,
-    /// The largest token [bytes]
-    #[arg(long, env = "JWT_BYTES_MAX", default_value_t = auth::TOKEN_BYTES_MAX, value_parser = size(BYTES_MAX))]
+    /// The largest token, at most 49152 [bytes; a request's head is at most 65536]
+    #[arg(long, env = "JWT_BYTES_MAX", default_value_t = auth::TOKEN_BYTES_MAX, value_parser = size(JWT_BYTES_MAX_LIMIT))]
     pub jwt_bytes_max: usize,
     /// Unknown key ids cause at most one refresh of the keys in this time [ms]
     #[arg(long, env = "JWKS_COOLDOWN_MS", default_value_t = auth::REFRESH_COOLDOWN_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
@@ -310,6 +315,33 @@ pub struct Bounds {
 }
 
 impl Settings {
+    /// What is wrong with settings that are each valid alone: one line for each problem.
+    pub fn problems(&self) -> Vec<String> {
+        let bounds = &self.bounds;
+        let mut problems = Vec::new();
+        let (first, token) = (
+            bounds.unauthenticated_message_bytes_max,
+            bounds.jwt_bytes_max,
+        );
+        let needed = token.saturating_add(AUTH_BESIDE_TOKEN_BYTES);
+        if first < needed {
+            problems.push(format!(
+                "UNAUTHENTICATED_MESSAGE_BYTES_MAX is {first}. It must be at least {needed}, \
+                 which is JWT_BYTES_MAX ({token}) and {AUTH_BESIDE_TOKEN_BYTES} bytes. \
+                 Raise it, or lower JWT_BYTES_MAX."
+            ));
+        }
+        if bounds.message_bytes_max < first {
+            problems.push(format!(
+                "MESSAGE_BYTES_MAX is {}. It must be at least UNAUTHENTICATED_MESSAGE_BYTES_MAX \
+                 ({first}), because a later message carries a token too. Raise it, or lower \
+                 UNAUTHENTICATED_MESSAGE_BYTES_MAX.",
+                bounds.message_bytes_max
+            ));
+        }
+        problems
+    }
+
     /// What the verification of tokens depends on.
     pub fn auth(&self) -> AuthSettings {
         AuthSettings {
@@ -415,6 +447,7 @@ impl Settings {
             session: SessionLimits {
                 auth_timeout_ms: bounds.auth_timeout_ms,
                 unauthenticated_frame_bytes_max: bounds.unauthenticated_message_bytes_max,
+                frame_bytes_max: bounds.message_bytes_max,
                 frames_per_s_max: bounds.client_frames_per_s_max,
                 frames_burst_max: bounds.client_frames_burst_max,
                 subscriptions_max: bounds.subscriptions_max,
@@ -488,9 +521,13 @@ mod tests {
     fn with(changes: &[(&str, &str)]) -> Result<Settings, Refusal> {
         let mut variables: std::collections::HashMap<_, _> = REQUIRED.iter().copied().collect();
         variables.extend(changes.iter().copied());
-        parse_from(["hub".into()], |name| {
+        let settings: Settings = parse_from(["hub".into()], |name| {
             variables.get(name).map(OsString::from)
-        })
+        })?;
+        match settings.problems().first() {
+            None => Ok(settings),
+            Some(line) => Err(Refusal::Wrong(line.clone())),
+        }
     }
 
     #[test]
@@ -550,6 +587,10 @@ mod tests {
             ("LOG_AGE_MAX_S", "0"),
             ("FENCINGS_PER_MINUTE_MAX", "0"),
             ("CLAIM_GUILDS_MAX", "0"),
+            ("JWT_BYTES_MAX", "0"),
+            ("JWT_BYTES_MAX", "49153"),
+            ("UNAUTHENTICATED_MESSAGE_BYTES_MAX", "12287"),
+            ("MESSAGE_BYTES_MAX", "12287"),
         ] {
             let Err(Refusal::Wrong(line)) = with(&[(name, value)]) else {
                 panic!("{name}={value} was taken")
@@ -559,5 +600,33 @@ mod tests {
                 "{line}"
             );
         }
+    }
+    #[test]
+    fn sizes_of_messages_that_do_not_hold_the_largest_token_are_refused_with_all_their_names() {
+        let line = |changes: &[(&str, &str)]| match with(changes) {
+            Err(Refusal::Wrong(line)) => line,
+            other => panic!("{changes:?}: {other:?}"),
+        };
+        let raised_alone = line(&[("JWT_BYTES_MAX", "8193")]);
+        for part in [
+            "UNAUTHENTICATED_MESSAGE_BYTES_MAX is 12288",
+            "at least 12289",
+            "JWT_BYTES_MAX (8193)",
+        ] {
+            assert!(raised_alone.contains(part), "{raised_alone}");
+        }
+        let both = [
+            ("JWT_BYTES_MAX", "16384"),
+            ("UNAUTHENTICATED_MESSAGE_BYTES_MAX", "20480"),
+        ];
+        assert!(line(&both).starts_with("MESSAGE_BYTES_MAX is 16384"));
+        let mut all = both.to_vec();
+        all.push(("MESSAGE_BYTES_MAX", "20480"));
+        assert!(with(&all).is_ok());
+        let less = [
+            ("JWT_BYTES_MAX", "4096"),
+            ("UNAUTHENTICATED_MESSAGE_BYTES_MAX", "8192"),
+        ];
+        assert!(with(&less).is_ok());
     }
 }

@@ -8,6 +8,9 @@ use launch::exit;
 #[tokio::main]
 async fn main() -> ExitCode {
     let settings = launch::settings::parse::<hub::config::Settings>();
+    if let Some(problem) = settings.problems().first() {
+        launch::settings::refuse(problem);
+    }
     launch::logs::init(&settings.logs);
     match run(settings).await {
         Ok(()) => ExitCode::from(exit::CLEAN),

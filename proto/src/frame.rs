@@ -133,9 +133,11 @@ pub enum Ack {
     /// The token holds.
     #[serde(rename = "auth.ok")]
     AuthOk {
-        /// The first of `guilds`; the first that the token allows when there are none.
-        guild_id: GuildId,
-        /// The guilds that are subscribed now; a `subscribed` follows for each.
+        /// The first of `guilds`; absent where `guilds` is empty.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        guild_id: Option<GuildId>,
+        /// The guilds that are subscribed now, perhaps none; a `subscribed` follows for each.
         guilds: Vec<GuildId>,
         /// The token's subject.
         sub: String,
@@ -151,6 +153,9 @@ pub enum Ack {
         /// When the connection ends without another, in ms since the Unix epoch.
         #[ts(type = "number")]
         expires_at: u64,
+        /// All guilds that the newer token allows and the hub serves. Those that are not
+        /// subscribed yet are subscribed by the client.
+        guilds: Vec<GuildId>,
     },
     /// A subscription begins.
     #[serde(rename = "subscribed")]

@@ -80,7 +80,7 @@ pub(super) async fn live(shared: &Shared, place: Place, wire: Wire) {
             Some(code) => {
                 metrics::counter!("hub_sockets_closed_total", "code" => code.code().to_string())
                     .increment(1);
-                say_goodbye(&mut writer, &mut reader, &outbox, code).await;
+                say_goodbye(writer, reader, &outbox, code).await;
             }
             // The peer's Close is answered with the same (RFC 6455, section 5.5.1).
             None => drop(writer.flush().await),
@@ -90,16 +90,21 @@ pub(super) async fn live(shared: &Shared, place: Place, wire: Wire) {
     let _late = timeout(goodbye, farewell).await;
 }
 
-async fn say_goodbye(writer: &mut Writer, reader: &mut Reader, outbox: &Outbox, code: CloseCode) {
+async fn say_goodbye(mut writer: Writer, mut reader: Reader, outbox: &Outbox, code: CloseCode) {
     writer.queue(outbox.take_now().iter().map(Frame::text));
     if writer.write().await.is_err() || writer.close(code).await.is_err() {
         return;
     }
-    // The peer's own Close ends the connection in order; what it still sends is of no interest.
-    while !matches!(
-        reader.receive(usize::MAX).await,
-        Received::Closed | Received::Gone | Received::Wrong(_)
-    ) {}
+    loop {
+        match reader.receive(usize::MAX).await {
+            // The peer's own Close ends the connection in order.
+            Received::Closed => return,
+            // The library reads no further after an error, but the peer may still send.
+            Received::Gone | Received::Wrong(_) => break,
+            Received::Text(_) | Received::Control { .. } => {}
+        }
+    }
+    Wire { reader, writer }.discard().await;
 }
 
 /// The listening half of a connection: what the session says, done.
@@ -177,6 +182,10 @@ impl<'a> Conversation<'a> {
                         self.act(actions)
                     }
                     Received::Closed | Received::Gone => return None,
+                    Received::Wrong(CloseCode::TooBig) => {
+                        let actions = self.session.too_big(launch::clock::now_ms());
+                        self.act(actions)
+                    }
                     Received::Wrong(code) => Some(code),
                 },
                 done = self.errand_done() => self.finish(done),

@@ -36,6 +36,8 @@ pub struct SessionLimits {
     pub auth_timeout_ms: u64,
     /// The largest frame before that, in bytes.
     pub unauthenticated_frame_bytes_max: usize,
+    /// The largest frame after that, in bytes.
+    pub frame_bytes_max: usize,
     /// Client frames (and pings) a second, over time.
     pub frames_per_s_max: u32,
     /// How many may come at once.
@@ -122,7 +124,7 @@ impl Session {
             return self.end_with_error(&flooded(), None, CloseCode::TooMany, ts);
         }
         if text.len() > self.message_bytes_max() {
-            return self.end(CloseCode::TooBig);
+            return self.too_big(ts);
         }
         let bad = |detail| Refusal::new(Code::BadRequest, detail);
         match hearing::read(text) {
@@ -166,12 +168,27 @@ impl Session {
         }
     }
 
-    /// The largest message that is taken now, in bytes, where that is less than at other times.
+    /// The largest message that is accepted now, in bytes.
     pub fn message_bytes_max(&self) -> usize {
         match self.phase {
             Phase::Greeting { .. } => self.limits.unauthenticated_frame_bytes_max,
-            _ => usize::MAX,
+            _ => self.limits.frame_bytes_max,
         }
+    }
+
+    /// A message is larger than [`Session::message_bytes_max`]. The error names the limit, because
+    /// the reason of a close code is a fixed text.
+    pub fn too_big(&mut self, ts: u64) -> Vec<Action> {
+        let allowed = self.message_bytes_max();
+        let detail = match self.phase {
+            Phase::Ended => return self.end(CloseCode::TooBig),
+            Phase::Greeting { .. } => {
+                format!("a message before authentication is at most {allowed} bytes")
+            }
+            _ => format!("a message is at most {allowed} bytes"),
+        };
+        let refusal = Refusal::new(Code::TooLarge, detail);
+        self.end_with_error(&refusal, None, CloseCode::TooBig, ts)
     }
 
     /// Whether the client is not to be heard, because too much of what it said waits already.
@@ -379,6 +396,10 @@ impl Session {
             mut recover,
             re,
         } = begin;
+        let allowed = match self.access.readable_guilds(&principal) {
+            Ok(allowed) => allowed,
+            Err(refusal) => return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts),
+        };
         let wanted: Vec<GuildId> = match guilds {
             Some(guilds) => {
                 let mut unique = Vec::new();
@@ -389,18 +410,11 @@ impl Session {
                 }
                 unique
             }
-            None => self
-                .access
-                .guilds_of(&principal)
+            // A token without a guild is accepted: a newer one may bring guilds.
+            None => allowed
                 .into_iter()
                 .take(self.limits.subscriptions_max)
                 .collect(),
-        };
-        // An empty list is a choice too: to be let in, and to subscribe later.
-        let allowed = self.access.guilds_of(&principal);
-        let Some(first) = wanted.first().or(allowed.first()).copied() else {
-            let refusal = Refusal::new(Code::Forbidden, "no guild of this hub");
-            return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts);
         };
         if wanted.len() > self.limits.subscriptions_max {
             // Waiting does not help: the same list would be as long.
@@ -416,7 +430,7 @@ impl Session {
             Err(refusal) => return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts),
         };
         let welcome = Ack::AuthOk {
-            guild_id: first,
+            guild_id: wanted.first().copied(),
             guilds: wanted.clone(),
             sub: principal.subject.to_string(),
             connection_id: self.connection_id.clone(),
@@ -458,7 +472,9 @@ impl Session {
             .copied()
             .filter(|guild| self.access.view(&principal, *guild, None).is_err())
             .collect();
-        let mut actions = vec![ack(Ack::AuthRefreshed { expires_at }, re, ts)];
+        let guilds = self.access.readable_guilds(&principal).unwrap_or_default();
+        let refreshed = Ack::AuthRefreshed { expires_at, guilds };
+        let mut actions = vec![ack(refreshed, re, ts)];
         for guild_id in lost {
             open.subscribed.remove(&guild_id);
             actions.push(Action::Unsubscribe(guild_id));

@@ -7,7 +7,7 @@ use proto::GuildId;
 use proto::event::{Event, Everyone, Fact, Room, Roster};
 use proto::position::PositionKey;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -154,6 +154,7 @@ fn limits() -> SocketLimits {
         session: SessionLimits {
             auth_timeout_ms: 10_000,
             unauthenticated_frame_bytes_max: 4_096,
+            frame_bytes_max: 16_384,
             frames_per_s_max: 20,
             frames_burst_max: 120,
             subscriptions_max: 100,
@@ -375,6 +376,9 @@ async fn what_is_too_large_for_a_stranger_is_refused_by_its_header() {
     let world = World::new().await;
     let mut client = world.open().await;
     client.write(&header(4_097)).await;
+    let error = client.hear().await["error"].take();
+    assert_eq!(error["code"], "TOO_LARGE");
+    assert!(error["message"].as_str().unwrap().contains("4096 bytes"));
     assert_eq!(client.closed().await, 1009);
     // In fragments, too.
     let mut client = world.open().await;
@@ -385,6 +389,7 @@ async fn what_is_too_large_for_a_stranger_is_refused_by_its_header() {
     second[0] = 0x80;
     client.write(&first).await;
     client.write(&second).await;
+    assert_eq!(client.hear().await["error"]["code"], "TOO_LARGE");
     assert_eq!(client.closed().await, 1009);
     // Behind the `auth` of somebody who holds a token it is none of a stranger's.
     let mut client = world.open().await;
@@ -398,4 +403,22 @@ async fn what_is_too_large_for_a_stranger_is_refused_by_its_header() {
     }
     heard.sort();
     assert_eq!(heard, ["auth.ok", "guild.snapshot", "pong", "subscribed"]);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_reads_the_refusal_and_the_connection_is_not_reset() {
+    let world = World::new().await;
+    for bytes in [13_000, 60_000] {
+        let mut client = world.open().await;
+        let mut message = header(bytes);
+        message.extend(vec![b' '; bytes.into()]);
+        client.write(&message).await;
+        let socket = client.0.get_mut();
+        let mut heard = Vec::new();
+        let read = timeout(DEADLINE, socket.read_to_end(&mut heard)).await;
+        assert!(read.expect("in time").is_ok(), "reset after {heard:?}");
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(heard.contains("TOO_LARGE"), "{heard}");
+        assert!(heard.ends_with("message too big"), "{heard}");
+    }
 }

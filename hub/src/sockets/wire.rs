@@ -20,7 +20,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use proto::close::CloseCode;
 use proto::problem::Code;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
@@ -146,6 +146,23 @@ pub(super) struct Wire {
     pub reader: Reader,
     /// What goes.
     pub writer: Writer,
+}
+
+impl Wire {
+    /// Ends the sending direction, then reads and drops what the peer still sends, until it ends.
+    /// A socket that is closed with unread bytes is reset, and a reset may destroy the Close frame
+    /// before the peer or a proxy has read it. The caller bounds the time.
+    pub(super) async fn discard(self) {
+        let Ok(mut stream) = self.reader.stream.reunite(self.writer.sink) else {
+            return;
+        };
+        let socket = stream.get_mut();
+        if socket.shutdown().await.is_err() {
+            return;
+        }
+        let mut dropped = [0; READ_BUFFER_BYTES];
+        while socket.read(&mut dropped).await.is_ok_and(|bytes| bytes > 0) {}
+    }
 }
 
 /// What came.

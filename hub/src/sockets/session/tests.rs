@@ -15,6 +15,7 @@ fn limits() -> SessionLimits {
     SessionLimits {
         auth_timeout_ms: 10_000,
         unauthenticated_frame_bytes_max: 4_096,
+        frame_bytes_max: 1_000_000,
         frames_per_s_max: 20,
         frames_burst_max: 30,
         subscriptions_max: 2,
@@ -46,7 +47,7 @@ fn short(actions: &[Action]) -> Vec<String> {
         .map(|action| match action {
             Action::Send(ServerFrame::Ack(frame)) => match &frame.ack {
                 Ack::AuthOk { guilds, .. } => format!("auth.ok {guilds:?}"),
-                Ack::AuthRefreshed { .. } => "auth.refreshed".to_owned(),
+                Ack::AuthRefreshed { guilds, .. } => format!("auth.refreshed {guilds:?}"),
                 Ack::Unsubscribed { guild_id } => format!("unsubscribed {guild_id}"),
                 Ack::Pong => format!("pong {:?}", frame.re),
                 Ack::Subscribed { .. } => "subscribed".to_owned(),
@@ -107,7 +108,10 @@ fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
         (Some(&[2]), r#","guilds":[]"#, vec!["is ada", "auth.ok []"]),
         (Some(&[2]), r#","guilds":["1"]"#, vec!["FORBIDDEN", "4403"]),
         (Some(&[2]), r#","guilds":["9"]"#, vec!["FORBIDDEN", "4403"]),
-        (Some(&[]), "", vec!["FORBIDDEN", "4403"]),
+        (Some(&[]), "", vec!["is ada", "auth.ok []"]),
+        (Some(&[9]), "", vec!["is ada", "auth.ok []"]),
+        (Some(&[]), r#","guilds":[]"#, vec!["is ada", "auth.ok []"]),
+        (Some(&[]), r#","guilds":["2"]"#, vec!["FORBIDDEN", "4403"]),
         (
             Some(&[1, 2, 3]),
             r#","guilds":["1","2","3"]"#,
@@ -245,6 +249,76 @@ fn what_is_not_a_frame_is_answered_by_the_documented_code() {
 }
 
 #[test]
+fn a_token_without_a_guild_is_accepted_and_a_newer_one_names_the_guilds_to_subscribe() {
+    let mut session = session();
+    say(&mut session, r#"{"type":"auth","token":"t"}"#);
+    let actions = session.verified(Ok(ada(Some(&[9]))), 5_000, 0, TS);
+    let [_, Action::Send(ServerFrame::Ack(frame))] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    let written = serde_json::to_value(frame).unwrap();
+    assert_eq!(written["guilds"], serde_json::json!([]));
+    assert!(written.get("guildId").is_none(), "{written}");
+    say(&mut session, r#"{"type":"refresh","token":"u"}"#);
+    // Guild 9 is allowed and not served.
+    let actions = session.verified(Ok(ada(Some(&[9, 3, 2]))), 50_000, 1_000, TS);
+    assert_eq!(short(&actions), ["auth.refreshed [2, 3]"]);
+    assert_eq!(
+        say(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
+        ["subscribe 3"]
+    );
+}
+
+#[test]
+fn a_token_without_the_right_to_read_is_refused_whatever_guilds_it_asks_for() {
+    let unread = |guilds| Principal {
+        rights: Rights::of_scope("rooms:create"),
+        ..ada(guilds)
+    };
+    for (claimed, asked) in [
+        (None, ""),
+        (None, r#","guilds":[]"#),
+        (Some(&[][..]), ""),
+        (Some(&[9]), r#","guilds":[]"#),
+        (Some(&[2]), r#","guilds":["2"]"#),
+    ] {
+        let mut session = session();
+        say(
+            &mut session,
+            &format!(r#"{{"type":"auth","token":"t"{asked}}}"#),
+        );
+        let actions = session.verified(Ok(unread(claimed)), 5_000, 0, TS);
+        assert_eq!(
+            short(&actions),
+            ["FORBIDDEN", "4403"],
+            "{claimed:?} {asked}"
+        );
+    }
+    let mut session = opened(Some(&[2]));
+    say(&mut session, r#"{"type":"refresh","token":"u"}"#);
+    let actions = session.verified(Ok(unread(Some(&[2, 3]))), 50_000, 1_000, TS);
+    let lost = ["unsubscribe 2", "FORBIDDEN", "unsubscribed 2"];
+    assert_eq!(short(&actions)[0], "auth.refreshed []");
+    assert_eq!(short(&actions)[1..], lost);
+}
+
+#[test]
+fn a_message_that_is_too_large_is_answered_with_the_size_that_is_allowed() {
+    for (mut session, bytes, allowed) in [
+        (session(), 4_097, "4096 bytes"),
+        (opened(None), 1_000_001, "1000000 bytes"),
+    ] {
+        let actions = session.text(&" ".repeat(bytes), false, 0, TS);
+        let [Action::Send(ServerFrame::Error(frame)), Action::Close(code)] = actions.as_slice()
+        else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((frame.error.code, code.code()), (Code::TooLarge, 1009));
+        assert!(frame.error.message.contains(allowed), "{frame:?}");
+    }
+}
+
+#[test]
 fn a_stranger_may_only_authenticate_and_ping() {
     for (text, expected) in [
         (
@@ -259,7 +333,7 @@ fn a_stranger_may_only_authenticate_and_ping() {
         (r#"{"type":"ping"}"#.to_owned(), vec!["pong None"]),
         (
             format!(r#"{{"type":"auth","token":"{}"}}"#, "x".repeat(5_000)),
-            vec!["1009"],
+            vec!["TOO_LARGE", "1009"],
         ),
     ] {
         assert_eq!(
@@ -307,7 +381,7 @@ fn a_refresh_keeps_the_subject_and_drops_what_is_no_longer_allowed() {
     assert_eq!(
         short(&actions),
         [
-            "auth.refreshed",
+            "auth.refreshed [1]",
             "unsubscribe 2",
             "FORBIDDEN",
             "unsubscribed 2"

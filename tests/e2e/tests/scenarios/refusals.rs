@@ -22,7 +22,7 @@ async fn every_kind_of_garbage_on_a_socket_ends_with_its_code() {
         (
             Message::text(format!(
                 r#"{{"type":"auth","token":"{}"}}"#,
-                "x".repeat(5_000)
+                "x".repeat(13_000)
             )),
             1009,
         ),

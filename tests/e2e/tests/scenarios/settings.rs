@@ -65,6 +65,8 @@ async fn a_wrong_setting_is_named() {
         ("hub", HUB, "DISCORD_PUBLIC_KEY", "00"),
         ("hub", HUB, "HUB_LISTEN", "here"),
         ("hub", HUB, "LOG_FORMAT", "xml"),
+        ("hub", HUB, "JWT_BYTES_MAX", "8193"),
+        ("hub", HUB, "UNAUTHENTICATED_MESSAGE_BYTES_MAX", "4096"),
         ("gateway-worker", WORKER, "SHARD_COUNT", "0"),
         ("gateway-worker", WORKER, "HUB_ENDPOINT", "nowhere"),
         ("gateway-worker", WORKER, "GUILD_IDS", "1,,2"),

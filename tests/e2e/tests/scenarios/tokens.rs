@@ -223,3 +223,98 @@ async fn rights_are_those_of_the_scope_and_guilds_those_of_the_token() {
         (&json!("error"), &json!("FORBIDDEN"), &json!("s"))
     );
 }
+
+/// A token of Ada's of exactly this size, or up to two bytes less: base64 has steps.
+async fn token_of_size(world: &World, bytes: usize) -> String {
+    let mut padding = bytes.saturating_sub(600) * 3 / 4;
+    loop {
+        let claims = json!({ "padding": "x".repeat(padding) });
+        let token = world.token(json!({ "sub": "ada", "claims": claims })).await;
+        match bytes.checked_sub(token.len()) {
+            Some(0..=2) => return token,
+            Some(less) => padding += (less * 3 / 4).max(1),
+            None => padding -= 1,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_4_to_8_kib_is_accepted_over_rest_and_on_the_websocket_alike() {
+    let world = World::start().await;
+    for bytes in [4_096, 6_144, 8_192] {
+        let token = token_of_size(&world, bytes).await;
+        let (status, _) = world
+            .rest_with(Method::GET, "/api/rooms", &token, None)
+            .await;
+        assert_eq!(status, StatusCode::OK, "{bytes} bytes");
+        let mut browser = Browser::open(&world.hub_url).await;
+        browser
+            .say(&json!({ "type": "auth", "token": token }))
+            .await;
+        browser.event("guild.snapshot").await;
+        // What the first message holds beside the largest token: positions and ids.
+        let recover = json!({ GUILD: "p".repeat(3_900) });
+        let mut full = Browser::open(&world.hub_url).await;
+        full.say(&json!({ "type": "auth", "token": token, "recover": recover }))
+            .await;
+        full.event("guild.snapshot").await;
+        browser
+            .say(&json!({ "type": "refresh", "token": token }))
+            .await;
+        browser.event("auth.refreshed").await;
+    }
+    let above = token_of_size(&world, 8_200).await;
+    refused_at_both_doors(&world, "more than JWT_BYTES_MAX", &above).await;
+    let mut browser = Browser::open(&world.hub_url).await;
+    let token = "x".repeat(12_288);
+    browser
+        .say(&json!({ "type": "auth", "token": token }))
+        .await;
+    assert_eq!(browser.end().await, Ended::Closed(1009));
+    assert!(
+        browser.heard[0].contains("12288 bytes"),
+        "{:?}",
+        browser.heard
+    );
+}
+
+#[tokio::test]
+async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_brings_one() {
+    let world = World::start().await;
+    for guilds in [json!([]), json!(["5"])] {
+        let without = world.token(json!({ "sub": "ada", "guilds": guilds })).await;
+        let with = world
+            .token(json!({ "sub": "ada", "guilds": [GUILD] }))
+            .await;
+        let mut browser = Browser::open(&world.hub_url).await;
+        browser
+            .say(&json!({ "type": "auth", "token": without }))
+            .await;
+        let welcome = browser.frame().await;
+        assert_eq!(
+            (&welcome["event"], &welcome["guilds"]),
+            (&json!("auth.ok"), &json!([]))
+        );
+        assert!(welcome.get("guildId").is_none(), "{welcome}");
+        browser
+            .say(&json!({ "type": "refresh", "token": with }))
+            .await;
+        let refreshed = browser.frame().await;
+        assert_eq!(
+            (&refreshed["event"], &refreshed["guilds"]),
+            (&json!("auth.refreshed"), &json!([GUILD]))
+        );
+        browser
+            .say(&json!({ "type": "subscribe", "guildId": GUILD }))
+            .await;
+        browser.event("guild.snapshot").await;
+    }
+    let unread = world
+        .token(json!({ "sub": "ada", "guilds": [], "scope": "rooms:create" }))
+        .await;
+    let mut browser = Browser::open(&world.hub_url).await;
+    browser
+        .say(&json!({ "type": "auth", "token": unread }))
+        .await;
+    assert_eq!(browser.end().await, Ended::Closed(4403));
+}

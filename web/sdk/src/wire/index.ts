@@ -84,11 +84,11 @@ re?: Correlation,
  */
 ts: number, } & ({ "event": "auth.ok", 
 /**
- * The first of `guilds`; the first that the token allows when there are none.
+ * The first of `guilds`; absent where `guilds` is empty.
  */
-guildId: GuildId, 
+guildId?: GuildId, 
 /**
- * The guilds that are subscribed now; a `subscribed` follows for each.
+ * The guilds that are subscribed now, perhaps none; a `subscribed` follows for each.
  */
 guilds: Array<GuildId>, 
 /**
@@ -106,7 +106,12 @@ expiresAt: number, } | { "event": "auth.refreshed",
 /**
  * When the connection ends without another, in ms since the Unix epoch.
  */
-expiresAt: number, } | { "event": "subscribed", 
+expiresAt: number, 
+/**
+ * All guilds that the newer token allows and the hub serves. Those that are not
+ * subscribed yet are subscribed by the client.
+ */
+guilds: Array<GuildId>, } | { "event": "subscribed", 
 /**
  * The guild.
  */
@@ -129,11 +134,11 @@ guildId: GuildId, } | { "event": "pong" });
  */
 export type Ack = { "event": "auth.ok", 
 /**
- * The first of `guilds`; the first that the token allows when there are none.
+ * The first of `guilds`; absent where `guilds` is empty.
  */
-guildId: GuildId, 
+guildId?: GuildId, 
 /**
- * The guilds that are subscribed now; a `subscribed` follows for each.
+ * The guilds that are subscribed now, perhaps none; a `subscribed` follows for each.
  */
 guilds: Array<GuildId>, 
 /**
@@ -151,7 +156,12 @@ expiresAt: number, } | { "event": "auth.refreshed",
 /**
  * When the connection ends without another, in ms since the Unix epoch.
  */
-expiresAt: number, } | { "event": "subscribed", 
+expiresAt: number, 
+/**
+ * All guilds that the newer token allows and the hub serves. Those that are not
+ * subscribed yet are subscribed by the client.
+ */
+guilds: Array<GuildId>, } | { "event": "subscribed", 
 /**
  * The guild.
  */
