@@ -10,7 +10,7 @@ FROM node:20-bookworm-slim AS console
 WORKDIR /src/web
 # The packages alone first: they change seldom, and stay in the layer cache until they do.
 COPY web/package.json web/package-lock.json ./
-COPY web/sdk/package.json sdk/
+COPY web/sdk/package.json web/sdk/build.mjs sdk/
 COPY web/console/package.json console/
 RUN npm ci --no-audit --no-fund
 COPY web/ ./

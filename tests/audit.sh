@@ -12,3 +12,5 @@ done
 npm --prefix web ls --all >/dev/null
 # The compose file, against the compose specification: `make test` does the same.
 tests/compose/check.sh
+# The SDK in a Next.js project: too large a download for the tests.
+node tests/package/check.mjs next

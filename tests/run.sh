@@ -58,6 +58,7 @@ step tests "the compose file" tests/compose/check.sh
 step tests "Rust" cargo test --workspace --no-fail-fast
 step tests "every interleaving of the chain" cargo test -p model --features faults
 step tests "TypeScript" npm --prefix web test
+step tests "the SDK as a package" node tests/package/check.mjs
 step tests "simulator against discord-api-types" node tests/oracles/types/check.mjs
 step tests "browser" tests/browser.sh
 

@@ -1,10 +1,8 @@
 import { defineConfig } from 'vitest/config'
-
-const source = ['roomwire-source']
+import { sdkSource } from './sdk-source.js'
 
 export default defineConfig({
-  resolve: { conditions: [...source, 'module', 'browser', 'development|production'] },
-  ssr: { resolve: { conditions: [...source, 'module', 'node', 'development|production'] } },
+  resolve: { alias: sdkSource },
   test: {
     include: ['sdk/test/**/*.test.{ts,tsx}', 'console/test/**/*.test.{ts,tsx}'],
     // Two workers: the tests share their machine with cargo.

@@ -1,10 +1,10 @@
 import react from '@vitejs/plugin-react'
-import { defaultClientConditions, defineConfig } from 'vite'
+import { defineConfig } from 'vite'
+import { sdkSource } from '../sdk-source.js'
 
 export default defineConfig({
   plugins: [react()],
-  // The console is built from the SDK's source, so that it needs no earlier build.
-  resolve: { conditions: ['roomwire-source', ...defaultClientConditions] },
+  resolve: { alias: sdkSource },
   build: {
     outDir: 'dist',
     // The hub embeds every file of `dist` and serves it under `default-src 'self'`.

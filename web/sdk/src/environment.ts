@@ -30,9 +30,22 @@ export interface WebSocketLike {
   onerror: (() => void) | null
 }
 
-/** The browser's own; also fits Node ≥ 22, Deno and Bun. */
+/** What `openWebSocket` throws where the runtime has no `WebSocket`. */
+export class WebSocketMissing extends Error {
+  constructor() {
+    super(
+      'This runtime has no WebSocket. Use Node 22 or newer, or set `globalThis.WebSocket` to that of the package "ws".',
+    )
+    this.name = 'WebSocketMissing'
+  }
+}
+
+/** The browser's own; also fits Node, Deno, Bun and React Native. Node 20 has no `WebSocket`. */
 export const browserEnvironment: Environment = {
-  openWebSocket: url => new WebSocket(url) as WebSocketLike,
+  openWebSocket: url => {
+    if (typeof WebSocket === 'undefined') throw new WebSocketMissing()
+    return new WebSocket(url) as WebSocketLike
+  },
   fetch: (url, init) => fetch(url, init),
   now: () => Date.now(),
   random: () => Math.random(),
@@ -41,7 +54,7 @@ export const browserEnvironment: Environment = {
     return () => clearTimeout(timer)
   },
   onWake: call => {
-    if (typeof window === 'undefined' || typeof document === 'undefined') return () => {}
+    if (!isPage()) return () => {}
     const seen = () => {
       if (document.visibilityState === 'visible') call()
     }
@@ -55,8 +68,19 @@ export const browserEnvironment: Environment = {
       for (const end of ends) end()
     }
   },
-  onHide: call => (typeof window === 'undefined' ? () => {} : heed(window, 'pagehide', call)),
-  report: error => reportError(error),
+  onHide: call => (isPage() ? heed(window, 'pagehide', call) : () => {}),
+  report: error => {
+    if (typeof reportError === 'function') return reportError(error)
+    // Node and older browsers have no `reportError`. Node's own EventTarget rethrows a listener's error in this way.
+    setTimeout(() => {
+      throw error
+    })
+  },
+}
+
+/** Whether this is a browser's page. React Native has a `window` without events, and no `document`. */
+function isPage(): boolean {
+  return typeof window !== 'undefined' && typeof document !== 'undefined'
 }
 
 function heed(target: EventTarget, event: string, call: () => void): () => void {

@@ -4,7 +4,7 @@
  */
 import { type Backoff, fullJitter } from './backoff.js'
 import { adviceOf, waitAfter, wordsOf } from './close-codes.js'
-import type { Environment } from './environment.js'
+import { type Environment, WebSocketMissing } from './environment.js'
 import type { Frame } from './frames.js'
 import { openSocket, type Patience, type Socket, type SocketEnd } from './socket.js'
 import type { TokenSource, TokenWish } from './token.js'
@@ -133,9 +133,10 @@ export function createLine(parts: LineParts): Line {
         onFrame: frame => (frame.kind === 'auth.ok' ? onWelcome(frame, token) : onFrame(frame)),
         onEnd,
       })
-    } catch {
-      // Not an address, or one that the page's security policy does not allow.
-      stay({ state: 'closed', reason: { code: null, text: 'the address can not be used' } })
+    } catch (error) {
+      // No WebSocket here, not an address, or one that the page's security policy does not allow.
+      const text = error instanceof WebSocketMissing ? error.message : 'the address can not be used'
+      stay({ state: 'closed', reason: { code: null, text } })
     }
   }
 

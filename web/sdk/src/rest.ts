@@ -73,7 +73,7 @@ async function within<Result>(
   signal: AbortSignal | undefined,
   work: (signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
-  signal?.throwIfAborted()
+  throwIfAborted(signal)
   const end = new AbortController()
   const giveUp = () => end.abort(signal?.reason)
   signal?.addEventListener('abort', giveUp)
@@ -85,13 +85,18 @@ async function within<Result>(
     // Whatever does not listen to the signal, an app's `getToken` say, is left behind.
     return await Promise.race([work(end.signal), ended])
   } catch (cause) {
-    signal?.throwIfAborted()
+    throwIfAborted(signal)
     if (cause instanceof RoomwireProblem) throw cause
     throw new RoomwireProblem({ code: 'NETWORK', status: 0, title: 'The hub can not be reached' }, cause)
   } finally {
     callOff()
     signal?.removeEventListener('abort', giveUp)
   }
+}
+
+/** As the signal's own method does, which React Native and browsers before 2022 lack. */
+function throwIfAborted(signal: AbortSignal | undefined) {
+  if (signal?.aborted) throw signal.reason ?? Object.assign(new Error('aborted'), { name: 'AbortError' })
 }
 
 function withoutToken(cause: unknown): never {
