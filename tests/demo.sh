@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Runs the whole system against the simulated Discord, on loopback, until Ctrl-C.
+#
+# WEB_ORIGIN   origins of your own pages (with commas between), which the hub and the issuer allow beside the demo's own
+# DEMO_QUIET   1: nobody moves by themselves
+# DEMO_BIN     where the programs are; default: cargo's folder
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin="${DEMO_BIN:-target/debug}"
+bin="${DEMO_BIN:-${CARGO_TARGET_DIR:-target}/debug}"
+own_pages="${WEB_ORIGIN:-}"
 logs="$(mktemp -d "${TMPDIR:-/tmp}/roomwire-demo.XXXXXX")"
 pids=()
 
@@ -29,10 +34,14 @@ answers() { # url, name
         if ! kill -0 "${pids[-1]}" 2>/dev/null; then break; fi
         sleep 0.1
     done
-    printf 'The demo can not start: %s does not answer at %s. Its log:\n\n' "$2" "$1" >&2
-    tail -n 20 "$logs/$2.log" >&2
+    printf 'The demo cannot start: %s does not answer at %s. Its log:\n\n' "$2" "$1" >&2
+    # The issuer has another name for it.
+    tail -n 20 "$logs/$2.log" | sed 's/ISSUER_ORIGINS/WEB_ORIGIN/' >&2
     exit 1
 }
+
+# Commas, spaces or both between them; the hub checks each one.
+own_pages="$(tr -s ', \t\n' ',' <<<"$own_pages" | sed 's/^,//; s/,$//')"
 
 for port in 3000 3001 3100 3900 3901; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
@@ -49,14 +58,14 @@ start discord-sim SIM_LISTEN=127.0.0.1:3900 SIM_QUIET="${DEMO_QUIET:-0}" \
 answers http://127.0.0.1:3900/_sim/state discord-sim
 public_key="$(curl --silent http://127.0.0.1:3900/_sim/state | sed -E 's/.*"publicKey":"([0-9a-f]+)".*/\1/')"
 
-start dev-issuer ISSUER_LISTEN=127.0.0.1:3901
+start dev-issuer ISSUER_LISTEN=127.0.0.1:3901 ${own_pages:+ISSUER_ORIGINS="$own_pages"}
 answers http://127.0.0.1:3901/.well-known/jwks.json dev-issuer
 
 # The simulated Discord begins anew with each demo, so the hub's memory does too.
 start hub STORE_URL="sqlite://$logs/hub.db" HUB_LISTEN=127.0.0.1:3000 INTERNAL_LISTEN=127.0.0.1:3100 HUB_SECRET="$secret" \
     JWT_ISSUER=http://127.0.0.1:3901 JWT_AUDIENCE=roomwire \
     JWT_PUBLIC_JWK_URL=http://127.0.0.1:3901/.well-known/jwks.json \
-    WEB_ORIGIN=http://127.0.0.1:3000,http://localhost:3000 PRIMARY_GUILD_ID=100000000000000001 \
+    WEB_ORIGIN="http://127.0.0.1:3000,http://localhost:3000${own_pages:+,$own_pages}" PRIMARY_GUILD_ID=100000000000000001 \
     DISCORD_BOT_TOKEN=sim-token DISCORD_PUBLIC_KEY="$public_key" DISCORD_API_URL=http://127.0.0.1:3900 \
     DISCORD_CDN_URL=http://127.0.0.1:3900 CONSOLE_ISSUER_URL=http://127.0.0.1:3901
 answers http://127.0.0.1:3100/readyz hub
@@ -66,6 +75,11 @@ start gateway-worker WORKER_LISTEN=127.0.0.1:3001 HUB_SECRET="$secret" PRIMARY_G
     DISCORD_API_URL=http://127.0.0.1:3900 DISCORD_CDN_URL=http://127.0.0.1:3900
 answers http://127.0.0.1:3001/readyz gateway-worker
 
+if [ -n "$own_pages" ]; then
+    own_page="Pages of ${own_pages//,/, } may connect"
+else
+    own_page="Your own page: start the demo as  WEB_ORIGIN=http://localhost:5173 make demo  (with your page's origin)"
+fi
 cat <<EOT
 
   Roomwire is running against a simulated Discord.
@@ -77,6 +91,13 @@ cat <<EOT
 
     curl -X POST http://127.0.0.1:3900/_sim/voice -H 'content-type: application/json' \\
       -d '{"guildId":"100000000000000001","userId":"200000000000000001","channelId":"100000000000000011"}'
+
+  $own_page:
+
+    hub    http://127.0.0.1:3000                     the SDK's \`url\`
+    token  http://127.0.0.1:3901/token?sub=ada       answered as text, for any \`sub\`: the SDK's \`getToken\`
+
+  README.md, "In your own React app", has the five lines; examples/ has whole pages.
 
   Logs are in $logs. Ctrl-C ends everything.
 

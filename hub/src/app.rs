@@ -196,9 +196,9 @@ pub async fn run(
     let public_router = Router::new()
         .merge(sockets.router())
         .merge(requests)
-        .layer(cors(&settings.web_origin))
         .merge(ops.public_router())
-        .merge(console);
+        .merge(console)
+        .layer(cors(&settings.web_origin));
     let internal_router = ingest
         .router()
         .merge(ops.internal_router())

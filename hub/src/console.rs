@@ -1,4 +1,5 @@
-//! The console: a page that shows the rooms, embedded into the hub, and what it asks first.
+//! The console: a page that shows the rooms, embedded into the hub, and what it asks first. `sdk.js`
+//! beside it is the SDK as one module, for pages of other origins that have no bundler.
 
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};

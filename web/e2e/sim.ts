@@ -14,7 +14,7 @@ interface SimState {
 
 interface SimChannel {
   readonly name: string
-  readonly members?: Record<string, unknown>
+  readonly members?: Record<string, { readonly displayName: string }>
 }
 
 /** The channels as they truly are. */

@@ -9,6 +9,7 @@
 //! | `GET /.well-known/jwks.json` | the public keys: one RSA, one P-256, one Ed25519 key for each generation that is still published |
 //! | `GET /.well-known/openid-configuration` | issuer, key set address, algorithms |
 //! | `POST /token` | `{"token":"…"}`, see [`token::TokenRequest`] |
+//! | `GET /token?sub=ada` | the token alone, as `text/plain`; `guilds` (ids with commas between), `scope` and `ttl` may follow, see [`token::TokenQuery`] |
 //! | `POST /rotate` | makes new keys: `{"signing":[kid…],"published":[kid…],"removed":[kid…]}` |
 //!
 //! **Rotation.** Tokens are always signed by the newest generation of keys. The public keys of
@@ -68,15 +69,25 @@ impl Default for Settings {
     }
 }
 
+/// A page of the web, or one that an app shell or an extension serves (`capacitor://localhost`). As the hub's
+/// `WEB_ORIGIN`, which says more precisely what is wrong.
 fn parse_origin(text: &str) -> Result<String, String> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
-    let whole = rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '@', ' ']));
+    let text = text.trim();
+    let whole = text.split_once("://").is_some_and(|(scheme, host)| {
+        let scheme_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(scheme_allowed)
+            && !host.is_empty()
+            && !host.contains(['/', '*', '@', ' '])
+    });
     if whole && HeaderValue::from_str(text).is_ok() {
         Ok(text.to_owned())
     } else {
-        Err("an origin looks like http://127.0.0.1:5173, without a path".to_owned())
+        Err(
+            "An origin is a scheme, a host and perhaps a port, such as http://localhost:5173, \
+             without a path."
+                .to_owned(),
+        )
     }
 }
 
@@ -144,8 +155,14 @@ mod tests {
 
     #[test]
     fn an_origin_has_a_scheme_and_no_path() {
-        for yes in ["http://127.0.0.1:5173", "https://app.example"] {
-            assert!(parse_origin(yes).is_ok(), "{yes}");
+        for yes in [
+            "http://127.0.0.1:5173",
+            "https://app.example",
+            "capacitor://localhost",
+            "chrome-extension://abcdefghijklmnop",
+            " http://localhost:5173 ",
+        ] {
+            assert_eq!(parse_origin(yes).as_deref(), Ok(yes.trim()), "{yes}");
         }
         for no in [
             "",
@@ -155,7 +172,9 @@ mod tests {
             "app.example",
             "http://a/",
             "http://*.a",
-            "http://a\n",
+            "http://a b",
+            "://a",
+            "localhost:5173",
         ] {
             assert!(parse_origin(no).is_err(), "{no:?}");
         }

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 /// with spaces between), "ttl" (seconds, 3600; negative: expired already), "alg" (RS256, ES256 or
 /// `EdDSA`). For tests, "claims" and "header" are objects whose members are added to the token's
 /// claims and header last, so that they win; a null there leaves a member out.
+/// GET /token?sub=ada answers with the token alone, as text; guilds (ids with commas between),
+/// scope and ttl may follow.
 /// POST /rotate makes new keys. GET /.well-known/jwks.json is the key set.
 #[derive(Debug, Parser)]
 #[command(name = "dev-issuer", version)]

@@ -4,8 +4,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -16,7 +16,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::DEMO_ORIGINS;
 use crate::keys::{Generation, Ring, SigningAlgorithm};
-use crate::token::TokenRequest;
+use crate::token::{TokenQuery, TokenRequest};
 
 /// The largest request body, in bytes: room for claims that a test makes too large on purpose.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -52,7 +52,7 @@ pub(crate) fn router(issuer: Arc<Issuer>, more_origins: &[String]) -> anyhow::Re
     Ok(Router::new()
         .route("/.well-known/jwks.json", get(key_set))
         .route("/.well-known/openid-configuration", get(configuration))
-        .route("/token", post(token))
+        .route("/token", post(token).get(token_text))
         .route("/rotate", post(rotate))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(cors)
@@ -87,6 +87,22 @@ async fn token(
     let ring = issuer.ring.read().unwrap_or_else(PoisonError::into_inner);
     match request.issue(&issuer.issuer, &ring, launch::clock::now_ms()) {
         Ok(token) => fresh(json!({ "token": token })).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The token alone, as text: what a page's `getToken` can return as it is.
+async fn token_text(
+    State(issuer): State<Arc<Issuer>>,
+    query: Result<Query<TokenQuery>, QueryRejection>,
+) -> Response {
+    let request = match query {
+        Ok(Query(query)) => TokenRequest::from(query),
+        Err(why) => return problem(StatusCode::BAD_REQUEST, "BAD_REQUEST", &why.body_text()),
+    };
+    let ring = issuer.ring.read().unwrap_or_else(PoisonError::into_inner);
+    match request.issue(&issuer.issuer, &ring, launch::clock::now_ms()) {
+        Ok(token) => ([(CACHE_CONTROL, "no-store")], token).into_response(),
         Err(error) => failed(&error),
     }
 }

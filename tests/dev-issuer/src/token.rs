@@ -38,6 +38,39 @@ pub struct TokenRequest {
     pub header: Map<String, Value>,
 }
 
+/// The query of `GET /token`, the short form of a [`TokenRequest`] for a page's `getToken`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenQuery {
+    /// The token's subject.
+    sub: String,
+    /// Guild ids, with commas between. Absent: the token has no `guilds`. Empty: it allows none.
+    guilds: Option<String>,
+    /// As in [`TokenRequest`].
+    scope: Option<String>,
+    /// Seconds, as in [`TokenRequest`].
+    #[serde(default = "an_hour")]
+    ttl: i64,
+}
+
+impl From<TokenQuery> for TokenRequest {
+    fn from(query: TokenQuery) -> Self {
+        let ids = |guilds: String| {
+            let ids = guilds.split(',').map(str::trim);
+            ids.filter(|id| !id.is_empty()).map(str::to_owned).collect()
+        };
+        Self {
+            sub: query.sub,
+            guilds: query.guilds.map(ids),
+            scope: query.scope,
+            ttl: query.ttl,
+            alg: SigningAlgorithm::default(),
+            claims: Map::new(),
+            header: Map::new(),
+        }
+    }
+}
+
 fn an_hour() -> i64 {
     3600
 }

@@ -148,6 +148,53 @@ async fn what_is_not_a_token_request_is_refused() {
 }
 
 #[tokio::test]
+async fn a_page_gets_a_token_as_text_with_one_get() {
+    let world = issuer(Settings {
+        origins: vec!["http://localhost:5173".to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let ask = |query: &str| {
+        let url = format!("{}/token{query}", world.at);
+        let request = world.client.get(url);
+        request.header("origin", "http://localhost:5173").send()
+    };
+    let answer = ask("?sub=ada").await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let headers = answer.headers();
+    assert_eq!(headers["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(
+        headers["access-control-allow-origin"],
+        "http://localhost:5173"
+    );
+    let (header, claims) = opened(&answer.text().await.unwrap());
+    assert_eq!(header["alg"], "RS256");
+    assert_eq!(claims["sub"], "ada");
+    assert!(claims.get("guilds").is_none() && claims.get("scope").is_none());
+
+    let answer = ask("?sub=a%20b&guilds=1,2&scope=rooms:read+rooms:end&ttl=5").await;
+    let (_, claims) = opened(&answer.unwrap().text().await.unwrap());
+    assert_eq!(claims["sub"], "a b");
+    assert_eq!(claims["guilds"], json!(["1", "2"]));
+    assert_eq!(claims["scope"], "rooms:read rooms:end");
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        5
+    );
+    let answer = ask("?sub=ada&guilds=").await;
+    let (_, claims) = opened(&answer.unwrap().text().await.unwrap());
+    assert_eq!(claims["guilds"], json!([]));
+
+    for query in ["", "?guilds=1", "?sub=ada&ttl=x", "?sub=ada&tll=5"] {
+        let answer = ask(query).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], "BAD_REQUEST", "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_rotation_signs_with_new_keys_and_keeps_one_old_generation() {
     let world = issuer(Settings::default()).await;
     let kids = |set: &Value| -> Vec<String> {

@@ -36,7 +36,7 @@ test('the five lines of the readme are these, and they work', async () => {
       }
     },
   )
-  const { App } = await import('./five-lines.js')
+  const { default: App } = await import('./five-lines.js')
   const page = document.createElement('div')
   const root = createRoot(page)
   await act(async () => root.render(<App />))
@@ -48,8 +48,9 @@ test('the five lines of the readme are these, and they work', async () => {
     socket?.hear(subscribed())
     socket?.hear(snapshot([room('11', [voice('11', '7')]), room('12')]))
   })
-  expect(asked).toEqual(['/token', '/token'])
-  expect(socket?.url).toBe('wss://hub.example/api/ws')
+  const token = 'http://127.0.0.1:3901/token?sub=ada'
+  expect(asked).toEqual([token, token])
+  expect(socket?.url).toBe('ws://127.0.0.1:3000/api/ws')
   expect(page.textContent).toBe('Room 11: 1Room 12: 0')
   await act(async () => root.unmount())
   expect(socket?.closed).toBe(true)

@@ -1,0 +1,34 @@
+import { createRoomwire } from '@roomwire/sdk'
+import { RoomwireProvider, useConnection, useGuild } from '@roomwire/sdk/react'
+import { OpenRoom } from './OpenRoom'
+import { Rooms } from './Rooms'
+
+// The demo's hub and issuer. In production: your hub, and a token from your own server for the person who is signed in.
+const roomwire = createRoomwire({
+  url: 'http://127.0.0.1:3000',
+  getToken: async () => {
+    const response = await fetch('http://127.0.0.1:3901/token?sub=ada')
+    if (!response.ok) throw new Error(`The issuer answered ${response.status}.`)
+    return response.text()
+  },
+})
+
+export default function App() {
+  return (
+    <RoomwireProvider roomwire={roomwire}>
+      <h1>Rooms</h1>
+      <Freshness />
+      <Rooms />
+      <OpenRoom />
+    </RoomwireProvider>
+  )
+}
+
+/** What the page shows is true now, or as of an earlier time: a page has to say which. */
+function Freshness() {
+  const connection = useConnection()
+  const guild = useGuild()
+  if (connection.state === 'closed') return <p role="alert">No connection: {connection.reason?.text}</p>
+  if (!guild || guild.stale) return <p>Connecting…</p>
+  return <p>Live</p>
+}
