@@ -2,10 +2,13 @@
 import { expect, type Page, test, type WebSocketRoute } from '@playwright/test'
 
 const guildId = '1'
-const token = `e30.${Buffer.from('{"sub":"ada"}').toString('base64url')}.x`
+const tokenOf = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.x`
+const subOf = (token: string) =>
+  JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).sub as string
 
 interface Hello {
   readonly type: string
+  readonly token: string
   readonly recover?: Record<string, string>
 }
 
@@ -23,7 +26,9 @@ async function speakFor(page: Page) {
       await line?.close({ code: 1012 })
     },
   }
-  await page.route('**/token', route => route.fulfill({ json: { token } }))
+  await page.route('**/token', route =>
+    route.fulfill({ json: { token: tokenOf(route.request().postDataJSON().sub) } }),
+  )
   await page.routeWebSocket(/\/api\/ws$/, socket => {
     if (hub.away) return void socket.close({ code: 1013 })
     line = socket
@@ -38,7 +43,7 @@ async function speakFor(page: Page) {
         event: 'auth.ok',
         guildId,
         guilds: [guildId],
-        sub: 'ada',
+        sub: subOf(hello.token),
         connectionId: '1',
         expiresAt,
       })
@@ -83,9 +88,9 @@ function topOf(page: Page, selector: string): Promise<number> {
   )
 }
 
-async function signIn(page: Page) {
-  await page.goto('/')
-  await page.getByTestId('sign-in-ada').click()
+async function signIn(page: Page, sub = 'ada') {
+  if (sub === 'ada') await page.goto('/')
+  await page.getByTestId(`sign-in-${sub}`).click()
   await expect(page.getByTestId('member')).toHaveCount(1)
   await expect(page.locator('.rooms.stale')).toHaveCount(0)
 }
@@ -147,4 +152,29 @@ test('signing out leaves nothing of the members behind', async ({ page }) => {
   await page.getByTestId('sign-out').click()
   await expect(page.getByTestId('sign-in-ada')).toBeVisible()
   expect(await page.evaluate(() => Object.keys(sessionStorage))).toEqual([])
+})
+
+test('signing out as Ada and in as Grace, without a reload, connects as Grace and continues nothing of Ada', async ({
+  page,
+}) => {
+  const hub = await speakFor(page)
+  await signIn(page)
+  await page.getByTestId('sign-out').click()
+  await signIn(page, 'grace')
+  expect(hub.hellos.map(hello => [subOf(hello.token), hello.recover])).toEqual([
+    ['ada', undefined],
+    ['grace', undefined],
+  ])
+  await expect(page.locator('.who-name')).toHaveText('Grace')
+})
+
+test('a hub that does not accept the token is reported with what to do about it', async ({ page }) => {
+  await speakFor(page)
+  await page.routeWebSocket(/\/api\/ws$/, socket => {
+    socket.onMessage(() => void socket.close({ code: 4401 }))
+  })
+  await page.goto('/')
+  await page.getByTestId('sign-in-ada').click()
+  await expect(page.getByTestId('failure')).toHaveAttribute('data-failure', 'token_invalid')
+  await expect(page.getByTestId('failure')).toContainText('JWT_ISSUER')
 })

@@ -58,9 +58,7 @@ function Console({ config }: { readonly config: ConsoleConfig }) {
     setNotice(why)
   }, [])
   const signed = useMemo(
-    () =>
-      session &&
-      signedOf(config, session, () => enter(null, 'The hub did not take that token. Paste another one.')),
+    () => session && signedOf(config, session, why => enter(null, why)),
     [config, session, enter],
   )
   const roomwire = useMemo(() => {

@@ -19,6 +19,11 @@ export function rightsOf(scope: string): Rights {
 export interface TokenClaims {
   readonly sub: string
   readonly scope: string
+  /** When it expires, milliseconds since 1970; `null` if it does not say. */
+  readonly expiresAt: number | null
+  /** Issuer and audience; empty if the token does not name them. */
+  readonly issuer: string
+  readonly audience: string
 }
 
 /** Reads a JWT's claims; `null` for what is no JWT. */
@@ -31,9 +36,19 @@ export function readClaims(token: string): TokenClaims | null {
     )
     const claims: unknown = JSON.parse(new TextDecoder().decode(bytes))
     if (typeof claims !== 'object' || claims === null) return null
-    const { sub, scope } = claims as { sub?: unknown; scope?: unknown }
-    return { sub: typeof sub === 'string' ? sub : '', scope: typeof scope === 'string' ? scope : '' }
+    const { sub, scope, exp, iss, aud } = claims as Readonly<Record<string, unknown>>
+    return {
+      sub: textOf(sub),
+      scope: textOf(scope),
+      expiresAt: typeof exp === 'number' ? exp * 1_000 : null,
+      issuer: textOf(iss),
+      audience: Array.isArray(aud) ? aud.map(textOf).join(', ') : textOf(aud),
+    }
   } catch {
     return null
   }
+}
+
+function textOf(claim: unknown): string {
+  return typeof claim === 'string' ? claim : ''
 }

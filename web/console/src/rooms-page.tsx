@@ -9,7 +9,7 @@ import { useOwnRooms } from './own-rooms.js'
 import { OpeningCard, RoomCard } from './room-card.js'
 import type { Signed } from './session.js'
 import { StaleNote, wordsOfStaleness } from './stale-note.js'
-import { Status } from './status.js'
+import { ConnectionNote, Status } from './status.js'
 import { ThemeButton } from './theme.js'
 import { useWorstGuild } from './worst-guild.js'
 
@@ -106,6 +106,7 @@ function Rooms({ signed }: { readonly signed: Signed }) {
       <p className="unseen" aria-live="polite">
         {news}
       </p>
+      <ConnectionNote />
       <div>
         {guild?.loaded && stale && <StaleNote guild={guild} />}
         {guild?.loaded && cards.length + awaited.length === 0 ? (
@@ -154,7 +155,7 @@ function wordsBeforeRooms(connection: Connection, guild: Guild | undefined): str
   if (mayCome(connection, guild)) return 'Asking for the rooms…'
   return connection.state === 'open'
     ? 'You are signed in, but not for any guild that is shown here.'
-    : 'The hub did not let this page in.'
+    : 'This page is not connected to the hub.'
 }
 
 /** What is shown is so; or it was, and may not be so any more; or nobody can say when it was, if ever. */

@@ -1,6 +1,7 @@
 import type { ConsoleConfig, GetToken } from '@roomwire/sdk'
+import { wordsOfAgo } from './clock.js'
 import { people } from './people.js'
-import { type Rights, readClaims, rightsOf } from './rights.js'
+import { type Rights, readClaims, rightsOf, type TokenClaims } from './rights.js'
 
 /** Who is signed in, in this tab and until it is closed. */
 export type Session =
@@ -16,10 +17,15 @@ export interface Signed {
 }
 
 /**
- * @param onRefused called when the hub does not take a pasted token (any more), and there is no way to another
+ * @param onRefused called with the reason when the hub does not accept a pasted token (any more), and there is no way
+ * to another
  * @returns `null` if the session does not fit this hub
  */
-export function signedOf(config: ConsoleConfig, session: Session, onRefused: () => void): Signed | null {
+export function signedOf(
+  config: ConsoleConfig,
+  session: Session,
+  onRefused: (why: string) => void,
+): Signed | null {
   const { signIn } = config
   if (session.kind === 'demo' && signIn.kind === 'demo') {
     const person = people.find(each => each.sub === session.sub)
@@ -39,7 +45,7 @@ export function signedOf(config: ConsoleConfig, session: Session, onRefused: () 
       name: claims.sub,
       rights: rightsOf(claims.scope),
       getToken: async wish => {
-        if (wish === 'refused') onRefused()
+        if (wish === 'refused') onRefused(wordsOfRefused(claims))
         if (wish !== 'connect') throw new Error('There is no other token than the one that was pasted.')
         return session.token
       },
@@ -48,15 +54,35 @@ export function signedOf(config: ConsoleConfig, session: Session, onRefused: () 
   return null
 }
 
-/** Asks the demo's issuer for a token. */
+function wordsOfRefused(claims: TokenClaims): string {
+  const { issuer, audience } = claims
+  return (
+    wordsOfExpiry(claims, Date.now()) ??
+    `The hub does not accept this token. Its issuer is “${issuer}” and its audience is “${audience}”. Paste another one.`
+  )
+}
+
+/** What to say of a token that has expired by this machine's clock; `null` if it has not. */
+export function wordsOfExpiry({ expiresAt }: TokenClaims, now: number): string | null {
+  if (expiresAt === null || expiresAt > now) return null
+  return `This token expired ${wordsOfAgo(now - expiresAt)}. Paste a newer one.`
+}
+
+/** Asks the demo's issuer for a token; rejects with words for people. */
 export async function askIssuer(issuerUrl: string, sub: string, scope: string): Promise<string> {
   const response = await fetch(`${issuerUrl}/token`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ sub, scope }),
+  }).catch(() => {
+    throw new Error(
+      `The issuer at ${issuerUrl} does not answer, or does not allow the origin ${window.location.origin}.`,
+    )
   })
   if (!response.ok) throw new Error(`The issuer answered with status ${response.status}.`)
-  const { token } = (await response.json()) as { token: string }
+  const answer: unknown = await response.json().catch(() => null)
+  const { token } = (answer ?? {}) as { token?: unknown }
+  if (typeof token !== 'string') throw new Error(`What answers at ${issuerUrl} gave no token.`)
   return token
 }
 

@@ -5,7 +5,7 @@ import { Mark } from './icons.js'
 import { people } from './people.js'
 import { ProblemNote } from './problem-note.js'
 import { readClaims } from './rights.js'
-import { askIssuer, type Session } from './session.js'
+import { askIssuer, type Session, wordsOfExpiry } from './session.js'
 
 interface SignInProps {
   readonly config: ConsoleConfig
@@ -48,8 +48,8 @@ function ChoosePerson({ issuerUrl, onSignIn }: ChoosePersonProps) {
       // Asked here once, so that an issuer that is not there is noticed here.
       await askIssuer(issuerUrl, sub, scope)
       onSignIn({ kind: 'demo', sub })
-    } catch {
-      setProblem(`The demo's issuer at ${issuerUrl} does not answer.`)
+    } catch (error) {
+      setProblem(error instanceof Error ? error.message : error)
       setBusy(null)
     }
   }
@@ -88,8 +88,10 @@ function PasteToken({ onSignIn }: { readonly onSignIn: (session: Session) => voi
   function submit(event: FormEvent) {
     event.preventDefault()
     const trimmed = token.trim()
-    if (readClaims(trimmed)) onSignIn({ kind: 'token', token: trimmed })
-    else setProblem('This is not a JWT.')
+    const claims = readClaims(trimmed)
+    const problem = claims ? wordsOfExpiry(claims, Date.now()) : 'This is not a JWT. It begins with “eyJ”.'
+    if (problem === null) onSignIn({ kind: 'token', token: trimmed })
+    else setProblem(problem)
   }
 
   return (

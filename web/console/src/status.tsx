@@ -1,7 +1,8 @@
-import type { Connection, Gateway, Guild } from '@roomwire/sdk'
+import type { Connection, ConnectionEnd, Gateway, Guild } from '@roomwire/sdk'
 import { useConnection, useRoomwire } from '@roomwire/sdk/react'
-import type { ReactNode } from 'react'
+import { type ReactNode, useEffect, useState } from 'react'
 import { useNow, wordsOfMs } from './clock.js'
+import { Icon } from './icons.js'
 import { wordsOfGatewayReason, wordsOfStaleness } from './stale-note.js'
 import { useWorstGuild } from './worst-guild.js'
 
@@ -39,7 +40,7 @@ function ConnectionPill() {
       tone={connectionTone[connection.state]}
       title={whyOf(connection)}
     >
-      {wordsOfConnection(connection, now)}
+      {connection.state === 'closed' ? 'Not connected' : wordsOfConnection(connection, now)}
       {stopped && (
         <button type="button" className="inline" onClick={connect}>
           Try now
@@ -47,6 +48,37 @@ function ConnectionPill() {
       )}
     </Pill>
   )
+}
+
+/** Why the page is not connected, and what somebody has to do about it; nothing for what passes by itself. */
+export function ConnectionNote() {
+  const connection = useConnection()
+  const [reason, setReason] = useState<ConnectionEnd | null>(null)
+  // It stays while the next attempt is under way: a note that comes and goes cannot be read.
+  useEffect(() => {
+    if (connection.state !== 'connecting') setReason(endOf(connection))
+  }, [connection])
+  if (!reason || reason.hint === null) return null
+  return (
+    <div className="note bad" role="note" data-testid="failure" data-failure={reason.failure}>
+      <Icon name="warning" />
+      <div className="note-text">
+        <strong>{wordsOfEnd(reason)}</strong>
+        <p>{reason.hint}</p>
+      </div>
+    </div>
+  )
+}
+
+function endOf(connection: Connection): ConnectionEnd | null {
+  return connection.state === 'waiting' || connection.state === 'closed' ? connection.reason : null
+}
+
+/** Why the page is not connected, as a sentence. */
+export function wordsOfEnd({ text, cause }: ConnectionEnd): string {
+  // The console's own words are better than those about its code.
+  if (cause instanceof Error) return cause.message
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }
 
 function GatewayPill() {
@@ -123,13 +155,15 @@ export function wordsOfGateway(gateway: Gateway, now: number): string {
 export function wordsToAnnounce(connection: Connection, guild: Guild | undefined): string {
   if (connection.state === 'closed') return wordsOfConnection(connection, 0)
   if (guild?.loaded && guild.stale) return wordsOfStaleness(connection, guild)
-  if (connection.state !== 'open') return 'Connecting to the hub.'
+  if (connection.state !== 'open') {
+    const reason = endOf(connection)
+    return reason && reason.hint !== null ? wordsOfEnd(reason) : 'Connecting to the hub.'
+  }
   return guild?.loaded ? 'Connected. What is shown is live.' : 'Connected.'
 }
 
 function whyOf(connection: Connection): string | undefined {
-  if (connection.state !== 'waiting' && connection.state !== 'closed') return undefined
-  const { reason } = connection
+  const reason = endOf(connection)
   if (!reason) return undefined
   return reason.code === null ? reason.text : `${reason.text} (${reason.code})`
 }

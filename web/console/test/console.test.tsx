@@ -347,6 +347,49 @@ test('without rooms the page says a friendly word', async () => {
   expect(page.textContent).toContain('It is quiet here')
 })
 
+test('a failure that somebody has to mend is shown with its cure, and one that passes is not', async () => {
+  const { world } = await open('rooms:read')
+  await act(async () => world.socket.end(1006))
+  expect(all('failure')).toEqual([])
+  await act(() => world.pass(1_000))
+  await act(async () => world.socket.open())
+  await act(async () => world.socket.end(4401))
+  expect(one('failure').dataset.failure).toBe('token_invalid')
+  expect(one('failure').textContent).toContain('The hub does not accept the token.')
+  expect(one('announcement').textContent).not.toBe('')
+  await act(() => world.pass(1_000))
+  expect(one('connection').dataset.state).toBe('connecting')
+  expect(one('failure').dataset.failure).toBe('token_invalid')
+  await act(async () => world.socket.end(4403))
+  expect(one('failure').dataset.failure).toBe('forbidden')
+  expect(one('failure').textContent).toContain('rooms:read')
+  expect(one('connection').textContent).toContain('Not connected')
+})
+
+test('an issuer that fails says how it fails', async () => {
+  const config = {
+    signIn: { kind: 'demo' as const, issuerUrl: 'https://issuer.example' },
+    guildIds: ['1'],
+  }
+  const onSignIn = vi.fn()
+  await act(async () => root.render(<SignIn config={config} notice={null} onSignIn={onSignIn} />))
+  const alert = () => page.querySelector('[role="alert"]')?.textContent
+  try {
+    vi.stubGlobal('fetch', () => Promise.reject(new TypeError('Failed to fetch')))
+    await click('sign-in-ada')
+    await vi.waitFor(() => expect(alert()).toContain('does not answer, or does not allow the origin'))
+    vi.stubGlobal('fetch', async () => new Response('', { status: 502 }))
+    await click('sign-in-ada')
+    await vi.waitFor(() => expect(alert()).toContain('answered with status 502'))
+    vi.stubGlobal('fetch', async () => new Response('<!doctype html>'))
+    await click('sign-in-ada')
+    await vi.waitFor(() => expect(alert()).toContain('no token'))
+  } finally {
+    vi.unstubAllGlobals()
+  }
+  expect(onSignIn).not.toHaveBeenCalled()
+})
+
 const token = `x.${btoa(JSON.stringify({ sub: 'ada', scope: '' }))}.x`
 
 test('a pasted token signs in, and something else does not', async () => {
@@ -363,6 +406,10 @@ test('a pasted token signs in, and something else does not', async () => {
   await click('sign-in-token')
   expect(onSignIn).not.toHaveBeenCalled()
   expect(page.textContent).toContain('This is not a JWT')
+  await type(`x.${btoa(JSON.stringify({ sub: 'ada', exp: Date.now() / 1_000 - 250 }))}.x`)
+  await click('sign-in-token')
+  expect(page.textContent).toContain('This token expired 4 minutes ago.')
+  expect(onSignIn).not.toHaveBeenCalled()
   await type(` ${token}\n`)
   await click('sign-in-token')
   expect(onSignIn).toHaveBeenCalledWith({ kind: 'token', token })
@@ -376,7 +423,15 @@ test('a session lives in its tab, and ends when the hub refuses its token', asyn
   const signed = signedOf({ signIn: { kind: 'token' }, guildIds: [] }, session, onRefused)
   expect(await signed?.getToken('connect')).toBe(token)
   await expect(signed?.getToken('refused')).rejects.toThrow()
-  expect(onRefused).toHaveBeenCalledOnce()
+  expect(onRefused).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('does not accept this token'))
+  const expired = `x.${btoa(JSON.stringify({ sub: 'ada', exp: 1 }))}.x`
+  const late = signedOf(
+    { signIn: { kind: 'token' }, guildIds: [] },
+    { kind: 'token', token: expired },
+    onRefused,
+  )
+  await expect(late?.getToken('refused')).rejects.toThrow()
+  expect(onRefused).toHaveBeenLastCalledWith(expect.stringContaining('This token expired'))
   saveSession(null)
   expect(loadSession()).toBeNull()
   sessionStorage.setItem('roomwire.session', '{"kind":')

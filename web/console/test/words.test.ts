@@ -7,7 +7,7 @@ import { wordsOfOccupancy } from '../src/occupancy.js'
 import { wordsOfProblem } from '../src/problem-words.js'
 import { readClaims, rightsOf } from '../src/rights.js'
 import { wordsOfGatewayReason } from '../src/stale-note.js'
-import { wordsOfConnection, wordsOfGateway } from '../src/status.js'
+import { wordsOfConnection, wordsOfEnd, wordsOfGateway } from '../src/status.js'
 import { worstOf } from '../src/worst-guild.js'
 
 test.each([
@@ -103,11 +103,16 @@ describe('rights', () => {
 
   test('the claims of a token are read, and of what is no token are not', () => {
     const body = (claims: unknown) => Buffer.from(JSON.stringify(claims)).toString('base64url')
-    expect(readClaims(`x.${body({ sub: 'zoë', scope: 'rooms:read' })}.x`)).toEqual({
+    const claims = { sub: 'zoë', scope: 'rooms:read', exp: 2, iss: 'https://i.example', aud: ['a', 'b'] }
+    expect(readClaims(`x.${body(claims)}.x`)).toEqual({
       sub: 'zoë',
       scope: 'rooms:read',
+      expiresAt: 2_000,
+      issuer: 'https://i.example',
+      audience: 'a, b',
     })
-    expect(readClaims(`x.${body({ sub: 7 })}.x`)).toEqual({ sub: '', scope: '' })
+    const none = { sub: '', scope: '', expiresAt: null, issuer: '', audience: '' }
+    expect(readClaims(`x.${body({ sub: 7, exp: '2', aud: 1 })}.x`)).toEqual(none)
     for (const odd of ['', 'x', 'x.y.z', `x.${body(null)}.x`, `x.${body(1)}.x`])
       expect(readClaims(odd)).toBeNull()
   })
@@ -176,14 +181,26 @@ test('a problem is told with its fields, its wait and its reference', () => {
   })
 })
 
+test('why the page is not connected is a sentence', () => {
+  const end = {
+    code: 1006,
+    failure: 'unreachable',
+    text: 'nothing answers at https://h',
+    hint: null,
+  } as const
+  expect(wordsOfEnd(end)).toBe('Nothing answers at https://h.')
+  expect(wordsOfEnd({ ...end, cause: new Error('The issuer does not answer.') })).toBe(
+    'The issuer does not answer.',
+  )
+})
+
 test('the connection and the gateway are told in words', () => {
-  const reason = { code: 1012, text: 'the hub is restarting' }
+  const reason = { code: 1012, text: 'the hub is restarting', failure: 'unavailable', hint: null } as const
+  const forbidden = { code: 4403, text: 'not allowed', failure: 'forbidden', hint: 'Ask.' } as const
   expect(wordsOfConnection({ state: 'waiting', reason, nextAttemptAt: 5_000 }, 1_000)).toBe(
     'Reconnecting in 4 s',
   )
-  expect(wordsOfConnection({ state: 'closed', reason: { code: 4403, text: 'not allowed' } }, 0)).toBe(
-    'Closed: not allowed',
-  )
+  expect(wordsOfConnection({ state: 'closed', reason: forbidden }, 0)).toBe('Closed: not allowed')
   expect(wordsOfGateway({ state: 'down', since: 0, reason: null }, 90_000)).toBe('Discord cut off for 2 min')
   expect(wordsOfGateway({ state: 'down', since: 0, reason: 'no_worker' }, 90_000)).toBe(
     'Discord not heard of yet',

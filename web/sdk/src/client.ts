@@ -1,6 +1,10 @@
+import { hubAddress } from './address.js'
 import { type Backoff, defaultBackoff } from './backoff.js'
+import { createDiagnosis } from './diagnosis.js'
 import { browserEnvironment, type Environment } from './environment.js'
+import { createWarner } from './failure.js'
 import type { Guild } from './guild.js'
+import { firstFrameBytesMax } from './hello.js'
 import { type KeptStorage, keptPlace } from './kept.js'
 import { type Connection, createLine } from './line.js'
 import { type RoomActions, roomActions } from './rest.js'
@@ -10,13 +14,16 @@ import { createSubscriptions } from './subscriptions.js'
 import { type GetToken, tokenSource } from './token.js'
 
 export interface RoomwireOptions {
-  /** The hub's address, such as `https://hub.example`; in a page that the hub serves: `location.origin`. */
+  /**
+   * The hub's address, such as `https://hub.example`; in a page that the hub serves: `location.origin`. It begins with
+   * `http://` or `https://`, and may have a path; anything else makes `createRoomwire` throw.
+   */
   readonly url: string
   /** Gives a token of the app's own session, whenever one is needed. */
   readonly getToken: GetToken
   /** Which guilds to follow, at most 100; left out: all that the token allows. */
   readonly guilds?: readonly string[]
-  /** Only these rooms; without `guilds`, as many as fit the hub's 4 KiB for a first frame (about 100); left out: all. */
+  /** Only these rooms; without `guilds`, as many as fit the first frame (about 400); left out: all. */
   readonly rooms?: readonly string[]
   /**
    * Where to keep, over a reload of the page, what was shown and where to continue: `sessionStorage`, say. Left out:
@@ -26,6 +33,11 @@ export interface RoomwireOptions {
   readonly persist?: KeptStorage
   readonly backoff?: Partial<Backoff>
   readonly patience?: Partial<Patience>
+  /**
+   * How many bytes the hub accepts as the first frame of a connection: its `UNAUTHENTICATED_MESSAGE_BYTES_MAX`. 4,096 to
+   * 1,048,576; default 12,288. A token has room in it beside about 40 bytes.
+   */
+  readonly firstFrameBytesMax?: number
   /** What tests put in place of the browser. */
   readonly environment?: Partial<Environment>
 }
@@ -61,10 +73,17 @@ export interface Roomwire extends RoomActions {
 /** The close code for what a token does not allow. */
 const forbidden = 4403
 
-/** Makes a line to a hub. It rests until `connect()`. */
+/**
+ * Makes a line to a hub. It rests until `connect()`.
+ *
+ * @throws TypeError if `url` is no address of a hub
+ */
 export function createRoomwire(options: RoomwireOptions): Roomwire {
   const environment: Environment = { ...browserEnvironment, ...options.environment }
-  const base = options.url.replace(/\/+$/, '')
+  const base = hubAddress(options.url)
+  const diagnosis = createDiagnosis(base, environment)
+  const warn = createWarner(environment.warn)
+  const frameBytesMax = options.firstFrameBytesMax ?? firstFrameBytesMax
   const backoff = { ...defaultBackoff, ...options.backoff }
   const tokens = tokenSource(options.getToken, environment, token => {
     // The app has another person now: the page must not show one person's rooms and act as another.
@@ -78,6 +97,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const subscriptions = createSubscriptions({
     guilds: options.guilds,
     rooms: options.rooms,
+    firstFrameBytesMax: frameBytesMax,
     kept: keptPlace(options.persist, base),
     backoff,
     environment,
@@ -88,6 +108,8 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const line = createLine({
     url: `${base.replace(/^http/, 'ws')}/api/ws`,
     tokens,
+    diagnosis,
+    firstFrameBytesMax: frameBytesMax,
     backoff,
     patience: { ...defaultPatience, ...options.patience },
     environment,
@@ -95,10 +117,13 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     onState: connection => {
       if (connection.state !== 'open') subscriptions.end()
       if (connection.state === 'closed' && connection.reason?.code === forbidden) subscriptions.forbid()
+      if ((connection.state === 'waiting' || connection.state === 'closed') && connection.reason)
+        warn(connection.reason)
       store.set({ ...store.get(), connection })
     },
     onWelcome: welcome => subscriptions.begin(welcome.sub, welcome.guilds),
     onFrame: subscriptions.onFrame,
+    onRenewalFailed: warn,
   })
 
   function connect() {
@@ -124,7 +149,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   }
 
   return {
-    ...roomActions(base, tokens, environment),
+    ...roomActions({ base, tokens, diagnosis, environment, onFailure: warn }),
     getState: store.get,
     listen: store.listen,
     connect,

@@ -1,3 +1,5 @@
+import type { FailureReport } from './failure.js'
+
 /** What the SDK takes from the world around it; tests put their own here. */
 export interface Environment {
   /** Opens a WebSocket. */
@@ -18,6 +20,10 @@ export interface Environment {
   readonly onHide: (call: () => void) => () => void
   /** Takes what a listener of the page threw. */
   readonly report: (error: unknown) => void
+  /** Says to the developer what is likely wrong, and how to cure it; silent in production. */
+  readonly warn: (text: string, cause?: unknown) => void
+  /** The page's origin, `null` as a text if it has none; `undefined` where no page is. */
+  readonly pageOrigin: () => string | undefined
 }
 
 /** The part of `WebSocket` that the SDK uses. */
@@ -32,10 +38,14 @@ export interface WebSocketLike {
 
 /** What `openWebSocket` throws where the runtime has no `WebSocket`. */
 export class WebSocketMissing extends Error {
+  readonly report: FailureReport = {
+    failure: 'websocket_missing',
+    text: 'this runtime has no WebSocket',
+    hint: 'Use Node 22 or newer, or set globalThis.WebSocket to that of the package "ws".',
+  }
+
   constructor() {
-    super(
-      'This runtime has no WebSocket. Use Node 22 or newer, or set `globalThis.WebSocket` to that of the package "ws".',
-    )
+    super('This runtime has no WebSocket.')
     this.name = 'WebSocketMissing'
   }
 }
@@ -76,11 +86,28 @@ export const browserEnvironment: Environment = {
       throw error
     })
   },
+  warn: (text, ...cause) => {
+    // biome-ignore lint/suspicious/noConsole: this is what it is for
+    if (isDevelopment()) console.warn(text, ...cause)
+  },
+  pageOrigin: () => (typeof location === 'undefined' ? undefined : location.origin),
 }
 
 /** Whether this is a browser's page. React Native has a `window` without events, and no `document`. */
 function isPage(): boolean {
   return typeof window !== 'undefined' && typeof document !== 'undefined'
+}
+
+/** What bundlers put in the place of `process.env.NODE_ENV`, exactly as it is written below. */
+declare const process: { readonly env: { readonly NODE_ENV?: string } }
+
+function isDevelopment(): boolean {
+  try {
+    return process.env.NODE_ENV !== 'production'
+  } catch {
+    // No bundler and no Node: a page from this very machine is one that somebody works on.
+    return /^(localhost|127\.0\.0\.1|\[::1\]|.*\.localhost)$/.test(globalThis.location?.hostname ?? '')
+  }
 }
 
 function heed(target: EventTarget, event: string, call: () => void): () => void {

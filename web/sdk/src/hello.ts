@@ -3,10 +3,15 @@ import type { ClientFrame } from './wire/index.js'
 
 export type Hello = Extract<ClientFrame, { type: 'auth' }>
 
-/** The hub closes with 1009, for good, on a first frame of more bytes. */
-export const helloBytesMax = 4_096
+/** The hub closes with 1009, for good, on a first frame of more bytes; the default of its UNAUTHENTICATED_MESSAGE_BYTES_MAX. */
+export const firstFrameBytesMax = 12_288
 
 /** How many bytes a frame weighs on the wire. */
 export function bytesOf(frame: object): number {
   return new TextEncoder().encode(JSON.stringify(frame)).length
+}
+
+/** How many bytes a first frame with this token has at least. */
+export function leastBytesOf(token: string): number {
+  return bytesOf({ type: 'auth', token, guilds: [] } satisfies Hello)
 }

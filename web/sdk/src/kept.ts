@@ -32,7 +32,7 @@ const version = 2
 export interface Owner {
   /** The subject, as the hub named it. */
   readonly sub: string
-  /** Whom the token said it is for; `null` if it was no JWT. */
+  /** The identity that the token named; `null` if it was no JWT. */
   readonly identity: string | null
 }
 

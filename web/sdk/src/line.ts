@@ -3,19 +3,20 @@
  * when to stay away; what is said on it is not its matter.
  */
 import { type Backoff, fullJitter } from './backoff.js'
-import { adviceOf, waitAfter, wordsOf } from './close-codes.js'
+import { adviceOf, waitAfter } from './close-codes.js'
+import { type Diagnosis, insecure } from './diagnosis.js'
 import { type Environment, WebSocketMissing } from './environment.js'
+import { type FailureReport, failureOfClose } from './failure.js'
 import type { Frame } from './frames.js'
+import { leastBytesOf } from './hello.js'
 import { openSocket, type Patience, type Socket, type SocketEnd } from './socket.js'
-import type { TokenSource, TokenWish } from './token.js'
+import { late, refusedToken, TokenFailure, type TokenSource, type TokenWish, tooLargeToken } from './token.js'
 import type { ClientFrame, Correlation } from './wire/index.js'
 
 /** Why there is no connection. */
-export interface ConnectionEnd {
+export interface ConnectionEnd extends FailureReport {
   /** The close code; `null` if the page did not get that far, for want of a token. */
   readonly code: number | null
-  /** In words, for people. */
-  readonly text: string
 }
 
 /** The connection to the hub. Times are by this machine's clock, milliseconds since 1970. */
@@ -33,6 +34,10 @@ export interface LineParts {
   /** The WebSocket's address. */
   readonly url: string
   readonly tokens: TokenSource
+  /** Finds out why the hub cannot be reached. */
+  readonly diagnosis: Diagnosis
+  /** How many bytes the hub accepts as a first frame. */
+  readonly firstFrameBytesMax: number
   readonly backoff: Backoff
   readonly patience: Patience
   readonly environment: Environment
@@ -43,6 +48,8 @@ export interface LineParts {
   readonly onWelcome: (welcome: Welcome) => void
   /** Called for every frame after the welcome. */
   readonly onFrame: (frame: Frame) => void
+  /** Called when the app gave no token to renew with; the connection lives on for now. */
+  readonly onRenewalFailed: (report: FailureReport) => void
 }
 
 export interface Line {
@@ -79,6 +86,10 @@ export function createLine(parts: LineParts): Line {
   let nextWish: TokenWish = 'connect'
   let renewalsFailed = 0
   let renewing: string | null = null
+  /** The token of the first frame. */
+  let offered = ''
+  /** Why the hub cannot be reached, as it was found out; it holds until a connection is open. */
+  let diagnosed: FailureReport | null = null
   let callOffAttempt = () => {}
   let callOffRenewal = () => {}
   let callOffSteady = () => {}
@@ -98,7 +109,8 @@ export function createLine(parts: LineParts): Line {
   }
 
   function drop(why: string) {
-    onEnd({ code: 1006, reason: why, hints: { reconnectAfterMs: undefined, retryAfterMs: undefined } })
+    const hints = { reconnectAfterMs: undefined, retryAfterMs: undefined }
+    onEnd({ code: 1006, reason: why, hints, detail: undefined, opened: true })
   }
 
   function restart() {
@@ -122,12 +134,20 @@ export function createLine(parts: LineParts): Line {
     leave()
     const mine = era
     enter({ state: 'connecting' })
-    const token = await tokenWithin(wish)
+    const token = await tokenWithin(wish).catch(reportOfToken)
     if (mine !== era) return
-    if (token === null) return wait({ code: null, text: 'no token' }, jitter(), wish, true)
+    if (typeof token !== 'string') return wait({ code: null, ...token }, jitter(), wish, true)
+    // The hub would close with 1009, for good; the app would give as large a token again.
+    const bytes = leastBytesOf(token)
+    if (bytes > parts.firstFrameBytesMax) {
+      const room = parts.firstFrameBytesMax - (bytes - token.length)
+      const report = tooLargeToken(token.length, `the first frame has room for ${room}`)
+      return stay({ state: 'closed', reason: { code: null, ...report } })
+    }
     const hello = parts.hello(token)
     // What is remembered with a token may make the page close the line.
     if (mine !== era) return
+    offered = token
     try {
       socket = openSocket(parts.url, hello, patience, environment, {
         onFrame: frame => (frame.kind === 'auth.ok' ? onWelcome(frame, token) : onFrame(frame)),
@@ -135,25 +155,33 @@ export function createLine(parts: LineParts): Line {
       })
     } catch (error) {
       // No WebSocket here, not an address, or one that the page's security policy does not allow.
-      const text = error instanceof WebSocketMissing ? error.message : 'the address can not be used'
-      stay({ state: 'closed', reason: { code: null, text } })
+      const missing = error instanceof WebSocketMissing ? error.report : null
+      stay({ state: 'closed', reason: { code: null, ...(missing ?? blocked()) } })
     }
   }
 
-  /** A token, or `null` if the app has none to give or takes too long. */
-  function tokenWithin(wish: TokenWish): Promise<string | null> {
-    return new Promise(resolve => {
-      const callOff = environment.after(patience.connectMs, () => resolve(null))
-      const answer = (token: string | null) => {
-        callOff()
-        resolve(token)
-      }
-      tokens.get(wish).then(answer, () => answer(null))
+  /** A token; rejects if the app has none to give or takes too long. */
+  function tokenWithin(wish: TokenWish): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const callOff = environment.after(patience.connectMs, () => reject(late()))
+      tokens.get(wish).finally(callOff).then(resolve, reject)
     })
+  }
+
+  function blocked(): FailureReport {
+    const { url } = parts
+    if (environment.pageOrigin()?.startsWith('https:') && url.startsWith('ws:')) return insecure(url)
+    return {
+      failure: 'blocked_by_page',
+      text: `the browser does not allow ${url}`,
+      hint: "The page's Content-Security-Policy must allow it in connect-src.",
+    }
   }
 
   function onWelcome(welcome: Welcome, token: string) {
     nextWish = 'connect'
+    diagnosed = null
+    parts.diagnosis.prove()
     callOffSteady = environment.after(steadyMs, () => {
       attempt = 0
     })
@@ -170,18 +198,49 @@ export function createLine(parts: LineParts): Line {
   }
 
   function onEnd(end: SocketEnd) {
-    const reason = { code: end.code, text: end.code === 1006 && end.reason ? end.reason : wordsOf(end.code) }
-    const waitMs = waitAfter(end.code, end.hints, jitter())
+    const reason = { code: end.code, ...failureOfEnd(end) }
+    // The same token would be refused again, and so would another one that is as large.
+    const connecting = connection.state === 'connecting'
+    const tooLarge = connecting && reason.failure === 'token_too_large'
+    const waitMs = tooLarge ? null : waitAfter(end.code, end.hints, jitter())
     if (waitMs === null) return stay({ state: 'closed', reason })
     const advice = adviceOf(end.code)
     if (advice === 'comeBackWithNewToken') tokens.forget()
     wait(reason, waitMs, advice === 'comeBackWithNewToken' ? 'refused' : 'connect', advice === 'comeBack')
+    if (connecting && end.code === 1006) void diagnose(end)
+  }
+
+  function failureOfEnd({ code, reason, detail, opened }: SocketEnd): FailureReport {
+    const welcomed = connection.state === 'open'
+    if (code === 4401 && !welcomed) return refusedToken(offered, environment.now())
+    if (code === 4401 && renewing !== null) return refusedToken(renewing, environment.now())
+    const report = failureOfClose(code, detail)
+    if (code !== 1006) return report
+    if (!opened && diagnosed) return diagnosed
+    return {
+      ...report,
+      ...(!welcomed && { failure: 'unreachable' }),
+      ...(reason !== '' && { text: reason }),
+    }
+  }
+
+  /** Browsers do not say why a handshake failed. What is found out replaces what was said of it. */
+  async function diagnose(end: SocketEnd) {
+    const report = await parts.diagnosis.ask()
+    if (report === null || connection.state === 'open' || connection.state === 'closed') return
+    // Where a handshake succeeded, a WebSocket server is; the question is only whether it is a hub.
+    if (end.opened && report.failure !== 'not_a_hub') return
+    diagnosed = report
+    if (connection.state !== 'waiting' || connection.reason.code !== 1006) return
+    enter({ ...connection, reason: { code: 1006, ...report } })
   }
 
   function stay(closed: Connection) {
     leave()
     // Nothing says for how long it stays away, or who connects then.
     tokens.forget()
+    diagnosed = null
+    parts.diagnosis.stop()
     endWake?.()
     endWake = null
     enter(closed)
@@ -237,9 +296,11 @@ export function createLine(parts: LineParts): Line {
       if (mine !== era) return
       renewing = token
       say({ type: 'refresh', token, id: renewalId })
-    } catch {
+    } catch (error) {
+      if (mine !== era) return
+      parts.onRenewalFailed(reportOfToken(error))
       // The connection lives until the present token's end; until then it is tried again.
-      if (mine === era) renewLater()
+      renewLater()
     }
   }
 
@@ -250,6 +311,11 @@ export function createLine(parts: LineParts): Line {
   }
 
   return { connect, close, drop, restart, say }
+}
+
+function reportOfToken(error: unknown): FailureReport {
+  if (error instanceof TokenFailure) return error.report
+  return { failure: 'token_failed', text: 'getToken failed', hint: null, cause: error }
 }
 
 /** The `id` of refresh frames. */

@@ -1,3 +1,4 @@
+import type { Failure, FailureReport } from './failure.js'
 import type { Code, FieldProblem, Problem } from './wire/index.js'
 import { RETRIABLE } from './wire/index.js'
 
@@ -20,10 +21,14 @@ export class RoomwireProblem extends Error {
   readonly retryAfterMs: number | null
   /** Whether the same request may succeed later. */
   readonly retriable: boolean
+  /** Why no hub answered, or why it did not accept the token; `null` where `code` says it all. */
+  readonly failure: Failure | null
+  /** What a developer or an operator can do about that. */
+  readonly hint: string | null
 
   constructor(
     problem: Partial<Omit<Problem, 'code'>> & { code: ProblemCode; status: number },
-    cause?: unknown,
+    { cause, report }: { readonly cause?: unknown; readonly report?: FailureReport | null } = {},
   ) {
     super(problem.detail || problem.title || problem.code, { cause })
     this.name = 'RoomwireProblem'
@@ -33,22 +38,27 @@ export class RoomwireProblem extends Error {
     this.errors = problem.errors ?? []
     this.requestId = problem.requestId ?? null
     this.retryAfterMs = problem.retryAfterMs ?? null
+    this.failure = report?.failure ?? null
+    this.hint = report?.hint ?? null
     this.retriable = problem.code === 'NETWORK' || RETRIABLE.has(problem.code)
   }
 }
 
 /** Reads a refusal; an answer that is none of the hub's (some proxy's page) becomes one by its status. */
-export function readProblem(status: number, text: string): RoomwireProblem {
+export function readProblem(
+  status: number,
+  text: string,
+  report: FailureReport | null = null,
+): RoomwireProblem {
   const body = parseJson(text)
   if (!body || typeof body.code !== 'string') {
-    return new RoomwireProblem({
-      code: codeOf(status),
-      status,
-      title: `The hub answered with status ${status}`,
-    })
+    return new RoomwireProblem(
+      { code: codeOf(status), status, title: `The hub answered with status ${status}` },
+      { report },
+    )
   }
   const { title, detail, requestId, retryAfterMs, errors } = body
-  return new RoomwireProblem({
+  const problem = {
     // A newer hub may have codes that this SDK does not know.
     code: body.code as Code,
     status,
@@ -57,7 +67,8 @@ export function readProblem(status: number, text: string): RoomwireProblem {
     ...(typeof requestId === 'string' && { requestId }),
     ...(typeof retryAfterMs === 'number' && retryAfterMs >= 0 && { retryAfterMs }),
     ...(Array.isArray(errors) && { errors: errors.filter(isFieldProblem) }),
-  })
+  }
+  return new RoomwireProblem(problem, { report })
 }
 
 /** A JSON object; `null` for whatever else the text is. */

@@ -1,6 +1,8 @@
+import type { Diagnosis } from './diagnosis.js'
 import type { Environment } from './environment.js'
+import type { FailureReport } from './failure.js'
 import { parseJson, RoomwireProblem, readProblem } from './problem.js'
-import { identityOf, type TokenSource } from './token.js'
+import { identityOf, refusedToken, TokenFailure, type TokenSource } from './token.js'
 import type { CreatedRoom, CreateRoom, RoomList } from './wire/index.js'
 
 /** How a request is made. */
@@ -25,12 +27,27 @@ export interface RoomActions {
  */
 export const requestMsMax = 15_000
 
-export function roomActions(base: string, tokens: TokenSource, environment: Environment): RoomActions {
+/** The parts that commands use, and the callback for failures. */
+export interface ActionParts {
+  /** The hub's address. */
+  readonly base: string
+  readonly tokens: TokenSource
+  readonly diagnosis: Diagnosis
+  readonly environment: Pick<Environment, 'fetch' | 'after' | 'now'>
+  /** Called with what made a command fail, where that is not the hub's own refusal. */
+  readonly onFailure: (report: FailureReport) => void
+}
+
+export function roomActions(parts: ActionParts): RoomActions {
+  const { base, tokens, environment } = parts
+
   async function request(method: string, path: string, options: RequestOptions, init: RequestInit = {}) {
     const tokenFor = tokens.ofPerson()
     const send = async (token: string, signal: AbortSignal) => {
       const headers = { ...init.headers, authorization: `Bearer ${token}` }
-      const answer = await environment.fetch(base + path, { ...init, method, headers, signal })
+      const answer = await environment
+        .fetch(base + path, { ...init, method, headers, signal })
+        .catch(cause => unreached(cause, signal))
       return { status: answer.status, ok: answer.ok, text: await answer.text(), token }
     }
     const first = await within(environment, options.signal, async signal =>
@@ -43,8 +60,33 @@ export function roomActions(base: string, tokens: TokenSource, environment: Envi
     }
     // Tokens may end between two looks at a clock: one more try, with another one.
     const answer = first.status === 401 ? await within(environment, options.signal, again) : first
-    if (!answer.ok) throw readProblem(answer.status, answer.text)
-    return answer.text
+    if (answer.ok) return answer.text
+    const report = answer.status === 401 ? refusedToken(answer.token, environment.now()) : null
+    if (report) parts.onFailure(report)
+    throw readProblem(answer.status, answer.text, report)
+  }
+
+  /** No answer came. Why not, as far as a page can find out. */
+  async function unreached(cause: unknown, signal: AbortSignal): Promise<never> {
+    const found = signal.aborted ? null : await parts.diagnosis.ask()
+    // A command needs no WebSocket.
+    const report = found?.failure === 'websocket_blocked' ? null : found
+    if (report) parts.onFailure(report)
+    throw noHub(cause, report)
+  }
+
+  function withoutToken(cause: unknown): never {
+    const report = cause instanceof TokenFailure ? cause.report : null
+    if (report) parts.onFailure(report)
+    throw new RoomwireProblem(
+      {
+        code: 'UNAUTHORIZED',
+        status: 0,
+        title: 'The command was not sent without a token',
+        ...(report && { detail: sentenceOf(report.text) }),
+      },
+      { cause: report?.cause, report },
+    )
   }
 
   return {
@@ -69,7 +111,7 @@ export function roomActions(base: string, tokens: TokenSource, environment: Envi
 
 /** Lets `work` go on until it is done, its time is over, or the page gives it up. */
 async function within<Result>(
-  environment: Environment,
+  environment: Pick<Environment, 'after'>,
   signal: AbortSignal | undefined,
   work: (signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
@@ -87,7 +129,7 @@ async function within<Result>(
   } catch (cause) {
     throwIfAborted(signal)
     if (cause instanceof RoomwireProblem) throw cause
-    throw new RoomwireProblem({ code: 'NETWORK', status: 0, title: 'The hub can not be reached' }, cause)
+    throw noHub(cause, unreachable)
   } finally {
     callOff()
     signal?.removeEventListener('abort', giveUp)
@@ -99,11 +141,24 @@ function throwIfAborted(signal: AbortSignal | undefined) {
   if (signal?.aborted) throw signal.reason ?? Object.assign(new Error('aborted'), { name: 'AbortError' })
 }
 
-function withoutToken(cause: unknown): never {
-  throw new RoomwireProblem(
-    { code: 'UNAUTHORIZED', status: 0, title: 'There is no token to ask with' },
-    cause,
+const unreachable: FailureReport = { failure: 'unreachable', text: 'the hub cannot be reached', hint: null }
+
+function noHub(cause: unknown, report: FailureReport | null): RoomwireProblem {
+  const { text } = report ?? unreachable
+  return new RoomwireProblem(
+    {
+      code: 'NETWORK',
+      status: 0,
+      title: 'The hub cannot be reached',
+      detail: sentenceOf(text),
+    },
+    { cause, report: report ?? unreachable },
   )
+}
+
+function sentenceOf(text: string): string {
+  // `getToken` stays as it is written in programs.
+  return `${text.replace(/^[a-z]+\b/, word => word.charAt(0).toUpperCase() + word.slice(1))}.`
 }
 
 /** Reads a success; a page of something in between is none. */
@@ -113,10 +168,14 @@ function readAnswer<Answer>(
 ): Answer {
   const body = parseJson(text)
   if (body && holds(body)) return body as Answer
-  throw new RoomwireProblem({
-    code: 'NETWORK',
-    status: 0,
-    title: 'The hub can not be reached',
-    detail: 'Something else answered in its place.',
-  })
+  const hint = 'Check that url is the address of your hub, and that no proxy answers in its place.'
+  throw new RoomwireProblem(
+    {
+      code: 'NETWORK',
+      status: 0,
+      title: 'The hub cannot be reached',
+      detail: 'Something else answered in its place.',
+    },
+    { report: { failure: 'not_a_hub', text: 'something else answered in its place', hint } },
+  )
 }

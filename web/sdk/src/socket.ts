@@ -32,6 +32,10 @@ export interface SocketEnd {
   /** The hub's words, or ours. */
   readonly reason: string
   readonly hints: CloseHints
+  /** What the last error frame said. */
+  readonly detail: string | undefined
+  /** The handshake succeeded. */
+  readonly opened: boolean
 }
 
 /** An open or opening connection. */
@@ -54,6 +58,7 @@ export function openSocket(
 ): Socket {
   let reconnectAfterMs: number | undefined
   let retryAfterMs: number | undefined
+  let detail: string | undefined
   let opened = false
   let welcomed = false
   let ended = false
@@ -72,6 +77,8 @@ export function openSocket(
     if (!frame) return
     if (frame.kind === 'draining') reconnectAfterMs = frame.reconnectAfterMs
     if (frame.kind === 'error') retryAfterMs = frame.retryAfterMs
+    // Only the frame right before a close explains it.
+    detail = frame.kind === 'error' && frame.message !== '' ? frame.message : undefined
     if (frame.kind === 'auth.ok') {
       welcomed = true
       listen()
@@ -118,7 +125,7 @@ export function openSocket(
     if (ended) return
     ended = true
     callOff()
-    events.onEnd({ code, reason, hints: { reconnectAfterMs, retryAfterMs } })
+    events.onEnd({ code, reason, hints: { reconnectAfterMs, retryAfterMs }, detail, opened })
   }
 
   function close() {

@@ -15,7 +15,7 @@ import {
   take,
   unknownGuild,
 } from './guild.js'
-import { bytesOf, type Hello, helloBytesMax } from './hello.js'
+import { bytesOf, type Hello } from './hello.js'
 import { type KeptPlace, type Owner, readKept, writeKept } from './kept.js'
 import { identityOf } from './token.js'
 import { type ClientFrame, type Correlation, RETRIABLE } from './wire/index.js'
@@ -26,6 +26,8 @@ export interface SubscriptionParts {
   readonly guilds: readonly string[] | undefined
   /** Only these rooms of them. */
   readonly rooms: readonly string[] | undefined
+  /** How many bytes the hub accepts as a first frame. */
+  readonly firstFrameBytesMax: number
   /** Where guilds are kept over a reload. */
   readonly kept: KeptPlace
   readonly backoff: Backoff
@@ -80,7 +82,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   let unnamed: Refusal | undefined
   /** Whose all this is, in the hub's words; nothing of one subject is shown to another. */
   let subject: string | undefined
-  /** Whom the token that was accepted, or with which guilds were kept, said it is for. */
+  /** The identity of the token that was accepted, or of the one whose guilds were kept. */
   let identity: string | undefined
   /** The same of the token that is offered now. */
   let offered: string | undefined
@@ -108,7 +110,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     postponed = []
     offer(identityOf(token))
     const whole = helloFor(token)
-    if (bytesOf(whole) <= helloBytesMax || !whole.guilds) return withPositions(whole)
+    if (bytesOf(whole) <= parts.firstFrameBytesMax || !whole.guilds) return withPositions(whole)
     postponed = whole.guilds
     return { type: 'auth', token, guilds: [] }
   }
@@ -133,7 +135,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
       if (pos === undefined || chosen.has(guildId) || dropped.has(guildId)) continue
       // The pair's braces weigh more than its comma.
       bytes += bytesOf({ [guildId]: pos })
-      if (bytes > helloBytesMax) break
+      if (bytes > parts.firstFrameBytesMax) break
       recover[guildId] = pos
     }
     return Object.keys(recover).length > 0 ? { ...frame, recover } : frame

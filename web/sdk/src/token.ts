@@ -1,6 +1,6 @@
 import type { Environment } from './environment.js'
+import type { Failure, FailureReport } from './failure.js'
 import { type Fields, isRecord, text } from './frames.js'
-import { bytesOf, helloBytesMax } from './hello.js'
 
 /** Why a token is wanted. */
 export type TokenWish =
@@ -12,8 +12,8 @@ export type TokenWish =
   | 'refused'
 
 /**
- * Gives a token; the app's own session decides how. A rejection, or what is too long for a first frame
- * (4 KiB), counts as no token: it is tried again later.
+ * Gives a token; the app's own session decides how. White space around it is ignored. A rejection, and whatever is
+ * no token, is tried again later.
  */
 export type GetToken = (wish: TokenWish) => Promise<string>
 
@@ -21,7 +21,7 @@ export type GetToken = (wish: TokenWish) => Promise<string>
 export interface TokenSource {
   /** A token; the remembered one only for `connect`. Calls at the same time share one answer. */
   readonly get: (wish: TokenWish) => Promise<string>
-  /** `get` for the person who is signed in now: it rejects with `SignedOut` as soon as the page has signed out. */
+  /** `get` for the person who is signed in now: it rejects as soon as the page has signed out. */
   readonly ofPerson: () => (wish: TokenWish) => Promise<string>
   /** The hub took this token and said for how long it holds, milliseconds. */
   readonly holds: (token: string, ms: number) => void
@@ -29,16 +29,19 @@ export interface TokenSource {
   readonly forget: () => void
   /**
    * The page signs out. The remembered token is dropped, and so are the answers that `getToken` still owes: those
-   * waits reject with `SignedOut`. The next `get` asks the app.
+   * waits reject. The next `get` asks the app.
    */
   readonly signOut: () => void
 }
 
-/** Why a token that was asked for did not come: the page signed out first. */
-export class SignedOut extends Error {
-  constructor() {
-    super('The page signed out first.')
-    this.name = 'SignedOut'
+/** Why a token that was asked for did not come. */
+export class TokenFailure extends Error {
+  readonly report: FailureReport
+
+  constructor(failure: Failure, text: string, hint: string | null, cause?: unknown) {
+    super(text, { cause })
+    this.name = 'TokenFailure'
+    this.report = { failure, text, hint, ...(cause !== undefined && { cause }) }
   }
 }
 
@@ -69,11 +72,13 @@ export function tokenSource(
       giveUp = reject
     })
     waits.add(giveUp)
-    const callOff = environment.after(tokenMsMax, () => giveUp(new Error('getToken did not answer in time')))
-    const given = Promise.resolve().then(() => getToken(wish))
+    const callOff = environment.after(tokenMsMax, () => giveUp(late()))
+    const given = Promise.resolve()
+      .then(() => getToken(wish))
+      .catch(failed)
     const answer = Promise.race([given, withoutAnswer])
       .then(token => {
-        const good = usable(token)
+        const good = readToken(token)
         onToken(good)
         return good
       })
@@ -91,7 +96,7 @@ export function tokenSource(
     ofPerson: () => {
       const mine = signOuts
       const signedIn = () => {
-        if (mine !== signOuts) throw new SignedOut()
+        if (mine !== signOuts) throw signedOut()
       }
       return async wish => {
         signedIn()
@@ -109,21 +114,96 @@ export function tokenSource(
     signOut: () => {
       known = asking = null
       signOuts++
-      for (const giveUp of waits) giveUp(new SignedOut())
+      for (const giveUp of waits) giveUp(signedOut())
       waits.clear()
     },
   }
 }
 
-/** What the hub would close a connection over for good (an error page, say) is no token. */
-function usable(token: string): string {
-  if (typeof token !== 'string' || token === '') throw new TypeError('getToken gave no token')
-  if (bytesOf({ type: 'auth', token }) > helloBytesMax) throw new RangeError('the token is too long')
+const signedOut = () => new TokenFailure('signed_out', 'the page signed out', null)
+
+/** The app took too long. */
+export const late = () =>
+  new TokenFailure('token_late', 'getToken did not answer in time', 'Check the request that it waits for.')
+
+function failed(cause: unknown): never {
+  const why = cause instanceof Error ? cause.message || cause.name : String(cause)
+  // An app that rejects with nothing still has a cause.
+  throw new TokenFailure(
+    'token_failed',
+    `getToken failed: ${why}`,
+    'Check the request that it makes, and whether somebody is signed in.',
+    cause ?? null,
+  )
+}
+
+/** Reads what the app gave; RFC 6750 says which characters a token has. */
+function readToken(given: unknown): string {
+  if (typeof given !== 'string') throw malformed(given === null ? 'null' : `a value of type ${typeof given}`)
+  const token = given.trim()
+  if (token === '') throw malformed('an empty text')
+  if (/^</.test(token)) throw malformed('an HTML page')
+  if (/^[{["]/.test(token)) throw malformed('JSON', 'Parse it, and return the token alone.')
+  if (/^bearer\s/i.test(token)) throw malformed('a header', 'Leave out "Bearer".')
+  if (token === 'undefined' || token === 'null') throw malformed(`the text "${token}"`)
+  if (!/^[\w.~+/-]+=*$/.test(token)) throw malformed('a text with characters that no token has')
   return token
 }
 
+function malformed(what: string, hint?: string): TokenFailure {
+  return new TokenFailure(
+    'token_malformed',
+    `getToken gave ${what} instead of a token`,
+    hint ?? 'Check the address of the token request, and reject where its answer is not ok.',
+  )
+}
+
+/** What the hub accepts as a token unless it is set otherwise, bytes; its JWT_BYTES_MAX. */
+const jwtBytesMax = 8_192
+
+/** Why the hub may have refused this token: its claims are unproven, and its times are by this machine's clock. */
+export function refusedToken(token: string, now: number): FailureReport {
+  const { length } = token
+  if (length > jwtBytesMax)
+    return tooLargeToken(length, `a hub accepts ${jwtBytesMax} unless it is set otherwise`)
+  const claims = claimsOf(token)
+  const [exp, nbf] = [secondsOf(claims?.exp), secondsOf(claims?.nbf)]
+  if (exp !== undefined && exp * 1_000 <= now) {
+    return {
+      failure: 'token_expired',
+      text: `the token expired ${Math.ceil(now / 1_000 - exp)} s ago`,
+      hint: 'getToken must give a token that is still valid. Check for a cache, and the clock of this machine.',
+    }
+  }
+  const early = nbf !== undefined && nbf * 1_000 > now
+  return {
+    failure: 'token_invalid',
+    text: early ? 'the hub does not accept the token yet' : 'the hub does not accept the token',
+    hint: claims
+      ? `The token has ${namesOf(claims)}. They must be JWT_ISSUER and JWT_AUDIENCE of the hub, and its key must be in the set at JWT_PUBLIC_JWK_URL.`
+      : 'The token is no JWT. getToken must give a JSON Web Token.',
+  }
+}
+
+/** A token that no hub accepts, or not this one. */
+export function tooLargeToken(bytes: number, bound: string): FailureReport {
+  return {
+    failure: 'token_too_large',
+    text: `the token has ${bytes} bytes, and ${bound}`,
+    hint: 'Put fewer claims into the token; or raise JWT_BYTES_MAX and UNAUTHENTICATED_MESSAGE_BYTES_MAX of the hub, and firstFrameBytesMax here.',
+  }
+}
+
+function secondsOf(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) ? value : undefined
+}
+
+function namesOf({ iss, aud }: Fields): string {
+  return `iss ${JSON.stringify(iss) ?? 'absent'} and aud ${JSON.stringify(aud) ?? 'absent'}`
+}
+
 /**
- * Whom a JWT is for: its issuer and subject as one text, unproven; `undefined` if it does not say. The hub says in
+ * Whose a JWT is: its issuer and subject as one text, unproven; `undefined` if the token does not name its subject. The hub says in
  * `auth.ok` which subject it took the token for, perhaps with a prefix of its own for that issuer.
  */
 export function identityOf(token: string): string | undefined {

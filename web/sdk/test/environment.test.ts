@@ -43,7 +43,12 @@ test('a runtime without WebSocket is named in the state, with the cure', async (
   page.connect()
   await vi.waitFor(() => expect(page.getState().connection.state).toBe('closed'))
   expect(page.getState().connection).toMatchObject({
-    reason: { code: null, text: expect.stringMatching(/no WebSocket\. Use Node 22/) },
+    reason: {
+      code: null,
+      failure: 'websocket_missing',
+      text: expect.stringMatching(/no WebSocket/),
+      hint: expect.stringMatching(/Use Node 22/),
+    },
   })
 })
 

@@ -9,7 +9,7 @@ export function start(options: Partial<RoomwireOptions> = {}) {
     url: 'https://hub.example/',
     getToken: async wish => {
       wishes.push(wish)
-      return `token ${wishes.length}`
+      return `token-${wishes.length}`
     },
     environment: world.environment,
     ...options,

@@ -25,7 +25,7 @@ test('the five lines of the readme are these, and they work', async () => {
   vi.stubGlobal('fetch', async (url: string) => {
     asked.push(url)
     // The app's server fails once: its page is no token.
-    return asked.length === 1 ? new Response('<h1>Sorry</h1>', { status: 502 }) : new Response('a token')
+    return asked.length === 1 ? new Response('<h1>Sorry</h1>', { status: 502 }) : new Response('a-token')
   })
   vi.stubGlobal(
     'WebSocket',

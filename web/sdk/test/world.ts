@@ -54,6 +54,8 @@ export class World {
   sockets: FakeSocket[] = []
   requests: { url: string; init: RequestInit }[] = []
   reports: unknown[] = []
+  warnings: string[] = []
+  pageOrigin: string | undefined = 'https://app.example'
   answer: (url: string, init: RequestInit) => Promise<Response> = () => Promise.reject(new Error('no hub'))
   private timers = new Set<Timer>()
   private wakers = new Set<() => void>()
@@ -87,6 +89,10 @@ export class World {
     report: error => {
       this.reports.push(error)
     },
+    warn: text => {
+      this.warnings.push(text)
+    },
+    pageOrigin: () => this.pageOrigin,
   }
 
   get timersLeft(): number {

@@ -1,0 +1,183 @@
+/**
+ * Why a hub cannot be reached. Browsers hide why a WebSocket or a request failed, so the same address is asked over
+ * HTTP: an answer that the page can read says what is there; one that it cannot read says that something is there.
+ */
+import type { Environment } from './environment.js'
+import type { FailureReport } from './failure.js'
+import { parseJson } from './problem.js'
+
+/** Finds out why the hub cannot be reached, for pages that never could. */
+export interface Diagnosis {
+  /** Asks at most once in 10 s; between, the answer is the last one. Never rejects; `null` after `prove`, and after `stop`. */
+  readonly ask: () => Promise<FailureReport | null>
+  /** The hub has welcomed this page: what fails from now on is no mistake in its settings. */
+  readonly prove: () => void
+  /** Ends what is under way. */
+  readonly stop: () => void
+}
+
+/** A hub that does not answer a request within this time does not answer, milliseconds. */
+const answerMsMax = 5_000
+/** So long an answer holds: many pages may look for one dead hub at once. Milliseconds. */
+const holdsMs = 10_000
+/** So long an answer holds that is no answer yet. Milliseconds. */
+const undecidedMs = 1_000
+
+type Parts = Pick<Environment, 'fetch' | 'after' | 'now' | 'pageOrigin'>
+
+/** @param base the hub's address */
+export function createDiagnosis(base: string, environment: Parts): Diagnosis {
+  let proven = false
+  let last: { at: number; answer: Promise<FailureReport | null> } | null = null
+  let stopped = new AbortController()
+  /** How often in a row the hub answered requests, while something else failed. */
+  let finds = 0
+
+  /** The same address with the other scheme. */
+  const other = base.startsWith('https:') ? base.replace(/^https/, 'http') : base.replace(/^http/, 'https')
+
+  async function find(signal: AbortSignal): Promise<FailureReport | null> {
+    const page = environment.pageOrigin()
+    const here = await request(base, 'cors', signal)
+    if (here) {
+      const report = reportOf(here)
+      finds = report.failure === 'websocket_blocked' ? finds + 1 : 0
+      // A hub that has just started answers now: it was not there when the connection was tried.
+      return finds === 1 ? { failure: 'unreachable', text: 'the hub cannot be reached', hint: null } : report
+    }
+    // A page over https may not ask anything over http.
+    const mayAskOther = other.startsWith('https:') || !page?.startsWith('https:')
+    const [opaque, there, opaqueThere] = await Promise.all([
+      request(base, 'no-cors', signal),
+      mayAskOther ? request(other, 'cors', signal) : null,
+      mayAskOther ? request(other, 'no-cors', signal) : null,
+    ])
+    if (there && isHub(there.text)) return elsewhere(other)
+    if (opaque) return originNotAllowed(page)
+    if (opaqueThere) return elsewhere(other)
+    if (page?.startsWith('https:') && base.startsWith('http:')) return insecure(base)
+    return {
+      failure: 'unreachable',
+      text: `nothing answers at ${base}`,
+      hint: 'Check that the hub runs, and that url is its address. A Content-Security-Policy of the page must allow it in connect-src.',
+    }
+  }
+
+  function reportOf({ movedTo, status, text }: Answer): FailureReport {
+    if (movedTo !== null && isHub(text)) return elsewhere(movedTo)
+    if (!isHub(text)) {
+      return status >= 502 && status <= 504
+        ? {
+            failure: 'unreachable',
+            text: `a proxy answers at ${base} with status ${status}, and the hub does not`,
+            hint: 'Check that the hub runs, and that the proxy passes requests on to it.',
+          }
+        : {
+            failure: 'not_a_hub',
+            text: `what answers at ${base} is not a Roomwire hub`,
+            hint: 'Set url to the address of your hub.',
+          }
+    }
+    if (status === 403) return originNotAllowed(environment.pageOrigin())
+    if (status >= 429) return { failure: 'unavailable', text: 'the hub is full or draining', hint: null }
+    return {
+      failure: 'websocket_blocked',
+      text: 'the hub answers requests, but WebSockets do not reach it',
+      hint: 'A reverse proxy must pass Upgrade and Connection on for /api/ws.',
+    }
+  }
+
+  function originNotAllowed(page: string | undefined): FailureReport {
+    const noOrigin = page === undefined || page === 'null'
+    return {
+      failure: 'origin_not_allowed',
+      text: noOrigin
+        ? `the hub at ${base} does not answer a page without an origin`
+        : `the hub at ${base} does not allow the origin ${page}`,
+      hint: noOrigin
+        ? 'The page was opened from a file or in a sandboxed frame. Serve it over http, and add its origin to WEB_ORIGIN of the hub.'
+        : `Add ${page} to WEB_ORIGIN of the hub, and restart it. If it is there, the hub is down behind its proxy, or ${base} is not its address.`,
+    }
+  }
+
+  function elsewhere(right: string): FailureReport {
+    return {
+      failure: right === other ? 'wrong_scheme' : 'not_a_hub',
+      text: `the hub answers at ${right}, not at ${base}`,
+      hint: `Set url to "${right}".`,
+    }
+  }
+
+  async function request(at: string, mode: 'cors' | 'no-cors', outer: AbortSignal): Promise<Answer | null> {
+    if (outer.aborted) return null
+    const end = new AbortController()
+    const give = () => end.abort()
+    outer.addEventListener('abort', give)
+    const callOff = environment.after(answerMsMax, give)
+    const ended = new Promise<null>(resolve => end.signal.addEventListener('abort', () => resolve(null)))
+    const asked = async () => {
+      const init = { mode, credentials: 'omit', cache: 'no-store', signal: end.signal } as const
+      const response = await environment.fetch(address(at), init)
+      const movedTo = response.redirected ? response.url.replace(/\/api\/ws$/, '') : null
+      return { movedTo, status: response.status, text: await response.text() }
+    }
+    try {
+      return await Promise.race([asked(), ended])
+    } catch {
+      return null
+    } finally {
+      callOff()
+      outer.removeEventListener('abort', give)
+    }
+  }
+
+  return {
+    ask: () => {
+      if (proven) return Promise.resolve(null)
+      const now = environment.now()
+      const agedMs = last ? now - last.at : Number.POSITIVE_INFINITY
+      if (!last || agedMs >= (finds === 1 ? undecidedMs : holdsMs) || agedMs < 0) {
+        const { signal } = stopped
+        last = { at: now, answer: find(signal).then(report => (signal.aborted || proven ? null : report)) }
+      }
+      return last.answer
+    },
+    prove: () => {
+      proven = true
+      stopped.abort()
+    },
+    stop: () => {
+      stopped.abort()
+      stopped = new AbortController()
+      last = null
+      finds = 0
+    },
+  }
+}
+
+interface Answer {
+  /** Where redirects led to, as far as the page may know. */
+  readonly movedTo: string | null
+  readonly status: number
+  readonly text: string
+}
+
+/** What is asked is the very address of the WebSocket: a proxy may pass nothing else on to the hub. */
+function address(base: string): string {
+  return `${base}/api/ws`
+}
+
+/** Only a hub answers this way to a request that is no handshake. */
+function isHub(text: string): boolean {
+  const type = parseJson(text)?.type
+  return typeof type === 'string' && type.startsWith('urn:roomwire:')
+}
+
+/** A page over https has a hub over http. */
+export function insecure(base: string): FailureReport {
+  return {
+    failure: 'wrong_scheme',
+    text: `a page over https cannot connect to ${base}`,
+    hint: 'Serve the hub over https, for example behind a reverse proxy, and set url to that address.',
+  }
+}
