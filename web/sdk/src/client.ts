@@ -21,7 +21,7 @@ export interface RoomwireOptions {
   readonly url: string
   /** Gives a token of the app's own session, whenever one is needed. */
   readonly getToken: GetToken
-  /** Which guilds to follow, at most 100; left out: all that the token allows. */
+  /** Which guilds to follow, at most 100; left out: all that the token allows, also those that a newer token brings. */
   readonly guilds?: readonly string[]
   /** Only these rooms; without `guilds`, as many as fit the first frame (about 400); left out: all. */
   readonly rooms?: readonly string[]

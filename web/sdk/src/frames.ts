@@ -63,7 +63,12 @@ export type Frame =
       readonly connectionId: string
       readonly expiresInMs: number | undefined
     }
-  | { readonly kind: 'auth.refreshed'; readonly expiresInMs: number | undefined }
+  | {
+      readonly kind: 'auth.refreshed'
+      readonly expiresInMs: number | undefined
+      /** All guilds that the newer token allows and the hub serves; `undefined` if an older hub does not say. */
+      readonly guilds: readonly string[] | undefined
+    }
   | {
       readonly kind: 'subscribed'
       readonly guildId: string
@@ -129,7 +134,11 @@ function readAck(frame: Fields): Frame | null {
         expiresInMs: expiresInMs(frame),
       }
     case 'auth.refreshed':
-      return { kind: 'auth.refreshed', expiresInMs: expiresInMs(frame) }
+      return {
+        kind: 'auth.refreshed',
+        expiresInMs: expiresInMs(frame),
+        guilds: Array.isArray(frame.guilds) ? texts(frame.guilds) : undefined,
+      }
     case 'subscribed':
       return guildId === undefined
         ? null

@@ -192,9 +192,9 @@ export function createLine(parts: LineParts): Line {
 
   function onFrame(frame: Frame) {
     if (connection.state !== 'open') return
+    if (frame.kind === 'error' && frame.re === renewalId) return renewLater()
     if (frame.kind === 'auth.refreshed' && renewing !== null) trust(renewing, frame.expiresInMs)
-    else if (frame.kind === 'error' && frame.re === renewalId) renewLater()
-    else parts.onFrame(frame)
+    parts.onFrame(frame)
   }
 
   function onEnd(end: SocketEnd) {

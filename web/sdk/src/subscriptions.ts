@@ -61,6 +61,9 @@ export interface Subscriptions {
   readonly keepNothing: () => void
 }
 
+/** A connection follows at most so many guilds, unless the hub's SUBSCRIPTIONS_MAX is another. */
+const guildsMax = 100
+
 type Refusal = Extract<Frame, { kind: 'error' }>
 
 export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
@@ -233,6 +236,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     heardAt = now()
     const before = unnamed
     unnamed = frame.kind === 'error' && frame.re === undefined ? frame : undefined
+    if (frame.kind === 'auth.refreshed') return onAllowed(frame.guilds)
     if (frame.kind === 'unsubscribed') return onUnsubscribed(frame.guildId, before)
     if (frame.kind === 'error') return onRefused(frame)
     if (frame.kind !== 'subscribed' && frame.kind !== 'change') return
@@ -248,6 +252,24 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     const next = take(track, frame.change, frame.pos, frame.n, now())
     if (next === 'gap') onGap(track)
     else put(next)
+  }
+
+  /** A newer token allows these guilds: new ones are followed, and those that it lost are forgotten. */
+  function onAllowed(allowed: readonly string[] | undefined) {
+    if (!allowed) return
+    const isChosen = (guildId: string) => chosen.has(guildId) || parts.guilds?.includes(guildId) === true
+    // A chosen guild stays, as refused: the hub says so in the frames that follow.
+    const isKept = (guildId: string) => allowed.includes(guildId) || isChosen(guildId)
+    for (const guildId of tracks.keys()) if (!isKept(guildId)) stopAsking(guildId)
+    retain(({ guild }) => isKept(guild.guildId))
+    for (const guildId of allowed) {
+      const track = tracks.get(guildId)
+      const wanted = isChosen(guildId) || (parts.guilds === undefined && tracks.size < guildsMax)
+      const follows = track !== undefined && track.guild.following !== 'refused'
+      if (!wanted || follows || dropped.has(guildId)) continue
+      put(awaitAnswer(trackOf(guildId), now()))
+      ask(guildId)
+    }
   }
 
   function onSubscribed(track: GuildTrack, { recovered, pos }: Extract<Frame, { kind: 'subscribed' }>) {

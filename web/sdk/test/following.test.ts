@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { connected, live } from './lines.js'
-import { event, gateway, guildId, room, snapshot, subscribed, voice, welcome } from './world.js'
+import { connected, live, start } from './lines.js'
+import { event, gateway, guildId, room, snapshot, subscribed, voice, type World, welcome } from './world.js'
 
 describe('following', () => {
   test('an event that is not known still counts', async () => {
@@ -158,6 +158,91 @@ describe('following', () => {
     expect(guild()).toMatchObject({ following: 'refused', loaded: false, stale: true, rooms: [] })
     world.socket.hear(snapshot([room('11')]))
     expect(guild()?.rooms).toEqual([])
+  })
+
+  describe('a newer token', () => {
+    /** The hub has taken a newer token, which allows these guilds. */
+    const refreshed = (guilds?: string[]) => ({
+      v: 1,
+      type: 'ack',
+      event: 'auth.refreshed',
+      expiresAt: 5_000_000,
+      ts: 1_000_000,
+      ...(guilds && { guilds }),
+    })
+    const asked = (world: World) =>
+      world.socket.sent.filter(frame => frame.type === 'subscribe').map(frame => frame.guildId)
+
+    test('that brings a guild brings its rooms, without a new connection', async () => {
+      const { world, roomwire } = await live()
+      world.socket.hear(refreshed([guildId, '2']))
+      expect(asked(world)).toEqual(['2'])
+      world.socket.hear(subscribed({ guildId: '2', re: world.socket.lastSent('subscribe')?.id }))
+      world.socket.hear(snapshot([room('21')], { guildId: '2' }))
+      expect(roomwire.getState().guilds.get('2')).toMatchObject({ following: 'live', stale: false })
+      expect(world.sockets).toHaveLength(1)
+    })
+
+    test('of a page that began without a guild brings the first one', async () => {
+      const { world, roomwire, connection } = start()
+      roomwire.connect()
+      await world.settle()
+      world.socket.open()
+      world.socket.hear(welcome({ guilds: [], guildId: undefined }))
+      expect(connection().state).toBe('open')
+      expect(roomwire.getState().guilds.size).toBe(0)
+      world.socket.hear(refreshed([guildId]))
+      expect(asked(world)).toEqual([guildId])
+    })
+
+    test('that lost a guild makes it forgotten, and what still comes of it is ignored', async () => {
+      const { world, roomwire, guild } = await live([room('11', [voice('11', '3')])])
+      world.socket.hear(refreshed([]))
+      expect(roomwire.getState().guilds.size).toBe(0)
+      world.socket.hear({
+        v: 1,
+        type: 'error',
+        error: { code: 'FORBIDDEN', message: 'not a guild of this token' },
+        ts: 0,
+      })
+      world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+      world.socket.hear(event('voice.joined', voice('11', '4'), { n: 1 }))
+      expect(guild()).toBeUndefined()
+      // It comes back with a later token, from a snapshot.
+      world.socket.hear(refreshed([guildId]))
+      expect(world.socket.lastSent('subscribe')).not.toHaveProperty('recover')
+      expect(guild()).toMatchObject({ following: 'awaited', rooms: [] })
+    })
+
+    test('that lost a guild which the page chose shows it as refused, and one that regains it asks again', async () => {
+      const { world, guild } = await live([room('11')], { guilds: [guildId] })
+      world.socket.hear(refreshed([]))
+      world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+      expect(guild()).toMatchObject({ following: 'refused', rooms: [] })
+      world.socket.hear(refreshed([guildId]))
+      expect(asked(world)).toEqual([guildId])
+      expect(guild()?.following).toBe('awaited')
+    })
+
+    test('asks for no guild that the page did not choose, gave up, or has no room for', async () => {
+      const chooses = await live([], { guilds: [guildId] })
+      chooses.world.socket.hear(refreshed([guildId, '2']))
+      expect(asked(chooses.world)).toEqual([])
+      const gaveUp = await live()
+      gaveUp.roomwire.unsubscribe('2')
+      gaveUp.world.socket.hear(refreshed([guildId, '2']))
+      expect(asked(gaveUp.world)).toEqual([])
+      const full = await live()
+      full.world.socket.hear(refreshed([guildId, ...Array.from({ length: 200 }, (_, n) => `${n + 1}`)]))
+      expect(asked(full.world)).toHaveLength(99)
+    })
+
+    test('of an older hub changes nothing: it does not say which guilds it allows', async () => {
+      const { world, guild } = await live()
+      world.socket.hear(refreshed())
+      expect(guild()).toMatchObject({ following: 'live', stale: false })
+      expect(asked(world)).toEqual([])
+    })
   })
 
   test('a late answer to unsubscribe does not end what was asked for since', async () => {
