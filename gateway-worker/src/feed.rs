@@ -8,7 +8,7 @@
 //! | in | out |
 //! |---|---|
 //! | [`Feed::claim`]: the hub's memory, first; and again when the hub forgot the claim | [`Feed::resume`]: the session to go on with |
-//! | [`Feed::read`], [`Feed::lose`], [`Feed::set_gateway`]: the connection | [`Feed::wants_identify`] |
+//! | [`Feed::read`], [`Feed::lose`], [`Feed::set_gateway`], [`Feed::resume_sent`], [`Feed::lose_session`]: the connection | [`Feed::wants_identify`] |
 //! | [`Feed::answer`]: Discord's REST | [`Feed::question`] |
 //! | [`Feed::delivered`], [`Feed::rewind`], [`Feed::reject`]: the hub's answer to a parcel | [`Feed::parcel`]: the next delivery, the same events until they are answered |
 //!
@@ -93,6 +93,9 @@ pub struct Feed {
     gateway: (GatewayState, Option<&'static str>),
     /// What the hub was last told of the gateway, and has taken.
     told: Option<GatewayReport>,
+    /// What it was last told of RESUMEs, and has taken: how many had no answer, and which sessions
+    /// are lost.
+    told_resumes: (u32, u64),
     last_ticket: u64,
     identify_wanted: bool,
     /// This worker goes on with another one's session, and its replay is not over, whatever becomes
@@ -140,6 +143,7 @@ impl Feed {
             taken: 0,
             gateway: (GatewayState::Rebuilding, Some("starting")),
             told: None,
+            told_resumes: (0, 0),
             last_ticket: 0,
             identify_wanted: false,
             replaying: false,

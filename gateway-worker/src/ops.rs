@@ -295,6 +295,11 @@ pub(crate) fn describe() {
         "How long an attempt to deliver took"
     );
     describe_counter!("worker_identifies_total", "Identifies sent");
+    describe_counter!("worker_resumes_total", "RESUMEs sent");
+    describe_counter!(
+        "worker_sessions_lost_total",
+        "Gateway sessions given up because Discord did not answer RESUME_ATTEMPTS_MAX RESUMEs"
+    );
     describe_counter!(
         "worker_identify_budget_exhausted_total",
         "Times that the day's identify budget was spent"

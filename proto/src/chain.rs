@@ -110,6 +110,9 @@ pub struct Checkpoint {
     /// What the rosters depend on, besides Discord's dispatches. A worker with another one does not
     /// resume, because RESUME brings no GUILD_CREATE.
     pub fingerprint: String,
+    /// RESUMEs of this session that were sent since Discord last answered one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumes: u32,
 }
 
 impl Checkpoint {
@@ -141,6 +144,10 @@ pub struct Claim {
 
 fn yes() -> bool {
     true
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes so")]
@@ -237,6 +244,13 @@ pub struct Link {
     pub session: Option<GatewaySession>,
     /// See [`Checkpoint::fingerprint`].
     pub fingerprint: String,
+    /// See [`Checkpoint::resumes`]; of `session`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumes: u32,
+    /// Discord does not resume the session with this number, nor any before it: the hub keeps no
+    /// checkpoint of them. 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
     /// Followed guilds that are not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub absent: BTreeMap<GuildId, Absence>,

@@ -127,6 +127,7 @@ impl Feed {
             self.gateway = (GatewayState::Resuming, Some(report::CATCHING_UP));
             self.replaying = true;
             self.stream.resume(checkpoint.session, checkpoint.sequence);
+            self.stream.set_resumes(checkpoint.resumes);
         }
     }
 
@@ -138,7 +139,31 @@ impl Feed {
     /// The session to go on with, and how far it was read; none: identify.
     pub fn resume(&self) -> Option<(&GatewaySession, u64)> {
         let session = self.stream.session()?;
-        Some((session, self.stream.reached().sequence))
+        let lost = session.number <= self.stream.lost();
+        (!lost).then(|| (session, self.stream.reached().sequence))
+    }
+
+    /// A RESUME is sent. It counts until [`Feed::resume_answered`] or a dispatch that was not read
+    /// before, also over the workers of this session: the hub remembers the count.
+    pub fn resume_sent(&mut self) {
+        self.stream.resume_sent();
+    }
+
+    /// Discord has resumed the session.
+    pub fn resume_answered(&mut self) {
+        self.stream.set_resumes(0);
+    }
+
+    /// RESUMEs of the session that were sent since Discord last answered one.
+    pub fn resumes(&self) -> u32 {
+        self.stream.resumes()
+    }
+
+    /// Discord does not resume the session: neither this worker nor, once the hub knows it, the
+    /// next one tries again. What was read of it stays until the next session begins.
+    pub fn lose_session(&mut self) {
+        self.stream.lose();
+        self.gateway = (GatewayState::Rebuilding, Some(report::SESSION_LOST));
     }
 
     /// The shard, and the generation of its claim; 0 before it.
@@ -164,7 +189,9 @@ impl Feed {
             .flat_map(|group| group.events().iter().cloned())
             .collect();
         let parcel = self.parcel_of(events, now_ms);
-        let news = !parcel.events.is_empty() || self.told.as_ref() != Some(&parcel.report.gateway);
+        let news = !parcel.events.is_empty()
+            || self.told.as_ref() != Some(&parcel.report.gateway)
+            || self.told_resumes != resumes_of(&parcel.report.link);
         (due || news).then_some(parcel)
     }
 
@@ -188,7 +215,11 @@ impl Feed {
     fn link(&self) -> Link {
         let to = self.checkpoint();
         let session = self.stream.session();
+        // With a later checkpoint the hub has no use for it.
+        let lost = Some(self.stream.lost()).filter(|lost| self.acked.session <= *lost);
         Link {
+            resumes: self.stream.resumes(),
+            lost: lost.unwrap_or(0),
             shard: self.setting.shard,
             generation: self.generation,
             from: self.acked,
@@ -239,6 +270,7 @@ impl Feed {
     pub fn delivered(&mut self, parcel: &Parcel, receipt: &Receipt, now_ms: u64) {
         let groups = self.outbox.delivered();
         self.told = Some(parcel.report.gateway.clone());
+        self.told_resumes = resumes_of(&parcel.report.link);
         let refused: BTreeMap<&str, Code> = receipt
             .refused
             .iter()
@@ -322,6 +354,7 @@ impl Feed {
     pub fn is_drained(&self, now_ms: u64) -> bool {
         self.outbox.is_empty()
             && self.told.as_ref() == Some(&self.gateway_report(now_ms))
+            && self.told_resumes == resumes_of(&self.link())
             && self.checkpoint() == self.acked
     }
 
@@ -380,4 +413,9 @@ impl Feed {
             }
         }
     }
+}
+
+/// What a link says of RESUMEs: how many had no answer, and which sessions are lost.
+fn resumes_of(link: &Link) -> (u32, u64) {
+    (link.resumes, link.lost)
 }

@@ -14,6 +14,9 @@ use crate::outbox::Trouble;
 /// The reason of a guild, or a shard, whose news the hub is still to hear.
 pub(super) const CATCHING_UP: &str = "catching_up";
 
+/// The reason of a shard whose session Discord does not resume.
+pub(super) const SESSION_LOST: &str = "session_lost";
+
 /// A shard as its health page shows it.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -34,6 +34,10 @@ pub(super) struct Stream {
     last_number: u64,
     /// The id of a session that is not read any more, although it may still be connected.
     forsaken: Option<String>,
+    /// RESUMEs of this session that were sent since Discord last answered one.
+    resumes: u32,
+    /// Sessions up to this number cannot be resumed. 0: none is known.
+    lost: u64,
 }
 
 impl Stream {
@@ -52,6 +56,8 @@ impl Stream {
             seen: BTreeSet::new(),
             last_number: self.last_number,
             forsaken: None,
+            resumes: 0,
+            lost: self.lost,
         };
     }
 
@@ -60,6 +66,7 @@ impl Stream {
         *self = Self {
             forsaken: self.session.take().map(|session| session.id),
             last_number: self.last_number,
+            lost: self.lost,
             ..Self::default()
         };
     }
@@ -91,6 +98,8 @@ impl Stream {
         if full {
             self.seen.pop_first();
         }
+        // Progress: the next RESUME continues behind this dispatch, however its connection ends.
+        self.resumes = 0;
         if sequence < self.newest {
             return Arrival::Late;
         }
@@ -109,8 +118,39 @@ impl Stream {
     pub(super) fn renumber(&mut self) {
         self.last_number = self.last_number.saturating_add(1);
         if let Some(session) = &mut self.session {
+            let is_lost = session.number <= self.lost;
             session.number = self.last_number;
+            if is_lost {
+                self.lost = session.number;
+            }
         }
+    }
+
+    /// Goes on where a worker before had sent so many RESUMEs without an answer.
+    pub(super) fn set_resumes(&mut self, resumes: u32) {
+        self.resumes = resumes;
+    }
+
+    /// A RESUME is sent: it counts until Discord answers it.
+    pub(super) fn resume_sent(&mut self) {
+        self.resumes = self.resumes.saturating_add(1);
+    }
+
+    /// RESUMEs of this session that were sent since Discord last answered one.
+    pub(super) fn resumes(&self) -> u32 {
+        self.resumes
+    }
+
+    /// The session cannot be resumed. It stays the newest one that was read until the next begins.
+    pub(super) fn lose(&mut self) {
+        if let Some(session) = &self.session {
+            self.lost = self.lost.max(session.number);
+        }
+    }
+
+    /// Sessions up to this number cannot be resumed. 0: none is known.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// The session that is read; none before the first READY.

@@ -43,7 +43,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const RATE_LIMITED_PAUSE: Duration = Duration::from_secs(2);
 /// How long a gateway that is asked for a sign of life has to give one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-/// Failures in a row from which on the gateway counts as unreachable.
+/// Failures in a row after which the gateway counts as unreachable, or as refusing if it greets.
 const UNREACHABLE_AFTER: u32 = 3;
 /// One shard's connection.
 pub(crate) struct Connection {
@@ -65,6 +65,12 @@ pub(crate) struct Connection {
     heard: Instant,
     /// When it was asked for a sign of life that it has not given yet.
     sounded: Option<Instant>,
+    /// A RESUME waits for its answer, since it was sent or since the replay last brought something.
+    resuming: Option<Instant>,
+    /// This connection has received HELLO.
+    greeted: bool,
+    /// Connections in a row that ended before HELLO.
+    unreached: u32,
 }
 
 impl Connection {
@@ -77,6 +83,10 @@ impl Connection {
         fence_check: Duration,
     ) -> Self {
         let id = ShardId::new_checked(number, total).unwrap_or(ShardId::ONE);
+        if desk.look(Feed::resumes) >= settings.resume_attempts_max {
+            // As often as a worker tries: the ones before have done so.
+            lose(&desk, number);
+        }
         let mut first = ConfigBuilder::from(config.clone());
         if let Some((session, sequence)) = desk.look(|feed| {
             feed.resume()
@@ -108,6 +118,9 @@ impl Connection {
             closing: false,
             heard: Instant::now(),
             sounded: None,
+            resuming: None,
+            greeted: false,
+            unreached: 0,
             settings,
         }
     }
@@ -150,6 +163,7 @@ impl Connection {
                     Heard::Cut => self.cut(),
                 },
             };
+            let pause = self.ended(pause);
             // Whoever resumed this session meanwhile has claimed the shard before: the hub tells.
             let ready = async {
                 tokio::join!(desk.ask_hub(self.fence_check), sleep(pause));
@@ -178,6 +192,10 @@ impl Connection {
                 self.dispatch(payload.t.as_deref().unwrap_or(""), payload.s, data);
                 return None;
             }
+            HELLO => {
+                self.greet();
+                return None;
+            }
             RECONNECT => self.tell(GatewayState::Resuming, "reconnect_asked"),
             INVALID_SESSION if data == "true" => {
                 self.tell(GatewayState::Resuming, "session_invalid");
@@ -185,10 +203,48 @@ impl Connection {
             INVALID_SESSION => self.tell(GatewayState::Rebuilding, "session_invalid"),
             _ => return None,
         }
+        self.resuming = None;
+        if self.is_refused() {
+            return Some(self.lose_session());
+        }
         // At once the first time; a gateway that goes on asking is not followed in circles.
         let again = self.reconnect.failures() > 0;
         let pause = self.reconnect.after_failure(&mut rand::rng());
         again.then_some(pause)
+    }
+
+    /// The connection's HELLO: twilight answers it with RESUME or IDENTIFY.
+    fn greet(&mut self) {
+        (self.greeted, self.unreached) = (true, 0);
+        if self.shard.state() == ShardState::Resuming {
+            metrics::counter!("worker_resumes_total").increment(1);
+            self.resuming = Some(Instant::now());
+            self.desk.with(Feed::resume_sent);
+        }
+    }
+
+    /// A connection has ended, and the next is due after this pause. Returns the pause that holds.
+    fn ended(&mut self, pause: Duration) -> Duration {
+        self.resuming = None;
+        if self.is_refused() {
+            return self.lose_session();
+        }
+        pause
+    }
+
+    /// Whether Discord has answered none of as many RESUMEs as are tried.
+    fn is_refused(&self) -> bool {
+        let resumes = self.desk.look(Feed::resumes);
+        self.shard.session().is_some() && resumes >= self.settings.resume_attempts_max
+    }
+
+    /// Begins a new session. Returns how long to wait before: not at all, since the identify queue
+    /// has its own pause and budget.
+    fn lose_session(&mut self) -> Duration {
+        lose(&self.desk, self.id.number());
+        self.renew(Resume::No);
+        self.reconnect.reset();
+        Duration::ZERO
     }
 
     fn dispatch(&mut self, name: &str, sequence: Option<u64>, data: &str) {
@@ -223,13 +279,19 @@ impl Connection {
                 "the outbox is full; a guild owes a snapshot instead of its events"
             );
         }
+        if !tally.repeated && self.resuming.is_some() {
+            self.resuming = Some(Instant::now());
+        }
         match label {
             "READY" => {
+                self.resuming = None;
                 self.closing = false;
                 self.reconnect.reset();
                 tracing::info!(shard, "gateway session begun");
             }
             "RESUMED" => {
+                self.resuming = None;
+                self.desk.with(Feed::resume_answered);
                 self.reconnect.reset();
                 tracing::info!(shard, sequence, "gateway session resumed");
             }
@@ -258,6 +320,7 @@ impl Connection {
             // Discord's table: these begin a new session, so there is no point in a RESUME.
             self.renew(Resume::No);
         }
+        self.count_unreached();
         let (state, reason) = self.outlook("connection_closed");
         self.tell(state, reason);
         let mut pause = self.reconnect.after_failure(&mut rand::rng());
@@ -279,6 +342,7 @@ impl Connection {
         metrics::counter!("worker_gateway_closes_total", "code" => "none").increment(1);
         // Twilight is connecting already: not before the hub has been asked.
         self.renew(Resume::Yes);
+        self.count_unreached();
         let (state, reason) = self.outlook("connection_cut");
         self.tell(state, reason);
         let pause = self.reconnect.after_failure(&mut rand::rng());
@@ -298,6 +362,7 @@ impl Connection {
                 // A fresh shard has no wait of its own (up to 255 s), and it goes to the main
                 // address if that of the session is dead.
                 self.renew(Resume::Yes);
+                self.count_unreached();
                 let pause = self.reconnect.after_failure(&mut rand::rng());
                 let (state, reason) = self.outlook("connecting");
                 self.tell(state, reason);
@@ -319,12 +384,21 @@ impl Connection {
         }
     }
 
+    /// A connection has ended: whether the gateway was reached at all is counted.
+    fn count_unreached(&mut self) {
+        if !std::mem::take(&mut self.greeted) {
+            self.unreached = self.unreached.saturating_add(1);
+        }
+    }
+
     /// What is to be expected of a shard that is not connected.
     fn outlook(&self, reason: &'static str) -> (GatewayState, &'static str) {
-        if self.reconnect.failures() >= UNREACHABLE_AFTER {
+        if self.unreached >= UNREACHABLE_AFTER {
             (GatewayState::Down, "gateway_unreachable")
         } else if self.shard.session().is_some() {
             (GatewayState::Resuming, reason)
+        } else if self.reconnect.failures() >= UNREACHABLE_AFTER {
+            (GatewayState::Down, "gateway_refusing")
         } else {
             (GatewayState::Rebuilding, reason)
         }
@@ -337,7 +411,12 @@ impl Connection {
     /// What no message tells: a connection that was cut, or that is silent. Returns how long to
     /// wait before connecting anew.
     fn look_after(&mut self) -> Option<Duration> {
-        if self.desk.look_after() && self.desk.look(Feed::is_live) {
+        let was_stopped = self.desk.look_after();
+        if was_stopped && self.resuming.is_some() {
+            // The answer may have come meanwhile.
+            self.resuming = Some(Instant::now());
+        }
+        if was_stopped && self.desk.look(Feed::is_live) {
             tracing::warn!(
                 shard = self.id.number(),
                 "this process was stopped for a while; the gateway may have given it up"
@@ -346,6 +425,10 @@ impl Connection {
             self.sound();
         }
         if self.sounded.is_some_and(|at| at.elapsed() > SIGN_OF_LIFE) {
+            return Some(self.give_up());
+        }
+        let unanswered = |at: Instant| at.elapsed() > ms(self.settings.resume_answer_ms);
+        if self.resuming.is_some_and(unanswered) {
             return Some(self.give_up());
         }
         self.rebuild_if_due();
@@ -383,6 +466,7 @@ impl Connection {
         metrics::counter!("worker_gateway_stalls_total").increment(1);
         tracing::warn!(shard = self.id.number(), state = ?self.shard.state(), "the gateway is silent; connecting anew");
         self.renew(Resume::Yes);
+        self.count_unreached();
         let pause = self.reconnect.after_failure(&mut rand::rng());
         let (state, reason) = self.outlook("gateway_silent");
         self.tell(state, reason);
@@ -461,6 +545,17 @@ impl Connection {
             tracing::info!(shard = self.id.number(), "Discord did not answer the close");
         }
     }
+}
+
+/// Discord does not resume the shard's session: it is given up, and the hub hears of it.
+fn lose(desk: &Desk, shard: u32) {
+    metrics::counter!("worker_sessions_lost_total").increment(1);
+    tracing::warn!(
+        shard,
+        resumes = desk.look(Feed::resumes),
+        "Discord does not resume the gateway session; identifying"
+    );
+    desk.with(Feed::lose_session);
 }
 
 /// Whether a fresh connection goes on with the old session.

@@ -166,6 +166,7 @@ impl Hub {
                     session: session.clone(),
                     sequence: link.to.sequence,
                     fingerprint: link.fingerprint.clone(),
+                    resumes: link.resumes,
                 });
             }
         }

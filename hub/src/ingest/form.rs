@@ -68,7 +68,11 @@ pub(super) fn delivery(
         let session_max = newest().saturating_add(SESSIONS_AHEAD_MAX);
         let marks = events.iter().filter_map(|event| event.at);
         let marks = marks.map(|mark| ("at", mark.reached));
-        for (field, reached) in marks.chain([("to", report.link.to)]) {
+        let lost = Reached {
+            session: report.link.lost,
+            sequence: 0,
+        };
+        for (field, reached) in marks.chain([("to", report.link.to), ("lost", lost)]) {
             check_reached(reached, session_max).map_err(|why| wrong().field(field, why))?;
         }
     }

@@ -10,6 +10,8 @@ pub enum Rule {
     Generation,
     /// A delivery must not build on what is missing here.
     Chain,
+    /// A session that a worker has lost is never resumed again.
+    LostSessions,
 }
 
 /// Whether this rule does not hold, on this thread.
@@ -40,6 +42,7 @@ mod planted {
                 "no-watermark" => Some(Self::Watermark),
                 "no-generation" => Some(Self::Generation),
                 "no-chain" => Some(Self::Chain),
+                "lost-returns" => Some(Self::LostSessions),
                 _ => None,
             }
         }

@@ -56,6 +56,9 @@ pub struct Holder {
     pub taken: u64,
     /// Where another one goes on; none while nothing was read.
     pub checkpoint: Option<Checkpoint>,
+    /// Sessions up to this number cannot be resumed: there is no checkpoint of them. 0: none is
+    /// known.
+    pub lost: u64,
     /// Followed guilds that are not there.
     pub absent: OrdMap<GuildId, Absence>,
 }
@@ -134,6 +137,7 @@ impl Chain {
             reached: before.map_or_else(Reached::default, |before| before.reached),
             taken: 0,
             checkpoint: before.and_then(|before| before.checkpoint.clone()),
+            lost: before.map_or(0, |before| before.lost),
             absent: before.map_or_else(OrdMap::new, |before| before.absent.clone()),
         };
         self.holders.insert(shard, holder.clone());
@@ -192,6 +196,15 @@ impl Chain {
         };
         let taken = link.taken.saturating_add(u64::from(events));
         holder.taken = holder.taken.max(taken);
+        // A delivery that comes late may be from before the loss: a lost session stays lost.
+        holder.lost = holder.lost.max(link.lost);
+        let lost = if broken(Rule::LostSessions) {
+            link.lost
+        } else {
+            holder.lost
+        };
+        let is_lost = |known: &Checkpoint| known.session.number <= lost;
+        holder.checkpoint = holder.checkpoint.take().filter(|known| !is_lost(known));
         // An older delivery that comes late says what was so then.
         if link.to < holder.reached {
             return;
@@ -199,11 +212,13 @@ impl Chain {
         holder.absent = link.absent.iter().map(|(id, why)| (*id, *why)).collect();
         holder.reached = link.to;
         if let Some(session) = &link.session {
-            holder.checkpoint = Some(Checkpoint {
+            let checkpoint = Checkpoint {
                 session: session.clone(),
                 sequence: link.to.sequence,
                 fingerprint: link.fingerprint.clone(),
-            });
+                resumes: link.resumes,
+            };
+            holder.checkpoint = Some(checkpoint).filter(|known| !is_lost(known));
         }
     }
 
@@ -236,7 +251,9 @@ impl Chain {
 
     /// The highest number of a gateway session that is known, `marks` being the guilds' watermarks.
     pub fn last_session(&self, marks: impl Iterator<Item = Mark>) -> u64 {
-        let reached = self.holders.values().map(|holder| holder.reached.session);
+        let holders = self.holders.values();
+        // Above a lost one too: a later session must not count as lost.
+        let reached = holders.map(|holder| holder.reached.session.max(holder.lost));
         marks
             .map(|mark| mark.reached.session)
             .chain(reached)

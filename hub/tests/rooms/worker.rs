@@ -58,6 +58,8 @@ impl Worker {
                 resume_url: None,
             }),
             fingerprint: "test".to_owned(),
+            resumes: 0,
+            lost: 0,
             absent: BTreeMap::new(),
         };
         self.log.deliver(link, vec![event]).await

@@ -17,6 +17,9 @@ pub struct Bounds {
     /// How often Discord forgets the gateway session.
     #[arg(long, default_value_t = 1)]
     pub expiries: u8,
+    /// How often Discord stops answering RESUMEs of the session, without ending it.
+    #[arg(long, default_value_t = 0)]
+    pub stalls: u8,
     /// How often a delivery, or its answer, is lost, late, or arrives twice.
     #[arg(long, default_value_t = 1)]
     pub losses: u8,
@@ -51,6 +54,7 @@ impl Default for Bounds {
             members: 1,
             crashes: 1,
             expiries: 1,
+            stalls: 0,
             losses: 1,
             wipes: 0,
             restores: 0,

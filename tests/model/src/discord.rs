@@ -53,6 +53,8 @@ pub struct Discord {
     pub sessions: Vec<Vec<Sent>>,
     /// Whether the newest session can still be resumed.
     pub live: bool,
+    /// RESUMEs of the newest session are not answered, although it is there.
+    pub stalled: bool,
     /// Which numbers the workers gave to which sessions.
     pub numbers: BTreeMap<u64, u8>,
 }
@@ -92,17 +94,21 @@ impl Discord {
         let mut stream = vec![Sent::Ready];
         stream.extend((0..GUILDS).map(|guild| Sent::Created { guild, moves }));
         self.sessions.push(stream);
-        self.live = true;
+        (self.live, self.stalled) = (true, false);
         narrow(self.sessions.len()) - 1
     }
 
-    /// Whether a session can be resumed; if so, that is told at the end of its stream.
-    pub fn resume(&mut self, session: u8) -> bool {
+    /// Answers a RESUME: whether the session can be resumed, which stands at the end of its stream
+    /// then. None: there is no answer.
+    pub fn resume(&mut self, session: u8) -> Option<bool> {
         let live = self.is_live(session);
+        if live && self.stalled {
+            return None;
+        }
         if let Some(stream) = self.sessions.last_mut().filter(|_| live) {
             stream.push(Sent::Resumed);
         }
-        live
+        Some(live)
     }
 
     /// Whether a session can be resumed.

@@ -30,6 +30,8 @@ pub struct Hub {
     pub truth: Truth,
     /// What each guild's log has told.
     pub told: [Told; GUILDS as usize],
+    /// Sessions up to this number are lost, as a worker has told.
+    pub lost: u64,
 }
 
 impl Hub {
@@ -42,6 +44,7 @@ impl Hub {
         Self {
             truth,
             told: Default::default(),
+            lost: 0,
         }
     }
 
@@ -70,6 +73,7 @@ impl Hub {
             Ok(told) => told,
             Err(conflict) => return Ok(Err(over_the_wire(&conflict))),
         };
+        self.lost = self.lost.max(delivery.link.lost);
         let mut states: Vec<GuildState> = before.iter().map(|(state, _)| state.clone()).collect();
         let mut events = delivery.events.iter();
         for written in &told.written {

@@ -18,6 +18,8 @@ use crate::over_the_wire;
 
 /// The worker's clock stands still: nothing in the chain may depend on it.
 const NOW_MS: u64 = 0;
+/// How many RESUMEs have no answer before a worker gives the session up.
+const RESUMES_MAX: u32 = 2;
 /// The one shard.
 const SHARD: (u32, u32) = (0, 1);
 
@@ -54,6 +56,8 @@ pub struct Worker {
     pub asked: Option<Asked>,
     /// The hub does not know its claim.
     pub unclaimed: bool,
+    /// Its connection to Discord is lost, and it sends RESUMEs.
+    pub cut: bool,
 }
 
 impl Worker {
@@ -83,6 +87,7 @@ impl Worker {
             flight: None,
             asked: None,
             unclaimed: false,
+            cut: false,
         };
         worker.connect(discord);
         worker
@@ -101,15 +106,41 @@ impl Worker {
 
     /// Resumes where the feed says, or begins a session.
     pub fn connect(&mut self, discord: &mut Discord) {
-        let resumed = self.feed.resume().and_then(|(session, sequence)| {
+        self.give_up_if_due();
+        let session = self.feed.resume().and_then(|(session, sequence)| {
             let known = Discord::session_of(&session.id)?;
-            let sequence = u8::try_from(sequence).ok()?;
-            discord.resume(known).then_some((known, sequence))
+            Some((known, u8::try_from(sequence).ok()?))
         });
-        if resumed.is_some() {
-            self.session = resumed;
-        } else {
-            self.identify(discord);
+        let Some(session) = session else {
+            return self.identify(discord);
+        };
+        match discord.resume(session.0) {
+            Some(true) => self.session = Some(session),
+            Some(false) => self.identify(discord),
+            // It is tried again.
+            None => (self.session, self.cut) = (Some(session), true),
+        }
+    }
+
+    /// Sends one RESUME more. Returns whether there was any to send.
+    pub fn resume_again(&mut self, discord: &mut Discord) -> bool {
+        let Some((session, _)) = self.session.filter(|_| self.cut) else {
+            return false;
+        };
+        self.feed.resume_sent();
+        match discord.resume(session) {
+            Some(true) => self.cut = false,
+            // Without a session it identifies next.
+            Some(false) => (self.session, self.cut) = (None, false),
+            None => self.give_up_if_due(),
+        }
+        true
+    }
+
+    fn give_up_if_due(&mut self) {
+        if self.feed.resumes() >= RESUMES_MAX {
+            self.feed.lose_session();
+            (self.session, self.cut) = (None, false);
         }
     }
 
@@ -125,14 +156,14 @@ impl Worker {
 
     /// Whether there is something to read.
     pub fn can_read(&self, discord: &Discord) -> bool {
-        self.session
-            .is_some_and(|(session, read)| discord.is_live(session) && read < discord.sent(session))
+        let more = |(session, read)| discord.is_live(session) && read < discord.sent(session);
+        !self.cut && self.session.is_some_and(more)
     }
 
     /// Whether its session is lost, or of no use.
     pub fn must_identify(&self, discord: &Discord) -> bool {
         let lost = |(session, _)| !discord.is_live(session);
-        self.session.is_none_or(lost) || self.feed.wants_identify()
+        !self.cut && (self.session.is_none_or(lost) || self.feed.wants_identify())
     }
 
     /// Reads the next dispatch.
@@ -244,6 +275,7 @@ impl Worker {
         self.flight.is_none()
             && self.asked.is_none()
             && !self.unclaimed
+            && !self.cut
             && self.feed.question().is_none()
             && !self.must_identify(discord)
             && !self.can_read(discord)

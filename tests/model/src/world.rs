@@ -56,6 +56,7 @@ pub struct World {
 enum Question {
     Claim,
     Read,
+    Resume,
     Send,
     TimeOut,
     Ask,
@@ -89,6 +90,7 @@ impl World {
             left: Left {
                 crashes: bounds.crashes,
                 expiries: bounds.expiries,
+                stalls: bounds.stalls,
                 losses: bounds.losses,
                 wipes: bounds.wipes,
                 restores: bounds.restores,
@@ -287,6 +289,7 @@ impl World {
         for (question, step) in [
             (Question::Hear, Step::Hears),
             (Question::Read, Step::Reads),
+            (Question::Resume, Step::Resumes),
             (Question::Ask, Step::Asks),
             (Question::Identify, Step::Identifies),
         ] {
@@ -356,6 +359,26 @@ impl World {
                 ..*state
             };
             next.push((Step::Expires, after));
+        }
+        let reads = state.worker != NONE && !self.workers.get(state.worker).cut;
+        if let Some(stalls) = left
+            .stalls
+            .checked_sub(1)
+            .filter(|_| reads && discord.live && !discord.stalled)
+        {
+            let mut stalled = Discord::clone(&discord);
+            stalled.stalled = true;
+            let mut cut = Worker::clone(&self.workers.get(state.worker));
+            cut.cut = cut
+                .session
+                .is_some_and(|(session, _)| discord.is_live(session));
+            let after = State {
+                discord: self.discords.number(stalled),
+                worker: self.workers.number(cut),
+                left: Left { stalls, ..left },
+                ..*state
+            };
+            next.push((Step::Stalls, after));
         }
         if let Some(wipes) = left.wipes.checked_sub(1) {
             let after = State {

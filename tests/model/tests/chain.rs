@@ -19,6 +19,7 @@ const CALM: Bounds = Bounds {
     members: 1,
     crashes: 0,
     expiries: 0,
+    stalls: 0,
     losses: 0,
     wipes: 0,
     restores: 0,
@@ -101,6 +102,28 @@ fn two_workers_take_the_shard_from_one_another_because_the_store_forgot_one_of_t
 }
 
 #[test]
+fn a_session_that_discord_never_resumes_is_given_up_by_every_worker() {
+    holds(&Bounds {
+        crashes: 1,
+        stalls: 1,
+        losses: 1,
+        ..CALM
+    });
+}
+
+#[test]
+fn a_session_that_is_never_resumed_is_given_up_although_the_store_is_lost_or_older() {
+    holds(&Bounds {
+        events: 1,
+        crashes: 1,
+        stalls: 1,
+        wipes: 1,
+        restores: 1,
+        ..CALM
+    });
+}
+
+#[test]
 fn an_older_copy_lacks_what_did_not_move_the_checkpoint() {
     holds(&Bounds {
         events: 3,
@@ -172,6 +195,19 @@ fn a_worker_that_was_overtaken_and_goes_on_tells_what_is_older() {
             crashes: 1,
             wipes: 1,
             fights: true,
+            ..CALM
+        },
+    );
+}
+
+#[test]
+fn a_lost_session_that_a_late_delivery_brings_back_is_resumed_again() {
+    is_missed(
+        "lost-returns",
+        &Bounds {
+            crashes: 1,
+            stalls: 1,
+            losses: 1,
             ..CALM
         },
     );

@@ -52,6 +52,8 @@ const reasonWords: ReadonlyMap<string, string> = new Map([
   ['reconnect_asked', 'Discord asked for a new connection. The gateway worker is on its way back.'],
   ['session_invalid', 'Discord ended the session. The rooms are being read anew.'],
   ['gateway_silent', 'Discord stopped answering. The gateway worker is on its way back.'],
+  ['session_lost', 'Discord does not continue the session. The rooms are being read again.'],
+  ['gateway_refusing', 'Discord ends every connection of the gateway worker.'],
   ['gateway_unreachable', 'Discord can not be reached.'],
   ['illegible', 'Discord sent what could not be read. The rooms are being read anew.'],
   ['catching_up', 'The gateway worker is catching up with Discord.'],

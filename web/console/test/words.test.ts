@@ -55,7 +55,7 @@ test('a time is told with its day, unless that is today', () => {
 test.each(
   (
     'no_worker worker_silent starting guild_awaited connecting connection_closed reconnect_asked session_invalid ' +
-    'gateway_silent gateway_unreachable illegible catching_up not_told identify_budget outage removed ' +
+    'gateway_silent session_lost gateway_refusing gateway_unreachable illegible catching_up not_told identify_budget outage removed ' +
     'worker_stopping discord_refused store_failing not_followed connection_cut worker_was_stopped refused too_large'
   ).split(' '),
 )('there are words for the reason %s', reason => {

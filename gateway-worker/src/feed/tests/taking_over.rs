@@ -29,6 +29,7 @@ fn remembered(shard: &Shard, known: (u64, u32), acked: u64) -> Claimed {
             sequence: acked,
             session: session.clone(),
             fingerprint: "f".to_owned(),
+            resumes: 0,
         }),
         last_session: session.number,
         ..memory(30)
@@ -345,4 +346,31 @@ fn a_guild_that_was_passed_over_and_is_there_again_is_known_when_it_is_wanted() 
         assert_eq!(shard.deliver(&[]), ["7 not_told 0"]);
         assert_eq!(shard.state(7).is_none(), there);
     }
+}
+
+#[test]
+fn resumes_without_an_answer_are_counted_over_workers_and_end_with_progress() {
+    let before = Shard::live(&[1]);
+    let mut claimed = remembered(&before, (2, 0), 2);
+    if let Some(checkpoint) = &mut claimed.checkpoint {
+        checkpoint.resumes = 2;
+    }
+    let mut shard = successor(&[1], claimed);
+    shard.feed.resume_sent();
+    let beat = shard.feed.parcel(false, 1).unwrap();
+    assert_eq!((beat.report.link.resumes, beat.report.link.lost), (3, 0));
+    // A replay that brings something is an answer, whether or not RESUMED follows.
+    (shard.session, shard.sequence) = (1, 2);
+    shard.join(1, 5);
+    assert_eq!(shard.feed.resumes(), 0);
+    shard.feed.resume_sent();
+    shard.feed.lose_session();
+    assert_eq!(shard.feed.resume(), None);
+    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let own = shard.feed.stream.session().unwrap().number;
+    assert_eq!(parcel.report.link.lost, own);
+    assert_eq!(
+        parcel.report.gateway.reason.as_deref(),
+        Some("session_lost")
+    );
 }

@@ -82,6 +82,7 @@ fn feed() -> Feed {
             session,
             sequence: 3,
             fingerprint: "f".to_owned(),
+            resumes: 0,
         }),
         last_session: 7,
         identifies: 1,

@@ -276,6 +276,7 @@ impl Group<'_> {
             reached: holder.reached,
             taken: holder.taken,
             checkpoint: holder.checkpoint.clone(),
+            lost: holder.lost,
             absent: holder.absent.iter().map(|(id, why)| (*id, *why)).collect(),
         });
         let digest = sum("reached", &[&u64::from(shard).to_be_bytes(), &body]);
@@ -374,5 +375,8 @@ pub(super) struct ReachedRow {
     pub(super) reached: Reached,
     pub(super) taken: u64,
     pub(super) checkpoint: Option<Checkpoint>,
+    /// An older store knows of none.
+    #[serde(default)]
+    pub(super) lost: u64,
     pub(super) absent: BTreeMap<GuildId, Absence>,
 }

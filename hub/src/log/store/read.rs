@@ -106,6 +106,7 @@ impl Reader<'_> {
                 reached,
                 taken,
                 checkpoint,
+                lost,
                 absent,
             } = reached
                 .remove(&shard)
@@ -120,6 +121,7 @@ impl Reader<'_> {
                 reached,
                 taken,
                 checkpoint,
+                lost,
                 absent: absent.into_iter().collect(),
             };
             holders.push((shard, holder));

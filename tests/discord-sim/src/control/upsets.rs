@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Bad;
 use super::wishes::GatewayWish;
 use crate::gateway::Which;
-use crate::render::{self, GuildCreate, Hidden};
+use crate::render::{self, GuildCreate};
 use crate::snowflake::Id;
 use crate::truth::{Change, Channel, Guild, Truth};
 use crate::{Sim, World};
@@ -19,12 +19,14 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
         session: wish.session.clone(),
     };
     let mut world = sim.world();
+    if let Some(session) = &which.session
+        && !world.gateway.has_session(session)
+    {
+        return Err("session: one of GET /_sim/state, `sessions`".into());
+    }
     let touched = match wish.action.as_str() {
         "close" => {
-            let code = wish.code.ok_or("code: a close code")?;
-            if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-                return Err("code: a close code that may be sent".into());
-            }
+            let code = wish.close_code()?;
             world.gateway.close_all(&which, code, now_ms)
         }
         "drop" => world.gateway.cut_all(&which, now_ms),
@@ -38,6 +40,10 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
         "silence" => world.gateway.silence_all(&which, wish.time()?),
         "forget" => world.gateway.expire_all(&which, now_ms),
         "odd" => odd(&mut world, &which),
+        "resumes" => {
+            world.gateway.fail_resumes(wish.resumes()?);
+            0
+        }
         "dispatch" => {
             let event = wish.event.as_deref().ok_or("event: the dispatch's name")?;
             world
@@ -56,7 +62,7 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
         }
         _ => {
             return Err(
-                "action: one of close, drop, reconnect, heartbeat, invalidate, silence, outage, forget, odd, dispatch"
+                "action: one of close, drop, reconnect, heartbeat, invalidate, silence, outage, forget, odd, resumes, dispatch"
                     .into(),
             );
         }
@@ -82,6 +88,7 @@ async fn end_outage(sim: Sim, guild: Id, time: Duration) {
 /// null or missing, events that nobody knows, and news of what is long gone.
 fn odd(world: &mut World, which: &Which) -> usize {
     let World { truth, gateway, .. } = world;
+    let hidden = gateway.hides();
     let mut touched = gateway.dispatch_all(
         which,
         "SOMETHING_NEW_FROM_DISCORD",
@@ -103,16 +110,19 @@ fn odd(world: &mut World, which: &Which) -> usize {
             gateway.dispatch_all(which, "VOICE_STATE_UPDATE", &bare);
         }
         for channel in guild.channels.values() {
-            let mut object = render::channel(guild, channel);
+            let mut object = render::seen_channel(guild, channel, hidden);
             if let Some(fields) = object.as_object_mut() {
                 for optional in [
                     "last_message_id",
                     "rtc_region",
                     "nsfw",
                     "rate_limit_per_user",
-                    "flags",
                 ] {
                     fields.remove(optional);
+                }
+                // 0 may be left out; the mark of an obfuscated channel may not.
+                if fields.get("flags") == Some(&json!(0)) {
+                    fields.remove("flags");
                 }
                 if channel.parent_id.is_none() {
                     fields.remove("parent_id");
@@ -123,12 +133,13 @@ fn odd(world: &mut World, which: &Which) -> usize {
         }
         // An update may arrive after the channel's end.
         if let Some(gone) = last_deleted(truth, guild) {
-            gateway.dispatch_all(which, "CHANNEL_UPDATE", &render::channel(guild, &gone));
+            let update = render::seen_channel(guild, &gone, hidden);
+            gateway.dispatch_all(which, "CHANNEL_UPDATE", &update);
         }
         let again = GuildCreate {
             voice_states: true,
             all_members: false,
-            hidden: Hidden::Shown,
+            hidden,
         };
         gateway.dispatch_all(which, "GUILD_CREATE", &again.render(truth, guild));
     }

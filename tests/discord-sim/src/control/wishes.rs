@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
+use crate::gateway::resumes::{Instead, ResumeFault};
 use crate::snowflake::Id;
 use crate::truth::{Overwrite, OverwriteKind, VoiceChange};
 
@@ -173,9 +174,50 @@ pub(super) struct GatewayWish {
     pub(super) session: Option<String>,
     pub(super) event: Option<String>,
     pub(super) data: Option<Value>,
+    answer: Option<String>,
+    #[serde(default)]
+    replay: bool,
+    times: Option<u32>,
 }
 
 impl GatewayWish {
+    /// A close code that may be sent.
+    pub(super) fn close_code(&self) -> Result<u16, String> {
+        let code = self.code.ok_or("code: a close code")?;
+        if matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+            Ok(code)
+        } else {
+            Err("code: a close code that may be sent".to_owned())
+        }
+    }
+
+    /// How RESUMEs are answered from now on; none: as Discord does.
+    pub(super) fn resumes(&self) -> Result<Option<ResumeFault>, String> {
+        let instead = match self.answer.as_deref() {
+            Some("resumed") => return Ok(None),
+            Some("close") => Instead::Close(self.close_code()?),
+            Some("drop") => Instead::Drop,
+            Some("nothing") => Instead::Nothing,
+            Some("silence") => Instead::Silence(self.time()?),
+            Some("reconnect") => Instead::Reconnect,
+            Some("invalidate") => Instead::Invalid,
+            _ => {
+                return Err(
+                    "answer: one of close, drop, nothing, silence, reconnect, invalidate, resumed"
+                        .to_owned(),
+                );
+            }
+        };
+        if self.times == Some(0) {
+            return Err("times: at least 1".to_owned());
+        }
+        Ok(Some(ResumeFault {
+            instead,
+            replay: self.replay,
+            times: self.times,
+        }))
+    }
+
     pub(super) fn time(&self) -> Result<Duration, String> {
         self.seconds
             .filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds))

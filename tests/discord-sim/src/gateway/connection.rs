@@ -159,6 +159,7 @@ impl Connection {
                 self.close_at = Some(Instant::now() + grace);
                 self.send(&payload::reconnect()).await
             }
+            Order::Drop => Err(()),
             Order::Silence(time) => {
                 self.silent_until = Some(Instant::now() + time);
                 Ok(())

@@ -18,6 +18,8 @@ pub(super) enum Fate {
     Resumed,
     /// A RESUME of it was refused.
     ResumeRefused,
+    /// A RESUME of it met a fault of the control side, and had no answer.
+    ResumeUnanswered,
     /// Its connection ended, and it waits.
     Detached,
     /// It can not be resumed any more.
@@ -87,6 +89,7 @@ impl Note {
             Fate::IdentifyRefused => "identify.refused",
             Fate::Resumed => "resumed",
             Fate::ResumeRefused => "resume.refused",
+            Fate::ResumeUnanswered => "resume.unanswered",
             Fate::Detached => "detached",
             Fate::Ended(why) => {
                 object["why"] = match why {

@@ -7,6 +7,7 @@ mod intents;
 pub(crate) mod payload;
 mod receive;
 mod requests;
+pub(crate) mod resumes;
 mod session;
 mod tell;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::render::Hidden;
 use crate::settings::Settings;
 use history::{Fate, History, Why};
 use identify::Budget;
@@ -36,6 +38,8 @@ pub(crate) enum Order {
     Close(u16),
     /// Send RECONNECT, and close a little later.
     Reconnect,
+    /// End the connection without a Close.
+    Drop,
     /// Neither answer nor tell anything for so long.
     Silence(Duration),
 }
@@ -90,6 +94,7 @@ pub(crate) struct Gateway {
     last_connection: u64,
     budget: Budget,
     history: History,
+    resume_fault: Option<resumes::ResumeFault>,
 }
 
 impl Gateway {
@@ -110,6 +115,7 @@ impl Gateway {
                 settings.sim_max_concurrency,
             ),
             history: History::default(),
+            resume_fault: None,
         }
     }
 
@@ -211,6 +217,20 @@ impl Gateway {
         if let Some(connection) = connection {
             self.order(connection, Order::Say(text));
         }
+    }
+
+    /// How channels that the bot cannot view come to every session.
+    pub(crate) fn hides(&self) -> Hidden {
+        if self.settings.sim_obfuscate {
+            Hidden::Obfuscated
+        } else {
+            Hidden::Shown
+        }
+    }
+
+    /// Whether a session of this id is known.
+    pub(crate) fn has_session(&self, id: &str) -> bool {
+        self.sessions.contains_key(id)
     }
 
     fn chosen(&self, which: &Which) -> Vec<String> {

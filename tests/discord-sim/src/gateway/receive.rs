@@ -234,6 +234,10 @@ impl Gateway {
                 return self.say(connection, payload::invalid_session(false));
             }
         };
+        if let Some(fault) = self.meet_resume_fault() {
+            self.history.note(id, Fate::ResumeUnanswered, now_ms);
+            return self.fail_resume(connection, fault, missed);
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

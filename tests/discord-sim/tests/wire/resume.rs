@@ -297,3 +297,41 @@ async fn the_history_says_why_each_session_ended_and_when_each_began() {
         .await;
     assert_eq!(later["notes"], json!([]));
 }
+
+#[tokio::test]
+async fn resumes_are_answered_as_the_control_side_wishes_and_the_session_stays() {
+    let discord = Discord::start().await;
+    let mut bot = discord.ready().await;
+    bot.rest_of().await;
+    discord.gateway(json!({"action": "drop"})).await;
+    discord.voice(ADA, Some(LOUNGE)).await;
+    for (answer, closed) in [
+        (json!({"answer": "close", "code": 1000}), Some(1000)),
+        (json!({"answer": "close", "code": 4006}), Some(4006)),
+        (json!({"answer": "drop", "times": 1}), None),
+    ] {
+        let mut wish = answer;
+        wish["action"] = json!("resumes");
+        discord.gateway(wish).await;
+        let mut again = discord.connect().await;
+        again.hello().await;
+        again.resume(&bot.session, bot.seq).await;
+        assert_eq!(again.closed().await, closed);
+    }
+    // It was for one: the next is as Discord does.
+    let wish = json!({"action": "resumes", "answer": "nothing", "replay": true, "times": 1});
+    discord.gateway(wish).await;
+    let (mut again, first) = resumed(&discord, &bot.session, bot.seq).await;
+    assert_eq!(first["t"], "VOICE_STATE_UPDATE", "it is replayed");
+    assert!(!again.rest_of().await.contains(&"RESUMED".to_owned()));
+    let (mut again, first) = resumed(&discord, &bot.session, bot.seq).await;
+    assert_eq!(first["t"], "VOICE_STATE_UPDATE");
+    again.until("RESUMED").await;
+    let wish = json!({"action": "resumes", "answer": "nothing"});
+    discord.gateway(wish).await;
+    discord
+        .gateway(json!({"action": "resumes", "answer": "resumed"}))
+        .await;
+    let (mut again, _) = resumed(&discord, &bot.session, bot.seq).await;
+    again.until("RESUMED").await;
+}

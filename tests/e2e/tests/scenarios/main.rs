@@ -6,6 +6,7 @@ mod commands;
 mod deliveries;
 mod gateway_away;
 mod guilds;
+mod lost_sessions;
 mod privacy;
 mod recovery;
 mod refusals;

@@ -188,6 +188,8 @@ impl Teller {
                     to,
                     session: Some(self.session.clone()),
                     fingerprint: FINGERPRINT.to_owned(),
+                    resumes: 0,
+                    lost: 0,
                     absent: BTreeMap::new(),
                 },
                 gateway: GatewayReport {

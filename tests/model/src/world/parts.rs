@@ -67,9 +67,11 @@ impl World {
                 hub.check_rest(&worker, &self.discords.get(c))?;
                 Ok([NONE; 3])
             }
-            Question::Read | Question::Ask | Question::Hear | Question::Identify => {
-                Ok(self.turn(question, a, b))
-            }
+            Question::Read
+            | Question::Resume
+            | Question::Ask
+            | Question::Hear
+            | Question::Identify => Ok(self.turn(question, a, b)),
         }
     }
 
@@ -79,6 +81,10 @@ impl World {
         let claimed = hub.claim(tick);
         let known = claimed.guilds.clone();
         let resumes = claimed.checkpoint.is_some();
+        let checkpoint = claimed.checkpoint.as_ref();
+        if let Some(lost) = checkpoint.filter(|known| known.session.number <= hub.lost) {
+            return Err(format!("a lost session is to be resumed: {lost:?}"));
+        }
         let worker = Worker::start(claimed, &self.bounds, &mut discord);
         for guild in known {
             let id = guild.roster.guild_id;
@@ -112,6 +118,7 @@ impl World {
                 }
                 can
             }
+            Question::Resume => worker.resume_again(&mut discord),
             Question::Ask => worker.ask(&discord),
             Question::Hear => {
                 let can = worker.asked.is_some();

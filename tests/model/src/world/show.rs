@@ -83,6 +83,8 @@ impl World {
             Step::Lost(delivery) => format!("lost {}", self.delivery(delivery)),
             Step::Dies => "the worker dies".to_owned(),
             Step::Expires => "the session expires".to_owned(),
+            Step::Stalls => "the connection is lost, and no RESUME is answered".to_owned(),
+            Step::Resumes => "it sends a RESUME".to_owned(),
             Step::Wiped => "the hub loses its store".to_owned(),
             Step::Copied => "the store is copied".to_owned(),
             Step::Restored => "the store is replaced by the copy".to_owned(),

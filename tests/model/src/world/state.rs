@@ -27,6 +27,7 @@ pub struct State {
 pub(super) struct Left {
     pub(super) crashes: u8,
     pub(super) expiries: u8,
+    pub(super) stalls: u8,
     pub(super) losses: u8,
     pub(super) wipes: u8,
     pub(super) restores: u8,

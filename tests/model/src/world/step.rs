@@ -52,6 +52,10 @@ pub enum Step {
     Dies,
     /// Discord forgets the session.
     Expires,
+    /// The connection is lost, and Discord answers no RESUME of the session.
+    Stalls,
+    /// The worker sends a RESUME.
+    Resumes,
     /// The hub loses its store.
     Wiped,
     /// The store is copied.

@@ -279,3 +279,36 @@ async fn a_store_of_the_first_days_is_opened_and_goes_on() {
         log.close().await;
     }
 }
+
+#[tokio::test]
+async fn a_lost_session_has_no_checkpoint_again_not_even_by_a_late_delivery_or_a_restart() {
+    let place = Place::new("lost");
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    let told = vec![snapshot(1, &[11])];
+    worker.deliver(&log, told).await.unwrap();
+    let unanswered = Link {
+        resumes: 2,
+        ..worker.link()
+    };
+    log.deliver(unanswered.clone(), Vec::new()).await.unwrap();
+    let claim = |id: &str| log.claim(id.to_owned(), claim_by("next", (0, 1)));
+    let checkpoint = claim("a").await.unwrap().checkpoint.unwrap();
+    assert_eq!(checkpoint.resumes, 2, "its successor knows");
+    let generation = claim("b").await.unwrap().generation;
+    let known = Link {
+        generation,
+        ..unanswered
+    };
+    let lost = Link {
+        lost: 1,
+        ..known.clone()
+    };
+    log.deliver(lost, Vec::new()).await.unwrap();
+    log.deliver(known, Vec::new()).await.unwrap();
+    assert_eq!(claim("c").await.unwrap().checkpoint, None);
+    let before = truth(&log);
+    log.close().await;
+    let log = open(&place.settings());
+    assert_eq!(truth(&log), before);
+}

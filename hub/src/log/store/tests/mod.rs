@@ -138,6 +138,8 @@ impl Worker {
                 resume_url: None,
             }),
             fingerprint: "f".to_owned(),
+            resumes: 0,
+            lost: 0,
             absent: BTreeMap::new(),
         }
     }

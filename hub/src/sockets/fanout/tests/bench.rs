@@ -51,6 +51,8 @@ impl Bench {
                 to: Reached::default(),
                 session: None,
                 fingerprint: String::new(),
+                resumes: 0,
+                lost: 0,
                 absent: BTreeMap::new(),
             },
             events: 0,

@@ -1,0 +1,176 @@
+//! Gateway sessions that Discord never resumes, although it greets: F37.
+
+use std::time::{Duration, Instant};
+
+use e2e::mirror::Mirror;
+use e2e::{ADA, Browser, GRACE, LOUNGE, Plan, STUDY, World};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+/// What is promised from the loss of the connection to `live` (F37).
+const PROMISED: Duration = Duration::from_secs(60);
+/// How often a worker tries.
+const ATTEMPTS: u64 = 3;
+
+/// The ways to answer a RESUME other than by RESUMED.
+fn ways() -> Vec<Value> {
+    let mut ways = vec![
+        json!({"answer": "drop"}),
+        json!({"answer": "nothing"}),
+        json!({"answer": "silence", "seconds": 30}),
+        json!({"answer": "invalidate"}),
+        json!({"answer": "drop", "replay": true}),
+    ];
+    ways.extend(
+        [1000, 1001, 1011, 4000, 4003, 4006].map(|code| json!({"answer": "close", "code": code})),
+    );
+    ways
+}
+
+struct Counted {
+    identify: u64,
+    resume: u64,
+}
+
+async fn counted(world: &World) -> Counted {
+    let counters = world.truth().await["counters"].clone();
+    Counted {
+        identify: counters["identify"].as_u64().unwrap(),
+        resume: counters["resume"].as_u64().unwrap(),
+    }
+}
+
+async fn until_resumes(world: &World, count: u64) {
+    let until = Instant::now() + PROMISED;
+    while counted(world).await.resume < count {
+        assert!(Instant::now() < until, "{}", world.worker.log());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The states that a browser was shown, with their reasons.
+fn states(heard: &[String]) -> Vec<(String, String)> {
+    let frames = heard.iter();
+    let frames = frames.map(|text| serde_json::from_str::<Value>(text).unwrap());
+    let told = frames.filter(|frame| frame["event"] == "gateway.state");
+    told.map(|frame| {
+        let text = |name: &str| frame["payload"][name].as_str().unwrap_or("").to_owned();
+        (text("state"), text("reason"))
+    })
+    .collect()
+}
+
+/// Discord answers RESUMEs in this way, and the connection is lost; in the middle the worker is
+/// killed, if it is to be. The world must be live in time, by one identify.
+async fn comes_back(world: &mut World, browser: &mut Browser, way: &Value, restart: bool) {
+    let mut fault = way.clone();
+    fault["action"] = json!("resumes");
+    let before = counted(world).await;
+    let heard = browser.heard.len();
+    world.control("gateway", fault).await;
+    let began = Instant::now();
+    world.control("gateway", json!({"action": "drop"})).await;
+    // It is missed by the connection, and told by GUILD_CREATE.
+    world.voice(ADA, Some(STUDY)).await;
+    if restart {
+        until_resumes(world, before.resume + 1).await;
+        world.worker.kill().await;
+        world.worker = world.worker.again();
+    }
+    loop {
+        browser.settle(Duration::from_millis(50)).await;
+        let now = counted(world).await;
+        let last = states(&browser.heard[heard..]).pop();
+        if now.identify > before.identify && last.is_some_and(|(state, _)| state == "live") {
+            break;
+        }
+        assert!(began.elapsed() < PROMISED, "{way}: {}", world.worker.log());
+    }
+    world.voice(ADA, Some(LOUNGE)).await;
+    let mut mirror = Mirror::default();
+    mirror.converge(world, browser).await;
+    let now = counted(world).await;
+    assert_eq!(now.identify, before.identify + 1, "{way}");
+    // A replay is progress, once for each worker; a worker that is killed may not have told its own.
+    let replay = way["replay"] == true;
+    let more = u64::from(restart) + u64::from(replay);
+    let resumes = now.resume - before.resume;
+    assert!(
+        (ATTEMPTS..=ATTEMPTS + more).contains(&resumes),
+        "{way}: {resumes}"
+    );
+    let states = states(&browser.heard[heard..]);
+    let says = |word: &str| states.iter().any(|(_, reason)| reason == word);
+    assert!(says("session_lost"), "{way}: {states:?}");
+    assert!(!says("gateway_unreachable"), "{way}: {states:?}");
+}
+
+async fn every_way(settings: &[(&str, &str)], restart: bool) {
+    let mut world = World::of(Plan {
+        sim: &[("SIM_IDENTIFY_EVERY_MS", "0")],
+        worker: settings,
+        ..Plan::default()
+    })
+    .await;
+    let mut browser = world.browser("ada").await;
+    world.voice(ADA, Some(LOUNGE)).await;
+    world.voice(GRACE, Some(LOUNGE)).await;
+    for way in ways() {
+        comes_back(&mut world, &mut browser, &way, restart).await;
+    }
+}
+
+const FAST: [(&str, &str); 4] = [
+    ("RESUME_ANSWER_MS", "700"),
+    ("RECONNECT_MAX_MS", "200"),
+    ("IDENTIFY_EVERY_MS", "10"),
+    ("IDENTIFY_AGAIN_MS", "100"),
+];
+
+#[tokio::test]
+async fn a_session_that_discord_never_resumes_is_given_up_after_three_resumes() {
+    every_way(&FAST, false).await;
+}
+
+#[tokio::test]
+async fn a_session_that_discord_never_resumes_is_given_up_although_the_worker_dies_meanwhile() {
+    every_way(&FAST, true).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes, with the settings as they are delivered"]
+async fn a_session_that_discord_never_resumes_is_given_up_within_a_minute() {
+    every_way(&[], false).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes, with the settings as they are delivered"]
+async fn a_session_is_given_up_within_a_minute_although_the_worker_dies_meanwhile() {
+    every_way(&[], true).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_restarted_every_few_seconds_does_not_resume_a_lost_session_for_ever() {
+    let mut world = World::of(Plan {
+        // Longer than any of its workers lives.
+        worker: &[
+            ("RESUME_ANSWER_MS", "600000"),
+            ("GATEWAY_STALL_MS", "600000"),
+        ],
+        ..Plan::default()
+    })
+    .await;
+    let fault = json!({"action": "resumes", "answer": "nothing"});
+    world.control("gateway", fault).await;
+    for resumes in 1..=ATTEMPTS {
+        // Asked to stop, it tells the hub what it has to tell.
+        world.worker.terminate().await;
+        world.worker = world.worker.again();
+        until_resumes(&world, resumes).await;
+    }
+    world.worker.terminate().await;
+    world.worker = world.worker.again();
+    world.worker_ready().await;
+    let now = counted(&world).await;
+    assert_eq!((now.identify, now.resume), (2, ATTEMPTS));
+}
