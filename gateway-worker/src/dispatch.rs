@@ -151,6 +151,8 @@ pub struct Profile {
     pub guild_avatar: Option<String>,
     /// The hash of the user's own picture.
     pub user_avatar: Option<String>,
+    /// The number behind the name, which bots still have; 0: none. The default picture depends on it.
+    pub discriminator: u16,
 }
 
 /// What can not be known without asking.

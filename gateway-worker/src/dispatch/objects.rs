@@ -164,7 +164,16 @@ pub(super) fn profile(member: &Value) -> Option<Profile> {
             .or_else(|| text(of_user("username")))?,
         guild_avatar: text(member.get("avatar")).filter(|hash| is_hash(hash)),
         user_avatar: text(of_user("avatar")).filter(|hash| is_hash(hash)),
+        discriminator: of_user("discriminator").map_or(0, discriminator),
     })
+}
+
+/// A user's number behind the name: four digits; "0" for those who have moved to unique names.
+fn discriminator(value: &Value) -> u16 {
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Whether a picture's hash may stand in a URL.

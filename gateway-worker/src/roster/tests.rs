@@ -1,7 +1,8 @@
 use proto::event::Audience;
+use serde_json::json;
 
 use super::*;
-use crate::dispatch::Profile;
+use crate::dispatch::{Profile, Read, read};
 
 fn guild() -> GuildId {
     GuildId::new(1).unwrap()
@@ -273,6 +274,7 @@ fn a_changed_name_or_picture_is_told_and_the_pictures_are_where_discord_has_them
             display_name: "Ada".to_owned(),
             guild_avatar: guild_avatar.map(str::to_owned),
             user_avatar: user_avatar.map(str::to_owned),
+            discriminator: 0,
         };
         let state = VoiceState {
             profile: Some(profile),
@@ -298,6 +300,43 @@ fn a_changed_name_or_picture_is_told_and_the_pictures_are_where_discord_has_them
     // A voice state without its member does not forget the name.
     let again = roster.apply(Dispatch::VoiceChanged(guild(), in_room(5 << 22, 10)));
     assert_eq!(again, Change::default());
+}
+
+#[test]
+fn the_default_picture_of_a_user_with_a_discriminator_follows_from_it() {
+    for (user, discriminator, index) in [
+        (5_u64 << 22, json!("0"), 5),
+        (5 << 22, json!("0000"), 5),
+        (5 << 22, json!(null), 5),
+        (5 << 22, json!("x"), 5),
+        (5 << 22, json!("4242"), 2),
+        (5 << 22, json!("0001"), 1),
+        (5 << 22, json!("9999"), 4),
+        (5 << 22, json!("0005"), 0),
+    ] {
+        let mut roster = roster(vec![room(10)], Vec::new());
+        let said = json!({
+            "guild_id": "1", "channel_id": "10", "user_id": user.to_string(),
+            "mute": false, "deaf": false, "self_mute": false, "self_deaf": false,
+            "self_video": false, "suppress": false,
+            "member": {"nick": null, "avatar": null, "user": {
+                "id": user.to_string(), "username": "bot", "avatar": null,
+                "discriminator": discriminator,
+            }},
+        });
+        let Read::Known(dispatch) = read("VOICE_STATE_UPDATE", &said.to_string()) else {
+            panic!("{said} is illegible");
+        };
+        let change = roster.apply(dispatch);
+        let [Fact::VoiceJoined(voice)] = &change.facts[..] else {
+            panic!("{change:?}");
+        };
+        assert_eq!(
+            voice.member.clone().unwrap().avatar_url,
+            format!("https://cdn/embed/avatars/{index}.png"),
+            "{discriminator}"
+        );
+    }
 }
 
 #[test]

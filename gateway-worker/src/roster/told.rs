@@ -123,7 +123,13 @@ impl Roster {
         let avatar_url = match (profile.guild_avatar, profile.user_avatar) {
             (Some(hash), _) => format!("{cdn}/guilds/{guild}/users/{user}/avatars/{hash}.png"),
             (None, Some(hash)) => format!("{cdn}/avatars/{user}/{hash}.png"),
-            (None, None) => format!("{cdn}/embed/avatars/{}.png", (user.get() >> 22) % 6),
+            (None, None) => {
+                let index = match profile.discriminator {
+                    0 => (user.get() >> 22) % 6,
+                    number => u64::from(number % 5),
+                };
+                format!("{cdn}/embed/avatars/{index}.png")
+            }
         };
         Member {
             display_name: profile.display_name,

@@ -398,6 +398,8 @@ impl Discord {
                             .unwrap_or_else(|| who.username.clone()),
                         avatar_url: match &who.avatar {
                             Some(hash) => format!("https://cdn/avatars/{id}/{hash}.png"),
+                            // The simulator's bots are all #4242.
+                            None if who.bot => "https://cdn/embed/avatars/2.png".to_owned(),
                             None => {
                                 format!("https://cdn/embed/avatars/{}.png", (id.get() >> 22) % 6)
                             }

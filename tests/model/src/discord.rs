@@ -281,6 +281,7 @@ pub fn voice(guild: u8, user: u8, seat: Option<Seat>) -> VoiceState {
             display_name: seat.since.to_string(),
             guild_avatar: None,
             user_avatar: None,
+            discriminator: 0,
         }),
     }
 }
