@@ -80,6 +80,9 @@ impl Questions {
                     Ok(state) => Ok(Finding::Voice(Some(state))),
                     // 10065, Unknown Voice State: not in voice.
                     Err(Failure::NotFound) => Ok(Finding::Voice(None)),
+                    // In a channel where the bot lacks CONNECT (Discord's documentation, "Get User
+                    // Voice State"): nobody is shown there, and asking again would not help.
+                    Err(Failure::Forbidden) => Ok(Finding::Voice(None)),
                     Err(why) => Err(why),
                 }
             }

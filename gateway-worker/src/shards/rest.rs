@@ -5,6 +5,7 @@ use proto::{ChannelId, GuildId, UserId};
 use reqwest::Url;
 use serde::Deserialize;
 use twilight_http::Client;
+use twilight_http::api_error::ApiError;
 use twilight_http::error::ErrorType;
 use twilight_http::request::{Method, RequestBuilder};
 
@@ -31,16 +32,16 @@ fn one() -> u32 {
 /// Why there is no answer that can be used. Without bodies: they are not ours to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The token is wrong or was reset.
+    /// The token is wrong or was reset, as Discord itself says.
     #[error("Discord refuses the token (401)")]
     Unauthorized,
-    /// There is no such thing, or no longer.
+    /// There is no such thing, or no longer, as Discord itself says.
     #[error("not found (404)")]
     NotFound,
-    /// The bot may not see it.
+    /// The bot may not see it, as Discord itself says.
     #[error("not allowed (403)")]
     Forbidden,
-    /// Any other status.
+    /// Any other status, or one of these without Discord's own JSON: a page of a proxy.
     #[error("status {0}")]
     Status(u16),
     /// No answer, in time.
@@ -59,7 +60,9 @@ impl Rest {
     pub(crate) fn new(settings: &DiscordSettings) -> Self {
         let mut client = Client::builder()
             .token(settings.discord_bot_token.expose().to_owned())
-            .timeout(ms(settings.discord_timeout_ms));
+            .timeout(ms(settings.discord_timeout_ms))
+            // A single 401, of a proxy perhaps, would silence this client for good.
+            .remember_invalid_token(false);
         if let Some(host) = host_of(&settings.discord_api_url) {
             client = client.proxy(host, settings.discord_api_url.scheme() == "http");
         }
@@ -120,17 +123,36 @@ fn host_of(url: &Url) -> Option<String> {
     })
 }
 
+/// What Discord itself answers a wrong token: "General error", "Unauthorized", "Invalid
+/// authentication token provided" (its documentation, "JSON Error Codes").
+const UNAUTHORIZED: [u64; 3] = [0, 40_001, 50_014];
+/// "Cloudflare is blocking your request": not about what was asked for.
+const BLOCKED: u64 = 40_333;
+/// "Unknown …": the codes of what does not exist.
+const UNKNOWN: std::ops::Range<u64> = 10_000..20_000;
+
 fn failure(kind: &ErrorType) -> Failure {
     match kind {
-        ErrorType::Unauthorized => Failure::Unauthorized,
-        ErrorType::Response { status, .. } => match status.get() {
-            401 => Failure::Unauthorized,
-            403 => Failure::Forbidden,
-            404 => Failure::NotFound,
-            other => Failure::Status(other),
-        },
+        ErrorType::Response { status, error, .. } => {
+            // Any other JSON object is read as one of the other forms.
+            let code = match error {
+                ApiError::General(error) => Some(error.code),
+                _ => None,
+            };
+            meaning(status.get(), code)
+        }
         ErrorType::Parsing { .. } => Failure::Illegible,
         _ => Failure::Silent,
+    }
+}
+
+/// What a status means with this code of Discord's JSON; without one, Discord did not answer.
+fn meaning(status: u16, code: Option<u64>) -> Failure {
+    match (status, code) {
+        (401, Some(code)) if UNAUTHORIZED.contains(&code) => Failure::Unauthorized,
+        (403, Some(code)) if code != BLOCKED => Failure::Forbidden,
+        (404, Some(code)) if UNKNOWN.contains(&code) => Failure::NotFound,
+        _ => Failure::Status(status),
     }
 }
 
@@ -147,6 +169,27 @@ mod tests {
             ("https://discord.com:8443", Some("discord.com:8443")),
         ] {
             assert_eq!(host_of(&Url::parse(url).unwrap()).as_deref(), host, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_discord_itself_refuses_a_token_or_says_that_something_is_hidden_or_gone() {
+        for (status, code, meant) in [
+            (401, Some(0), Failure::Unauthorized),
+            (401, Some(50_014), Failure::Unauthorized),
+            (401, Some(401), Failure::Status(401)),
+            (401, None, Failure::Status(401)),
+            (403, Some(50_001), Failure::Forbidden),
+            (403, Some(50_013), Failure::Forbidden),
+            (403, Some(40_333), Failure::Status(403)),
+            (403, None, Failure::Status(403)),
+            (404, Some(10_065), Failure::NotFound),
+            (404, Some(0), Failure::Status(404)),
+            (404, None, Failure::Status(404)),
+            (407, Some(0), Failure::Status(407)),
+            (500, Some(0), Failure::Status(500)),
+        ] {
+            assert_eq!(meaning(status, code), meant, "{status} {code:?}");
         }
     }
 }

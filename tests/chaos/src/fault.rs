@@ -84,6 +84,7 @@ enum Act {
     StoreGone,
     Clock,
     RoomDeleted,
+    NeverResumed,
     Forgotten,
     Zombie,
     Nothing,
@@ -124,7 +125,7 @@ const REFUSED: [Misdeed; 2] = [Misdeed::Status(400), Misdeed::Status(413)];
 /// Every fault. Where a time is promised in which everything must be right, it is that one, or
 /// a shorter one: here whatever waits waits shorter than in earnest.
 #[rustfmt::skip]
-pub const FAULTS: [Fault; 41] = [
+pub const FAULTS: [Fault; 42] = [
     fault("F1", Act::FailPoint(Side::Worker, &["received"]), FREE, 10, "worker killed before the event is in its outbox"),
     fault("F2", Act::FailPoint(Side::Worker, &["queued"]), FREE, 10, "worker killed with the event in its outbox"),
     fault("F3", Act::FailPoint(Side::Worker, &["posted", "acknowledged"]), FREE, 10, "worker killed around the hub's reply"),
@@ -158,6 +159,7 @@ pub const FAULTS: [Fault; 41] = [
     fault("F28", Act::StoreDamaged, SNAPSHOT, 30, "the store file is cut short, bits of it flip, or it is rubbish: set aside"),
     fault("F29", Act::Clock, FREE, 30, "the clock of the hub, of the worker, or of both jumps by an hour or less, and back"),
     fault("F33", Act::RoomDeleted, FREE, 2, "a room is deleted while people come in"),
+    fault("F37", Act::NeverResumed, FREE, 30, "Discord greets and never resumes the session: one identify, also if the worker is killed meanwhile"),
     fault("worker-kill", Act::Kill(Side::Worker), FREE, 10, "worker killed at random"),
     fault("hub-kill", Act::Kill(Side::Hub), FREE, 15, "hub killed at random"),
     fault("hub-term", Act::Terminate(Side::Hub), FREE, 15, "hub deployed anew (SIGTERM)"),
@@ -207,6 +209,7 @@ impl Fault {
             Act::Reconnect | Act::Silence | Act::BlackHole | Act::GatewayAway => {
                 facts.swallowed.push(span);
             }
+            Act::NeverResumed => facts.never_resumed.push(span),
             Act::ResumeAddressDead => {
                 facts.swallowed.push(span);
                 facts.address_dead.push(span);

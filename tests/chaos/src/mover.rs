@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use e2e::{GUILD, LOUNGE, STAFF, STUDY};
+use e2e::{BOT_ROLE, GUILD, LOUNGE, STAFF, STUDY};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use reqwest::{Client, Method};
@@ -20,6 +20,8 @@ const PEOPLE: u64 = 10;
 const MADE_MAX: usize = 6;
 /// `VIEW_CHANNEL`.
 const VIEW: u64 = 1 << 10;
+/// `CONNECT`.
+const CONNECT: u64 = 1 << 20;
 
 /// A running mover. Dropping it stops it.
 pub struct Mover {
@@ -132,7 +134,7 @@ impl Script {
             .as_str()
             .and_then(|bits| bits.parse().ok())
             .unwrap_or(VIEW);
-        let vault = json!({"guildId": GUILD, "name": "vault", "overwrites": [overwrite(true)]});
+        let vault = json!({"guildId": GUILD, "name": "vault", "overwrites": overwrites(Hidden::FromOthers)});
         let answer = self.ask(Method::POST, "channels", &vault).await;
         answer["channelId"]
             .as_str()
@@ -226,14 +228,22 @@ impl Script {
             return self.delete_room().await;
         }
         self.named += 1;
-        let hidden = self.luck.random_range(0..3) == 0;
+        let hidden = self.hidden();
         let body = json!({
             "guildId": GUILD, "name": format!("room {}", self.named), "userLimit": self.named % 10,
-            "overwrites": [overwrite(hidden)],
+            "overwrites": overwrites(hidden),
         });
         let answer = self.ask(Method::POST, "channels", &body).await;
         if let Some(id) = answer["channelId"].as_str() {
             self.made.push(id.to_owned());
+        }
+    }
+
+    fn hidden(&mut self) -> Hidden {
+        match self.luck.random_range(0..6) {
+            0 => Hidden::FromOthers,
+            1 => Hidden::FromAll,
+            _ => Hidden::No,
         }
     }
 
@@ -263,8 +273,8 @@ impl Script {
         if room == STAFF {
             return;
         }
-        let hidden = self.luck.random_range(0..3) == 0;
-        let body = json!({"overwrites": [overwrite(hidden)]});
+        let hidden = self.hidden();
+        let body = json!({"overwrites": overwrites(hidden)});
         self.ask(Method::PATCH, &format!("channels/{room}"), &body)
             .await;
     }
@@ -285,7 +295,23 @@ impl Script {
     }
 }
 
-fn overwrite(hidden: bool) -> Value {
-    let deny = if hidden { VIEW } else { 0 };
-    json!({"id": GUILD, "type": "role", "allow": "0", "deny": deny.to_string()})
+/// Whether a room is hidden, and from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    No,
+    /// From @everyone, but not from the bot.
+    FromOthers,
+    /// From the bot too, to which it comes obfuscated.
+    FromAll,
+}
+
+fn overwrites(hidden: Hidden) -> Value {
+    let deny = if hidden == Hidden::No { 0 } else { VIEW };
+    let everyone = json!({"id": GUILD, "type": "role", "allow": "0", "deny": deny.to_string()});
+    let allow = (VIEW | CONNECT).to_string();
+    let bot = json!({"id": BOT_ROLE, "type": "role", "allow": allow, "deny": "0"});
+    match hidden {
+        Hidden::FromOthers => json!([everyone, bot]),
+        Hidden::No | Hidden::FromAll => json!([everyone]),
+    }
 }

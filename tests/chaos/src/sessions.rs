@@ -10,6 +10,7 @@
 //!   and that worker soon identifies.
 //! - The connection of the new session was lost before READY came, by a fault that swallows bytes. A
 //!   session that was resumed was READY.
+//! - Discord greeted and did not resume the session, as the control side wished.
 //! - The address for resuming is dead, which is answered by an identify.
 //!
 //! A session that its own client ended, and an IDENTIFY that Discord refused, are never in order.
@@ -35,7 +36,8 @@ pub struct Note {
     pub at_ms: u64,
     /// Which; empty: none.
     pub session: String,
-    /// `identified`, `identify.refused`, `resumed`, `resume.refused`, `detached`, `ended`.
+    /// `identified`, `identify.refused`, `resumed`, `resume.refused`, `resume.unanswered`,
+    /// `detached`, `ended`.
     pub what: String,
     /// Why it ended.
     #[serde(default)]
@@ -61,6 +63,8 @@ pub struct Facts {
     pub swallowed: Vec<Span>,
     /// When the address for resuming was dead.
     pub address_dead: Vec<Span>,
+    /// When no RESUME was answered.
+    pub never_resumed: Vec<Span>,
 }
 
 /// The session that was identified last.
@@ -155,7 +159,8 @@ fn is_explained(former: &Session<'_>, at_ms: u64, facts: &Facts) -> bool {
         !former.resumed && soon(then_ms) && touches(&facts.swallowed, then_ms, 0, 0)
     });
     let no_address = touches(&facts.address_dead, at_ms, TOLD_WITHIN_MS, 0);
-    former.ended || killed_untold || forgotten_by_both || never_ready || no_address
+    let never_resumed = touches(&facts.never_resumed, at_ms, 0, 0);
+    former.ended || never_resumed || killed_untold || forgotten_by_both || never_ready || no_address
 }
 
 /// Whether a span lies about this time: no longer ago than `before`, no longer to come than `after`.

@@ -26,7 +26,7 @@ const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a session may take to be there.
 const SESSION_MAX: Duration = Duration::from_secs(10);
 /// Everything that waits, waits shorter than it would in earnest, so that a run takes seconds.
-const WORKER: [(&str, &str); 12] = [
+const WORKER: [(&str, &str); 13] = [
     ("BEAT_MS", "300"),
     ("HUB_TIMEOUT_MS", "1000"),
     ("RETRY_MIN_MS", "20"),
@@ -36,6 +36,7 @@ const WORKER: [(&str, &str); 12] = [
     ("REBUILD_MIN_MS", "100"),
     ("RECONNECT_MAX_MS", "500"),
     ("GATEWAY_STALL_MS", "2000"),
+    ("RESUME_ANSWER_MS", "2000"),
     ("QUESTION_EVERY_MS", "20"),
     ("DRAIN_MS", "1000"),
     ("LOG_LEVEL", "info"),

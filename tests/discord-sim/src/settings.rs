@@ -31,9 +31,9 @@ pub struct Settings {
     /// Seed of everything that looks random: who moves when, session ids, tokens
     #[arg(long, env = "SIM_SEED", default_value_t = 1)]
     pub sim_seed: u64,
-    /// 1: channels that the bot can not view arrive as `___hidden___` and are left out of lists,
-    /// as announced for all bots from 16 November 2026
-    #[arg(long, env = "SIM_OBFUSCATE", default_value = "0", action = clap::ArgAction::Set, value_parser = parse_switch)]
+    /// Channels that the bot cannot view arrive as `___hidden___` and are left out of lists, as
+    /// announced for all bots from 16 November 2026. 0: only for a bot that opts in
+    #[arg(long, env = "SIM_OBFUSCATE", default_value = "1", action = clap::ArgAction::Set, value_parser = parse_switch)]
     pub sim_obfuscate: bool,
     /// Guilds that the bot is in; the second and later ones have ids 2^22 apart, so that shards
     /// get them in turn

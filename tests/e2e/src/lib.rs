@@ -41,6 +41,8 @@ pub const LOUNGE: &str = "100000000000000011";
 pub const STUDY: &str = "100000000000000012";
 /// The staff's channel.
 pub const STAFF: &str = "100000000000000013";
+/// The bot's role.
+pub const BOT_ROLE: &str = "100000000000000021";
 /// A user.
 pub const ADA: &str = "200000000000000001";
 /// Another one.

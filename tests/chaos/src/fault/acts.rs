@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{ADA, GRACE, GUILD, LOUNGE, Process};
+use e2e::{ADA, BOT_ROLE, GRACE, GUILD, LOUNGE, Process};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
@@ -177,6 +177,7 @@ pub(super) async fn act(act: Act, stage: &mut Stage, witness: &Subscriber, luck:
         }
         Act::Clock => clocks(stage, witness, luck).await,
         Act::RoomDeleted => delete_a_room(stage).await,
+        Act::NeverResumed => never_resumed(stage, witness, luck).await,
         Act::Forgotten => {
             stage.gateway(json!({"action": "forget"})).await;
             stage.gateway(json!({"action": "drop"})).await;
@@ -253,6 +254,48 @@ async fn refuse(stage: &mut Stage, witness: &Subscriber, code: u16) {
     }
 }
 
+/// Discord greets, and answers each RESUME by something else. In half of the runs the worker is killed
+/// after the first. One identify must follow.
+async fn never_resumed(stage: &mut Stage, witness: &Subscriber, luck: &mut StdRng) {
+    told(stage, witness, "live", "", RIGHT).await;
+    let [identified, resumed] = counted(stage).await;
+    let code = [1000, 1001, 1011, 4000, 4003, 4006][luck.random_range(0..6)];
+    let ways = [
+        json!({"action": "resumes", "answer": "close", "code": code}),
+        json!({"action": "resumes", "answer": "drop"}),
+        json!({"action": "resumes", "answer": "nothing"}),
+        json!({"action": "resumes", "answer": "invalidate"}),
+    ];
+    stage.gateway(ways[luck.random_range(0..4)].clone()).await;
+    stage.gateway(json!({"action": "drop"})).await;
+    if luck.random_range(0..2) == 0 {
+        let until = Instant::now() + RIGHT;
+        while counted(stage).await[1] == resumed && Instant::now() < until {
+            sleep(LOOK).await;
+        }
+        stage.kill(Side::Worker).await;
+        stage.start(Side::Worker, &[]);
+    }
+    let until = Instant::now() + RIGHT;
+    while counted(stage).await[0] == identified && Instant::now() < until {
+        sleep(LOOK).await;
+    }
+    told(stage, witness, "live", "", RIGHT).await;
+    let wish = json!({"action": "resumes", "answer": "resumed"});
+    stage.gateway(wish).await;
+    let [now, _] = counted(stage).await;
+    if now != identified + 1 {
+        let more = now - identified;
+        stage.complain(format!("{more} identifies for one session that was lost"));
+    }
+}
+
+/// How often the bot identified, and asked to resume.
+async fn counted(stage: &Stage) -> [u64; 2] {
+    let counters = &stage.world.truth().await["counters"];
+    ["identify", "resume"].map(|name| counters[name].as_u64().unwrap_or(0))
+}
+
 /// The guild is away at Discord for a while. Pages are told so; nobody leaves and no room goes.
 async fn outage(stage: &mut Stage, witness: &Subscriber) {
     told(stage, witness, "live", "", RIGHT).await;
@@ -284,7 +327,8 @@ async fn illegible(stage: &mut Stage) {
     let made = stage.world.control("channels", body).await;
     let room = made["channelId"].as_str().unwrap_or_default().to_owned();
     stage.world.voice(STILL, Some(&room)).await;
-    let deny = json!([{"id": GUILD, "type": 0, "deny": "1024"}]);
+    // The bot may view it, so that REST has an answer.
+    let deny = json!([{"id": GUILD, "type": 0, "deny": "1024"}, {"id": BOT_ROLE, "type": 0, "allow": "1049600"}]);
     let body = json!({"guildId": GUILD, "name": "denied", "overwrites": deny});
     let made = stage.world.control("channels", body).await;
     let denied = made["channelId"].as_str().unwrap_or_default().to_owned();

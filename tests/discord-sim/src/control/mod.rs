@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::rest::errors::json_response;
 use crate::rest::faults::Fault;
 use crate::snowflake::Id;
-use crate::truth::{Change, Channel, ChannelKind, Refusal, Role};
+use crate::truth::{Change, Channel, ChannelKind, Guild, Overwrite, OverwriteKind, Refusal, Role};
 use crate::{Sim, interactions};
 use wishes::{ChannelChange, ChannelWish, GuildChange, MemberWish, RoleWish, VoiceWish};
 
@@ -110,12 +110,29 @@ fn create_channel(sim: &Sim, wish: ChannelWish) -> Result<Value, Bad> {
     channel.user_limit = wish.user_limit;
     channel.overwrites = wishes::overwrites(wish.overwrites)?;
     let mut world = sim.world();
+    check_roles(world.truth.guild(wish.guild_id)?, &channel)?;
     let made = world.act(|truth| truth.create_channel(wish.guild_id, channel, now_ms))?;
     let id = made.iter().find_map(|transition| match &transition.change {
         Change::ChannelCreated(channel) => Some(channel.id),
         _ => None,
     });
     Ok(json!({"seq": world.truth.seq(), "channelId": id}))
+}
+
+/// An overwrite of a role that the guild does not have would change nothing.
+fn check_roles(guild: &Guild, channel: &Channel) -> Result<(), Bad> {
+    let mut roles = channel.overwrites.values();
+    let unknown = |overwrite: &&Overwrite| {
+        overwrite.kind == OverwriteKind::Role && !guild.roles.contains_key(&overwrite.id)
+    };
+    match roles.find(unknown) {
+        None => Ok(()),
+        Some(overwrite) => Err(format!(
+            "overwrites: no role {} in guild {}; see GET /_sim/state",
+            overwrite.id, guild.id
+        )
+        .into()),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Bad> {
@@ -149,6 +166,7 @@ fn change_channel(sim: &Sim, id: &str, wish: ChannelChange) -> Result<Value, Bad
     }
     if let Some(overwrites) = overwrites {
         channel.overwrites = overwrites;
+        check_roles(guild, &channel)?;
     }
     let status = wish.status.unwrap_or_else(|| channel.status.clone());
     if status.is_some() && !channel.kind.is_voice() {

@@ -110,8 +110,9 @@ impl Gateway {
         self.unveil(truth, visible, made);
     }
 
-    /// Sends CHANNEL_UPDATE for channels that came into, or went out of, the bot's view, to the
-    /// sessions that see others obfuscated.
+    /// Sends CHANNEL_UPDATE for channels that came into the bot's view, to the sessions that see others
+    /// obfuscated. Of a channel that goes out of view Discord promises no event: it is told with the
+    /// channel's next change.
     fn unveil(&mut self, truth: &Truth, visible: &mut Visible, made: &[Transition]) {
         let touched: BTreeSet<Id> = made
             .iter()
@@ -138,11 +139,11 @@ impl Gateway {
                     _ => None,
                 })
                 .collect();
-            let flipped: Vec<&Id> = before
-                .symmetric_difference(&now)
-                .filter(|channel| guild.channels.contains_key(channel) && !told.contains(channel))
+            let regained: Vec<&Id> = now
+                .difference(&before)
+                .filter(|channel| !told.contains(channel))
                 .collect();
-            if flipped.is_empty() || guild.unavailable {
+            if regained.is_empty() || guild.unavailable {
                 continue;
             }
             let listeners: Vec<String> = self
@@ -155,7 +156,7 @@ impl Gateway {
                 .map(|session| session.id.clone())
                 .collect();
             for id in listeners {
-                for channel in flipped
+                for channel in regained
                     .iter()
                     .filter_map(|channel| guild.channels.get(*channel))
                 {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::routes::ROUTES;
+
 /// One scripted fault.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -15,6 +17,15 @@ pub(crate) struct Fault {
     /// The status to answer with, instead of doing anything.
     #[serde(default)]
     pub(crate) status: Option<u16>,
+    /// The JSON error code of that answer; without it the one that Discord usually gives.
+    #[serde(default)]
+    pub(crate) code: Option<u32>,
+    /// That answer's body, which is nobody's JSON: a page of something between.
+    #[serde(default)]
+    pub(crate) body: Option<String>,
+    /// What the body is called.
+    #[serde(default = "html")]
+    pub(crate) content_type: String,
     /// For how many requests.
     #[serde(default = "once")]
     times: u32,
@@ -43,6 +54,10 @@ fn once() -> u32 {
     1
 }
 
+fn html() -> String {
+    "text/html".to_owned()
+}
+
 impl Fault {
     /// What is wrong with it, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -50,14 +65,32 @@ impl Fault {
         if method.parse::<http::Method>().is_err() || !path.starts_with('/') {
             return Err("match: METHOD /path".to_owned());
         }
+        if !ROUTES.iter().any(|route| route.may_match(method, path)) {
+            let known: Vec<String> = super::routes().collect();
+            return Err(format!(
+                "match: no route is {:?}. The routes: {}",
+                self.pattern,
+                known.join(", ")
+            ));
+        }
         if self.times == 0 {
             return Err("times: at least 1".to_owned());
         }
+        let lowest = if self.body.is_some() { 200 } else { 400 };
         if self
             .status
-            .is_some_and(|status| !(400..=599).contains(&status))
+            .is_some_and(|status| !(lowest..=599).contains(&status))
         {
-            return Err("status: 400 to 599".to_owned());
+            return Err("status: 400 to 599, or with a body from 200".to_owned());
+        }
+        if self.status.is_none() && (self.code.is_some() || self.body.is_some()) {
+            return Err("code and body: only with a status".to_owned());
+        }
+        if self.code.is_some() && self.body.is_some() {
+            return Err("code or body, not both".to_owned());
+        }
+        if http::HeaderValue::from_str(&self.content_type).is_err() {
+            return Err("contentType: a header's value".to_owned());
         }
         if self.status.is_some() && self.drop.is_some() {
             return Err("status or drop, not both".to_owned());
@@ -168,12 +201,50 @@ mod tests {
             json!({"match": "POST /x", "status": 500, "times": 0}),
             json!({"match": "POST /x", "status": 500, "drop": "after"}),
             json!({"match": "POST /x", "status": 429, "retryAfter": -1}),
-        ] {
+        ]
+        .into_iter()
+        .map(|mut bad| {
+            let named = bad["match"]
+                .as_str()
+                .unwrap()
+                .replace("/x", "/guilds/*/channels");
+            bad["match"] = named.into();
+            bad
+        }) {
             assert!(fault(bad.clone()).check().is_err(), "{bad}");
         }
         let mut faults = Faults::default();
-        let good = fault(json!({"match": "GET /x", "drop": "before"}));
+        let good = fault(json!({"match": "GET /gateway", "drop": "before"}));
         assert!(faults.add(good.clone(), 1).is_ok());
         assert!(faults.add(good, 1).is_err());
+    }
+
+    #[test]
+    fn a_match_that_no_route_has_is_refused_and_the_routes_are_named() {
+        let check = |pattern: &str| fault(json!({"match": pattern, "status": 500})).check();
+        for good in [
+            "POST /guilds/*/channels",
+            "post /guilds/100000000000000001/channels",
+            "GET /guilds/*/voice-states/*",
+            "GET /guilds/*/voice-states/@me",
+            "POST /interactions/*/*/callback",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "POST /guilds/*/chanels",
+            "PUT /guilds/*/channels",
+            "POST /guilds/*/channels/",
+            "POST /api/v10/guilds/*/channels",
+            "GET /*",
+            "GET /",
+            "BREW /gateway",
+        ] {
+            let why = check(bad).unwrap_err();
+            assert!(why.contains(bad), "{why}");
+            for route in crate::rest::routes() {
+                assert!(why.contains(&route), "{why}");
+            }
+        }
     }
 }

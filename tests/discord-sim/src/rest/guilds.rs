@@ -53,6 +53,16 @@ fn voice_state_of(sim: &Sim, guild: Id, user: Id) -> Served {
         .voice
         .get(&user)
         .ok_or_else(|| Problem::unknown(10065, "Voice State"))?;
+    // The bot needs CONNECT where the user sits (`resources/voice.mdx`, since June 2026).
+    let place = guild.channels.get(&voice.channel);
+    let own = place.map_or(0, |place| may::in_channel(guild, place, APPLICATION_ID));
+    if user != APPLICATION_ID && own & may::CONNECT == 0 {
+        return Err(if own & may::VIEW_CHANNEL == 0 {
+            Problem::missing_access()
+        } else {
+            Problem::missing_permissions()
+        });
+    }
     Reply::ok(render::full_voice_state(
         &world.truth,
         guild,

@@ -14,7 +14,7 @@ mod routes;
 
 use std::collections::BTreeMap;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -306,6 +306,19 @@ fn resource_of(path: &str) -> &str {
 
 fn scripted(fault: &Fault, route: &Route, now_ms: u64) -> Option<Response> {
     let status = StatusCode::from_u16(fault.status?).ok()?;
+    if let Some(body) = &fault.body {
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.status_mut() = status;
+        // Its form was checked.
+        if let Ok(kind) = HeaderValue::from_str(&fault.content_type) {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        return Some(response);
+    }
+    if let Some(code) = fault.code {
+        let body = serde_json::json!({"message": "a scripted fault", "code": code});
+        return Some(json_response(status, &body));
+    }
     Some(match status {
         StatusCode::TOO_MANY_REQUESTS => {
             #[expect(

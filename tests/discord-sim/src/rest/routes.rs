@@ -105,6 +105,22 @@ impl Route {
                 })
     }
 
+    /// Whether some request of this route is meant by a fault's method and path, in which `*` is any
+    /// segment.
+    pub(super) fn may_match(&self, method: &str, path: &str) -> bool {
+        self.method.as_str().eq_ignore_ascii_case(method)
+            && self.path.split('/').count() == path.split('/').count()
+            && self
+                .path
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(own, segment)| {
+                    own == segment
+                        || !segment.is_empty()
+                            && (segment == "*" || own == "*" || own.starts_with('{'))
+                })
+    }
+
     /// The ids and free segments of a path, in order.
     pub(super) fn values(&self, path: &str) -> Result<(Vec<Id>, Vec<String>), Problem> {
         let mut ids = Vec::new();

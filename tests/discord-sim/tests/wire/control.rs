@@ -66,6 +66,19 @@ async fn bad_wishes_are_400_and_change_nothing() {
             json!({"action": "outage", "guildId": "9", "seconds": 1}),
         ),
         ("rest", json!({"match": "x"})),
+        (
+            "rest",
+            json!({"match": "GET /guilds/*/voicestates/*", "status": 500}),
+        ),
+        ("rest", json!({"match": "GET /gateway", "status": 200})),
+        ("gateway", json!({"action": "drop", "session": "nobody"})),
+        ("gateway", json!({"action": "resumes"})),
+        ("gateway", json!({"action": "resumes", "answer": "close"})),
+        ("gateway", json!({"action": "resumes", "answer": "sing"})),
+        (
+            "channels",
+            json!({"guildId": GUILD, "name": "x", "overwrites": [{"id": "9", "type": 0}]}),
+        ),
         ("interactions", json!({"interaction": {}})),
         ("webhook-events", json!({"event": {"type": "X"}})),
     ] {

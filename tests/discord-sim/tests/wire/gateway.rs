@@ -432,7 +432,7 @@ async fn roles_channels_and_status_lines_are_told() {
         .await;
     assert_eq!(bot.until("GUILD_ROLE_DELETE").await["role_id"], "77");
     let change = json!({"name": "Quiet room", "userLimit": 3, "parentId": null, "status": "shh",
-        "overwrites": [{"id": GUILD, "type": "role", "deny": "1024"}]});
+        "overwrites": [{"id": GUILD, "type": "role", "deny": "2048"}]});
     let (status, _) = discord
         .control("PATCH", &format!("channels/{LOUNGE}"), Some(change))
         .await;
@@ -442,7 +442,7 @@ async fn roles_channels_and_status_lines_are_told() {
         (&updated["name"], &updated["user_limit"]),
         (&json!("Quiet room"), &json!(3))
     );
-    assert_eq!(updated["permission_overwrites"][0]["deny"], "1024");
+    assert_eq!(updated["permission_overwrites"][0]["deny"], "2048");
     assert_eq!(
         bot.until("VOICE_CHANNEL_STATUS_UPDATE").await["status"],
         "shh"
@@ -451,9 +451,7 @@ async fn roles_channels_and_status_lines_are_told() {
 
 #[tokio::test]
 async fn channels_out_of_view_are_obfuscated_until_the_bot_may_view_them() {
-    let mut settings = settings();
-    settings.sim_obfuscate = true;
-    let discord = Discord::start_with(settings).await;
+    let discord = Discord::start().await;
     let mut bot = discord.connect().await;
     bot.hello().await;
     bot.identify(json!({})).await;
@@ -492,6 +490,44 @@ async fn channels_out_of_view_are_obfuscated_until_the_bot_may_view_them() {
         (&unveiled["id"], &unveiled["name"]),
         (&json!(STAFF_ROOM), &json!("staff-room"))
     );
+    // Nothing tells that they are none any more, but the role; and the channel's next change.
+    discord
+        .told(
+            "roles",
+            json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": "16"}),
+        )
+        .await;
+    bot.until("GUILD_ROLE_UPDATE").await;
+    assert_eq!(bot.rest_of().await, Vec::<String>::new());
+    let (status, _) = discord
+        .control(
+            "PATCH",
+            &format!("channels/{STAFF_ROOM}"),
+            Some(json!({"name": "vault"})),
+        )
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(bot.until("CHANNEL_UPDATE").await["name"], "___hidden___");
+}
+
+#[tokio::test]
+async fn without_obfuscation_a_bot_sees_every_channel_unless_it_opts_in() {
+    let mut settings = settings();
+    settings.sim_obfuscate = false;
+    let discord = Discord::start_with(settings).await;
+    for (capabilities, name) in [(0, "staff-room"), (1 << 15, "___hidden___")] {
+        let mut bot = discord.connect().await;
+        bot.hello().await;
+        bot.identify(json!({"capabilities": capabilities})).await;
+        let guild = bot.until("GUILD_CREATE").await;
+        let channels = guild["channels"].as_array().unwrap();
+        let staff = channels.iter().find(|channel| channel["id"] == STAFF_ROOM);
+        assert_eq!(staff.unwrap()["name"], name);
+    }
+    let (_, listed) = discord
+        .rest("GET", &format!("/guilds/{GUILD}/channels"), None)
+        .await;
+    assert!(listed.to_string().contains(STAFF_ROOM));
 }
 
 #[tokio::test]

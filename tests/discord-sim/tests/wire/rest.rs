@@ -619,3 +619,52 @@ async fn an_oversized_body_is_413() {
         .await;
     assert_eq!(lounge["name"], "general");
 }
+
+#[tokio::test]
+async fn a_voice_state_is_told_only_where_the_bot_may_connect() {
+    let discord = Discord::start().await;
+    let path = format!("/guilds/{GUILD}/voice-states/{ADA}");
+    assert_eq!(discord.rest("GET", &path, None).await.1["code"], 10065);
+    discord.voice(ADA, Some(LOUNGE)).await;
+    assert_eq!(discord.rest("GET", &path, None).await.0, 200);
+    discord.voice(ADA, Some(STAFF_ROOM)).await;
+    let (status, why) = discord.rest("GET", &path, None).await;
+    assert_eq!((status, &why["code"]), (403, &json!(50001)));
+    discord.voice(ADA, Some(LOUNGE)).await;
+    let deny = json!({"overwrites": [{"id": GUILD, "type": 0, "deny": "1048576"}]});
+    discord
+        .control("PATCH", &format!("channels/{LOUNGE}"), Some(deny))
+        .await;
+    let (status, why) = discord.rest("GET", &path, None).await;
+    assert_eq!((status, &why["code"]), (403, &json!(50013)));
+}
+
+#[tokio::test]
+async fn a_scripted_answer_may_be_a_page_that_is_not_discords() {
+    let discord = Discord::start().await;
+    let page = "<html>a proxy</html>";
+    discord
+        .told(
+            "rest",
+            json!({"match": "GET /gateway/bot", "status": 401, "body": page}),
+        )
+        .await;
+    let answer = discord
+        .api(Method::GET, "/gateway/bot")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.headers()["content-type"], "text/html");
+    assert_eq!(answer.text().await.unwrap(), page);
+    discord
+        .told(
+            "rest",
+            json!({"match": "GET /gateway/bot", "status": 403, "code": 40333}),
+        )
+        .await;
+    assert_eq!(
+        discord.rest("GET", "/gateway/bot", None).await,
+        (403, json!({"message": "a scripted fault", "code": 40333}))
+    );
+}

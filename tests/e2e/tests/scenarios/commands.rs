@@ -148,3 +148,35 @@ async fn commands_are_registered_once_and_again_only_when_they_changed() {
     world.worker_ready().await;
     assert_eq!(second.1, 1, "nothing changed, nothing was written");
 }
+
+/// The code block of this language in the simulator's README.
+fn block(language: &str) -> String {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../discord-sim/README.md");
+    let text = std::fs::read_to_string(readme).unwrap();
+    let (_, from) = text.split_once(&format!("```{language}\n")).unwrap();
+    from.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_interaction_in_the_readme_of_the_simulator_is_answered() {
+    let world = World::start().await;
+    let (_, wish) = block("sh")
+        .split_once("-d '")
+        .map(|(head, tail)| (head.to_owned(), tail.trim_end().to_owned()))
+        .unwrap();
+    let wish = serde_json::from_str(wish.trim_end_matches('\'')).unwrap();
+    assert!(said(&world, wish).await.contains("content"));
+    let answer = tokio::process::Command::new("node")
+        .args(["--input-type=module", "--eval", &block("js")])
+        .env("HUB_URL", &world.hub_url)
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let heard = text.strip_prefix("200 ").and_then(|body| {
+        let body: Value = serde_json::from_str(body).ok()?;
+        body["type"].as_u64()
+    });
+    let failed = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(heard, Some(4), "{text}{failed}");
+}

@@ -3,16 +3,45 @@
 use std::time::Duration;
 
 use e2e::mirror::Mirror;
-use e2e::{ADA, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
+use e2e::{ADA, BOT_ROLE, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 /// A user who is never anywhere but with the staff.
 const BOSS: &str = "299999999999999999";
 
+/// Whether the bot itself may view the staff's channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bot {
+    Views,
+    DoesNot,
+}
+
+/// The bot's role may view the staff's channel and connect to it.
+async fn let_the_bot_in(world: &World) {
+    let channels = world.channels().await;
+    let mut overwrites = channels[STAFF]["overwrites"].as_array().unwrap().clone();
+    overwrites.push(json!({"id": BOT_ROLE, "type": 0, "allow": "1049600", "deny": "0"}));
+    world
+        .change_channel(STAFF, json!({ "overwrites": overwrites }))
+        .await;
+}
+
 #[tokio::test]
 async fn nothing_of_the_staff_channel_is_in_any_frame_answer_log_line_or_metric() {
+    nothing_is_told_of_the_staff(Bot::Views).await;
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_a_staff_channel_that_the_bot_itself_may_not_view() {
+    nothing_is_told_of_the_staff(Bot::DoesNot).await;
+}
+
+async fn nothing_is_told_of_the_staff(bot: Bot) {
     let world = World::start().await;
+    if bot == Bot::Views {
+        let_the_bot_in(&world).await;
+    }
     let mut browser = world.browser("ada").await;
     let channels = world.channels().await;
     let staff_name = channels[STAFF]["name"].as_str().unwrap().to_owned();
@@ -159,6 +188,7 @@ const ROLES: [(&str, &str); 4] = [
 async fn whatever_happens_to_roles_and_overwrites_a_browser_has_what_everyone_may_view_and_nothing_else()
  {
     let world = World::start().await;
+    let_the_bot_in(&world).await;
     let staff_name = world.channels().await[STAFF]["name"]
         .as_str()
         .unwrap()

@@ -242,3 +242,36 @@ async fn a_worker_that_discord_refuses_for_good_says_so_and_stays_away() {
     let told = browser.event("gateway.state").await;
     assert_eq!(told["payload"]["state"], "down");
 }
+
+#[tokio::test]
+async fn a_worker_that_starts_behind_a_proxy_with_pages_of_its_own_waits_for_discord() {
+    let mut world = World::start().await;
+    world.worker.kill().await;
+    let page = "<html>sign in</html>";
+    let answers = [
+        (401, page),
+        (401, "{}"),
+        (401, r#"{"code":401,"message":"no such user"}"#),
+        (401, ""),
+        (403, page),
+        (404, page),
+        (407, page),
+        (502, page),
+        (200, page),
+    ];
+    for (status, body) in answers {
+        let fault = json!({"match": "GET /gateway/bot", "status": status, "body": body});
+        world.control("rest", fault).await;
+    }
+    world.worker = world.worker.again_with(&[("RECONNECT_MAX_MS", "100")]);
+    world.worker_ready().await;
+    world.resumed_once().await;
+    // Discord's own word is another matter.
+    world.worker.kill().await;
+    world
+        .control("rest", json!({"match": "GET /gateway/bot", "status": 401}))
+        .await;
+    world.worker = world.worker.again();
+    let status = world.worker.exit().await;
+    assert_eq!(status.code(), Some(69), "{}", world.worker.log());
+}
