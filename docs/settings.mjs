@@ -1,8 +1,9 @@
-// Writes the tables of settings in docs/operations.md from what the programs say of themselves:
+// Writes what is derived from the programs' --help: the tables of settings in docs/operations.md,
+// and launch/src/settings/names.txt, by which misspelled variables are recognised.
 //
 //   node docs/settings.mjs [--check] [folder of the programs, target/debug if none is named]
 //
-// With --check it changes nothing, and fails if a table is out of date.
+// With --check it changes nothing, and fails if a file is out of date.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 
@@ -10,10 +11,15 @@ const args = process.argv.slice(2)
 const check = args.includes('--check')
 const folder = args.find(arg => !arg.startsWith('--')) ?? new URL('../target/debug', import.meta.url).pathname
 const page = new URL('operations.md', import.meta.url)
+const list = new URL('../launch/src/settings/names.txt', import.meta.url)
+/** Every program that reads settings from the environment. */
+const programs = ['hub', 'gateway-worker', 'discord-sim', 'dev-issuer', 'chaos', 'load']
+
+const helpOf = program => execFileSync(`${folder}/${program}`, ['--help'], { encoding: 'utf8', env: {} })
 
 /** The settings of a program, by section: what `--help` prints, whose form is clap's. */
 function settingsOf(program) {
-  const help = execFileSync(`${folder}/${program}`, ['--help'], { encoding: 'utf8', env: {} })
+  const help = helpOf(program)
   const required = new Set(help.match(/^Usage: .*$/m)?.[0].match(/--[a-z-]+/g) ?? [])
   const sections = []
   let entry
@@ -29,7 +35,7 @@ function settingsOf(program) {
   for (const section of sections) {
     section.entries = section.entries.flatMap(({ flag, text }) => {
       const whole = text
-        .replace(/\nPossible values:(\n- .*)+/, '')
+        .replace(/\nPossible values:\n[\s\S]*?(?=\n\[|$)/, '')
         .replace(/\s+/g, ' ')
         .trim()
       const name = whole.match(/\[env: ([A-Z_]+)( or [A-Z_]+_FILE)?\]/)
@@ -60,16 +66,30 @@ function tablesOf(program) {
     .join('\n\n')
 }
 
-const before = readFileSync(page, 'utf8')
-const after = before.replace(
+/** The names of all settings, sorted, one a line. */
+function names() {
+  const all = programs.flatMap(program =>
+    [...helpOf(program).matchAll(/\[env:\s+([^\]]*)\]/g)].flatMap(([, found]) => found.split(/\s+or\s+/)),
+  )
+  return [...new Set(all)].sort().map(name => `${name}\n`).join('')
+}
+
+const text = readFileSync(page, 'utf8')
+const tables = text.replace(
   /(<!-- settings of ([a-z-]+) -->\n)[\s\S]*?(\n<!-- end -->)/g,
   (_, begin, program, end) => `${begin}\n${tablesOf(program)}\n${end}`,
 )
-if (after === before) console.log('The tables of settings are up to date.')
-else if (check) {
-  console.error('docs/operations.md: a table of settings is out of date; run `node docs/settings.mjs`.')
-  process.exitCode = 1
-} else {
-  writeFileSync(page, after)
-  console.log('docs/operations.md: tables of settings written.')
+const outdated = [
+  ['docs/operations.md', page, text, tables],
+  ['launch/src/settings/names.txt', list, readFileSync(list, 'utf8'), names()],
+].filter(([, , before, after]) => before !== after)
+if (outdated.length === 0) console.log('The tables and the names of settings are up to date.')
+for (const [name, file, , after] of outdated) {
+  if (check) {
+    console.error(`${name} is out of date. Run \`node docs/settings.mjs\`.`)
+    process.exitCode = 1
+  } else {
+    writeFileSync(file, after)
+    console.log(`${name} is written.`)
+  }
 }

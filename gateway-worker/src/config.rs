@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use launch::Secret;
 use launch::logs::LogSettings;
+use launch::settings::{Problem, Program, address, list};
 use proto::GuildId;
 use proto::signing::SigningKeys;
 use reqwest::Url;
@@ -19,18 +20,19 @@ const QUIET: &str = "twilight_http=error,twilight_http_ratelimiting=error";
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-worker", version, about)]
 pub struct Config {
-    /// One or more secrets shared with the hub, comma-separated, each whsec_<base64> of at least
-    /// 32 bytes; the first signs
+    /// A list of secrets shared with the hub, each whsec_<base64> of at least 32 bytes; the first
+    /// signs. Set it to the same value at hub and gateway-worker; docs/operations.md says how to
+    /// make one
     #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_keys)]
     pub hub_secret: SigningKeys,
-    /// The guild that is followed
-    #[arg(long, env = "PRIMARY_GUILD_ID")]
+    /// The guild that is followed. Set it to the id of your Discord server
+    #[arg(long, env = "PRIMARY_GUILD_ID", value_parser = parse_guild)]
     pub primary_guild_id: GuildId,
-    /// More guilds to follow, comma-separated
-    #[arg(long, env = "GUILD_IDS", value_delimiter = ',')]
+    /// A list of more guilds to follow
+    #[arg(long, env = "GUILD_IDS", value_delimiter = ',', value_parser = parse_guild)]
     pub guild_ids: Vec<GuildId>,
     /// Where deliveries are posted; its path ends in `/events`, and claims go to `claim` beside it
-    #[arg(long, env = "HUB_ENDPOINT", default_value = "http://127.0.0.1:3100/api/internal/events", value_parser = parse_http_url)]
+    #[arg(long, env = "HUB_ENDPOINT", default_value = "http://127.0.0.1:3100/api/internal/events", value_parser = parse_hub_endpoint)]
     pub hub_endpoint: Url,
     /// Where health and metrics are served
     #[arg(long, env = "WORKER_LISTEN", default_value = "127.0.0.1:3001")]
@@ -53,17 +55,17 @@ pub struct Config {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Discord")]
 pub struct DiscordSettings {
-    /// The bot's token
-    #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true)]
+    /// The bot's token. Set it to the token on the page Bot of your application at Discord
+    #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true, value_parser = Secret::visible_ascii)]
     pub discord_bot_token: Secret,
     /// Discord's REST: scheme, host and port. Another one than Discord's is for tests
-    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_parser = parse_origin)]
+    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_parser = |text: &str| address::parse(text, address::HTTP_SERVER))]
     pub discord_api_url: Url,
     /// The gateway (ws or wss); default: asked of the API
-    #[arg(long, env = "DISCORD_GATEWAY_URL", value_parser = parse_ws_url)]
+    #[arg(long, env = "DISCORD_GATEWAY_URL", value_parser = |text: &str| address::parse(text, address::WEB_SOCKET))]
     pub discord_gateway_url: Option<Url>,
     /// Where pictures are served
-    #[arg(long, env = "DISCORD_CDN_URL", default_value = "https://cdn.discordapp.com", value_parser = parse_origin)]
+    #[arg(long, env = "DISCORD_CDN_URL", default_value = "https://cdn.discordapp.com", value_parser = |text: &str| address::parse(text, address::HTTP_SERVER))]
     pub discord_cdn_url: Url,
     /// Run this shard only (from 0); needs SHARD_COUNT. Default: all shards
     #[arg(long, env = "SHARD_ID")]
@@ -198,58 +200,84 @@ pub struct DeliverySettings {
     pub clock_skew_alarm_ms: u64,
 }
 
-impl Config {
-    /// Reads the settings; ends the process with code 78 and one line if they can not be used.
-    pub fn parse_or_exit() -> Self {
-        let config: Self = launch::settings::parse();
-        if let Err(line) = config.check() {
-            launch::settings::refuse(&line);
-        }
-        config
-    }
+impl Program for Config {
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "HUB_SECRET",
+            "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        ),
+        ("PRIMARY_GUILD_ID", "100000000000000001"),
+        ("DISCORD_BOT_TOKEN", "token"),
+    ];
 
-    /// What only the whole of the settings shows.
-    ///
-    /// # Errors
-    /// One line that names what is wrong.
-    pub fn check(&self) -> Result<(), String> {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut add = |settings: [&str; 2], text: String| {
+            problems.push(Problem::new(&settings, text));
+        };
+        let shard = ["SHARD_ID", "SHARD_COUNT"];
         match (self.discord.shard_id, self.discord.shard_count) {
-            (Some(_), None) => Err("SHARD_ID needs SHARD_COUNT".to_owned()),
-            (None, Some(_)) => Err("SHARD_COUNT needs SHARD_ID".to_owned()),
-            (Some(id), Some(count)) if id >= count => Err(format!(
-                "SHARD_ID {id}: must be below SHARD_COUNT {count}, since shards count from 0"
-            )),
-            _ => Ok(()),
-        }?;
-        // Claims and notices are posted beside it.
-        if !self.hub_endpoint.path().ends_with("/events") {
-            return Err(format!(
-                "HUB_ENDPOINT {}: its path must end in /events, as in /api/internal/events",
-                self.hub_endpoint
-            ));
+            (Some(_), None) => add(
+                shard,
+                "SHARD_ID needs SHARD_COUNT. Set both, or neither to run all shards.".to_owned(),
+            ),
+            (None, Some(_)) => add(
+                ["SHARD_COUNT", "SHARD_ID"],
+                "SHARD_COUNT needs SHARD_ID. Set both, or neither to run all shards.".to_owned(),
+            ),
+            (Some(id), Some(count)) if id >= count => add(
+                shard,
+                format!(
+                    "SHARD_ID is {id}, and SHARD_COUNT is {count}. Shards count from 0: SHARD_ID must be from 0 to {}.",
+                    count - 1
+                ),
+            ),
+            _ => {}
         }
         let delivery = &self.delivery;
-        if delivery.outbox_bytes_max < 2 * delivery.delivery_bytes_max {
-            return Err(format!(
-                "OUTBOX_BYTES_MAX {}: must be at least twice DELIVERY_BYTES_MAX {}, or no snapshot fits",
-                delivery.outbox_bytes_max, delivery.delivery_bytes_max
-            ));
+        if delivery.outbox_bytes_max < delivery.delivery_bytes_max.saturating_mul(2) {
+            add(
+                ["OUTBOX_BYTES_MAX", "DELIVERY_BYTES_MAX"],
+                format!(
+                    "OUTBOX_BYTES_MAX is {}. It must be at least twice DELIVERY_BYTES_MAX, which is {}, or no snapshot fits. Raise it.",
+                    delivery.outbox_bytes_max, delivery.delivery_bytes_max
+                ),
+            );
         }
-        if delivery.delivery_bytes_max < delivery.batch_bytes_max {
-            return Err(format!(
-                "DELIVERY_BYTES_MAX {}: must not be below BATCH_BYTES_MAX {}",
-                delivery.delivery_bytes_max, delivery.batch_bytes_max
-            ));
+        for (lower, lower_value, upper, upper_value) in [
+            (
+                "BATCH_BYTES_MAX",
+                delivery.batch_bytes_max,
+                "DELIVERY_BYTES_MAX",
+                delivery.delivery_bytes_max,
+            ),
+            (
+                "RETRY_MIN_MS",
+                delivery.retry_min_ms,
+                "RETRY_MAX_MS",
+                delivery.retry_max_ms,
+            ),
+            (
+                "REBUILD_MIN_MS",
+                self.gateway.rebuild_min_ms,
+                "REBUILD_MAX_MS",
+                self.gateway.rebuild_max_ms,
+            ),
+        ] {
+            if lower_value > upper_value {
+                add(
+                    [lower, upper],
+                    format!(
+                        "{lower} is {lower_value}. It must not be above {upper}, which is {upper_value}. Lower it, or raise {upper}."
+                    ),
+                );
+            }
         }
-        if delivery.retry_min_ms > delivery.retry_max_ms {
-            return Err(format!(
-                "RETRY_MIN_MS {}: must not be above RETRY_MAX_MS {}",
-                delivery.retry_min_ms, delivery.retry_max_ms
-            ));
-        }
-        Ok(())
+        problems
     }
+}
 
+impl Config {
     /// What is logged: as the settings say, but without the lines of [`QUIET`], unless `RUST_LOG`
     /// names these modules itself.
     pub fn log_settings(&self) -> LogSettings {
@@ -276,37 +304,28 @@ pub(crate) const fn ms(setting: u64) -> Duration {
 }
 
 fn parse_keys(text: &str) -> Result<SigningKeys, String> {
-    SigningKeys::parse(text).map_err(|why| why.to_string())
+    let secrets: Vec<&str> = list::items(text).collect();
+    SigningKeys::parse(&secrets.join(",")).map_err(|why| why.to_string())
 }
 
-fn parse_url(text: &str, schemes: [&str; 2]) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|why| why.to_string())?;
-    if !schemes.contains(&url.scheme()) || url.host_str().is_none() {
-        return Err(format!(
-            "must be a URL with {} or {}",
-            schemes[0], schemes[1]
-        ));
+fn parse_guild(text: &str) -> Result<GuildId, String> {
+    text.parse().map_err(|_| {
+        "It must be the id of a Discord server: digits alone, as \"Copy Server ID\" gives them."
+            .to_owned()
+    })
+}
+
+/// Claims and notices are posted beside `events`.
+fn parse_hub_endpoint(text: &str) -> Result<Url, String> {
+    let url = address::parse(text, address::HTTP)?;
+    if url.path().ends_with("/events") {
+        Ok(url)
+    } else {
+        Err(format!(
+            "Its path must end in /events. Write {}/api/internal/events.",
+            url.origin().ascii_serialization()
+        ))
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain a user name or a password".to_owned());
-    }
-    Ok(url)
-}
-
-fn parse_http_url(text: &str) -> Result<Url, String> {
-    parse_url(text, ["https", "http"])
-}
-
-fn parse_ws_url(text: &str) -> Result<Url, String> {
-    parse_url(text, ["wss", "ws"])
-}
-
-fn parse_origin(text: &str) -> Result<Url, String> {
-    let url = parse_http_url(text)?;
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("must be a scheme, a host and perhaps a port, without a path".to_owned());
-    }
-    Ok(url)
 }
 
 #[cfg(test)]
@@ -314,60 +333,58 @@ mod tests {
     use std::collections::HashMap;
     use std::ffi::OsString;
 
+    use clap::CommandFactory as _;
     use launch::settings::{Refusal, parse_from};
 
     use super::*;
 
-    const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-
-    fn read(changes: &[(&str, &str)]) -> Result<Config, String> {
-        let mut variables = HashMap::from([
-            ("HUB_SECRET", SECRET),
-            ("PRIMARY_GUILD_ID", "1"),
-            ("DISCORD_BOT_TOKEN", "t0ken"),
-        ]);
+    fn read(changes: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let mut variables: HashMap<_, _> = Config::EXAMPLES.iter().copied().collect();
         variables.extend(changes.iter().copied());
-        let config: Config = parse_from(["gateway-worker".into()], |name| {
+        parse_from(["gateway-worker".into()], |name| {
             variables.get(name).map(OsString::from)
         })
-        .map_err(|refusal| match refusal {
-            Refusal::Wrong(line) => line,
-            Refusal::Help(text) => panic!("help: {text}"),
-        })?;
-        config.check().map(|()| config)
+        .map_err(|refusal: Refusal| refusal.lines())
     }
 
     #[test]
     fn three_settings_are_enough() {
-        let config = read(&[]).unwrap();
+        let config = read(&[("PRIMARY_GUILD_ID", "1")]).unwrap();
         assert_eq!(config.worker_listen.port(), 3001);
         assert_eq!(
             config.hub_endpoint.as_str(),
             "http://127.0.0.1:3100/api/internal/events"
         );
         assert_eq!(config.guilds(), [GuildId::new(1).unwrap()]);
-        let config = read(&[("GUILD_IDS", "3,1")]).unwrap();
-        assert_eq!(config.guilds().len(), 2);
-    }
-
-    #[test]
-    fn a_missing_setting_is_named() {
-        for name in ["HUB_SECRET", "PRIMARY_GUILD_ID", "DISCORD_BOT_TOKEN"] {
-            assert_eq!(
-                read(&[(name, "")]).unwrap_err(),
-                format!("{name} must be set")
-            );
+        for list in ["3,1", "3 1", "3, 1,", "3\n1\n3"] {
+            let config = read(&[("PRIMARY_GUILD_ID", "1"), ("GUILD_IDS", list)]).unwrap();
+            assert_eq!(config.guilds().len(), 2, "{list:?}");
         }
     }
 
     #[test]
-    fn what_can_not_be_used_is_refused_in_one_line_that_names_it() {
+    fn a_missing_setting_is_named_with_what_to_do() {
+        for (name, _) in Config::EXAMPLES {
+            let lines = read(&[(name, "")]).unwrap_err();
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let cure = format!("{name} is missing. Set it to ");
+            assert!(lines[0].starts_with(&cure), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn every_setting_that_cannot_be_used_is_named_in_a_sentence() {
         for (changes, named) in [
             (vec![("HUB_SECRET", "hunter2")], "HUB_SECRET"),
             (vec![("HUB_SECRET", "whsec_MDEyMw==")], "HUB_SECRET"),
+            (
+                vec![("DISCORD_BOT_TOKEN", "hunter2 x")],
+                "DISCORD_BOT_TOKEN",
+            ),
             (vec![("PRIMARY_GUILD_ID", "0")], "PRIMARY_GUILD_ID"),
             (vec![("GUILD_IDS", "1,x")], "GUILD_IDS"),
             (vec![("SHARD_ID", "0")], "SHARD_ID"),
+            (vec![("SHARD_ID", "-1"), ("SHARD_COUNT", "2")], "SHARD_ID"),
             (vec![("SHARD_COUNT", "2")], "SHARD_COUNT"),
             (vec![("SHARD_ID", "2"), ("SHARD_COUNT", "2")], "SHARD_ID"),
             (vec![("SHARD_ID", "0"), ("SHARD_COUNT", "0")], "SHARD_COUNT"),
@@ -376,6 +393,7 @@ mod tests {
                 "DISCORD_API_URL",
             ),
             (vec![("DISCORD_API_URL", "ftp://x")], "DISCORD_API_URL"),
+            (vec![("DISCORD_CDN_URL", "cdn")], "DISCORD_CDN_URL"),
             (
                 vec![("DISCORD_GATEWAY_URL", "https://x")],
                 "DISCORD_GATEWAY_URL",
@@ -388,20 +406,104 @@ mod tests {
             ),
             (vec![("OUTBOX_BYTES_MAX", "65536")], "OUTBOX_BYTES_MAX"),
             (vec![("RETRY_MIN_MS", "9000")], "RETRY_MIN_MS"),
+            (vec![("REBUILD_MAX_MS", "1")], "REBUILD_MIN_MS"),
+            (vec![("DELIVERY_BYTES_MAX", "131072")], "BATCH_BYTES_MAX"),
             (
                 vec![("IDENTIFIES_PER_DAY_MAX", "1000")],
                 "IDENTIFIES_PER_DAY_MAX",
             ),
         ] {
-            let line = read(&changes).unwrap_err();
-            assert!(line.starts_with(named), "{changes:?}: {line}");
+            let lines = read(&changes).unwrap_err();
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let line = &lines[0];
+            assert!(
+                line.starts_with(named) && line.ends_with('.'),
+                "{changes:?}: {line}"
+            );
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
         }
     }
 
     #[test]
+    fn all_problems_are_reported_at_once() {
+        let lines = read(&[
+            ("HUB_SECRET", ""),
+            ("GUILD_IDS", "one two"),
+            ("SHARD_ID", "1"),
+            ("RETRY_MIN_MS", "9000"),
+        ])
+        .unwrap_err();
+        let begin: Vec<_> = lines
+            .iter()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(
+            begin,
+            [
+                "HUB_SECRET",
+                "GUILD_IDS",
+                "GUILD_IDS",
+                "SHARD_ID",
+                "RETRY_MIN_MS"
+            ]
+        );
+    }
+
+    #[test]
+    fn no_words_of_a_library_reach_the_operator() {
+        const FOREIGN: [&str; 11] = [
+            "relative URL",
+            "invalid digit",
+            "is not in",
+            "invalid socket",
+            "too large to fit",
+            "without a base",
+            "empty host",
+            "invalid port",
+            "invalid value",
+            "provided string",
+            "expected",
+        ];
+        let command = Config::command();
+        let names: Vec<_> = command
+            .get_arguments()
+            .filter_map(|arg| arg.get_env()?.to_str())
+            .collect();
+        for value in [
+            "x y",
+            "-1",
+            "1_000",
+            "10s",
+            "99999999999999999999999",
+            "http://",
+            "https://[",
+            "://",
+            "*",
+            "\u{e9}",
+            "https://a:b@c",
+            "1.5",
+            "none",
+            "#",
+            "[",
+            "true",
+        ] {
+            // Every setting has the same value, except that no secret comes from a file.
+            let refused = parse_from::<Config>(["program".into()], |name| {
+                names.contains(&name).then(|| OsString::from(value))
+            });
+            let lines = refused.unwrap_err().lines();
+            assert!(lines.len() > 10, "{lines:#?}");
+            for line in lines {
+                let named = names.iter().any(|name| line.starts_with(name));
+                assert!(named && line.ends_with('.'), "{line}");
+                assert!(!FOREIGN.iter().any(|words| line.contains(words)), "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn no_secret_is_printed() {
-        let printed = format!("{:?}", read(&[]).unwrap());
+        let printed = format!("{:?}", read(&[("DISCORD_BOT_TOKEN", "t0ken")]).unwrap());
         assert!(
             !printed.contains("t0ken") && !printed.contains("MDEy"),
             "{printed}"

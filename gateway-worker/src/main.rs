@@ -6,9 +6,10 @@ use gateway_worker::config::Config;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse_or_exit();
-    launch::logs::init(&config.log_settings());
-    match Box::pin(start(config)).await {
+    let parsed = launch::settings::parse::<Config>();
+    launch::logs::init(&parsed.settings.log_settings());
+    parsed.log_warnings();
+    match Box::pin(start(parsed.settings)).await {
         Ok(()) => ExitCode::from(launch::exit::CLEAN),
         Err(error) => {
             tracing::error!("{error:#}");

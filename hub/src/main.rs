@@ -7,12 +7,10 @@ use launch::exit;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = launch::settings::parse::<hub::config::Settings>();
-    if let Some(problem) = settings.problems().first() {
-        launch::settings::refuse(problem);
-    }
-    launch::logs::init(&settings.logs);
-    match run(settings).await {
+    let parsed = launch::settings::parse::<hub::config::Settings>();
+    launch::logs::init(&parsed.settings.logs);
+    parsed.log_warnings();
+    match run(parsed.settings).await {
         Ok(()) => ExitCode::from(exit::CLEAN),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the hub can not run");

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use launch::settings::list;
 use proto::event::{Audience, Fact, Room, RoomKind, Voice};
 use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
 use proto::{ChannelId, GuildId};
@@ -35,15 +36,16 @@ impl FromStr for RoomsShown {
         match text {
             "everyone" => Ok(Self::Everyone),
             "owned" => Ok(Self::Owned),
-            list => list
-                .split(',')
-                .map(|id| id.trim().parse())
-                .collect::<Result<_, _>>()
-                .map(Self::Listed)
-                .map_err(|_| {
-                    "`everyone`, `owned`, or a comma-separated list of channel and category ids"
-                        .to_owned()
-                }),
+            ids => {
+                let ids: Result<BTreeSet<_>, _> = list::items(ids).map(str::parse).collect();
+                match ids {
+                    Ok(ids) if !ids.is_empty() => Ok(Self::Listed(ids)),
+                    _ => Err(
+                        "It must be everyone, owned, or a list of channel and category ids."
+                            .to_owned(),
+                    ),
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a Roomwire process starts and ends: settings, secrets, logs, the clock, signals.
 //!
-//! Every binary begins the same way: parse everything ([`settings::parse`]), start the logs
+//! Every binary begins the same way: read all settings ([`settings::parse`]), start the logs
 //! ([`logs::init`]), bind ([`bind`]), then run until [`shutdown::on_signals`] says otherwise.
 
 pub mod clock;
@@ -25,7 +25,7 @@ pub async fn bind(setting: &str, address: SocketAddr) -> std::io::Result<TcpList
     TcpListener::bind(address).await.map_err(|error| {
         std::io::Error::new(
             error.kind(),
-            format!("{setting}: can not listen on {address}: {error}"),
+            format!("{setting}: cannot listen on {address}: {error}"),
         )
     })
 }

@@ -49,13 +49,13 @@ pub enum LogFormat {
 
 fn parse_level(text: &str) -> Result<Level, String> {
     text.parse()
-        .map_err(|_| "one of error, warn, info, debug, trace".to_owned())
+        .map_err(|_| "It must be one of: error, warn, info, debug, trace.".to_owned())
 }
 
 fn parse_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text)
         .map(|_| text.to_owned())
-        .map_err(|error| error.to_string())
+        .map_err(|_| "It must be levels and modules with levels, as in hub=debug,info.".to_owned())
 }
 
 /// Starts the process's log. The first call wins; later ones change nothing.

@@ -14,6 +14,21 @@ impl Secret {
         Self(value.into())
     }
 
+    /// A secret that goes into a header as it is.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed, and nothing of the secret.
+    pub fn visible_ascii(text: &str) -> Result<Self, String> {
+        if text.starts_with("Bot ") {
+            return Err("Write the token alone, without the word Bot before it.".to_owned());
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self::new(text))
+        } else {
+            Err("It must be visible ASCII characters alone, without spaces and line breaks. Copy it again.".to_owned())
+        }
+    }
+
     /// The value itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -30,13 +30,13 @@ const MAC_BYTES: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// Without `whsec_`, or what follows is not base64.
-    #[error("a secret is written whsec_<base64>")]
+    #[error("Each secret must be whsec_ and base64 behind it.")]
     Form,
     /// Fewer than 32 bytes.
-    #[error("a secret is at least 32 bytes, in base64 after whsec_")]
+    #[error("Each secret must be at least 32 bytes, in base64 behind whsec_.")]
     Short,
     /// None, or too many.
-    #[error("one to eight secrets, comma-separated")]
+    #[error("It must be a list of one to eight secrets.")]
     Count,
 }
 

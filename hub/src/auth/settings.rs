@@ -1,5 +1,6 @@
 //! What can be set, with its defaults and their reasons.
 
+use launch::settings::address;
 use url::{Host, Url};
 
 /// Leeway on `exp` and `nbf`, in seconds: clocks of separate machines differ by less.
@@ -76,7 +77,7 @@ impl AuthSettings {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn parse_jwks_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let url = address::parse(text, address::HTTP)?;
     let (loopback, link_local) = match url.host() {
         Some(Host::Domain(name)) => (name == "localhost", false),
         Some(Host::Ipv4(ip)) => (ip.is_loopback(), ip.is_link_local()),
@@ -87,18 +88,15 @@ pub fn parse_jwks_url(text: &str) -> Result<Url, String> {
                 ip.is_unicast_link_local() || inner.is_some_and(|ip| ip.is_link_local()),
             )
         }
-        None => return Err("there is no host".to_owned()),
+        None => (false, false),
     };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("no user or password in the address".to_owned());
-    }
     if link_local {
-        return Err("not a link-local address".to_owned());
+        return Err("It must not be a link-local address: clouds keep their machines' credentials there. Name the issuer's own host.".to_owned());
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if loopback => Ok(url),
-        _ => Err("https, or http on loopback".to_owned()),
+        _ => Err("Plain http is allowed on loopback alone. Write https://.".to_owned()),
     }
 }
 

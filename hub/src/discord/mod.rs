@@ -30,7 +30,7 @@ use twilight_http::routing::Route;
 use twilight_model::id::Id;
 use twilight_model::id::marker::ApplicationMarker;
 
-pub use self::settings::{DiscordSettings, parse_api_url, parse_bot_token};
+pub use self::settings::DiscordSettings;
 
 use self::call::Call;
 use self::pace::Pace;

@@ -9,7 +9,7 @@ use super::ApplicationId;
 /// Where Discord is, who we are there, and the bounds of asking it.
 #[derive(Debug, Clone)]
 pub struct DiscordSettings {
-    /// Where the API is; see [`parse_api_url`].
+    /// Where the API is: scheme and host, without a path.
     pub api_url: Url,
     /// The bot's token.
     pub bot_token: Secret,
@@ -68,64 +68,13 @@ impl DiscordSettings {
     }
 }
 
-/// Reads the setting `DISCORD_BOT_TOKEN`: it goes into a header as it is.
-///
-/// # Errors
-/// A sentence that says what is wrong, and nothing of the token.
-pub fn parse_bot_token(text: &str) -> Result<Secret, String> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(Secret::new(text))
-    } else {
-        Err("a bot's token: ASCII characters that print, without spaces or line breaks".to_owned())
-    }
-}
-
-/// Reads the setting `DISCORD_API_URL`: http or https, a host, and no path, since Discord's own
-/// follows it.
-///
-/// # Errors
-/// A sentence that says what is wrong.
-pub fn parse_api_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain && anonymous {
-        Ok(url)
-    } else {
-        Err("an http or https address without a path, as in https://discord.com".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_that_no_header_carries_is_refused_and_not_repeated() {
-        for good in ["sim-token", "MTk4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs"] {
-            let token = parse_bot_token(good).unwrap();
-            assert_eq!(token.expose(), good);
-        }
-        for bad in [
-            "",
-            " ",
-            "to ken",
-            "token\n",
-            "to\nken",
-            "to\rken",
-            "to\tken",
-            "to\0ken",
-            "tok\u{e9}n",
-            "\u{7f}",
-        ] {
-            let why = parse_bot_token(bad).unwrap_err();
-            assert!(bad.trim().is_empty() || !why.contains(bad), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn however_large_its_bounds_are_a_client_can_be_made() {
-        let url = parse_api_url("http://127.0.0.1:1").unwrap();
+        let url = Url::parse("http://127.0.0.1:1").unwrap();
         for (concurrent_max, waiting_max) in
             [(usize::MAX, 64), (16, usize::MAX), (usize::MAX, usize::MAX)]
         {

@@ -28,11 +28,11 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| "64 hexadecimal characters, from the application's page".to_owned())?;
+            .map_err(|_| "It must be 64 hexadecimal characters: the Public Key on your application's page at Discord.".to_owned())?;
         let key =
-            VerifyingKey::from_bytes(&bytes).map_err(|_| "not a key of Ed25519".to_owned())?;
+            VerifyingKey::from_bytes(&bytes).map_err(|_| "It is not a key of Ed25519. Copy the Public Key from your application's page at Discord.".to_owned())?;
         if key.is_weak() || !is_canonical(&bytes) {
-            return Err("a weak key: anybody could sign for it".to_owned());
+            return Err("It is a weak key: everybody could sign for it. Copy the Public Key from your application's page at Discord.".to_owned());
         }
         Ok(Self(key))
     }

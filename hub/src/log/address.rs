@@ -36,7 +36,7 @@ impl FromStr for StoreAddress {
             Some(path) if Path::new(path).file_name().is_some() && !path.contains(['?', '#']) => {
                 Ok(Self::File(PathBuf::from(path)))
             }
-            _ => Err("sqlite://<path of a file> or memory:".to_owned()),
+            _ => Err("It must be sqlite://<path of a file>, as in sqlite:///var/lib/roomwire/hub.db, or memory:.".to_owned()),
         }
     }
 }

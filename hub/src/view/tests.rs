@@ -321,11 +321,11 @@ fn the_fingerprint_of_a_view_never_changes() {
 fn rooms_shown_is_read_strictly() {
     assert_eq!("everyone".parse(), Ok(RoomsShown::Everyone));
     assert_eq!("owned".parse(), Ok(RoomsShown::Owned));
-    assert_eq!(
-        "1, 2".parse(),
-        Ok(RoomsShown::Listed([channel(1), channel(2)].into()))
-    );
-    for wrong in ["", "Everyone", "1,,2", "1;2", "staff"] {
+    for list in ["1, 2", "1 2", "2\n1,", "1,,2"] {
+        let listed = RoomsShown::Listed([channel(1), channel(2)].into());
+        assert_eq!(list.parse(), Ok(listed), "{list:?}");
+    }
+    for wrong in ["", ",", "Everyone", "1;2", "staff", "everyone 1"] {
         assert!(wrong.parse::<RoomsShown>().is_err(), "{wrong:?}");
     }
 }

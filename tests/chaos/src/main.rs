@@ -12,7 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings: Settings = launch::settings::parse();
+    let parsed = launch::settings::parse::<Settings>();
+    for warning in &parsed.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let settings = parsed.settings;
     if settings.list {
         for fault in FAULTS {
             say(&format!("{:<12} {}", fault.name, fault.about));
@@ -32,7 +36,7 @@ async fn main() -> ExitCode {
     if !has_fault_programs() {
         if settings.plant.is_some() {
             launch::settings::refuse(
-                "--plant: build the programs with faults first, as tests/chaos.sh does",
+                "--plant needs the programs with faults, which are not built. Run tests/chaos.sh, which builds them.",
             );
         }
         say(
@@ -62,7 +66,9 @@ async fn give(name: &str, settings: &Settings) -> ExitCode {
         .filter(|show| show.name == name || name == "all")
         .collect();
     if asked.is_empty() {
-        launch::settings::refuse(&format!("--show {name}: unknown; see --list"));
+        launch::settings::refuse(&format!(
+            "--show is {name:?}, which is no show. See --list for their names."
+        ));
     }
     let minutes = if settings.minutes > 0 {
         settings.minutes

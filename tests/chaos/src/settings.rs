@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use launch::settings::Program;
 
 /// Seeded faults over the real processes; a checker says what subscribers lost, saw twice, out of
 /// order, as ghosts, or should not have seen.
@@ -56,3 +57,5 @@ pub struct Settings {
     #[arg(long, default_value = "target/chaos")]
     pub folder: PathBuf,
 }
+
+impl Program for Settings {}

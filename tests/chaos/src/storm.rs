@@ -62,11 +62,14 @@ pub fn asked(names: &[String]) -> Result<Vec<Fault>, String> {
     names
         .iter()
         .map(|name| {
-            let fault =
-                named(name).ok_or_else(|| format!("--fault {name}: unknown; see --list"))?;
-            fault
-                .lacks()
-                .map_or(Ok(fault), |lacks| Err(format!("--fault {name}: {lacks}")))
+            let fault = named(name).ok_or_else(|| {
+                format!("--fault is {name:?}, which is no fault. See --list for their names.")
+            })?;
+            fault.lacks().map_or(Ok(fault), |lacks| {
+                Err(format!(
+                    "--fault is {name}, which cannot be caused here: {lacks}."
+                ))
+            })
         })
         .collect()
 }

@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,13 +38,13 @@ pub const DEMO_ORIGINS: [&str; 2] = ["http://127.0.0.1:3000", "http://localhost:
 /// What can be chosen, besides the address.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Settings {
-    /// More origins (comma-separated) whose pages may ask, besides the demo's two
+    /// A list of more origins whose pages may ask, besides the demo's two
     #[arg(
         id = "issuer_origins",
         long = "issuer-origins",
         env = "ISSUER_ORIGINS",
         value_delimiter = ',',
-        value_parser = parse_origin
+        value_parser = launch::settings::origin::parse
     )]
     pub origins: Vec<String>,
     /// How many generations of public keys stay published after a rotation, besides the newest
@@ -66,28 +65,6 @@ impl Default for Settings {
             origins: Vec::new(),
             generations_kept: 1,
         }
-    }
-}
-
-/// A page of the web, or one that an app shell or an extension serves (`capacitor://localhost`). As the hub's
-/// `WEB_ORIGIN`, which says more precisely what is wrong.
-fn parse_origin(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let whole = text.split_once("://").is_some_and(|(scheme, host)| {
-        let scheme_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.bytes().all(scheme_allowed)
-            && !host.is_empty()
-            && !host.contains(['/', '*', '@', ' '])
-    });
-    if whole && HeaderValue::from_str(text).is_ok() {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "An origin is a scheme, a host and perhaps a port, such as http://localhost:5173, \
-             without a path."
-                .to_owned(),
-        )
     }
 }
 
@@ -150,33 +127,6 @@ mod tests {
             "[::ffff:10.0.0.1]:1",
         ] {
             assert!(!is_allowed(no.parse().unwrap()), "{no}");
-        }
-    }
-
-    #[test]
-    fn an_origin_has_a_scheme_and_no_path() {
-        for yes in [
-            "http://127.0.0.1:5173",
-            "https://app.example",
-            "capacitor://localhost",
-            "chrome-extension://abcdefghijklmnop",
-            " http://localhost:5173 ",
-        ] {
-            assert_eq!(parse_origin(yes).as_deref(), Ok(yes.trim()), "{yes}");
-        }
-        for no in [
-            "",
-            "*",
-            "null",
-            "http://",
-            "app.example",
-            "http://a/",
-            "http://*.a",
-            "http://a b",
-            "://a",
-            "localhost:5173",
-        ] {
-            assert!(parse_origin(no).is_err(), "{no:?}");
         }
     }
 }

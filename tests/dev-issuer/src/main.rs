@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use launch::logs::LogSettings;
+use launch::settings::{Problem, Program};
 use tokio_util::sync::CancellationToken;
 
 /// Gives out signed tokens for development and tests, to whoever asks. Loopback only.
@@ -28,17 +29,25 @@ struct Config {
     logs: LogSettings,
 }
 
+impl Program for Config {
+    fn problems(&self) -> Vec<Problem> {
+        if dev_issuer::is_allowed(self.issuer_listen) {
+            return Vec::new();
+        }
+        let text = format!(
+            "ISSUER_LISTEN is {}, which is not a loopback address. Use one, as in 127.0.0.1:3901: everybody who asks gets a token.",
+            self.issuer_listen
+        );
+        vec![Problem::new(&["ISSUER_LISTEN"], text)]
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config: Config = launch::settings::parse();
-    if !dev_issuer::is_allowed(config.issuer_listen) {
-        launch::settings::refuse(&format!(
-            "ISSUER_LISTEN {}: only a loopback address, since tokens go to whoever asks",
-            config.issuer_listen
-        ));
-    }
-    launch::logs::init(&config.logs);
-    match serve(config).await {
+    let parsed = launch::settings::parse::<Config>();
+    launch::logs::init(&parsed.settings.logs);
+    parsed.log_warnings();
+    match serve(parsed.settings).await {
         Ok(()) => ExitCode::from(launch::exit::CLEAN),
         Err(error) => {
             tracing::error!("{error:#}");

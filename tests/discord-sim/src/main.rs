@@ -7,12 +7,10 @@ use launch::{exit, logs, settings, shutdown};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings: Settings = settings::parse();
-    if let Err(line) = settings.check() {
-        settings::refuse(&line);
-    }
-    logs::init(&settings.logs);
-    match serve(settings).await {
+    let parsed = settings::parse::<Settings>();
+    logs::init(&parsed.settings.logs);
+    parsed.log_warnings();
+    match serve(parsed.settings).await {
         Ok(()) => ExitCode::from(exit::CLEAN),
         Err(error) => {
             tracing::error!("{error:#}");

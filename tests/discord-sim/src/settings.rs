@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use launch::settings::{Problem, Program, address};
 
 /// A simulated Discord: gateway v10 at `/`, REST under `/api/v10`, pictures, and a control side
 /// under `/_sim`. It listens on loopback only, and is meant for tests and demonstrations.
@@ -17,7 +18,7 @@ pub struct Settings {
     pub sim_allow_remote: bool,
     /// Host and port that clients reach it by, in the URLs it hands out; default: the address it
     /// is bound to
-    #[arg(long, env = "SIM_PUBLIC_HOST")]
+    #[arg(long, env = "SIM_PUBLIC_HOST", value_parser = parse_public_host)]
     pub sim_public_host: Option<String>,
     /// Where interactions are delivered, signed; without it they go over the gateway, as with Discord
     #[arg(long, env = "SIM_INTERACTIONS_URL", value_parser = parse_url)]
@@ -187,19 +188,18 @@ impl Settings {
         launch::settings::parse_from(arguments.map(Into::into), |_| None)
             .unwrap_or_else(|refusal| launch::settings::refuse(&format!("{refusal:?}")))
     }
+}
 
-    /// Says what is wrong with the settings as a whole.
-    ///
-    /// # Errors
-    /// One line that names the setting.
-    pub fn check(&self) -> Result<(), String> {
-        if !self.sim_listen.ip().is_loopback() && !self.sim_allow_remote {
-            return Err(format!(
-                "SIM_LISTEN {}: not a loopback address; SIM_ALLOW_REMOTE=1 allows it",
-                self.sim_listen
-            ));
+impl Program for Settings {
+    fn problems(&self) -> Vec<Problem> {
+        if self.sim_listen.ip().is_loopback() || self.sim_allow_remote {
+            return Vec::new();
         }
-        Ok(())
+        let text = format!(
+            "SIM_LISTEN is {}, which is not a loopback address. Use one, as in 127.0.0.1:3900, or set SIM_ALLOW_REMOTE=1.",
+            self.sim_listen
+        );
+        vec![Problem::new(&["SIM_LISTEN", "SIM_ALLOW_REMOTE"], text)]
     }
 }
 
@@ -207,16 +207,20 @@ fn parse_switch(text: &str) -> Result<bool, String> {
     match text {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        _ => Err("0 or 1".to_owned()),
+        _ => Err("It must be 0 or 1.".to_owned()),
     }
 }
 
 fn parse_url(text: &str) -> Result<String, String> {
-    match text.parse::<http::Uri>() {
-        Ok(uri) if uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) => {
-            Ok(text.to_owned())
-        }
-        _ => Err("an http or https URL".to_owned()),
+    address::parse(text, address::HTTP).map(|_| text.to_owned())
+}
+
+fn parse_public_host(text: &str) -> Result<String, String> {
+    let is_server = address::parse(&format!("http://{text}"), address::HTTP_SERVER).is_ok();
+    if is_server && !text.contains(['/', '@', '?', '#']) {
+        Ok(text.to_owned())
+    } else {
+        Err("It must be a host and a port, as in localhost:3900.".to_owned())
     }
 }
 
@@ -229,15 +233,15 @@ mod tests {
         let settings = Settings::quiet();
         assert!(settings.sim_quiet);
         assert_eq!(settings.sim_session_ttl_s, 180);
-        assert_eq!(settings.check(), Ok(()));
+        assert_eq!(settings.problems(), []);
     }
 
     #[test]
     fn beyond_loopback_it_listens_only_when_told_so() {
         let mut settings = Settings::quiet();
         settings.sim_listen = ([0, 0, 0, 0], 3900).into();
-        assert!(settings.check().unwrap_err().contains("SIM_LISTEN"));
+        assert!(settings.problems()[0].to_string().starts_with("SIM_LISTEN"));
         settings.sim_allow_remote = true;
-        assert_eq!(settings.check(), Ok(()));
+        assert_eq!(settings.problems(), []);
     }
 }

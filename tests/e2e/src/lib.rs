@@ -22,7 +22,7 @@ pub mod tools;
 pub use browser::{Browser, Ended};
 pub use folder::Folder;
 pub use nginx::Nginx;
-pub use process::{Process, built_at};
+pub use process::{Process, built_at, program};
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -145,7 +145,7 @@ impl Process {
 }
 
 /// The program in the same target folder as this one, a test's or a program's own executable.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let mut folders = own.ancestors().skip(1);
     let beside = folders

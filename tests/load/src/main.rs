@@ -33,14 +33,11 @@ use store::Store;
 use world::World;
 
 fn main() -> ExitCode {
-    let mut settings: Settings = launch::settings::parse();
+    let mut settings = launch::settings::parse::<Settings>().settings;
     // A descriptor for each browser: the limit that holds is what this leads to.
     let _limit = launch::descriptors::raise_limit();
     if let Some(bare) = settings.bare.take() {
         return end(bare.run());
-    }
-    if let Err(line) = settings.check() {
-        launch::settings::refuse(&line);
     }
     let runtimes = Builder::new_current_thread()
         .enable_all()

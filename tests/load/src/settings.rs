@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use launch::settings::{Problem, Program};
 
 use crate::bare::Bare;
 use crate::kernel;
@@ -30,7 +31,7 @@ pub(crate) enum Group {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "load", version, about, max_term_width = 110)]
 pub(crate) struct Settings {
-    /// Only these rows, comma-separated; all of them when absent
+    /// A list of rows; all of them when absent
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Group::value_variants().iter().copied())]
     pub(crate) only: Vec<Group>,
     /// Browsers that are connected at once; lowered if the process may not open enough descriptors
@@ -84,7 +85,21 @@ pub(crate) struct Settings {
 }
 
 fn parse_bare(text: &str) -> Result<Bare, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_str(text)
+        .map_err(|_| "It must be what this program starts itself with.".to_owned())
+}
+
+impl Program for Settings {
+    fn problems(&self) -> Vec<Problem> {
+        if self.rated_events().saturating_mul(self.browsers as usize) <= SAMPLES_MAX {
+            return Vec::new();
+        }
+        let settings = ["--browsers", "--events-per-s", "--seconds"];
+        let text = format!(
+            "--browsers, --events-per-s and --seconds together mean more than {SAMPLES_MAX} samples. Lower one of them."
+        );
+        vec![Problem::new(&settings, text)]
+    }
 }
 
 impl Settings {
@@ -102,19 +117,6 @@ impl Settings {
             .collect();
         sizes.push(all);
         sizes
-    }
-
-    /// Says what is wrong with the settings as a whole.
-    ///
-    /// # Errors
-    /// One line that names the flags.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if self.rated_events().saturating_mul(self.browsers as usize) > SAMPLES_MAX {
-            return Err(format!(
-                "--browsers, --events-per-s and --seconds together mean more than {SAMPLES_MAX} samples"
-            ));
-        }
-        Ok(())
     }
 
     /// Where hubs keep their logs.
@@ -232,11 +234,8 @@ mod tests {
 
     #[test]
     fn more_samples_than_fit_are_refused() {
-        assert_eq!(settings(&[]).check(), Ok(()));
-        assert!(
-            settings(&["--browsers=20000", "--events-per-s=1000", "--seconds=600"])
-                .check()
-                .is_err()
-        );
+        assert_eq!(settings(&[]).problems(), []);
+        let many = settings(&["--browsers=20000", "--events-per-s=1000", "--seconds=600"]);
+        assert_eq!(many.problems().len(), 1);
     }
 }

@@ -1,6 +1,11 @@
-//! A missing or wrong setting ends a program with code 78 and one line that names it.
+//! Missing and wrong settings end a program with code 78 and one line for each.
 
-use e2e::{Process, SECRET};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use e2e::{Browser, Plan, Process, SECRET, World};
+use reqwest::Method;
+use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN};
 
 const HUB: &[(&str, &str)] = &[
     ("HUB_LISTEN", "127.0.0.1:0"),
@@ -69,7 +74,7 @@ async fn a_wrong_setting_is_named() {
         ("hub", HUB, "UNAUTHENTICATED_MESSAGE_BYTES_MAX", "4096"),
         ("gateway-worker", WORKER, "SHARD_COUNT", "0"),
         ("gateway-worker", WORKER, "HUB_ENDPOINT", "nowhere"),
-        ("gateway-worker", WORKER, "GUILD_IDS", "1,,2"),
+        ("gateway-worker", WORKER, "GUILD_IDS", "1,x"),
         ("discord-sim", SIM, "SIM_SESSION_TTL_S", "soon"),
         ("discord-sim", SIM, "SIM_LISTEN", "0.0.0.0:0"),
         ("dev-issuer", ISSUER, "ISSUER_LISTEN", "0.0.0.0:0"),
@@ -94,4 +99,162 @@ async fn a_taken_port_is_named() {
         hub.log().contains(&address).then_some(())
     })
     .await;
+}
+
+/// What a program prints with these settings, and its exit code.
+async fn printed(program: &str, settings: &[(&str, &str)]) -> (String, Option<i32>) {
+    let mut process = Process::start(program, settings);
+    let code = process.exit().await.code();
+    let lines = e2e::eventually("the lines are read", || async {
+        let log = process.log();
+        (!log.is_empty()).then_some(log)
+    })
+    .await;
+    (lines, code)
+}
+
+#[tokio::test]
+async fn every_problem_of_a_start_is_a_line_of_its_own() {
+    let settings = [
+        ("HUB_SECRET", "hunter2"),
+        ("JWT_PUBLIC_JWK_URL", "login.example.org/keys"),
+        (
+            "WEB_ORIGIN",
+            "https://*.example.org https://rooms.example.org/",
+        ),
+        ("JWT_ISSUR", "https://login.example.org"),
+        ("HEADER_TIMEOUT_MS", "10s"),
+        ("HUB_LISTEN", "127.0.0.1:3000"),
+        ("INTERNAL_LISTEN", "127.0.0.1:3000"),
+    ];
+    let (lines, code) = printed("hub", &settings).await;
+    assert_eq!(code, Some(78), "{lines}");
+    let expected = [
+        "HUB_SECRET has a wrong value, which is not shown. Each secret must be whsec_ and base64 behind it.",
+        "JWT_ISSUER is missing. Set it to the \"iss\" of your tokens.",
+        "JWT_AUDIENCE is missing. Set it to the \"aud\" of your tokens.",
+        "JWT_PUBLIC_JWK_URL is \"login.example.org/keys\". The scheme is missing. Write https://login.example.org/keys.",
+        "WEB_ORIGIN contains \"https://*.example.org\". A wildcard is not an origin: origins are compared letter by letter. List each origin, as in https://a.example.org,https://b.example.org.",
+        "WEB_ORIGIN contains \"https://rooms.example.org/\". An origin has no slash at its end. Write https://rooms.example.org.",
+        "PRIMARY_GUILD_ID is missing. Set it to the id of your Discord server.",
+        "DISCORD_BOT_TOKEN is missing. Set it to the token on the page Bot of your application at Discord.",
+        "HEADER_TIMEOUT_MS is \"10s\". It must be a whole number from 1 to 604800000, in milliseconds. Write digits alone: no unit, no separators.",
+        "HUB_LISTEN and INTERNAL_LISTEN are both 127.0.0.1:3000. Give each a port of its own.",
+        "warning: JWT_ISSUR is not a setting of Roomwire. Did you mean JWT_ISSUER?",
+    ];
+    let found: BTreeSet<_> = lines.lines().collect();
+    for line in expected {
+        assert!(
+            found.contains(format!("configuration: {line}").as_str()),
+            "{line}\n{lines}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{lines}");
+}
+
+#[tokio::test]
+async fn a_variable_that_looks_like_a_setting_is_warned_about_at_every_start() {
+    for (program, good) in [
+        ("hub", HUB),
+        ("gateway-worker", WORKER),
+        ("discord-sim", SIM),
+        ("dev-issuer", ISSUER),
+    ] {
+        let mut settings = good.to_vec();
+        settings.extend([
+            ("STORE_URL", "memory:"),
+            // Of another program, and so no warning.
+            ("SIM_QUIET", "1"),
+            ("ISSUER_GENERATIONS_KEPT", "1"),
+            ("LOGLEVEL", "debug"),
+            ("GUILD_ID", "1"),
+            ("HOME", "/"),
+        ]);
+        let mut process = Process::start(program, &settings);
+        e2e::eventually("the warnings", || async {
+            let log = process.log();
+            let said = log
+                .contains("LOGLEVEL is not a setting of Roomwire. Did you mean LOG_LEVEL?")
+                && log.contains("GUILD_ID is not a setting of Roomwire. Did you mean GUILD_IDS?");
+            said.then_some(())
+        })
+        .await;
+        assert_eq!(
+            process.log().matches("is not a setting").count(),
+            2,
+            "{}",
+            process.log()
+        );
+        process.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn the_known_settings_are_those_of_all_programs() {
+    let mut names = BTreeSet::new();
+    for program in [
+        "hub",
+        "gateway-worker",
+        "discord-sim",
+        "dev-issuer",
+        "chaos",
+        "load",
+    ] {
+        let help = std::process::Command::new(e2e::program(program))
+            .arg("--help")
+            .output()
+            .unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        // A long name may stand on the next line.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in help.split("[env: ").skip(1) {
+            let names_here = part.split(']').next().unwrap();
+            names.extend(names_here.split(" or ").map(str::to_owned));
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch/src/settings/names.txt");
+    let file = std::fs::read_to_string(file).unwrap();
+    let known: BTreeSet<String> = file.lines().map(str::to_owned).collect();
+    assert_eq!(known, names, "run `node docs/settings.mjs`");
+}
+
+#[tokio::test]
+async fn a_page_of_an_app_shell_works_when_its_origin_is_listed() {
+    const SHELLS: [&str; 5] = [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+        "safari-web-extension://E7B2A0A1-0C7B-4A53-9F2C-0E6D1B0C9A77",
+    ];
+    let world = World::of(Plan {
+        hub: &[("WEB_ORIGIN", &SHELLS.join(" "))],
+        ..Plan::default()
+    })
+    .await;
+    let allowed = async |origin: &str| {
+        let url = format!("{}/api/rooms", world.hub_url);
+        let request = world
+            .http
+            .request(Method::OPTIONS, url)
+            .header(ORIGIN, origin);
+        let request = request.header("access-control-request-method", "GET");
+        let answer = request.send().await.unwrap();
+        answer.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
+    };
+    for origin in SHELLS {
+        let opened = Browser::open_with(&world.hub_url, &[("origin", origin)]).await;
+        assert!(opened.is_ok(), "{origin}");
+        assert_eq!(allowed(origin).await.unwrap(), origin);
+    }
+    for stranger in [
+        "capacitor://localhost.evil",
+        "Tauri://localhost",
+        "null",
+        "chrome-extension://other",
+    ] {
+        let opened = Browser::open_with(&world.hub_url, &[("origin", stranger)]).await;
+        assert_eq!(opened.err(), Some(403), "{stranger}");
+        assert_eq!(allowed(stranger).await, None, "{stranger}");
+    }
 }

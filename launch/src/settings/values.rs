@@ -1,0 +1,297 @@
+//! One setting: where its value comes from, and what is wrong with it, in our words.
+
+use std::any::TypeId;
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind as IoErrorKind;
+use std::net::SocketAddr;
+use std::num::ParseIntError;
+use std::path::Path;
+
+use clap::{Arg, Command};
+
+use super::{Environment, Problem, list};
+
+/// The largest secret file that is read, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// How much of a wrong value is shown, in characters.
+const SHOWN_CHARS_MAX: usize = 80;
+/// What begins the sentence of a help text that says how to choose a value.
+const CURE: &str = "Set it to ";
+/// The settings that are whole numbers have one of these types.
+const NUMBERS: [TypeId; 9] = [
+    TypeId::of::<u8>(),
+    TypeId::of::<u16>(),
+    TypeId::of::<u32>(),
+    TypeId::of::<u64>(),
+    TypeId::of::<usize>(),
+    TypeId::of::<i16>(),
+    TypeId::of::<i32>(),
+    TypeId::of::<i64>(),
+    TypeId::of::<isize>(),
+];
+
+/// The flag of an argument: `--hub-listen`.
+pub(super) fn flag(arg: &Arg) -> String {
+    format!("--{}", arg.get_long().unwrap_or_default())
+}
+
+/// The setting's name: its variable, or its flag where it has none.
+pub(super) fn name(arg: &Arg) -> String {
+    arg.get_env()
+        .map_or_else(|| flag(arg), |name| name.to_string_lossy().into_owned())
+}
+
+/// Whether the value must not be shown, and may come from a file.
+pub(super) fn is_secret(arg: &Arg) -> bool {
+    arg.is_hide_env_values_set()
+}
+
+/// What to do about a missing value: the end of its help text, from "Set it to" on.
+pub(super) fn cure(arg: &Arg) -> String {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let cure = help.find(CURE).and_then(|at| help.get(at..));
+    cure.map_or_else(|| "See --help.".to_owned(), sentence)
+}
+
+/// The values of an argument in the environment; none: it is unset there.
+pub(super) fn from_environment(
+    arg: &Arg,
+    environment: &Environment,
+) -> Result<Vec<OsString>, Vec<Problem>> {
+    if arg.get_env().is_none() {
+        return Ok(Vec::new());
+    }
+    let name = name(arg);
+    let value = environment.get(&name);
+    let file = format!("{name}_FILE");
+    let path = environment.get(&file).filter(|_| is_secret(arg));
+    match (value, path) {
+        (Some(_), Some(_)) => Err(vec![Problem::new(
+            &[&name],
+            format!("{name} and {file} are both set. Keep one of them."),
+        )]),
+        (None, Some(path)) => match read_secret(Path::new(path)) {
+            Ok(secret) => Ok(vec![secret.into()]),
+            Err(why) => Err(vec![Problem::new(
+                &[&name],
+                format!("{file} is {}. {why}", shown_os(path)),
+            )]),
+        },
+        (value, None) => Ok(value.cloned().into_iter().collect()),
+    }
+}
+
+/// The values as clap takes them: trimmed, and split if the setting is a list.
+pub(super) fn checked(arg: &Arg, found: Vec<OsString>) -> Result<Vec<String>, Vec<Problem>> {
+    let name = name(arg);
+    let is_list = arg.get_value_delimiter().is_some();
+    let mut values = Vec::new();
+    let mut problems = Vec::new();
+    for value in found {
+        let Some(value) = value.to_str() else {
+            let text = format!("{name} is not UTF-8. Write it in UTF-8.");
+            problems.push(Problem::new(&[&name], text));
+            continue;
+        };
+        let value = value.trim();
+        if is_quoted(value) {
+            let text = format!(
+                "{name} begins and ends with a quotation mark. Remove both marks: in this place they are part of the value."
+            );
+            problems.push(Problem::new(&[&name], text));
+        } else if is_list {
+            values.extend(list::items(value).map(str::to_owned));
+        } else {
+            values.push(value.to_owned());
+        }
+    }
+    list::drop_repeats(&mut values);
+    for value in &values {
+        if let Err(error) = try_value(arg, value) {
+            let why = why(arg, &error);
+            let text = match (is_secret(arg), is_list) {
+                (true, _) => format!("{name} has a wrong value, which is not shown. {why}"),
+                (false, true) => format!("{name} contains {}. {why}", shown(value)),
+                (false, false) => format!("{name} is {}. {why}", shown(value)),
+            };
+            problems.push(Problem::new(&[&name], text));
+        }
+    }
+    if problems.is_empty() {
+        Ok(values)
+    } else {
+        Err(problems)
+    }
+}
+
+/// A value as a person may see it: bounded, escaped, and without the user and password of an address.
+pub(super) fn shown(value: &str) -> String {
+    let value = without_user(value);
+    let short: String = value.chars().take(SHOWN_CHARS_MAX).collect();
+    let cut = if short.len() < value.len() { "…" } else { "" };
+    format!("{short:?}{cut}")
+}
+
+fn shown_os(value: &OsStr) -> String {
+    shown(&value.to_string_lossy())
+}
+
+fn without_user(value: &str) -> String {
+    // Without a scheme too, and whatever the password holds: up to the last `@`.
+    match value.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.find("://").map_or("", |at| &before[..at + 3]);
+            format!("{scheme}…@{after}")
+        }
+        None => value.to_owned(),
+    }
+}
+
+fn is_quoted(value: &str) -> bool {
+    value.len() > 1
+        && ['"', '\'']
+            .iter()
+            .any(|mark| value.starts_with(*mark) && value.ends_with(*mark))
+}
+
+/// Judges one value by the argument's own parser.
+fn try_value(arg: &Arg, value: &str) -> Result<(), clap::Error> {
+    let alone = arg
+        .clone()
+        .required(false)
+        .env(None::<&'static str>)
+        .value_delimiter(None);
+    Command::new("setting")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .arg(alone)
+        .try_get_matches_from([format!("{}={value}", flag(arg))])
+        .map(drop)
+}
+
+/// What is allowed, in a sentence or two. A parser of ours says it itself; clap's and the standard
+/// library's parsers speak to programmers.
+fn why(arg: &Arg, error: &clap::Error) -> String {
+    if let Some(values) = arg.get_value_parser().possible_values() {
+        let names: Vec<_> = values
+            .filter(|value| !value.is_hide_set())
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        return format!("It must be one of: {}.", names.join(", "));
+    }
+    let source = std::error::Error::source(error);
+    let said = source.map(ToString::to_string).unwrap_or_default();
+    let kind = arg.get_value_parser().type_id();
+    let is_number = NUMBERS.iter().any(|number| kind == *number);
+    if is_number
+        && (is_of_clap(&said)
+            || source
+                .and_then(|source| source.downcast_ref::<ParseIntError>())
+                .is_some())
+    {
+        return number_words(arg);
+    }
+    if kind == TypeId::of::<SocketAddr>() {
+        return "It must be an IP address and a port, as in 127.0.0.1:3000 or [::1]:3000. Use 0.0.0.0 for every address of this machine.".to_owned();
+    }
+    if said.is_empty() {
+        return "It is not allowed. See --help.".to_owned();
+    }
+    sentence(&said)
+}
+
+/// `11 is not in 1..=10`: a number out of the range that clap keeps.
+fn is_of_clap(said: &str) -> bool {
+    said.contains(" is not in ")
+}
+
+/// Which numbers are allowed. clap shows a parser's range only in its errors, so the parser is
+/// tried with numbers that no setting allows.
+fn number_words(arg: &Arg) -> String {
+    let (mut least, mut most) = (None, None);
+    for probe in [i64::MAX.to_string(), u64::MAX.to_string(), "0".to_owned()] {
+        let Err(error) = try_value(arg, &probe) else {
+            continue;
+        };
+        let said = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let Some((_, range)) = said.split_once(" is not in ") else {
+            continue;
+        };
+        let (from, to) = range.split_once("..").unwrap_or((range, ""));
+        least = least.or_else(|| from.parse::<u64>().ok());
+        most = most.or_else(|| to.trim_start_matches('=').parse::<u64>().ok());
+    }
+    let most = most.filter(|most| *most < i64::MAX.unsigned_abs());
+    let range = match (least.unwrap_or(0), most) {
+        (least, Some(most)) => format!("from {least} to {most}"),
+        (least, None) => format!("of {least} or more"),
+    };
+    let unit = unit_of(&name(arg)).map_or_else(String::new, |unit| format!(", in {unit}"));
+    format!("It must be a whole number {range}{unit}. Write digits alone: no unit, no separators.")
+}
+
+/// The unit that the end of a name says.
+fn unit_of(name: &str) -> Option<&'static str> {
+    let name = name
+        .trim_start_matches('-')
+        .replace('-', "_")
+        .to_uppercase();
+    if name.ends_with("_MS") {
+        Some("milliseconds")
+    } else if name.ends_with("_S") {
+        Some("seconds")
+    } else if name.contains("BYTES") {
+        Some("bytes")
+    } else {
+        None
+    }
+}
+
+/// Begins with a capital letter, and ends with a full stop.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    let stop = if text.ends_with(['.', '?']) { "" } else { "." };
+    first
+        .into_iter()
+        .chain(letters)
+        .chain(stop.chars())
+        .collect()
+}
+
+/// Reads the secret of a file, without the white space around it.
+fn read_secret(path: &Path) -> Result<String, String> {
+    let read = std::fs::metadata(path).and_then(|file| {
+        if file.len() > SECRET_FILE_BYTES_MAX {
+            return Ok(None);
+        }
+        std::fs::read_to_string(path).map(Some)
+    });
+    let text = read.map_err(|error| {
+        let words = match error.kind() {
+            IoErrorKind::NotFound => "That file does not exist. Create it, or name another one.",
+            IoErrorKind::PermissionDenied => {
+                "This process is not allowed to read that file. Give its user the right to read it."
+            }
+            IoErrorKind::IsADirectory => "That is a directory. Name a file in it.",
+            IoErrorKind::InvalidData => {
+                "That file is not text in UTF-8. Write the secret into it as text."
+            }
+            _ => "That file cannot be read. Look at it, or name another one.",
+        };
+        words.to_owned()
+    })?;
+    let Some(text) = text else {
+        return Err(format!(
+            "That file is larger than {SECRET_FILE_BYTES_MAX} bytes. It must hold the secret and nothing else."
+        ));
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("That file is empty. Write the secret into it.".to_owned());
+    }
+    Ok(text.to_owned())
+}
