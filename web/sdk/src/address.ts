@@ -9,7 +9,8 @@ const example = 'Set it to the address of your hub, such as "https://hub.example
  * @throws TypeError which says what is wrong with it and what is allowed
  */
 export function hubAddress(url: unknown): string {
-  if (typeof url !== 'string' || url === '') throw wrong('is missing', String(url))
+  if (url === undefined || url === null || url === '') throw wrong('is missing', String(url))
+  if (typeof url !== 'string') throw wrong('is no text', String(url))
   if (/[\s\p{Cc}]/u.test(url)) throw wrong('contains white space', url)
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(url)) throw wrong('has no scheme', url)
   const [, scheme = '', host = '', path = '', rest = ''] =

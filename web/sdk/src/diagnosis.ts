@@ -82,8 +82,8 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
     if (status >= 429) return { failure: 'unavailable', text: 'the hub is full or draining', hint: null }
     return {
       failure: 'websocket_blocked',
-      text: 'the hub answers requests, but WebSockets do not reach it',
-      hint: 'A reverse proxy must pass Upgrade and Connection on for /api/ws.',
+      text: 'the hub answers requests, but no WebSocket opens',
+      hint: 'A reverse proxy must pass Upgrade and Connection on for /api/ws. If it does, the hub has no room for more connections.',
     }
   }
 

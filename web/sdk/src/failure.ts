@@ -14,7 +14,7 @@ export type Failure =
   | 'origin_not_allowed'
   /** What answers at the address is not a hub. */
   | 'not_a_hub'
-  /** The hub answers requests, but WebSockets do not reach it. */
+  /** The hub answers requests, but no WebSocket opens: a proxy does not pass them on, or the hub is full. */
   | 'websocket_blocked'
   /** The browser refuses the address, because of a Content-Security-Policy. */
   | 'blocked_by_page'

@@ -82,6 +82,8 @@ export type Frame =
   | { readonly kind: 'draining'; readonly reconnectAfterMs: number | undefined }
   | {
       readonly kind: 'error'
+      /** When it was made, by the hub's clock; milliseconds since 1970. */
+      readonly ts: number | undefined
       readonly code: string
       readonly message: string
       readonly retryAfterMs: number | undefined
@@ -169,6 +171,7 @@ function readError(frame: Fields): Frame {
   const error = isRecord(frame.error) ? frame.error : {}
   return {
     kind: 'error',
+    ts: count(frame.ts),
     code: text(error.code) ?? 'INTERNAL',
     message: text(error.message) ?? '',
     retryAfterMs: count(error.retryAfterMs),

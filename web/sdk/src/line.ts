@@ -59,7 +59,7 @@ export interface Line {
   readonly close: () => void
   /** Ends this connection, as if the network had, and comes back with jitter. */
   readonly drop: (why: string) => void
-  /** Ends this connection, if one is open, and connects at once with the token that the app gives now. */
+  /** Ends this connection, if one is open or opening, and connects at once with the token that the app gives now. */
   readonly restart: () => void
   /** Says something if the connection is open. */
   readonly say: (frame: ClientFrame & { id?: Correlation }) => void
@@ -110,11 +110,12 @@ export function createLine(parts: LineParts): Line {
 
   function drop(why: string) {
     const hints = { reconnectAfterMs: undefined, retryAfterMs: undefined }
-    onEnd({ code: 1006, reason: why, hints, detail: undefined, opened: true })
+    onEnd({ code: 1006, reason: why, hints, error: undefined, opened: true })
   }
 
   function restart() {
-    if (connection.state !== 'open') return
+    // Without a socket, no token is in use.
+    if (!socket) return
     tokens.forget()
     void begin('connect')
   }
@@ -210,11 +211,12 @@ export function createLine(parts: LineParts): Line {
     if (connecting && end.code === 1006) void diagnose(end)
   }
 
-  function failureOfEnd({ code, reason, detail, opened }: SocketEnd): FailureReport {
+  function failureOfEnd({ code, reason, error, opened }: SocketEnd): FailureReport {
     const welcomed = connection.state === 'open'
-    if (code === 4401 && !welcomed) return refusedToken(offered, environment.now())
-    if (code === 4401 && renewing !== null) return refusedToken(renewing, environment.now())
-    const report = failureOfClose(code, detail)
+    const refused = welcomed ? renewing : offered
+    // Whether a token has expired is a matter of the hub's clock; this machine's may be wrong.
+    if (code === 4401 && refused !== null) return refusedToken(refused, error?.ts ?? environment.now())
+    const report = failureOfClose(code, error?.message)
     if (code !== 1006) return report
     if (!opened && diagnosed) return diagnosed
     return {

@@ -28,7 +28,8 @@ export class RoomwireProblem extends Error {
 
   constructor(
     problem: Partial<Omit<Problem, 'code'>> & { code: ProblemCode; status: number },
-    { cause, report }: { readonly cause?: unknown; readonly report?: FailureReport | null } = {},
+    cause?: unknown,
+    report: FailureReport | null = null,
   ) {
     super(problem.detail || problem.title || problem.code, { cause })
     this.name = 'RoomwireProblem'
@@ -54,7 +55,8 @@ export function readProblem(
   if (!body || typeof body.code !== 'string') {
     return new RoomwireProblem(
       { code: codeOf(status), status, title: `The hub answered with status ${status}` },
-      { report },
+      undefined,
+      report,
     )
   }
   const { title, detail, requestId, retryAfterMs, errors } = body
@@ -68,7 +70,7 @@ export function readProblem(
     ...(typeof retryAfterMs === 'number' && retryAfterMs >= 0 && { retryAfterMs }),
     ...(Array.isArray(errors) && { errors: errors.filter(isFieldProblem) }),
   }
-  return new RoomwireProblem(problem, { report })
+  return new RoomwireProblem(problem, undefined, report)
 }
 
 /** A JSON object; `null` for whatever else the text is. */

@@ -85,7 +85,8 @@ export function roomActions(parts: ActionParts): RoomActions {
         title: 'The command was not sent without a token',
         ...(report && { detail: sentenceOf(report.text) }),
       },
-      { cause: report?.cause, report },
+      report?.cause,
+      report,
     )
   }
 
@@ -152,7 +153,8 @@ function noHub(cause: unknown, report: FailureReport | null): RoomwireProblem {
       title: 'The hub cannot be reached',
       detail: sentenceOf(text),
     },
-    { cause, report: report ?? unreachable },
+    cause,
+    report ?? unreachable,
   )
 }
 
@@ -176,6 +178,7 @@ function readAnswer<Answer>(
       title: 'The hub cannot be reached',
       detail: 'Something else answered in its place.',
     },
-    { report: { failure: 'not_a_hub', text: 'something else answered in its place', hint } },
+    undefined,
+    { failure: 'not_a_hub', text: 'something else answered in its place', hint },
   )
 }

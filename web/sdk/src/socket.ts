@@ -32,8 +32,8 @@ export interface SocketEnd {
   /** The hub's words, or ours. */
   readonly reason: string
   readonly hints: CloseHints
-  /** What the last error frame said. */
-  readonly detail: string | undefined
+  /** The error frame right before the end. */
+  readonly error: Extract<Frame, { kind: 'error' }> | undefined
   /** The handshake succeeded. */
   readonly opened: boolean
 }
@@ -58,7 +58,7 @@ export function openSocket(
 ): Socket {
   let reconnectAfterMs: number | undefined
   let retryAfterMs: number | undefined
-  let detail: string | undefined
+  let error: SocketEnd['error']
   let opened = false
   let welcomed = false
   let ended = false
@@ -78,7 +78,7 @@ export function openSocket(
     if (frame.kind === 'draining') reconnectAfterMs = frame.reconnectAfterMs
     if (frame.kind === 'error') retryAfterMs = frame.retryAfterMs
     // Only the frame right before a close explains it.
-    detail = frame.kind === 'error' && frame.message !== '' ? frame.message : undefined
+    error = frame.kind === 'error' ? frame : undefined
     if (frame.kind === 'auth.ok') {
       welcomed = true
       listen()
@@ -125,7 +125,7 @@ export function openSocket(
     if (ended) return
     ended = true
     callOff()
-    events.onEnd({ code, reason, hints: { reconnectAfterMs, retryAfterMs }, detail, opened })
+    events.onEnd({ code, reason, hints: { reconnectAfterMs, retryAfterMs }, error, opened })
   }
 
   function close() {

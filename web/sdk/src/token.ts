@@ -161,7 +161,7 @@ function malformed(what: string, hint?: string): TokenFailure {
 /** What the hub accepts as a token unless it is set otherwise, bytes; its JWT_BYTES_MAX. */
 const jwtBytesMax = 8_192
 
-/** Why the hub may have refused this token: its claims are unproven, and its times are by this machine's clock. */
+/** Why the hub may have refused this token: its claims are unproven. @param now by the hub's clock, if known */
 export function refusedToken(token: string, now: number): FailureReport {
   const { length } = token
   if (length > jwtBytesMax)

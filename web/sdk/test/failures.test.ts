@@ -34,7 +34,7 @@ describe('an address', () => {
     ['', 'is missing'],
     [undefined, 'is missing'],
     [null, 'is missing'],
-    [new URL('https://hub.example'), 'is missing'],
+    [new URL('https://hub.example'), 'is no text'],
     ['ws://hub.example', 'begins with "ws://"'],
     ['WSS://hub.example', 'begins with "WSS://"'],
     ['ftp://hub.example', 'has the scheme "ftp"'],
@@ -187,6 +187,29 @@ describe('a token', () => {
     expect(reasonOf(opaque)).toMatchObject({ failure: 'token_invalid' })
     expect(reasonOf(opaque).hint).toContain('no JWT')
     for (const { world } of [never, expired, early, opaque]) expect(world.warnings).toHaveLength(1)
+  })
+
+  test('that is refused is judged by the clock of the hub, however wrong the one of this machine is', async () => {
+    const line = start({ getToken: async () => tokenOf('ada', { exp: 5_000 }) })
+    const refuse = async (hubMs: number) => {
+      line.world.socket.open()
+      line.world.socket.hear({
+        v: 1,
+        type: 'error',
+        error: { code: 'UNAUTHORIZED', message: 'the token does not hold' },
+        ts: hubMs,
+      })
+      line.world.socket.end(4401)
+      const reason = reasonOf(line)
+      await line.world.pass(15_000)
+      return reason
+    }
+    line.roomwire.connect()
+    await line.world.settle()
+    line.world.now = 9_000_000_000
+    expect(await refuse(1_000_000)).toMatchObject({ failure: 'token_invalid' })
+    line.world.now = 1_000
+    expect(await refuse(5_030_000)).toMatchObject({ text: 'the token expired 30 s ago' })
   })
 
   test('that expired on an open connection is no mistake, and nobody is warned', async () => {

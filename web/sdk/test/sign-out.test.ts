@@ -203,6 +203,18 @@ describe('another person without signing out', () => {
     expect(world.socket.sent[0]).toEqual({ type: 'auth', token: tokenOf('grace') })
   })
 
+  test('is noticed by the token of a command while the page still connects', async () => {
+    const { world, roomwire, app, arrive } = page()
+    roomwire.connect()
+    await world.settle()
+    app.person = 'grace'
+    world.answer = async () => new Response('{"ok":true}')
+    await roomwire.endRoom('5')
+    expect(world.sockets.map(socket => socket.closed)).toEqual([true, false])
+    await arrive()
+    expect(world.socket.sent[0]).toEqual({ type: 'auth', token: tokenOf('grace') })
+  })
+
   test('is noticed after 4401, before the hub has answered', async () => {
     const { world, roomwire, app } = await live()
     world.socket.end(4401)
