@@ -260,7 +260,11 @@ impl Courier {
         metrics::counter!("worker_events_delivered_total").increment(receipt.accepted);
         metrics::counter!("worker_events_duplicate_total").increment(receipt.duplicates);
         crate::faults::pass("acknowledged");
-        self.desk.with(|feed| feed.delivered(parcel, receipt, now));
+        let (acknowledged, read) = self.desk.with(|feed| {
+            feed.delivered(parcel, receipt, now);
+            feed.acknowledged_of_read()
+        });
+        self.acknowledged.note_checkpoint(acknowledged, read);
         metrics::counter!("worker_events_refused_total").increment(receipt.refused.len() as u64);
         // Those of a guild that is not served are complained of by guild.
         let unread = receipt.refused.iter();

@@ -12,6 +12,7 @@ pub mod dispatch;
 mod faults;
 pub mod feed;
 pub mod hub;
+pub mod metrics;
 pub mod ops;
 pub mod outbox;
 pub mod retry;
@@ -21,7 +22,7 @@ pub mod shards;
 use std::pin::pin;
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use launch::metrics::Metrics;
 use proto::gateway::GatewayState;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -68,16 +69,6 @@ impl Failure {
     }
 }
 
-/// Makes this process record metrics, once.
-///
-/// # Errors
-/// When the process records metrics already.
-pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
-    ops::describe();
-    Ok(handle)
-}
-
 /// Runs the worker until `shutdown` is cancelled, and then leaves so that its gateway sessions can
 /// be resumed and the hub has heard all.
 ///
@@ -86,13 +77,14 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     // Whoever was first chose the same.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let board = Arc::new(Board::default());
     let end = CancellationToken::new();
+    tokio::spawn(metrics.clone().keep_up(end.clone()));
     let mut pages = tokio::spawn(ops::serve(
         listener,
         Arc::clone(&board),

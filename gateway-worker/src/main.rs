@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
 }
 
 async fn start(config: Config) -> anyhow::Result<()> {
-    let metrics = gateway_worker::record_metrics()?;
+    let metrics = gateway_worker::metrics::record()?;
     let shutdown = launch::shutdown::on_signals()?;
     let listener = launch::bind("WORKER_LISTEN", config.worker_listen).await?;
     gateway_worker::run(config, listener, metrics, shutdown).await?;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
+use launch::metrics::Metrics;
 use proto::gateway::GatewayState;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Acknowledged;
 use crate::feed::{Desk, Feed, FeedHealth};
+use crate::metrics::HTTP;
 use exchange::Bounds;
 
 /// The bounds of this listener. A probe or a scrape takes milliseconds, and there are a few.
@@ -130,14 +132,14 @@ impl Board {
 #[derive(Clone)]
 struct Pages {
     board: Arc<Board>,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
 }
 
 /// Serves the pages until the token is cancelled.
 pub async fn serve(
     listener: TcpListener,
     board: Arc<Board>,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     end: CancellationToken,
 ) {
     let pages = Pages { board, metrics };
@@ -147,7 +149,7 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(render_metrics))
         .with_state(pages);
-    exchange::accept(listener, router, EXCHANGE, end).await;
+    exchange::accept(listener, HTTP.count(router), EXCHANGE, end).await;
 }
 
 async fn health(State(pages): State<Pages>) -> impl IntoResponse {
@@ -166,8 +168,10 @@ async fn render_metrics(State(pages): State<Pages>) -> impl IntoResponse {
     for shard in pages.board.shards() {
         gauge(&shard);
     }
-    pages.metrics.run_upkeep();
-    pages.metrics.render()
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        pages.metrics.render(),
+    )
 }
 
 fn look_at(shard: &Shown) -> FeedHealth {
@@ -202,6 +206,10 @@ fn gauge(shard: &Shown) {
             0.0
         },
     );
+    set(
+        "worker_checkpoint_age_seconds",
+        shard.acknowledged.checkpoint_age().as_secs_f64(),
+    );
     set("worker_questions_open", health.gaps as f64);
     set(
         "worker_gateway_live",
@@ -210,151 +218,5 @@ fn gauge(shard: &Shown) {
     set(
         "worker_hub_acknowledged",
         f64::from(u8::from(shard.acknowledged.is_current())),
-    );
-}
-
-/// Says what the metrics mean, for their help lines.
-pub(crate) fn describe() {
-    use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!("worker_dispatches_total", "Dispatches received, by name");
-    describe_counter!(
-        "worker_dispatches_foreign_total",
-        "Dispatches about guilds that are not followed"
-    );
-    describe_counter!(
-        "worker_dispatches_repeated_total",
-        "Dispatches that had been read before"
-    );
-    describe_counter!(
-        "worker_illegible_total",
-        "Dispatches that could not be read and were asked for, by name"
-    );
-    describe_counter!(
-        "worker_payloads_unreadable_total",
-        "Gateway payloads that could not be read at all"
-    );
-    describe_counter!(
-        "worker_questions_total",
-        "Questions to Discord's REST about what was illegible"
-    );
-    describe_counter!(
-        "worker_rebuilds_total",
-        "Identifies because a guild could not be known otherwise"
-    );
-    describe_counter!(
-        "worker_events_total",
-        "Events made, by whether they were queued, left to a snapshot, or known to the hub already"
-    );
-    describe_counter!(
-        "worker_events_delivered_total",
-        "Events that the hub appended"
-    );
-    describe_counter!(
-        "worker_events_duplicate_total",
-        "Events that the hub knew already"
-    );
-    describe_counter!("worker_events_refused_total", "Events that the hub refused");
-    describe_counter!(
-        "worker_outbox_full_total",
-        "Times that a guild's backlog was forgotten because the outbox was full"
-    );
-    describe_counter!(
-        "worker_deliveries_total",
-        "Attempts to deliver, by the hub's answer"
-    );
-    describe_counter!(
-        "worker_deliveries_halved_total",
-        "Deliveries that the hub refused as malformed or too large, and that were halved to find why"
-    );
-    describe_counter!(
-        "worker_groups_set_aside_total",
-        "Groups of events that the hub refused for good"
-    );
-    describe_counter!(
-        "worker_snapshots_too_large_total",
-        "Snapshots that are larger than any delivery may be"
-    );
-    describe_counter!(
-        "worker_store_changes_total",
-        "Times that the hub's store was older than it had been, by how it was noticed"
-    );
-    describe_counter!(
-        "worker_claims_total",
-        "Attempts to claim a shard, by the hub's answer"
-    );
-    describe_counter!(
-        "worker_claims_too_large_total",
-        "Claims whose answer was too large to read"
-    );
-    describe_counter!(
-        "worker_identify_notices_late_total",
-        "Identifies that the hub could not be told of when they happened"
-    );
-    describe_histogram!(
-        "worker_delivery_seconds",
-        "How long an attempt to deliver took"
-    );
-    describe_counter!("worker_identifies_total", "Identifies sent");
-    describe_counter!("worker_resumes_total", "RESUMEs sent");
-    describe_counter!(
-        "worker_sessions_lost_total",
-        "Gateway sessions given up because Discord did not answer RESUME_ATTEMPTS_MAX RESUMEs"
-    );
-    describe_counter!(
-        "worker_identify_budget_exhausted_total",
-        "Times that the day's identify budget was spent"
-    );
-    describe_gauge!(
-        "worker_identify_budget_used",
-        "Identifies of the day, by the highest of Discord's, the hub's and this process's count"
-    );
-    describe_gauge!(
-        "worker_identify_budget_remaining",
-        "Identifies that Discord leaves"
-    );
-    describe_counter!(
-        "worker_gateway_closes_total",
-        "Gateway connections that ended, by close code"
-    );
-    describe_counter!(
-        "worker_gateway_connect_failures_total",
-        "Connections to the gateway that failed"
-    );
-    describe_counter!(
-        "worker_gateway_stalls_total",
-        "Gateway connections given up because they were silent"
-    );
-    describe_gauge!("worker_gateway_live", "1 while the gateway session is live");
-    describe_gauge!(
-        "worker_hub_acknowledged",
-        "1 while the hub takes deliveries"
-    );
-    describe_gauge!(
-        "worker_clock_skew_seconds",
-        "How far the hub's clock is from this one"
-    );
-    describe_gauge!("worker_outbox_events", "Events that wait for the hub");
-    describe_gauge!("worker_outbox_bytes", "Their JSON, in bytes");
-    describe_gauge!("worker_guilds", "Guilds that are followed");
-    describe_gauge!(
-        "worker_guilds_not_served",
-        "Guilds that are followed here and not served by the hub: one of both settings is wrong"
-    );
-    describe_gauge!("worker_guilds_in_debt", "Guilds that owe a snapshot");
-    describe_gauge!(
-        "worker_guilds_silent",
-        "Guilds whose replay has not passed what the hub knows"
-    );
-    describe_gauge!(
-        "worker_sequence_read",
-        "How far the gateway session was read"
-    );
-    describe_gauge!(
-        "worker_sequence_acknowledged",
-        "How far the hub has it all; 0: not of this session"
-    );
-    describe_gauge!(
-        "worker_questions_open",
-        "Questions about what was illegible that are open"
     );
 }

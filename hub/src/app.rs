@@ -28,6 +28,7 @@ use crate::freshness::Freshness;
 use crate::ingest::{Ingest, Turns};
 use crate::listener::{ServeLimits, serve};
 use crate::log::{Fights, Health, Log};
+use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
 use crate::refusal::write_refusals;
 use crate::rooms::Rooms;
@@ -51,7 +52,7 @@ pub async fn run(
     settings: Settings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let metrics = ops::collect_metrics();
+    let metrics = ops::record_metrics();
     let bounds = settings.bounds.clone();
     let access = Access::new(
         settings.primary_guild_id,
@@ -84,6 +85,10 @@ pub async fn run(
         settings.sockets(),
         draining.clone(),
     );
+    let (stopped, tasks) = (CancellationToken::new(), TaskTracker::new());
+    if let Some(metrics) = metrics.clone() {
+        tasks.spawn(metrics.keep_up(stopped.clone()));
+    }
     let ops = Ops::new(
         verifier.clone(),
         freshness.clone(),
@@ -127,8 +132,6 @@ pub async fn run(
     let interactions =
         Interactions::new(key, rooms.clone(), discord.clone(), settings.interactions());
 
-    let stopped = CancellationToken::new();
-    let tasks = TaskTracker::new();
     let mut vital = Vital::default();
     vital.spawn("keys", verifier.clone().run(stopped.clone()));
     for (guild, following) in followed {
@@ -214,9 +217,11 @@ pub async fn run(
         write_timeout: Duration::from_millis(bounds.write_timeout_ms),
         finish_timeout: Duration::from_millis(bounds.drain_timeout_ms / 2),
     };
-    let public = serve(public, finish(public_router), limits, shutdown.clone());
+    let public_router = PUBLIC_HTTP.count(finish(public_router));
+    let internal_router = INTERNAL_HTTP.count(finish(internal_router));
+    let public = serve(public, public_router, limits, shutdown.clone());
     // The worker may deliver, and operators may look, until the last browser is gone.
-    let internal = serve(internal, finish(internal_router), limits, stopped.clone());
+    let internal = serve(internal, internal_router, limits, stopped.clone());
     let (public, internal) = (tokio::spawn(public), tokio::spawn(internal));
 
     tokio::select! {

@@ -150,13 +150,21 @@ impl Freshness {
         }
     }
 
+    /// Every guild with its state.
+    pub fn states(&self) -> Vec<(GuildId, GatewayState)> {
+        let book = self.lock();
+        let failing = book.failing_since_ms.map(|_| GatewayState::Down);
+        let guilds = book.guilds.iter();
+        guilds
+            .map(|(guild, gateway)| (*guild, failing.unwrap_or(gateway.state)))
+            .collect()
+    }
+
     /// How many guilds are in each state: live, resuming, rebuilding, down.
     pub fn counts(&self) -> [usize; 4] {
         let mut counts = [0; 4];
-        let book = self.lock();
-        let failing = book.failing_since_ms.map(|_| GatewayState::Down);
-        for gateway in book.guilds.values() {
-            counts[match failing.unwrap_or(gateway.state) {
+        for (_, state) in self.states() {
+            counts[match state {
                 GatewayState::Live => 0,
                 GatewayState::Resuming => 1,
                 GatewayState::Rebuilding => 2,

@@ -13,6 +13,7 @@ pub mod freshness;
 pub mod ingest;
 mod listener;
 pub mod log;
+mod metrics;
 pub mod ops;
 pub mod refusal;
 pub mod rooms;

@@ -8,18 +8,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use launch::metrics::Metrics;
+use proto::gateway::GatewayState;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Verifier;
 use crate::freshness::Freshness;
 use crate::log::Log;
-
-/// Seconds: from far below to far above what a request should take.
-const LATENCY_BUCKETS_S: &[f64] = &[
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+use crate::metrics::METRICS;
 
 /// What is asked for its state. A clone is a reference.
 #[derive(Clone)]
@@ -30,7 +27,7 @@ struct Shared {
     freshness: Freshness,
     log: Log,
     draining: CancellationToken,
-    metrics: Option<PrometheusHandle>,
+    metrics: Option<Metrics>,
 }
 
 impl Ops {
@@ -40,7 +37,7 @@ impl Ops {
         freshness: Freshness,
         log: Log,
         draining: CancellationToken,
-        metrics: Option<PrometheusHandle>,
+        metrics: Option<Metrics>,
     ) -> Self {
         Self(Arc::new(Shared {
             verifier,
@@ -85,13 +82,9 @@ impl Ops {
     }
 }
 
-/// Starts to collect metrics; `None` if this process collects them already.
-pub fn collect_metrics() -> Option<PrometheusHandle> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS_S)
-        .ok()?
-        .install_recorder()
-        .ok()
+/// Starts to record metrics; `None` if this process records them already.
+pub fn record_metrics() -> Option<Metrics> {
+    Metrics::record("hub_build_info", env!("CARGO_PKG_VERSION"), METRICS).ok()
 }
 
 async fn readiness(State(ops): State<Ops>) -> Response {
@@ -126,7 +119,7 @@ async fn health(State(ops): State<Ops>) -> Response {
 async fn metrics_text(State(ops): State<Ops>) -> Response {
     match &ops.0.metrics {
         Some(metrics) => {
-            metrics.run_upkeep();
+            measure(&ops.0.freshness, &ops.0.log);
             (
                 [(
                     header::CONTENT_TYPE,
@@ -137,5 +130,39 @@ async fn metrics_text(State(ops): State<Ops>) -> Response {
                 .into_response()
         }
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// Sets the gauges that are read when Prometheus scrapes. Guilds are labels: the settings name them,
+/// so their number is bounded.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a number of guilds, far below 2^52"
+)]
+fn measure(freshness: &Freshness, log: &Log) {
+    metrics::gauge!("hub_store_failing").set(f64::from(u8::from(!log.is_storing())));
+    let states = freshness.states();
+    for state in [
+        GatewayState::Live,
+        GatewayState::Resuming,
+        GatewayState::Rebuilding,
+        GatewayState::Down,
+    ] {
+        let count = states.iter().filter(|(_, now)| *now == state).count();
+        metrics::gauge!("hub_guilds", "state" => label(state)).set(count as f64);
+    }
+    for (guild, state) in states {
+        let live = f64::from(u8::from(state == GatewayState::Live));
+        metrics::gauge!("hub_guild_live", "guild" => guild.to_string()).set(live);
+    }
+}
+
+/// The state as a label, as browsers get it.
+const fn label(state: GatewayState) -> &'static str {
+    match state {
+        GatewayState::Live => "live",
+        GatewayState::Resuming => "resuming",
+        GatewayState::Rebuilding => "rebuilding",
+        GatewayState::Down => "down",
     }
 }

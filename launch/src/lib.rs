@@ -1,4 +1,4 @@
-//! How a Roomwire process starts and ends: settings, secrets, logs, the clock, signals.
+//! How a Roomwire process starts and ends: settings, secrets, logs, metrics, the clock, signals.
 //!
 //! Every binary begins the same way: read all settings ([`settings::parse`]), start the logs
 //! ([`logs::init`]), bind ([`bind`]), then run until [`shutdown::on_signals`] says otherwise.
@@ -7,6 +7,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod exit;
 pub mod logs;
+pub mod metrics;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

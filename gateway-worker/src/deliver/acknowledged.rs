@@ -1,14 +1,39 @@
 //! Whether the hub takes what one shard delivers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use proto::chain::Reached;
 
 /// How the delivery of one shard stands, for health and readiness.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Acknowledged {
     /// The last attempt was taken.
     taken: AtomicBool,
     /// When the hub last took one, in ms since the Unix epoch; 0: never.
     at_ms: AtomicU64,
+    checkpoint: Mutex<Checkpoint>,
+}
+
+/// How far the hub has it all, and since when that is not behind.
+#[derive(Debug)]
+struct Checkpoint {
+    at: Reached,
+    current: Instant,
+}
+
+impl Default for Acknowledged {
+    fn default() -> Self {
+        Self {
+            taken: AtomicBool::default(),
+            at_ms: AtomicU64::default(),
+            checkpoint: Mutex::new(Checkpoint {
+                at: Reached::default(),
+                current: Instant::now(),
+            }),
+        }
+    }
 }
 
 impl Acknowledged {
@@ -28,5 +53,53 @@ impl Acknowledged {
         if taken {
             self.at_ms.store(now_ms, Ordering::Relaxed);
         }
+    }
+
+    /// Time since the checkpoint last moved, or last covered everything that was read. It grows while
+    /// the hub takes nothing, and while a debt or an open question holds the checkpoint back.
+    pub fn checkpoint_age(&self) -> Duration {
+        self.lock().current.elapsed()
+    }
+
+    /// The hub took a delivery: it has everything up to `acknowledged`, of what was `read`.
+    pub(super) fn note_checkpoint(&self, acknowledged: Reached, read: Reached) {
+        let mut checkpoint = self.lock();
+        if checkpoint.at != acknowledged || acknowledged == read {
+            *checkpoint = Checkpoint {
+                at: acknowledged,
+                current: Instant::now(),
+            };
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Checkpoint> {
+        self.checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_ages_while_it_neither_moves_nor_covers_what_was_read() {
+        let at = |sequence| Reached {
+            session: 1,
+            sequence,
+        };
+        let acknowledged = Acknowledged::default();
+        let current = || acknowledged.lock().current;
+        acknowledged.note_checkpoint(at(5), at(9));
+        let moved = current();
+        acknowledged.note_checkpoint(at(5), at(9));
+        acknowledged.note_checkpoint(at(5), at(20));
+        assert_eq!(current(), moved, "behind, and it did not move");
+        acknowledged.note_checkpoint(at(6), at(20));
+        assert!(current() > moved, "it moves");
+        let moved = current();
+        acknowledged.note_checkpoint(at(6), at(6));
+        assert!(current() > moved, "nothing is behind it");
     }
 }

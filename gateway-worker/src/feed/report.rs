@@ -70,6 +70,11 @@ impl Feed {
         }
     }
 
+    /// The checkpoint, and how far the gateway session was read.
+    pub fn acknowledged_of_read(&self) -> (Reached, Reached) {
+        (self.acked, self.stream.reached())
+    }
+
     /// How the shard is, and its guilds that differ, once the hub has what is in flight.
     pub(super) fn gateway_report(&self, now_ms: u64) -> GatewayReport {
         let (mut state, mut reason) = self.gateway;

@@ -202,7 +202,6 @@ impl Writer {
 
     fn fail(&self, failure: &Failure) {
         metrics::counter!("hub_store_failures_total").increment(1);
-        metrics::gauge!("hub_store_failing").set(1.0);
         match failure {
             Failure::Damaged(why) => {
                 tracing::error!(
@@ -239,7 +238,6 @@ impl Writer {
             failing
         });
         if healed {
-            metrics::gauge!("hub_store_failing").set(0.0);
             tracing::info!("the store can be written again");
         }
     }

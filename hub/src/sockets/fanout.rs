@@ -109,6 +109,8 @@ pub(super) struct Shared {
     /// whoever asks for the same finds it done.
     pub(super) replaying: Semaphore,
     started: Instant,
+    /// How old events are when their frames are handed out, in seconds.
+    event_seconds: metrics::Histogram,
 }
 
 /// The way to a guild's fan-out.
@@ -182,6 +184,7 @@ impl Fanout {
             limits,
             replaying: Semaphore::new(1),
             started: Instant::now(),
+            event_seconds: metrics::histogram!("hub_event_seconds"),
         };
         (Self(Arc::new(shared)), followed)
     }
@@ -438,6 +441,10 @@ impl Fanout {
         } else {
             self.pass_on_in_views(&mut fanout, &before, entry);
         }
+        if matches!(entry.change, Change::Told(_)) {
+            let age = age_of(entry.ts, launch::clock::now_ms());
+            self.0.event_seconds.record(age);
+        }
         self.tell_freshness_if_due(guild, &mut fanout);
         fanout.audience.sweep(&self.0.limits, self.elapsed_ms());
     }
@@ -510,6 +517,12 @@ impl Fanout {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// How old an event of `ts` is at `now_ms`, both in ms since the Unix epoch. The two clocks may be of
+/// two hosts: an event of the future has no age.
+const fn age_of(ts: u64, now_ms: u64) -> Duration {
+    Duration::from_millis(now_ms.saturating_sub(ts))
 }
 
 impl Door {

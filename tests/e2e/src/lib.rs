@@ -17,12 +17,14 @@ mod folder;
 pub mod mirror;
 pub mod nginx;
 mod process;
+mod scrape;
 pub mod tools;
 
 pub use browser::{Browser, Ended};
 pub use folder::Folder;
 pub use nginx::Nginx;
 pub use process::{Process, built_at, program};
+pub use scrape::{Family, Scrape};
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -348,6 +350,24 @@ impl World {
         self.worker.kill().await;
         self.worker = self.worker.again();
         self.worker_ready().await;
+    }
+
+    /// The hub's metrics and the worker's.
+    pub async fn scrapes(&self) -> [Scrape; 2] {
+        let mut scrapes = [Scrape::default(), Scrape::default()];
+        for (scrape, url) in scrapes
+            .iter_mut()
+            .zip([&self.internal_url, &self.worker_url])
+        {
+            *scrape = Scrape::read(&self.scraped(url).await);
+        }
+        scrapes
+    }
+
+    /// The text of the metrics at an internal address.
+    pub async fn scraped(&self, url: &str) -> String {
+        let answer = self.http.get(format!("{url}/metrics")).send().await;
+        answer.unwrap().text().await.unwrap()
     }
 
     /// One of the hub's metrics, summed over its labels; 0 while it was never counted.

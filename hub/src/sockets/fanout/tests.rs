@@ -588,3 +588,9 @@ fn what_was_replayed_for_somebody_is_there_until_it_is_used() {
         assert!(first && second, "{first} {second}");
     });
 }
+
+#[test]
+fn an_event_of_a_clock_that_is_ahead_has_no_age() {
+    assert_eq!(age_of(1_000, 1_250), Duration::from_millis(250));
+    assert_eq!(age_of(1_250, 1_000), Duration::ZERO);
+}

@@ -85,7 +85,7 @@ fn a_unit_does_not_restart_on_exit_codes_that_a_restart_does_not_cure() {
 
 #[test]
 fn every_configuration_of_the_documents_has_a_test() {
-    let known = ["nginx", "nginx: main", "settings", "prometheus: scrape"];
+    let known = ["nginx", "nginx: main", "settings"];
     for block in blocks() {
         let is_configuration = [
             "nginx",
