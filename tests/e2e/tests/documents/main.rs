@@ -1,4 +1,5 @@
-//! What the documents show is run: configurations, units, settings and shell commands.
+//! What the documents show is run: configurations, units, settings, shell commands and
+//! alerts.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -6,3 +7,4 @@ mod proxy;
 mod settings;
 mod shells;
 mod units;
+mod watching;
