@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use launch::settings::list;
-use proto::event::{Audience, Fact, Room, RoomKind, Voice};
+use proto::event::{Audience, Fact, Overwrite, Room, RoomKind, Voice};
 use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
 use proto::{ChannelId, GuildId};
 use sha2::{Digest, Sha256};
@@ -58,10 +58,35 @@ pub struct View {
     only: Option<BTreeSet<ChannelId>>,
 }
 
+/// Whose a room is, as far as it decides who may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    /// Not Roomwire's: Discord's permissions decide.
+    Foreign,
+    /// Roomwire's own.
+    Owned,
+    /// Roomwire's own, and staff hid it in Discord: its channel denies @everyone viewing it, and
+    /// this deny was added after the channel was created.
+    Hidden,
+}
+
+impl Ownership {
+    fn of(state: &GuildState, channel: ChannelId) -> Self {
+        let denies = |room: &RoomState| room.room.overwrite == Overwrite::Deny;
+        if !state.owned.contains(&channel) {
+            Self::Foreign
+        } else if state.rooms.get(&channel).is_some_and(denies) && !state.inherits_deny(channel) {
+            Self::Hidden
+        } else {
+            Self::Owned
+        }
+    }
+}
+
 /// What must be remembered of a state before a change, to say afterwards what the change was in a view.
 pub struct Before {
     room: Option<RoomState>,
-    owned: bool,
+    ownership: Ownership,
 }
 
 impl Before {
@@ -70,7 +95,9 @@ impl Before {
         let channel = match change {
             Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => room.channel_id,
             Change::Told(Fact::RoomDeleted(gone)) => gone.channel_id,
-            Change::Owned(channel) | Change::Disowned(channel) => *channel,
+            Change::Owned(channel)
+            | Change::OwnedUnderDeny(channel)
+            | Change::Disowned(channel) => *channel,
             Change::Told(
                 Fact::VoiceJoined(_)
                 | Fact::VoiceLeft(_)
@@ -80,13 +107,13 @@ impl Before {
             ) => {
                 return Self {
                     room: None,
-                    owned: false,
+                    ownership: Ownership::Foreign,
                 };
             }
         };
         Self {
             room: state.rooms.get(&channel).cloned(),
-            owned: state.owned.contains(&channel),
+            ownership: Ownership::of(state, channel),
         }
     }
 }
@@ -106,7 +133,7 @@ impl View {
     /// settings: the first four bytes of a SHA-256 over an encoding that does not change.
     pub fn fingerprint(&self) -> u32 {
         // What the frames of a view are is a part of it: raise the number with `project`.
-        let mut hash = Sha256::new_with_prefix(b"roomwire view 1");
+        let mut hash = Sha256::new_with_prefix(b"roomwire view 2");
         hash.update(self.guild.get().to_be_bytes());
         match &*self.shown {
             RoomsShown::Everyone => hash.update([0]),
@@ -134,14 +161,16 @@ impl View {
         state
             .rooms
             .get(&channel)
-            .is_some_and(|room| self.sees_room(&room.room, state.owned.contains(&channel)))
+            .is_some_and(|room| self.sees_room(&room.room, Ownership::of(state, channel)))
     }
 
-    fn sees_room(&self, room: &Room, owned: bool) -> bool {
+    fn sees_room(&self, room: &Room, ownership: Ownership) -> bool {
         let listed =
             |id: &ChannelId| matches!(&*self.shown, RoomsShown::Listed(ids) if ids.contains(id));
+        let owned = ownership == Ownership::Owned;
         room.kind != RoomKind::Category
             && room.audience != Audience::Obfuscated
+            && ownership != Ownership::Hidden
             && self
                 .only
                 .as_ref()
@@ -171,7 +200,7 @@ impl View {
         state
             .rooms
             .values()
-            .filter(|room| self.sees_room(&room.room, state.owned.contains(&room.room.channel_id)))
+            .filter(|room| self.sees_room(&room.room, Ownership::of(state, room.room.channel_id)))
             .map(|room| SnapshotRoom {
                 room: room_payload(&room.room),
                 opening: false,
@@ -200,14 +229,14 @@ impl View {
             Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
                 self.project_room(before, after, room.channel_id)
             }
-            Change::Owned(channel) | Change::Disowned(channel) => {
-                self.project_room(before, after, *channel)
-            }
+            Change::Owned(channel)
+            | Change::OwnedUnderDeny(channel)
+            | Change::Disowned(channel) => self.project_room(before, after, *channel),
             Change::Told(Fact::RoomDeleted(gone)) => {
                 // Only by hand can a room be deleted that was never known.
                 let unknown = unknown_room(gone.guild_id, gone.channel_id, Audience::Everyone);
                 let room = before.room.as_ref().map_or(&unknown, |room| &room.room);
-                if self.sees_room(room, before.owned) {
+                if self.sees_room(room, before.ownership) {
                     vec![ViewEvent::RoomDeleted(room_payload(room))]
                 } else {
                     Vec::new()
@@ -232,7 +261,7 @@ impl View {
         let was = before
             .room
             .as_ref()
-            .filter(|room| self.sees_room(&room.room, before.owned));
+            .filter(|room| self.sees_room(&room.room, before.ownership));
         let is = after
             .rooms
             .get(&channel)
@@ -260,8 +289,8 @@ impl View {
             (Some(was), Some(is)) => {
                 let payload = room_payload(&is.room);
                 let unseen = was.room != is.room && payload == room_payload(&was.room);
-                let told = before.owned == after.owned.contains(&channel);
-                if told && !unseen {
+                let same = before.ownership == Ownership::of(after, channel);
+                if same && !unseen {
                     vec![ViewEvent::RoomUpdated(payload)]
                 } else {
                     Vec::new()

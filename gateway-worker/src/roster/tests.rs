@@ -138,6 +138,33 @@ fn who_was_in_a_room_while_it_was_hidden_has_left_before_it_comes_into_sight() {
 }
 
 #[test]
+fn who_was_in_a_room_under_a_deny_has_left_before_the_deny_is_told_to_be_gone() {
+    // The role lacks View Channel: with and without the deny only some may view the channel, but
+    // one of Roomwire's own is hidden by the deny alone.
+    let blind = |channels, voices| GuildState {
+        everyone: Everyone::Nothing,
+        ..state(channels, voices)
+    };
+    let mut roster = roster(Vec::new(), Vec::new());
+    for (hidden, shown) in [
+        (staff(10), room(10)),
+        (Channel::hidden(channel_id(10)), room(10)),
+    ] {
+        roster.apply(Dispatch::GuildCreated(blind(
+            vec![hidden.clone()],
+            vec![in_room(1, 10), in_room(2, 10)],
+        )));
+        let shown = Dispatch::GuildCreated(blind(vec![shown], vec![in_room(2, 10)]));
+        assert_eq!(short(&roster.apply(shown).facts), ["<1@10", "~10"]);
+        let hidden = Dispatch::GuildCreated(blind(vec![hidden], vec![in_room(1, 10)]));
+        assert_eq!(
+            short(&roster.apply(hidden).facts),
+            ["~10", ">1@10", "<2@10"]
+        );
+    }
+}
+
+#[test]
 fn a_deleted_channel_is_left_by_all_first_and_stays_dead() {
     let mut roster = roster(vec![room(10)], vec![in_room(1, 10), in_room(2, 10)]);
     let change = roster.apply(Dispatch::ChannelDeleted(guild(), channel_id(10)));

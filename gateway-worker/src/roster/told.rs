@@ -163,11 +163,7 @@ pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
         match before {
             None => facts.push(Fact::RoomCreated(room)),
             Some(before) if before == room => {}
-            Some(before)
-                if room.audience == Audience::Everyone && before.audience != room.audience =>
-            {
-                revealed.push(Fact::RoomUpdated(room));
-            }
+            Some(before) if reveals(&before, &room) => revealed.push(Fact::RoomUpdated(room)),
             Some(_) => facts.push(Fact::RoomUpdated(room)),
         }
     }
@@ -186,4 +182,14 @@ pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
             .map(|channel| to.gone(*channel)),
     );
     facts
+}
+
+/// Whether a change may bring a room into sight: @everyone may view it now, or, if it is one of
+/// Roomwire's own, its channel lost the deny that hid it, or the bot may view it again.
+fn reveals(before: &Room, after: &Room) -> bool {
+    let is_public = |room: &Room| room.audience == Audience::Everyone;
+    let is_denied =
+        |room: &Room| room.overwrite == Overwrite::Deny || room.audience == Audience::Obfuscated;
+    is_public(after) && !is_public(before)
+        || is_denied(before) && !is_denied(after) && !is_public(before)
 }

@@ -24,6 +24,7 @@ use proto::{ChannelId, GuildId};
 use reqwest::redirect;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore};
 use twilight_http::request::{Request, RequestBuilder};
 use twilight_http::routing::Route;
@@ -37,6 +38,8 @@ use self::pace::Pace;
 
 /// Discord's channel type of a voice channel ("Channel Types").
 const VOICE_CHANNEL: u8 = 2;
+/// Permission bit VIEW_CHANNEL ("Permissions").
+const VIEW_CHANNEL: u128 = 1 << 10;
 
 /// An application of Discord's developer portal.
 pub type ApplicationId = Id<ApplicationMarker>;
@@ -88,6 +91,9 @@ pub struct MadeChannel {
     pub channel_id: ChannelId,
     /// What it is, as Discord took it.
     pub channel: NewChannel,
+    /// Whether @everyone may not view it by an overwrite of its own: Discord copies those of the
+    /// category ("Permissions", "Permission Syncing").
+    pub denied_to_everyone: bool,
 }
 
 /// What came of a deletion.
@@ -176,6 +182,9 @@ impl Discord {
             parent_id: Option<ChannelId>,
             #[serde(default)]
             user_limit: Option<u32>,
+            // Read by itself, so that an odd form of it does not lose a channel that was made.
+            #[serde(default)]
+            permission_overwrites: Value,
         }
         let request = Request::builder(&Route::CreateChannel {
             guild_id: guild.get(),
@@ -196,6 +205,7 @@ impl Discord {
                 parent_id: answer.parent_id,
                 user_limit: answer.user_limit.unwrap_or(channel.user_limit),
             },
+            denied_to_everyone: denies_everyone(&answer.permission_overwrites, guild),
         })
     }
 
@@ -304,6 +314,24 @@ impl Discord {
     }
 }
 
+/// Whether a channel's overwrites deny @everyone, the role with the guild's id, viewing it. What is
+/// denied counts first, then what is allowed ("Permission Overwrites"). What cannot be read denies
+/// nothing: a deny that the worker reports later then counts as one that somebody added.
+fn denies_everyone(overwrites: &Value, guild: GuildId) -> bool {
+    let views = |bits: &Value| {
+        bits.as_str()
+            .and_then(|bits| bits.parse::<u128>().ok())
+            .is_some_and(|bits| bits & VIEW_CHANNEL != 0)
+    };
+    let guild = guild.to_string();
+    overwrites
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|overwrite| overwrite["id"] == guild.as_str())
+        .any(|overwrite| views(&overwrite["deny"]) && !views(&overwrite["allow"]))
+}
+
 fn with_reason(request: RequestBuilder, reason: &str) -> RequestBuilder {
     let value = audit::reason_value(reason).and_then(|value| HeaderValue::from_str(&value).ok());
     match value {
@@ -312,5 +340,40 @@ fn with_reason(request: RequestBuilder, reason: &str) -> RequestBuilder {
             value,
         ))),
         None => request,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_new_channel_is_denied_to_everyone_only_by_the_overwrite_of_the_guilds_own_role() {
+        let overwrite = |id: &str, allow: &str, deny: &str| json!({"id": id, "type": 0, "allow": allow, "deny": deny});
+        for (overwrites, denied) in [
+            (json!([overwrite("1", "0", "1024")]), true),
+            (
+                json!([overwrite("2", "1024", "0"), overwrite("1", "0", "3072")]),
+                true,
+            ),
+            (json!([overwrite("1", "1024", "1024")]), false),
+            (json!([overwrite("1", "0", "1048576")]), false),
+            (json!([overwrite("2", "0", "1024")]), false),
+            (json!([]), false),
+            (json!(null), false),
+            (
+                json!([{"id": "1", "deny": 1024}, {"id": 1, "deny": "1024"}, 5]),
+                false,
+            ),
+            (json!({"1": "1024"}), false),
+        ] {
+            assert_eq!(
+                denies_everyone(&overwrites, GuildId::new(1).unwrap()),
+                denied,
+                "{overwrites}"
+            );
+        }
     }
 }

@@ -20,8 +20,12 @@ const TOMBSTONES_MAX: usize = 500;
 pub enum Change {
     /// The worker told of it.
     Told(Fact),
-    /// The room is Roomwire's own, whether or not the worker told of it yet.
+    /// The room is Roomwire's own, whether or not the worker has reported it yet. Its channel was
+    /// created without a deny of @everyone viewing it.
     Owned(ChannelId),
+    /// As [`Change::Owned`], of a channel that was created with such a deny, as its category has it.
+    #[serde(rename = "owned_under_deny")]
+    OwnedUnderDeny(ChannelId),
     /// The room is not Roomwire's own any more.
     Disowned(ChannelId),
 }
@@ -36,6 +40,11 @@ pub struct GuildState {
     pub rooms: OrdMap<ChannelId, RoomState>,
     /// Which channels are Roomwire's own; some may not be among `rooms` yet.
     pub owned: OrdSet<ChannelId>,
+    /// Channels whose deny of @everyone viewing them is as old as they are, as far as it is known:
+    /// they had it when they were first reported, or when Discord created them, and ever since. No one
+    /// added it to hide them.
+    #[serde(default)]
+    inherited_denies: OrdSet<ChannelId>,
     /// What @everyone may do, for a worker that takes over.
     everyone: Everyone,
     /// Which channels were deleted, oldest first, likewise.
@@ -61,6 +70,17 @@ impl GuildState {
     /// Whether a channel was told to be deleted, as far as that is remembered.
     pub fn was_deleted(&self, channel: ChannelId) -> bool {
         self.tombstones.contains(&channel)
+    }
+
+    /// Whether the channel's deny of @everyone viewing it, if it has one, is as old as the channel.
+    pub fn inherits_deny(&self, channel: ChannelId) -> bool {
+        self.inherited_denies.contains(&channel)
+    }
+
+    /// Takes over which denies are inherited. A store of form 1 did not keep it, so that its bases
+    /// lack what replaying its entries gives.
+    pub(super) fn adopt_inherited_denies(&mut self, other: &Self) {
+        self.inherited_denies = other.inherited_denies.clone();
     }
 
     /// Everything that the worker told of the guild, as it told it.
@@ -125,13 +145,17 @@ impl GuildState {
     /// Changes the state.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => self.put_room(room),
+            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+                self.note_deny(room, self.rooms.contains_key(&room.channel_id));
+                self.put_room(room);
+            }
             Change::Told(Fact::RoomDeleted(gone)) => {
                 if let Some(room) = self.rooms.remove(&gone.channel_id) {
                     for user in room.voices.keys() {
                         self.whereabouts.remove(user);
                     }
                 }
+                self.forget_deny(gone.channel_id);
                 self.bury(gone.channel_id);
             }
             Change::Told(Fact::GuildUpdated(access)) => self.everyone = access.everyone,
@@ -147,7 +171,7 @@ impl GuildState {
             }
             Change::Told(Fact::Snapshot(roster)) => {
                 self.known = true;
-                self.rooms.clear();
+                let before = std::mem::take(&mut self.rooms);
                 self.whereabouts.clear();
                 self.everyone = roster.everyone;
                 self.tombstones.clear();
@@ -155,7 +179,13 @@ impl GuildState {
                     self.bury(*channel);
                 }
                 for room in &roster.rooms {
+                    self.note_deny(room, before.contains_key(&room.channel_id));
                     self.put_room(room);
+                }
+                for channel in before.keys() {
+                    if !self.rooms.contains_key(channel) {
+                        self.forget_deny(*channel);
+                    }
                 }
                 // Somebody in a room that the snapshot does not list is in a room of unknown audience.
                 for voice in roster
@@ -169,10 +199,40 @@ impl GuildState {
             }
             Change::Owned(channel) => {
                 self.owned.insert(*channel);
+                self.inherited_denies.remove(channel);
+            }
+            Change::OwnedUnderDeny(channel) => {
+                self.owned.insert(*channel);
+                // What was reported of the channel before says whether it has the deny ever since.
+                if !self.rooms.contains_key(channel) {
+                    self.inherited_denies.insert(*channel);
+                }
             }
             Change::Disowned(channel) => {
                 self.owned.remove(channel);
+                if !self.rooms.contains_key(channel) {
+                    self.forget_deny(*channel);
+                }
             }
+        }
+    }
+
+    /// Keeps [`GuildState::inherits_deny`] in line with a reported room. A channel without the
+    /// deny no longer has it from its creation. One that is reported for the first time may have been
+    /// created with it, but for an owned one: the answer to its creation decided that.
+    fn note_deny(&mut self, room: &Room, known: bool) {
+        let channel = room.channel_id;
+        if !may_deny_everyone(room) {
+            self.inherited_denies.remove(&channel);
+        } else if !known && !self.owned.contains(&channel) {
+            self.inherited_denies.insert(channel);
+        }
+    }
+
+    /// A channel that is gone. That of an owned one is kept until it is disowned: it may come back.
+    fn forget_deny(&mut self, channel: ChannelId) {
+        if !self.owned.contains(&channel) {
+            self.inherited_denies.remove(&channel);
         }
     }
 
@@ -263,6 +323,12 @@ impl GuildState {
                 ..voice.clone()
             })
     }
+}
+
+/// Whether a room as it is reported may have a deny of @everyone viewing its channel. One that the bot
+/// may not view says nothing of its overwrites.
+pub(crate) fn may_deny_everyone(room: &Room) -> bool {
+    room.overwrite == Overwrite::Deny || room.audience == Audience::Obfuscated
 }
 
 pub(crate) fn unknown_room(guild_id: GuildId, channel_id: ChannelId, audience: Audience) -> Room {

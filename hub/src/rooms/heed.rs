@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use proto::event::Fact;
+use proto::event::{Fact, Room};
 use proto::{ChannelId, GuildId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
 use super::ledger::Standing;
+use crate::log::state::may_deny_everyone;
 use crate::log::{Change, Following};
 
 /// How long to wait until what could not be stored is tried again: nothing is told meanwhile.
@@ -57,6 +58,11 @@ impl Rooms {
         let there = |channel| state.rooms.contains_key(&channel);
         let gone = |channel, epoch| epoch != following.place.epoch || state.was_deleted(channel);
         let compared = self.0.ledger.catch_up(guild, there, gone);
+        for channel in &state.owned {
+            if !state.inherits_deny(*channel) {
+                self.0.ledger.lost_inherited_deny(*channel);
+            }
+        }
         let open = self.0.ledger.open_rooms(guild);
         let changed = compared.missing.into_iter().chain(compared.found);
         let ours = open.into_iter().map(|room| room.channel_id);
@@ -72,11 +78,15 @@ impl Rooms {
                 self.align_at_last(guild, gone.channel_id).await;
             }
             Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
-                if self.0.ledger.found(room.channel_id) {
+                let lost = self.note_overwrite(room);
+                if self.0.ledger.found(room.channel_id) || lost {
                     self.align_at_last(guild, room.channel_id).await;
                 }
             }
             Change::Told(Fact::Snapshot(roster)) => {
+                for room in &roster.rooms {
+                    self.note_overwrite(room);
+                }
                 let there = roster.rooms.iter().map(|room| room.channel_id).collect();
                 let compared = self.0.ledger.compare(guild, &there);
                 let owned = self.0.log.read(guild, |state, _| state.owned.clone());
@@ -86,7 +96,7 @@ impl Rooms {
                 }
             }
             // It was told to be gone just before it was published to be ours.
-            Change::Owned(channel) => {
+            Change::Owned(channel) | Change::OwnedUnderDeny(channel) => {
                 let standing = self.0.ledger.room(*channel).map(|room| room.standing);
                 if standing == Some(Standing::Missing) {
                     self.align_at_last(guild, *channel).await;
@@ -100,6 +110,12 @@ impl Rooms {
             )
             | Change::Disowned(_) => {}
         }
+    }
+
+    /// Whether a reported room loses the deny that it was created with: the ledger keeps that
+    /// for the next time that the room is published as Roomwire's own.
+    fn note_overwrite(&self, room: &Room) -> bool {
+        !may_deny_everyone(room) && self.0.ledger.lost_inherited_deny(room.channel_id)
     }
 
     async fn align_at_last(&self, guild: GuildId, channel: ChannelId) {

@@ -232,6 +232,20 @@ impl Ledger {
         missing
     }
 
+    /// The channel was reported without a deny of @everyone viewing it: one that it has later was added
+    /// to hide the room. True if that is news.
+    pub fn lost_inherited_deny(&self, channel: ChannelId) -> bool {
+        let mut book = self.lock();
+        let Some(room) = book.rooms.get_mut(&channel) else {
+            return false;
+        };
+        let news = std::mem::take(&mut room.inherits_deny);
+        if news {
+            book.unsaved.insert(channel);
+        }
+        news
+    }
+
     /// The worker told of a whole guild: which rooms are missing in it now, and which are not any more.
     pub fn compare(&self, guild: GuildId, there: &OrdSet<ChannelId>) -> Compared {
         self.catch_up(guild, |channel| there.contains(&channel), |_, _| true)

@@ -217,9 +217,10 @@ impl Rooms {
                 .log
                 .read(guild_id, |_, place| place.epoch)
                 .unwrap_or_default(),
+            inherits_deny: made.denied_to_everyone,
         };
         // Whoever hears of a room can rely on it that it will be known after a restart.
-        let owned = vec![(guild_id, Change::Owned(channel_id))];
+        let owned = vec![(guild_id, room.owned())];
         if let Err(Unavailable) = self.0.log.keep(vec![room.row()], owned).await {
             self.0.ledger.abandon(pending);
             self.take_back(guild_id, channel_id).await;
@@ -228,7 +229,10 @@ impl Rooms {
         // With the log held: whatever is told after this finds the room in the ledger.
         self.0.log.read(guild_id, |told, _| {
             let there = told.rooms.contains_key(&channel_id);
-            self.0.ledger.made(pending, room, there)
+            self.0.ledger.made(pending, room, there);
+            if !told.inherits_deny(channel_id) {
+                self.0.ledger.lost_inherited_deny(channel_id);
+            }
         });
         if let Err(Unavailable) = self.align(guild_id, channel_id).await {
             // It is gone, and is disowned when that is heeded again.
@@ -265,15 +269,16 @@ impl Rooms {
     /// again by each.
     async fn align(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
         loop {
-            let standing = self.0.ledger.room(channel).map(|room| room.standing);
+            let room = self.0.ledger.room(channel);
             let change = self.0.log.read(guild, |told, _| {
                 let owned = told.owned.contains(&channel);
-                match standing {
-                    Some(Standing::Open) => (!owned).then_some(Change::Owned(channel)),
-                    Some(Standing::Missing) => owned.then_some(Change::Disowned(channel)),
+                match room.map(|room| (room.standing, room.owned())) {
+                    Some((Standing::Open, change)) => (!owned).then_some(change),
+                    Some((Standing::Missing, _)) => owned.then_some(Change::Disowned(channel)),
                     // Until it is told to be gone it is shown as it was.
-                    Some(Standing::Ended) | None => (owned && !told.rooms.contains_key(&channel))
-                        .then_some(Change::Disowned(channel)),
+                    Some((Standing::Ended, _)) | None => (owned
+                        && !told.rooms.contains_key(&channel))
+                    .then_some(Change::Disowned(channel)),
                 }
             });
             let changes: Vec<_> = change

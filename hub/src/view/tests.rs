@@ -80,9 +80,14 @@ fn room(id: u64) -> impl Strategy<Value = Room> {
         Just(Audience::Restricted),
         Just(Audience::Obfuscated)
     ];
+    let overwrite = prop_oneof![
+        Just(Overwrite::None),
+        Just(Overwrite::Allow),
+        Just(Overwrite::Deny)
+    ];
     let parent = prop_oneof![Just(None), Just(Some(channel(CATEGORY)))];
-    ("[a-c]", audience, parent, 0..3_u32).prop_map(
-        move |(name, audience, parent_id, user_limit)| Room {
+    ("[a-c]", audience, overwrite, parent, 0..3_u32).prop_map(
+        move |(name, audience, overwrite, parent_id, user_limit)| Room {
             guild_id: guild(),
             channel_id: channel(id),
             name,
@@ -94,7 +99,7 @@ fn room(id: u64) -> impl Strategy<Value = Room> {
                 RoomKind::Voice
             },
             audience,
-            overwrite: Overwrite::None,
+            overwrite,
         },
     )
 }
@@ -142,6 +147,7 @@ pub(crate) fn told() -> impl Strategy<Value = Result<Fact, Change>> {
         2 => voice().prop_map(|voice| Ok(Fact::VoiceLeft(voice))),
         2 => voice().prop_map(|voice| Ok(Fact::VoiceStateChanged(voice))),
         1 => prop::sample::select(ROOMS.to_vec()).prop_map(|id| Err(Change::Owned(channel(id)))),
+        1 => prop::sample::select(ROOMS.to_vec()).prop_map(|id| Err(Change::OwnedUnderDeny(channel(id)))),
         1 => prop::sample::select(ROOMS.to_vec()).prop_map(|id| Err(Change::Disowned(channel(id)))),
     ]
 }
@@ -289,6 +295,267 @@ fn an_event_by_hand_makes_its_room_known_and_one_of_a_worker_does_not_show_it() 
     }
 }
 
+/// What happens to one channel, in order.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// It is reported: what its overwrite says of @everyone viewing it.
+    Reported(Overwrite),
+    /// It is reported as one that the bot may not view.
+    Obfuscated,
+    /// The whole guild is reported, the channel with this overwrite in it.
+    Whole(Overwrite),
+    /// The whole guild is reported, without it.
+    WholeWithout,
+    /// It is reported to be gone.
+    Gone,
+    /// It is published as Roomwire's own: created without a deny …
+    Own,
+    /// … and with one.
+    OwnUnderDeny,
+    Disown,
+}
+
+fn take(state: &mut GuildState, step: Step) {
+    let room = |overwrite| Room {
+        audience: match overwrite {
+            Overwrite::Allow => Audience::Everyone,
+            // As in a guild whose @everyone role lacks View Channel.
+            Overwrite::None | Overwrite::Deny => Audience::Restricted,
+        },
+        overwrite,
+        parent_id: Some(channel(CATEGORY)),
+        ..public(ROOMS[0])
+    };
+    let whole = |rooms| {
+        Ok(Fact::Snapshot(proto::event::Roster {
+            guild_id: guild(),
+            rooms,
+            voices: Vec::new(),
+            reason: "worker_started".to_owned(),
+            everyone: proto::event::Everyone::Nothing,
+            tombstones: Vec::new(),
+        }))
+    };
+    let happened = match step {
+        Step::Reported(overwrite) => Ok(Fact::RoomUpdated(room(overwrite))),
+        Step::Obfuscated => Ok(Fact::RoomUpdated(Room {
+            audience: Audience::Obfuscated,
+            overwrite: Overwrite::None,
+            ..room(Overwrite::None)
+        })),
+        Step::Whole(overwrite) => whole(vec![room(overwrite)]),
+        Step::WholeWithout => whole(Vec::new()),
+        Step::Gone => Ok(Fact::RoomDeleted(RoomGone {
+            guild_id: guild(),
+            channel_id: channel(ROOMS[0]),
+        })),
+        Step::Own => Err(Change::Owned(channel(ROOMS[0]))),
+        Step::OwnUnderDeny => Err(Change::OwnedUnderDeny(channel(ROOMS[0]))),
+        Step::Disown => Err(Change::Disowned(channel(ROOMS[0]))),
+    };
+    let changes = match happened {
+        Ok(fact) => state.admit(fact, Teller::Worker),
+        Err(change) => vec![change],
+    };
+    changes.iter().for_each(|change| state.apply(change));
+}
+
+#[test]
+fn a_room_of_ours_is_hidden_by_a_deny_that_was_added_after_its_channel_was_created() {
+    use Overwrite::{Allow, Deny, None as Nothing};
+    use Step::{Disown, Gone, Obfuscated, Own, OwnUnderDeny, Reported, Whole, WholeWithout};
+    const SHOWN: bool = true;
+    const HIDDEN: bool = false;
+    let cases: &[(&[Step], bool)] = &[
+        // Created without a deny, in a guild whose @everyone role may view nothing.
+        (&[Own, Reported(Nothing)], SHOWN),
+        (&[Reported(Nothing), Own], SHOWN),
+        (&[Own, Reported(Allow)], SHOWN),
+        (&[Own, Reported(Nothing), Reported(Deny)], HIDDEN),
+        (
+            &[Own, Reported(Nothing), Reported(Deny), Reported(Nothing)],
+            SHOWN,
+        ),
+        (
+            &[Own, Reported(Nothing), Reported(Deny), Reported(Allow)],
+            SHOWN,
+        ),
+        (&[Own, Reported(Nothing), Whole(Deny)], HIDDEN),
+        (&[Own, Reported(Deny), Whole(Deny)], HIDDEN),
+        // The deny came between Discord's answer and its first word of the channel …
+        (&[Own, Reported(Deny)], HIDDEN),
+        (&[Own, Whole(Deny)], HIDDEN),
+        // … or all of that before the answer.
+        (&[Reported(Nothing), Reported(Deny), Own], HIDDEN),
+        (&[Reported(Deny), Own], HIDDEN),
+        (&[Whole(Deny), Own], HIDDEN),
+        // Created under its category's deny.
+        (&[OwnUnderDeny, Reported(Deny)], SHOWN),
+        (&[Reported(Deny), OwnUnderDeny], SHOWN),
+        (&[Whole(Deny), OwnUnderDeny], SHOWN),
+        (
+            &[OwnUnderDeny, Reported(Deny), Whole(Deny), Reported(Deny)],
+            SHOWN,
+        ),
+        (&[OwnUnderDeny, Reported(Deny), Reported(Nothing)], SHOWN),
+        // Removed and added again, it is one that was added.
+        (
+            &[
+                OwnUnderDeny,
+                Reported(Deny),
+                Reported(Nothing),
+                Reported(Deny),
+            ],
+            HIDDEN,
+        ),
+        (
+            &[OwnUnderDeny, Reported(Deny), Whole(Allow), Whole(Deny)],
+            HIDDEN,
+        ),
+        (&[OwnUnderDeny, Reported(Nothing), Reported(Deny)], HIDDEN),
+        (
+            &[
+                Reported(Deny),
+                Reported(Nothing),
+                Reported(Deny),
+                OwnUnderDeny,
+            ],
+            HIDDEN,
+        ),
+        (&[Reported(Nothing), Reported(Deny), OwnUnderDeny], HIDDEN),
+        // What the bot may not view is shown to nobody, and says nothing of the deny.
+        (&[Own, Reported(Nothing), Obfuscated], HIDDEN),
+        (
+            &[Own, Reported(Nothing), Obfuscated, Reported(Nothing)],
+            SHOWN,
+        ),
+        (
+            &[Own, Reported(Nothing), Obfuscated, Reported(Deny)],
+            HIDDEN,
+        ),
+        (&[OwnUnderDeny, Obfuscated], HIDDEN),
+        (
+            &[OwnUnderDeny, Reported(Deny), Obfuscated, Reported(Deny)],
+            SHOWN,
+        ),
+        (&[OwnUnderDeny, Obfuscated, Reported(Deny)], SHOWN),
+        (&[Obfuscated, OwnUnderDeny, Reported(Deny)], SHOWN),
+        (&[Obfuscated, Own, Reported(Deny)], HIDDEN),
+        (
+            &[Reported(Nothing), Obfuscated, OwnUnderDeny, Reported(Deny)],
+            HIDDEN,
+        ),
+        // Gone and back: the deny is judged as before.
+        (&[Own, Reported(Nothing), Gone, Reported(Deny)], HIDDEN),
+        (&[Own, Reported(Nothing), WholeWithout, Whole(Deny)], HIDDEN),
+        (&[OwnUnderDeny, Reported(Deny), Gone, Reported(Deny)], SHOWN),
+        (
+            &[OwnUnderDeny, Reported(Deny), WholeWithout, Whole(Deny)],
+            SHOWN,
+        ),
+        (
+            &[
+                OwnUnderDeny,
+                Reported(Deny),
+                WholeWithout,
+                Disown,
+                Reported(Deny),
+                OwnUnderDeny,
+            ],
+            SHOWN,
+        ),
+        (
+            &[
+                OwnUnderDeny,
+                Reported(Deny),
+                Reported(Nothing),
+                Gone,
+                Reported(Deny),
+            ],
+            HIDDEN,
+        ),
+        (
+            &[Own, Reported(Deny), Gone, Disown, Reported(Deny), Own],
+            HIDDEN,
+        ),
+    ];
+    for (steps, shown) in cases {
+        let mut state = GuildState::default();
+        steps.iter().for_each(|step| take(&mut state, *step));
+        let bytes = serde_json::to_vec(&state).unwrap();
+        let restored: GuildState = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(restored, state, "{steps:?}");
+        for rooms_shown in ["everyone", "owned"] {
+            let view = View::new(guild(), Arc::new(rooms_shown.parse().unwrap()), None);
+            let sees = view.sees(&state, channel(ROOMS[0]));
+            assert_eq!(sees, *shown, "{rooms_shown}: {steps:?}");
+            assert_eq!(view.rooms(&state).len(), usize::from(*shown));
+        }
+        for listed in [CATEGORY, ROOMS[0]] {
+            let shown_ids = RoomsShown::Listed([channel(listed)].into());
+            let view = View::new(guild(), Arc::new(shown_ids), None);
+            let sees = view.sees(&state, channel(ROOMS[0]));
+            assert_eq!(sees, *shown, "a list with {listed}: {steps:?}");
+        }
+    }
+}
+
+#[test]
+fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
+    let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
+    let mut state = GuildState::default();
+    state.apply(&Change::Owned(channel(ROOMS[0])));
+    let ours = public(ROOMS[0]);
+    happen(
+        &mut state,
+        &view,
+        Fact::RoomCreated(ours.clone()),
+        Teller::Worker,
+    );
+    happen(
+        &mut state,
+        &view,
+        Fact::VoiceJoined(here(ROOMS[0])),
+        Teller::Worker,
+    );
+    let hidden = Room {
+        name: "renamed in the same change".to_owned(),
+        overwrite: Overwrite::Deny,
+        // @everyone is an administrator, so that the deny has no effect in Discord.
+        audience: Audience::Everyone,
+        ..ours
+    };
+    let seen = happen(
+        &mut state,
+        &view,
+        Fact::RoomUpdated(hidden.clone()),
+        Teller::Worker,
+    );
+    let [ViewEvent::VoiceLeft(left), ViewEvent::RoomDeleted(gone)] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!((left.moved_to, &gone.name), (None, &ours.name));
+    for fact in [
+        Fact::RoomUpdated(Room {
+            name: "again".to_owned(),
+            ..hidden
+        }),
+        Fact::VoiceLeft(here(ROOMS[0])),
+        Fact::VoiceJoined(here(ROOMS[0])),
+        Fact::VoiceStateChanged(here(ROOMS[0])),
+    ] {
+        assert_eq!(happen(&mut state, &view, fact, Teller::Worker), []);
+    }
+    let back = happen(&mut state, &view, Fact::RoomUpdated(ours), Teller::Worker);
+    assert!(
+        matches!(
+            &back[..],
+            [ViewEvent::RoomCreated(_), ViewEvent::VoiceJoined(_)]
+        ),
+        "{back:?}"
+    );
+}
+
 /// A position outlives the hub that gave it: what it says of the view must mean the same to the next.
 #[test]
 fn the_fingerprint_of_a_view_never_changes() {
@@ -301,16 +568,16 @@ fn the_fingerprint_of_a_view_never_changes() {
         )
         .fingerprint()
     };
-    // printf 'roomwire view 1\0\0\0\0\0\0\0\1\0\0' | sha256sum, and likewise.
+    // printf 'roomwire view 2\0\0\0\0\0\0\0\1\0\0' | sha256sum, and so on.
     let known = [
-        (view(1, "everyone", None), 0xbf15_82de),
-        (view(2, "everyone", None), 0x95d6_49c1),
-        (view(1, "owned", None), 0xff72_d99c),
-        (view(1, "2,3", None), 0x8d86_ed73),
-        (view(1, "2", Some(&[3])), 0xa0fe_45a7),
-        (view(1, "everyone", Some(&[])), 0x4f74_c695),
-        (view(1, "everyone", Some(&[2, 3])), 0xb3ad_71c4),
-        (view(1, "everyone", Some(&[3, 2])), 0xb3ad_71c4),
+        (view(1, "everyone", None), 0xa135_7079),
+        (view(2, "everyone", None), 0x270e_4b82),
+        (view(1, "owned", None), 0x6f1c_1064),
+        (view(1, "2,3", None), 0xb3f0_9608),
+        (view(1, "2", Some(&[3])), 0xe2ac_aeed),
+        (view(1, "everyone", Some(&[])), 0x48c9_355d),
+        (view(1, "everyone", Some(&[2, 3])), 0xd00f_787b),
+        (view(1, "everyone", Some(&[3, 2])), 0xd00f_787b),
     ];
     for (found, expected) in known {
         assert_eq!(found, expected, "{found:#010x}");

@@ -43,16 +43,22 @@ struct Late {
 
 impl Late {
     async fn new() -> Self {
+        Self::answering(json!([])).await
+    }
+
+    /// A Discord whose answer has these overwrites.
+    async fn answering(overwrites: Value) -> Self {
         let (asked, may_answer) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let signals = (Arc::clone(&asked), Arc::clone(&may_answer));
         let next = Arc::new(AtomicU64::new(MADE));
         let make = post(move || {
             let (asked, may_answer) = signals.clone();
+            let overwrites = overwrites.clone();
             let id = next.fetch_add(1, Ordering::Relaxed).to_string();
             async move {
                 asked.add_permits(1);
                 may_answer.acquire().await.unwrap().forget();
-                Json(json!({"id": id, "name": "x"}))
+                Json(json!({"id": id, "name": "x", "permission_overwrites": overwrites}))
             }
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -221,4 +227,76 @@ async fn a_room_that_is_gone_when_it_is_published_to_be_ours_is_disowned() {
     let made = ChannelId::new(MADE).unwrap();
     late.log.own(guild(), made).await.unwrap();
     late.until_disowned(made).await;
+}
+
+#[tokio::test]
+async fn a_deny_that_was_added_before_discord_answered_hides_the_room_and_an_inherited_one_does_not()
+ {
+    let deny = || json!([{"id": "1", "type": 0, "allow": "0", "deny": "1024"}]);
+    let nothing = || json!([]);
+    // What Discord answered, what was reported before it, whether the room is then listed.
+    for (answered, reported, listed) in [
+        (nothing(), &["none", "deny"][..], false),
+        (nothing(), &["deny"], false),
+        (deny(), &["deny"], true),
+        (deny(), &["deny", "none"], true),
+        (deny(), &["deny", "none", "deny"], false),
+    ] {
+        let late = Late::answering(answered.clone()).await;
+        let tell = async |late: &Late| {
+            for overwrite in reported {
+                late.tell("room.updated", overwritten(overwrite)).await;
+            }
+        };
+        let (opening, _) = late.made_after(tell).await;
+        let expected = if listed { vec![false] } else { vec![] };
+        assert_eq!(opening, expected, "{answered} {reported:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_inherited_deny_was_removed_is_hidden_by_the_next_one_also_after_it_was_missing()
+ {
+    for removed_before_the_answer in [true, false] {
+        let deny = json!([{"id": "1", "type": 0, "allow": "0", "deny": "1024"}]);
+        let late = Late::answering(deny).await;
+        let tell = async |late: &Late| {
+            late.tell("room.updated", overwritten("deny")).await;
+            if removed_before_the_answer {
+                late.tell("room.updated", overwritten("none")).await;
+            }
+        };
+        let (opening, _) = late.made_after(tell).await;
+        assert_eq!(opening, [false]);
+        late.tell("room.updated", overwritten("none")).await;
+        late.tell_deleted(MADE).await;
+        late.until_disowned(ChannelId::new(MADE).unwrap()).await;
+        late.tell("room.created", overwritten("deny")).await;
+        let mut following = late.log.follow(guild()).unwrap();
+        let owned_again = async {
+            while !following
+                .state
+                .owned
+                .contains(&ChannelId::new(MADE).unwrap())
+            {
+                let entry = following.entries.recv().await.unwrap();
+                following.state.apply(&entry.change);
+            }
+        };
+        tokio::time::timeout(PATIENCE, owned_again).await.unwrap();
+        let listed = late.rooms.list(&ada(), guild(), None).unwrap();
+        assert!(listed.rooms.is_empty(), "{removed_before_the_answer}");
+    }
+}
+
+/// The room with this overwrite of @everyone, in a guild whose role lets them see it.
+fn overwritten(overwrite: &str) -> Value {
+    let mut room = room(MADE);
+    room["overwrite"] = json!(overwrite);
+    room["audience"] = json!(if overwrite == "deny" {
+        "restricted"
+    } else {
+        "everyone"
+    });
+    room
 }

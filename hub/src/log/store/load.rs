@@ -203,12 +203,29 @@ impl Store {
             group.put_meta("store", &json(&kept.store))?;
             group.put_meta("version", &json(&schema::VERSION))?;
         }
-        let mut changed = is_new || !found.has_spent;
+        let is_older = found.form != schema::VERSION;
+        if is_older {
+            tracing::info!(
+                from = found.form,
+                to = schema::VERSION,
+                "the store gets the form of this version; an older version does not open it any more"
+            );
+            group.put_meta("version", &json(&schema::VERSION))?;
+            group
+                .transaction
+                .pragma_update(None, "user_version", schema::VERSION)?;
+        }
+        let mut changed = is_new || is_older || !found.has_spent;
         if !found.has_spent {
             group.transaction.execute_batch(schema::ADD_SPENT)?;
         }
-        for (guild, found) in found.guilds {
+        for (guild, mut found) in found.guilds {
             if guilds.contains(&guild) {
+                if is_older {
+                    // Its bases are of the older form; its state stands for them.
+                    group.forget_past(guild, &mut found.shape, &found.history)?;
+                    found.past = KeptPast::begin(&found.history);
+                }
                 kept.truth.put(guild, found.history);
                 kept.pasts.insert(guild, found.past);
                 self.shapes.insert(guild, found.shape);
@@ -259,8 +276,8 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotO
     if checked != "ok" {
         return Err(NotOpen::Damaged(checked));
     }
-    let found = if judge(&connection)? {
-        Reader(&connection).found()?
+    let found = if let Some(form) = judge(&connection)? {
+        Reader(&connection).found(form)?
     } else {
         connection.execute_batch(&format!(
             "BEGIN; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
@@ -275,25 +292,27 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotO
     Ok((connection, found))
 }
 
-/// Whether there is something to be read.
-fn judge(connection: &Connection) -> Result<bool, NotOpen> {
+/// The form of what is to be read, if there is anything.
+fn judge(connection: &Connection) -> Result<Option<i64>, NotOpen> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let version = number("PRAGMA user_version")?;
     let application = number("PRAGMA application_id")?;
     let tables = number("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")?;
     let ours = number("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'")? == 1;
     if tables == 0 && version == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     if !ours && application != schema::APPLICATION {
         return Err(NotOpen::Refused(StoreError::wrong(
             "it is a database, and not a store of Roomwire".to_owned(),
         )));
     }
-    if version == schema::VERSION {
-        return Ok(true);
-    }
     let written = Reader(connection).meta::<i64>("version").ok().flatten();
+    let is_known = (schema::OLDEST..=schema::VERSION).contains(&version);
+    // A number in the header that fell to an older form's is damage.
+    if is_known && written.is_none_or(|written| written == version) {
+        return Ok(Some(version));
+    }
     if version > schema::VERSION && written.is_none_or(|written| written > schema::VERSION) {
         return Err(NotOpen::Refused(StoreError::wrong(format!(
             "it was written by a later version of Roomwire (form {version}, this one knows {})",

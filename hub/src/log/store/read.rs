@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::group::{GuildRow, HolderRow, ReachedRow};
 use super::load::KeptPast;
-use super::schema::sum;
+use super::schema::{self, sum};
 use super::{Failure, Shape};
 use crate::log::chain::{Chain, Holder};
 use crate::log::tail::{Known, STRIDE, Tail};
@@ -19,6 +19,8 @@ use crate::log::{Change, Entry, GuildState, Place};
 
 /// All that stands in a store.
 pub(super) struct Found {
+    /// Which form it has.
+    pub(super) form: i64,
     pub(super) store: Option<String>,
     pub(super) chain: Chain,
     /// The number of the oldest id of a claim or a notice.
@@ -41,6 +43,7 @@ impl Found {
     /// What stands in a store that begins.
     pub(super) fn nothing() -> Self {
         Self {
+            form: schema::VERSION,
             store: None,
             chain: Chain::default(),
             spent_first: 0,
@@ -57,8 +60,8 @@ impl Found {
 pub(super) struct Reader<'a>(pub(super) &'a Connection);
 
 impl Reader<'_> {
-    /// All of it.
-    pub(super) fn found(&self) -> Result<Found, Failure> {
+    /// All of a store of this form.
+    pub(super) fn found(&self, form: i64) -> Result<Found, Failure> {
         let store = self
             .meta("store")?
             .ok_or_else(|| Failure::damaged("it has no name"))?;
@@ -72,7 +75,7 @@ impl Reader<'_> {
         let mut guilds = BTreeMap::new();
         for (guild, row) in self.keyed::<GuildRow>("guilds", "guild")? {
             let id = id(guild, GuildId::new)?;
-            guilds.insert(id, self.guild(id, &row)?);
+            guilds.insert(id, self.guild(id, &row, form)?);
         }
         let rooms = self
             .rows("rooms", "channel")?
@@ -86,6 +89,7 @@ impl Reader<'_> {
             .collect::<Result<_, Failure>>()?;
         let (seen, next_seen) = self.seen()?;
         Ok(Found {
+            form,
             store: Some(store),
             chain,
             spent_first,
@@ -132,7 +136,7 @@ impl Reader<'_> {
     }
 
     /// A guild: its oldest base, and every entry since, up to where its row says that it stands.
-    fn guild(&self, guild: GuildId, row: &GuildRow) -> Result<FoundGuild, Failure> {
+    fn guild(&self, guild: GuildId, row: &GuildRow, form: i64) -> Result<FoundGuild, Failure> {
         let damaged = |why: &str| Failure::damaged(format!("guild {guild}: {why}"));
         let mut bases = self.bases(guild)?.into_iter();
         let (known, kept_ms) = bases.next().ok_or_else(|| damaged("it has no base"))?;
@@ -175,7 +179,10 @@ impl Reader<'_> {
             if place.offset.is_multiple_of(STRIDE) {
                 times.push_back((place.offset, kept_ms));
             }
-            if let Some((base, kept_ms)) = later.next_if(|(base, _)| base.place == place) {
+            if let Some((mut base, kept_ms)) = later.next_if(|(base, _)| base.place == place) {
+                if form == 1 {
+                    base.state.adopt_inherited_denies(&state);
+                }
                 if base.state != state {
                     return Err(damaged("a base is another state than its entries make"));
                 }

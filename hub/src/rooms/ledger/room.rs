@@ -4,7 +4,7 @@ use proto::{ChannelId, GuildId};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Subject;
-use crate::log::LedgerRow;
+use crate::log::{Change, LedgerRow};
 
 /// Where a room is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct OwnedRoom {
     pub standing: Standing,
     /// The epoch of its guild's log when it was made: what was told as a whole since has another.
     pub epoch: u64,
+    /// Its channel was created with a deny of @everyone viewing it, as its category has it, and has
+    /// had it ever since: nobody added the deny to hide the room.
+    pub inherits_deny: bool,
 }
 
 /// A room as it is kept, besides its channel.
@@ -50,9 +53,21 @@ struct KeptRoom {
     limit: u32,
     standing: Standing,
     epoch: u64,
+    /// Absent from rooms that were made before it was kept: a deny of theirs counts as added.
+    #[serde(default)]
+    inherits_deny: bool,
 }
 
 impl OwnedRoom {
+    /// What publishes that the room is Roomwire's own.
+    pub fn owned(&self) -> Change {
+        if self.inherits_deny {
+            Change::OwnedUnderDeny(self.channel_id)
+        } else {
+            Change::Owned(self.channel_id)
+        }
+    }
+
     /// The room as it is kept.
     pub fn row(&self) -> LedgerRow {
         let kept = KeptRoom {
@@ -63,6 +78,7 @@ impl OwnedRoom {
             limit: self.user_limit,
             standing: self.standing,
             epoch: self.epoch,
+            inherits_deny: self.inherits_deny,
         };
         LedgerRow {
             channel: self.channel_id,
@@ -83,6 +99,7 @@ impl OwnedRoom {
             user_limit: kept.limit,
             standing: kept.standing,
             epoch: kept.epoch,
+            inherits_deny: kept.inherits_deny,
         })
     }
 }

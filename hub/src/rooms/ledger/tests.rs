@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::auth::Subject;
+use crate::log::Change;
 
 fn ledger(rooms_max: usize, past_max: usize) -> Ledger {
     Ledger::new(LedgerSettings {
@@ -28,6 +29,7 @@ fn room(id: u64) -> OwnedRoom {
         user_limit: 4,
         standing: Standing::Open,
         epoch: 1,
+        inherits_deny: false,
     }
 }
 
@@ -208,4 +210,37 @@ fn a_room_that_was_not_told_of_is_missing_only_if_it_may_have_been_there() {
         ledger.catch_up(guild(), |_| there, epoch_of);
         assert_eq!(ledger.room(channel(1)).unwrap().standing, standing);
     }
+}
+
+#[test]
+fn an_inherited_deny_is_kept_until_the_channel_is_told_without_it() {
+    let ledger = ledger(10, 10);
+    let pending = ledger.begin(guild()).unwrap();
+    let room = OwnedRoom {
+        inherits_deny: true,
+        ..room(1)
+    };
+    assert_eq!(OwnedRoom::read(&room.row()), Some(room.clone()));
+    assert_eq!(room.owned(), Change::OwnedUnderDeny(channel(1)));
+    let row = room.row();
+    let _open = ledger.made(pending, room, true);
+    assert_eq!(ledger.unsaved(), []);
+    assert!(ledger.lost_inherited_deny(channel(1)));
+    assert!(!ledger.lost_inherited_deny(channel(1)), "once");
+    assert!(!ledger.lost_inherited_deny(channel(2)), "no room of ours");
+    let now = ledger.room(channel(1)).unwrap();
+    assert_eq!(now.owned(), Change::Owned(channel(1)));
+    assert_eq!(ledger.unsaved(), [now.row()]);
+
+    // As a hub kept it that did not know of denies.
+    let mut kept: serde_json::Value = serde_json::from_slice(&row.room.unwrap()).unwrap();
+    assert_eq!(
+        kept.as_object_mut().unwrap().remove("inherits_deny"),
+        Some(true.into())
+    );
+    let older = LedgerRow {
+        channel: channel(1),
+        room: serde_json::to_vec(&kept).ok(),
+    };
+    assert!(!OwnedRoom::read(&older).unwrap().inherits_deny);
 }

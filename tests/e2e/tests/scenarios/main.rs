@@ -6,6 +6,7 @@ mod commands;
 mod deliveries;
 mod gateway_away;
 mod guilds;
+mod hidden_by_staff;
 mod lost_sessions;
 mod metrics;
 mod out_of_view;

@@ -114,11 +114,11 @@ async fn a_place_that_can_not_hold_a_store_is_refused_and_left_alone() {
     log.close().await;
 
     let later = Connection::open(place.file()).unwrap();
-    later.pragma_update(None, "user_version", 2).unwrap();
-    let version = sum("meta", &[b"version", b"2"]);
+    later.pragma_update(None, "user_version", 3).unwrap();
+    let version = sum("meta", &[b"version", b"3"]);
     later
         .execute(
-            "UPDATE meta SET body = x'32', sum = ?1 WHERE key = 'version'",
+            "UPDATE meta SET body = x'33', sum = ?1 WHERE key = 'version'",
             [&version[..]],
         )
         .unwrap();

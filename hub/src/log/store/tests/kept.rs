@@ -1,6 +1,7 @@
 //! What outlives the process, what fails, what is forgotten.
 
 use super::*;
+use crate::log::Change;
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
@@ -311,4 +312,81 @@ async fn a_lost_session_has_no_checkpoint_again_not_even_by_a_late_delivery_or_a
     log.close().await;
     let log = open(&place.settings());
     assert_eq!(truth(&log), before);
+}
+
+#[tokio::test]
+async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inherited() {
+    let place = Place::new("form-1");
+    let older = Connection::open(place.file()).unwrap();
+    older.execute_batch(include_str!("form-1.sql")).unwrap();
+    let stands: String = older
+        .query_row("SELECT body FROM guilds WHERE guild = 1", [], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })
+        .map(|body| String::from_utf8(body).unwrap())
+        .unwrap();
+    older.close().unwrap();
+    let mut before = None;
+    for _ in 0..2 {
+        let (log, rooms) = Log::open(&guilds(), "set aside", &place.settings()).unwrap();
+        assert_eq!(log.store(), "named");
+        let channels: Vec<_> = rooms.iter().map(|row| row.channel.get()).collect();
+        assert_eq!(channels, [12, 13, 15]);
+        let history = truth(&log).guild(guild(1)).cloned().unwrap();
+        let place = serde_json::to_value(history.place).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(&stands).unwrap()["place"],
+            place
+        );
+        let owned: Vec<_> = history.state.owned.iter().map(|id| id.get()).collect();
+        assert_eq!(owned, [12, 13, 15]);
+        for room in owned {
+            let inherits = history
+                .state
+                .inherits_deny(room.to_string().parse().unwrap());
+            assert!(!inherits, "{room}");
+        }
+        assert_eq!(*before.get_or_insert(truth(&log)), truth(&log));
+        log.close().await;
+    }
+    let now = Connection::open(place.file()).unwrap();
+    let form: i64 = now
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(form, schema::VERSION);
+    now.close().unwrap();
+    // It goes on, and what comes is kept in the new form.
+    let log = open(&place.settings());
+    let mut worker = Worker::claim(&log).await;
+    let ours = "12".parse().unwrap();
+    log.keep(Vec::new(), vec![(guild(1), Change::OwnedUnderDeny(ours))])
+        .await
+        .unwrap();
+    let born = fact(json!({"event": "room.created", "payload": {"guildId": "1",
+        "channelId": "16", "name": "x", "audience": "restricted", "overwrite": "deny"}}));
+    worker
+        .deliver(&log, vec![born, joined(1, 16, 30)])
+        .await
+        .unwrap();
+    let before = truth(&log);
+    assert!(
+        before
+            .guild(guild(1))
+            .unwrap()
+            .state
+            .inherits_deny("16".parse().unwrap())
+    );
+    log.close().await;
+    assert_eq!(truth(&open(&place.settings())), before);
+}
+
+#[tokio::test]
+async fn a_store_whose_header_names_an_older_form_than_it_was_written_in_is_damaged() {
+    let (place, log, _worker) = begun("fell-back", vec![snapshot(1, &[11])]).await;
+    log.close().await;
+    let file = Connection::open(place.file()).unwrap();
+    file.pragma_update(None, "user_version", 1).unwrap();
+    file.close().unwrap();
+    let (log, _) = Log::open(&guilds(), "set aside", &place.settings()).unwrap();
+    assert_eq!(log.store(), "set aside");
 }

@@ -15,7 +15,7 @@ enum Step {
     /// What was delivered before is delivered again, from some dispatch on.
     Again(u8),
     Hand(u8),
-    Own(bool),
+    Own(Change),
     Claim,
     Restart,
     Kill,
@@ -28,11 +28,25 @@ fn step() -> impl proptest::strategy::Strategy<Value = Step> {
         1 => (1_u64..3).prop_map(Step::Snapshot),
         2 => any::<u8>().prop_map(Step::Again),
         1 => (0_u8..4).prop_map(Step::Hand),
-        1 => any::<bool>().prop_map(Step::Own),
+        1 => prop::sample::select(vec![
+            Change::Owned("11".parse().unwrap()),
+            Change::OwnedUnderDeny("11".parse().unwrap()),
+            Change::Disowned("11".parse().unwrap()),
+        ])
+        .prop_map(Step::Own),
         1 => Just(Step::Claim),
         1 => Just(Step::Restart),
         2 => Just(Step::Kill),
     ]
+}
+
+/// A room is reported, with or without a deny of @everyone viewing it.
+fn overwritten(guild: u64, channel: u64, turn: u64) -> Fact {
+    let overwrite = ["none", "deny", "deny", "allow"][usize::try_from(turn / 5 % 4).unwrap()];
+    fact(
+        json!({"event": "room.updated", "payload": {"guildId": guild.to_string(),
+        "channelId": channel.to_string(), "name": "r", "overwrite": overwrite}}),
+    )
 }
 
 /// A log beside a truth that was never written anywhere.
@@ -99,11 +113,12 @@ impl Both {
             Step::Tell(count) => {
                 let events: Vec<_> = (0..u64::from(count))
                     .map(|user| {
-                        self.worker.event(joined(
-                            1 + user % 2,
-                            11 + (user + n as u64) % 3,
-                            user + 1,
-                        ))
+                        let turn = user + n as u64;
+                        let guild = 1 + user % 2;
+                        self.worker.event(match turn % 5 {
+                            0 => overwritten(guild, 11 + turn % 3, turn),
+                            _ => joined(guild, 11 + turn % 3, user + 1),
+                        })
                     })
                     .collect();
                 self.told.extend(events.clone());
@@ -130,15 +145,9 @@ impl Both {
                 let pure = self.pure.tell(vec![event], Teller::Hand, is_new, 1);
                 assert_eq!(told, pure.appended);
             }
-            Step::Own(owned) => {
-                let channel = "11".parse().unwrap();
-                let change = if owned {
-                    self.log.own(guild(1), channel).await.unwrap();
-                    Change::Owned(channel)
-                } else {
-                    self.log.disown(guild(1), channel).await.unwrap();
-                    Change::Disowned(channel)
-                };
+            Step::Own(change) => {
+                let published = vec![(guild(1), change.clone())];
+                self.log.keep(Vec::new(), published).await.unwrap();
                 self.pure.change(guild(1), change, 1, 1);
             }
             Step::Claim => {

@@ -89,9 +89,12 @@ impl Bench {
     pub(super) async fn happen(&mut self, step: Result<Fact, Change>) {
         match step {
             Ok(fact) => self.deliver([fact]).await,
-            Err(Change::Owned(channel)) => self.log.own(guild(), channel).await.unwrap(),
-            Err(Change::Disowned(channel)) => self.log.disown(guild(), channel).await.unwrap(),
             Err(Change::Told(_)) => panic!("told by events"),
+            Err(change) => self
+                .log
+                .keep(Vec::new(), vec![(guild(), change)])
+                .await
+                .unwrap(),
         }
     }
 
