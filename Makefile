@@ -4,10 +4,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help demo test bench chaos oracles audit console build clean
+.PHONY: help demo test bench chaos oracles first-use audit console build clean
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: console ## the whole system against the simulated Discord, at http://127.0.0.1:3000 (DEMO_QUIET=1: nobody moves; WEB_ORIGIN: your own page's origin)
 	cargo build --workspace --bins
@@ -26,6 +26,9 @@ chaos: console ## seeded faults over the real processes (SEED, RUNS, MINUTES)
 oracles: ## other people's Discord libraries against the simulator (installed now)
 	cargo build -p discord-sim --bins
 	@exec tests/oracles/run.sh
+
+first-use: ## a front-end developer's path through README.md in a fresh clone, timed (FIRST_USE_TARGET: a cargo folder to reuse)
+	@exec node tests/first-use/run.mjs
 
 audit: ## licences, bans, sources, unused dependencies, the compose file (builds its tools on the first run)
 	@exec tests/audit.sh
