@@ -41,3 +41,8 @@ async fn the_hub_answers_badly_and_the_worker_is_killed_in_a_delivery() {
 async fn the_hub_forgets_everything_and_is_stopped_for_a_while() {
     is_survived(13, &["store-gone", "F11"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discord_never_resumes_a_session_and_the_hub_is_killed() {
+    is_survived(14, &["F37", "hub-kill"]).await;
+}

@@ -40,10 +40,7 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
         "silence" => world.gateway.silence_all(&which, wish.time()?),
         "forget" => world.gateway.expire_all(&which, now_ms),
         "odd" => odd(&mut world, &which),
-        "resumes" => {
-            world.gateway.fail_resumes(wish.resumes()?);
-            0
-        }
+        "resumes" => world.gateway.fail_resumes(wish.resumes()?),
         "dispatch" => {
             let event = wish.event.as_deref().ok_or("event: the dispatch's name")?;
             world

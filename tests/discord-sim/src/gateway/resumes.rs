@@ -33,9 +33,10 @@ pub(crate) struct ResumeFault {
 }
 
 impl Gateway {
-    /// From now on RESUMEs are answered so; none: as Discord does.
-    pub(crate) fn fail_resumes(&mut self, fault: Option<ResumeFault>) {
+    /// From now on RESUMEs are answered so; none: as Discord does. Returns how many sessions there are.
+    pub(crate) fn fail_resumes(&mut self, fault: Option<ResumeFault>) -> usize {
         self.resume_fault = fault;
+        self.sessions.len()
     }
 
     /// The fault that the next RESUME meets, used up once.

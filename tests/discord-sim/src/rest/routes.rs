@@ -114,10 +114,11 @@ impl Route {
                 .path
                 .split('/')
                 .zip(path.split('/'))
-                .all(|(own, segment)| {
-                    own == segment
-                        || !segment.is_empty()
-                            && (segment == "*" || own == "*" || own.starts_with('{'))
+                .all(|(own, segment)| match own {
+                    _ if segment == "*" => true,
+                    "*" => !segment.is_empty(),
+                    id if id.starts_with('{') => segment.parse::<Id>().is_ok(),
+                    literal => literal == segment,
                 })
     }
 

@@ -19,6 +19,7 @@ fn ways() -> Vec<Value> {
         json!({"answer": "nothing"}),
         json!({"answer": "silence", "seconds": 30}),
         json!({"answer": "invalidate"}),
+        json!({"answer": "reconnect"}),
         json!({"answer": "drop", "replay": true}),
     ];
     ways.extend(
