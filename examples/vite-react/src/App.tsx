@@ -28,7 +28,14 @@ export default function App() {
 function Freshness() {
   const connection = useConnection()
   const guild = useGuild()
-  if (connection.state === 'closed') return <p role="alert">No connection: {connection.reason?.text}</p>
+  const reason = connection.state === 'closed' || connection.state === 'waiting' ? connection.reason : null
+  // A hint says what a developer or an operator has to change. What has none passes by itself.
+  if (reason && (connection.state === 'closed' || reason.hint))
+    return (
+      <p role="alert">
+        No connection: {reason.text}. {reason.hint}
+      </p>
+    )
   if (!guild || guild.stale) return <p>Connecting…</p>
   return <p>Live</p>
 }
