@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use launch::Secret;
+use launch::listener::ListenerSettings;
 use launch::logs::LogSettings;
 use launch::settings::{Problem, Program, address, list};
 use proto::GuildId;
@@ -46,6 +47,9 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub delivery: DeliverySettings,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the type says it")]
+    pub listener: ListenerSettings,
     #[command(flatten)]
     #[expect(missing_docs, reason = "the type says it")]
     pub logs: LogSettings,

@@ -87,15 +87,20 @@ pub async fn run(
     tokio::spawn(metrics.clone().keep_up(end.clone()));
     let mut pages = tokio::spawn(ops::serve(
         listener,
+        config.listener,
         Arc::clone(&board),
         metrics,
         end.clone(),
     ));
     let ended = tokio::select! {
-        ended = follow(Arc::new(config), &board, shutdown) => ended,
+        ended = follow(Arc::new(config), &board, shutdown) => {
+            end.cancel();
+            // Answers that are under way are finished.
+            let _answered = pages.await;
+            ended
+        }
         served = &mut pages => Err(Failure::Crashed(format!("the health listener: {served:?}"))),
     };
-    end.cancel();
     ended
 }
 

@@ -182,4 +182,16 @@ const METRICS: &[Metric] = &[
         "worker_gateway_stalls_total",
         "Gateway connections given up because they were silent",
     ),
+    Metric::counter(
+        "worker_accept_failures_total",
+        "TCP connections that could not be accepted",
+    ),
+    Metric::gauge(
+        "worker_lingering_connections",
+        "Connections that have their last answer and are read until the client closes",
+    ),
+    Metric::labelled(
+        "worker_linger_cut_total",
+        "Connections that the worker closed before their client had closed, by why",
+    ),
 ];

@@ -1,7 +1,5 @@
 //! Health, readiness and metrics, on a listener of their own.
 
-mod exchange;
-
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use launch::listener::{self, ListenerSettings, MetricNames};
 use launch::metrics::Metrics;
 use proto::gateway::GatewayState;
 use serde::Serialize;
@@ -20,12 +19,15 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::Acknowledged;
 use crate::feed::{Desk, Feed, FeedHealth};
 use crate::metrics::HTTP;
-use exchange::Bounds;
 
-/// The bounds of this listener. A probe or a scrape takes milliseconds, and there are a few.
-const EXCHANGE: Bounds = Bounds {
-    connections_max: 64,
-    time_max: Duration::from_secs(10),
+/// Connections at once: there are a few probes and scrapes, and each takes milliseconds.
+const CONNECTIONS_MAX: usize = 64;
+/// How long an answer may still take after the worker has ended everything else.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+const LISTENER_METRICS: MetricNames = MetricNames {
+    accept_failures: "worker_accept_failures_total",
+    lingering: "worker_lingering_connections",
+    linger_cut: "worker_linger_cut_total",
 };
 
 /// What the pages show: the shards, once Discord has said which there are.
@@ -138,6 +140,7 @@ struct Pages {
 /// Serves the pages until the token is cancelled.
 pub async fn serve(
     listener: TcpListener,
+    settings: ListenerSettings,
     board: Arc<Board>,
     metrics: Metrics,
     end: CancellationToken,
@@ -149,7 +152,9 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(render_metrics))
         .with_state(pages);
-    exchange::accept(listener, HTTP.count(router), EXCHANGE, end).await;
+    let bounds = settings.bounds(CONNECTIONS_MAX, FINISH_TIMEOUT);
+    let router = HTTP.count(router);
+    listener::serve(listener, router, bounds, LISTENER_METRICS, end).await;
 }
 
 async fn health(State(pages): State<Pages>) -> impl IntoResponse {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn;
+use launch::listener::{MetricNames, serve};
 use proto::position::PositionKey;
 use proto::rest::{ConsoleConfig, SignIn};
 use tokio::net::TcpListener;
@@ -26,7 +27,6 @@ use crate::discord::Discord;
 use crate::discord_http::Interactions;
 use crate::freshness::Freshness;
 use crate::ingest::{Ingest, Turns};
-use crate::listener::{ServeLimits, serve};
 use crate::log::{Fights, Health, Log};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
@@ -41,6 +41,12 @@ use crate::vital::Vital;
 
 /// How often silence is looked for: a fraction of the shortest that matters.
 const TICK: Duration = Duration::from_millis(250);
+/// Of both listeners together.
+const LISTENER_METRICS: MetricNames = MetricNames {
+    accept_failures: "hub_accept_failures_total",
+    lingering: "hub_lingering_connections",
+    linger_cut: "hub_linger_cut_total",
+};
 
 /// Runs the hub on these listeners until `shutdown`, then drains.
 ///
@@ -211,17 +217,18 @@ pub async fn run(
         public = %public.local_addr()?, internal = %internal.local_addr()?, guilds = access.guilds().len(),
         "hub is listening"
     );
-    let limits = ServeLimits {
-        connections_max: bounds.tcp_connections_max,
-        header_timeout: Duration::from_millis(bounds.header_timeout_ms),
-        write_timeout: Duration::from_millis(bounds.write_timeout_ms),
-        finish_timeout: Duration::from_millis(bounds.drain_timeout_ms / 2),
-    };
-    let public_router = PUBLIC_HTTP.count(finish(public_router));
-    let internal_router = INTERNAL_HTTP.count(finish(internal_router));
-    let public = serve(public, public_router, limits, shutdown.clone());
+    let finish_timeout = Duration::from_millis(bounds.drain_timeout_ms / 2);
+    let limits = settings
+        .listener
+        .bounds(bounds.tcp_connections_max, finish_timeout);
+    let (public_router, end) = (PUBLIC_HTTP.count(finish(public_router)), shutdown.clone());
+    let public = serve(public, public_router, limits, LISTENER_METRICS, end);
     // The worker may deliver, and operators may look, until the last browser is gone.
-    let internal = serve(internal, internal_router, limits, stopped.clone());
+    let (internal_router, end) = (
+        INTERNAL_HTTP.count(finish(internal_router)),
+        stopped.clone(),
+    );
+    let internal = serve(internal, internal_router, limits, LISTENER_METRICS, end);
     let (public, internal) = (tokio::spawn(public), tokio::spawn(internal));
 
     tokio::select! {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use launch::Secret;
+use launch::listener::ListenerSettings;
 use launch::logs::LogSettings;
 use launch::settings::{Problem, Program, address, list, origin};
 use proto::GuildId;
@@ -118,6 +119,12 @@ pub struct Settings {
         missing_docs,
         reason = "see the type; a text here would become the help's"
     )]
+    pub listener: ListenerSettings,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "see the type; a text here would become the help's"
+    )]
     pub bounds: Bounds,
 }
 
@@ -128,12 +135,6 @@ pub struct Bounds {
     /// TCP connections of the public listener; more wait in the kernel's queue [count; the hub raises its soft descriptor limit to the hard one]
     #[arg(long, env = "TCP_CONNECTIONS_MAX", default_value_t = 20_000, value_parser = size(COUNT_MAX))]
     pub tcp_connections_max: usize,
-    /// A request's head must have come after this [ms; slow clients hold a connection, nothing else]
-    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
-    pub header_timeout_ms: u64,
-    /// A peer that takes nothing of an answer for this long is let go [ms]
-    #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
-    pub write_timeout_ms: u64,
     /// A request with its body must be answered after this [ms]
     #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub request_timeout_ms: u64,

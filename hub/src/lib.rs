@@ -11,7 +11,6 @@ pub mod discord_http;
 mod faults;
 pub mod freshness;
 pub mod ingest;
-mod listener;
 pub mod log;
 mod metrics;
 pub mod ops;

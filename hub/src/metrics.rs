@@ -169,5 +169,13 @@ pub(crate) const METRICS: &[Metric] = &[
         "hub_accept_failures_total",
         "TCP connections that could not be accepted",
     ),
+    Metric::gauge(
+        "hub_lingering_connections",
+        "Connections that have their last answer and are read until the client closes",
+    ),
+    Metric::labelled(
+        "hub_linger_cut_total",
+        "Connections that the hub closed before their client had closed, by why",
+    ),
     Metric::counter("hub_panics_total", "Panics that were caught; each is a bug"),
 ];

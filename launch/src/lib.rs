@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod descriptors;
 pub mod exit;
+pub mod listener;
 pub mod logs;
 pub mod metrics;
 pub mod secret;

@@ -23,9 +23,11 @@ pub mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use launch::listener::{Bounds, LingerBounds, MetricNames};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +36,24 @@ pub const AUDIENCE: &str = "roomwire";
 
 /// Origins whose pages may always ask: the hub's, in the demo.
 pub const DEMO_ORIGINS: [&str; 2] = ["http://127.0.0.1:3000", "http://localhost:3000"];
+
+const BOUNDS: Bounds = Bounds {
+    connections_max: 1_024,
+    // Longer than clients keep an idle connection, so that none is closed while it is used again.
+    header_timeout: Duration::from_secs(100),
+    write_timeout: Duration::from_secs(30),
+    finish_timeout: Duration::from_secs(3),
+    linger: LingerBounds {
+        time_max: Duration::from_secs(10),
+        bytes_max: 8 * 1024 * 1024,
+    },
+};
+/// Nothing publishes them.
+const METRICS: MetricNames = MetricNames {
+    accept_failures: "issuer_accept_failures_total",
+    lingering: "issuer_lingering_connections",
+    linger_cut: "issuer_linger_cut_total",
+};
 
 /// What can be chosen, besides the address.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -77,8 +97,7 @@ pub fn is_allowed(address: SocketAddr) -> bool {
 /// listener. Keys are made first; the listener queues whoever asks meanwhile.
 ///
 /// # Errors
-/// When the listener is not on a loopback address, when keys can not be made, or when serving
-/// fails.
+/// When the listener is not on a loopback address, or when keys can not be made.
 pub async fn run(
     listener: TcpListener,
     settings: Settings,
@@ -99,10 +118,8 @@ pub async fn run(
         &settings.origins,
     )?;
     tracing::info!(issuer, audience = AUDIENCE, "giving out tokens");
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .context("serving")
+    launch::listener::serve(listener, router, BOUNDS, METRICS, shutdown).await;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,21 +1,17 @@
-//! The door: one accept loop, and which part of the simulator a path belongs to.
+//! The simulator's listener, and which part of the simulator a path belongs to.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use launch::listener::{self, Bounds, LingerBounds, MetricNames, RequestBody};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::service_fn;
 
 use crate::gateway::connection::{self, Wish};
 use crate::{Settings, Sim, avatars, control, people, rest};
@@ -25,6 +21,18 @@ use crate::{Settings, Sim, avatars, control, people, rest};
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// How long open connections may take to end after the shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
+/// How long a client may accept nothing of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const LINGER: LingerBounds = LingerBounds {
+    time_max: Duration::from_secs(10),
+    bytes_max: 8 * 1024 * 1024,
+};
+/// Nothing publishes them.
+const METRICS: MetricNames = MetricNames {
+    accept_failures: "sim_accept_failures_total",
+    lingering: "sim_lingering_connections",
+    linger_cut: "sim_linger_cut_total",
+};
 
 /// Put on a response that is never to be sent: the connection is cut instead.
 #[derive(Clone, Copy)]
@@ -45,9 +53,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let permits = usize::try_from(settings.sim_connections_max).unwrap_or(Semaphore::MAX_PERMITS);
-    let connections = Arc::new(Semaphore::new(permits));
-    let header_time = Duration::from_secs(settings.sim_header_s);
+    let bounds = Bounds {
+        connections_max: usize::try_from(settings.sim_connections_max).unwrap_or(usize::MAX),
+        header_timeout: Duration::from_secs(settings.sim_header_s),
+        write_timeout: WRITE_TIMEOUT,
+        finish_timeout: DRAIN,
+        linger: LINGER,
+    };
     let quiet = settings.sim_quiet;
     let sim = Sim::new(settings, address, shutdown.clone())?;
     let tasks = sim.tasks().clone();
@@ -56,80 +68,23 @@ pub async fn run(
     }
     tasks.spawn(bury(sim.clone()));
     tracing::info!(%address, quiet, "the simulated Discord is up");
-    let router = Router::new().fallback({
+    let answering = service_fn({
         let sim = sim.clone();
-        move |request: Request| route(sim, request)
+        move |request: http::Request<RequestBody>| answer(sim.clone(), request.map(Body::new))
     });
-    loop {
-        let permit = tokio::select! {
-            () = shutdown.cancelled() => break,
-            Ok(permit) = Arc::clone(&connections).acquire_owned() => permit,
-        };
-        let stream = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, most likely: others must end first.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let (router, shutdown) = (router.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            serve_connection(stream, router, header_time, shutdown).await;
-            drop(permit);
-        });
-    }
-    tasks.close();
-    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
-        tracing::warn!("some connections did not end in time");
-    }
-    Ok(())
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    router: Router,
-    header_time: Duration,
-    shutdown: CancellationToken,
-) {
-    // Small frames must not wait for each other.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let router = router.clone();
-        async move {
-            let response = match tower::ServiceExt::oneshot(router, request.map(Body::new)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            if response.extensions().get::<Cut>().is_some() {
-                Err(WasCut)
-            } else {
-                Ok(response)
+    let serving = listener::serve(listener, answering, bounds, METRICS, shutdown.clone());
+    let (mut serving, ended) = (pin!(serving), shutdown.cancelled());
+    tokio::select! {
+        () = &mut serving => {}
+        () = ended => {
+            tasks.close();
+            let end = async { tokio::join!(serving, tasks.wait()) };
+            if tokio::time::timeout(DRAIN, end).await.is_err() {
+                tracing::warn!("some connections did not end in time");
             }
         }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_time)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
     }
+    Ok(())
 }
 
 /// Forgets dead sessions once a second, so that they do not wait for the next identify.
@@ -146,9 +101,17 @@ async fn bury(sim: Sim) {
     }
 }
 
-async fn route(sim: Sim, request: Request) -> Result<Response, Infallible> {
+async fn answer(sim: Sim, request: Request) -> Result<Response, WasCut> {
+    let response = route(sim, request).await;
+    if response.extensions().get::<Cut>().is_some() {
+        return Err(WasCut);
+    }
+    Ok(response)
+}
+
+async fn route(sim: Sim, request: Request) -> Response {
     let path = request.uri().path();
-    let response = if path == "/" {
+    if path == "/" {
         upgrade(sim, request).await
     } else if path.starts_with("/_sim/") {
         control::answer(sim, request).await
@@ -158,8 +121,7 @@ async fn route(sim: Sim, request: Request) -> Result<Response, Infallible> {
         avatars::answer(path)
     } else {
         StatusCode::NOT_FOUND.into_response()
-    };
-    Ok(response)
+    }
 }
 
 /// The gateway's door.

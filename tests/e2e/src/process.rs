@@ -144,8 +144,16 @@ impl Process {
     }
 }
 
-/// The program in the same target folder as this one, a test's or a program's own executable.
+/// The program in the folder that `ROOMWIRE_PROGRAMS` names (`target/release`, say), or else in the
+/// same target folder as this one, a test's or a program's own executable.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "of the tests alone: which programs are tested"
+)]
 pub fn program(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("ROOMWIRE_PROGRAMS") {
+        return PathBuf::from(folder).join(name);
+    }
     let own = std::env::current_exe().unwrap();
     let mut folders = own.ancestors().skip(1);
     let beside = folders

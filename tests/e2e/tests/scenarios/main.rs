@@ -7,6 +7,7 @@ mod deliveries;
 mod gateway_away;
 mod guilds;
 mod hidden_by_staff;
+mod listeners;
 mod lost_sessions;
 mod metrics;
 mod out_of_view;

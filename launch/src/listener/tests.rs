@@ -1,0 +1,340 @@
+use std::convert::Infallible;
+use std::io;
+use std::time::Instant;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tower::service_fn;
+
+use super::*;
+
+/// How long a fact may take to become true on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+const MS: Duration = Duration::from_millis(1);
+const NAMES: MetricNames = MetricNames {
+    accept_failures: "test_accept_failures_total",
+    lingering: "test_lingering_connections",
+    linger_cut: "test_linger_cut_total",
+};
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+/// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fn bounds() -> Bounds {
+    Bounds {
+        connections_max: 8,
+        header_timeout: DEADLINE,
+        write_timeout: DEADLINE,
+        finish_timeout: DEADLINE,
+        linger: LingerBounds {
+            time_max: DEADLINE,
+            bytes_max: 8 * 1024 * 1024,
+        },
+    }
+}
+
+/// A listener that answers `ok`, and its end. `/held` is answered after `release`.
+struct Served {
+    address: SocketAddr,
+    end: CancellationToken,
+    arrived: Arc<Notify>,
+    release: Arc<Notify>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+async fn serve_with(bounds: Bounds) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let end = CancellationToken::new();
+    let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let held = (Arc::clone(&arrived), Arc::clone(&release));
+    let service = service_fn(move |request: Request<RequestBody>| {
+        let (arrived, release) = held.clone();
+        async move {
+            if request.uri().path() == "/held" {
+                arrived.notify_one();
+                release.notified().await;
+            }
+            let Peer(peer) = request.extensions().get().copied().unwrap();
+            assert!(peer.ip().is_loopback());
+            Ok::<_, Infallible>(Response::new("ok".to_owned()))
+        }
+    });
+    let serving = tokio::spawn(serve(listener, service, bounds, NAMES, end.clone()));
+    Served {
+        address,
+        end,
+        arrived,
+        release,
+        serving,
+    }
+}
+
+async fn send(address: SocketAddr, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What comes until the listener closes its half; an error where it resets the connection.
+async fn read_to_end(stream: &mut TcpStream) -> io::Result<String> {
+    let mut answer = Vec::new();
+    let read = timeout(DEADLINE, stream.read_to_end(&mut answer));
+    read.await.expect("still open at the deadline")?;
+    Ok(String::from_utf8(answer).unwrap())
+}
+
+async fn read_answer(stream: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    while !answer.ends_with("ok") {
+        let mut some = [0; 512];
+        let read = timeout(DEADLINE, stream.read(&mut some)).await.unwrap();
+        let read = read.unwrap();
+        assert_ne!(read, 0, "closed after {answer:?}");
+        answer.push_str(std::str::from_utf8(&some[..read]).unwrap());
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_client_that_waits_is_closed_at_the_deadline_whatever_it_has_sent() {
+    let served = serve_with(Bounds {
+        header_timeout: 200 * MS,
+        ..bounds()
+    })
+    .await;
+    let prefixes = |text: &'static str| (0..text.len()).map(move |end| &text[..end]);
+    let waiting = prefixes(PREFACE).chain(prefixes(REQUEST));
+    for beginning in waiting.chain([PREFACE, "\r\n\r\n", "\0\0\0"]) {
+        let mut stream = send(served.address, beginning).await;
+        let answer = read_to_end(&mut stream).await.unwrap_or_default();
+        let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 400 ");
+        assert!(refused, "{beginning:?} {answer:?}");
+    }
+    let whole = read_answer(&mut send(served.address, REQUEST).await).await;
+    assert!(whole.starts_with("HTTP/1.1 200 OK"), "{whole}");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_has_no_more_time() {
+    let served = serve_with(Bounds {
+        header_timeout: 300 * MS,
+        ..bounds()
+    })
+    .await;
+    let mut stream = send(served.address, "GET / HTTP/1.1\r\nlong: ").await;
+    let began = Instant::now();
+    // The write fails some time after the listener has closed.
+    while stream.write_all(b"x").await.is_ok() {
+        assert!(began.elapsed() < DEADLINE, "still open");
+        tokio::time::sleep(20 * MS).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_after_an_idle_time_has_as_much_time_as_the_first() {
+    let timeout = 3_000 * MS;
+    let served = serve_with(Bounds {
+        header_timeout: timeout,
+        ..bounds()
+    })
+    .await;
+    let mut stream = send(served.address, REQUEST).await;
+    read_answer(&mut stream).await;
+    tokio::time::sleep(timeout * 2 / 3).await;
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    tokio::time::sleep(timeout * 2 / 3).await;
+    stream.write_all(b"\r\n").await.unwrap();
+    read_answer(&mut stream).await;
+}
+
+#[tokio::test]
+async fn no_more_connections_than_the_bound_are_open_and_the_next_one_waits() {
+    let served = serve_with(Bounds {
+        connections_max: 2,
+        ..bounds()
+    })
+    .await;
+    let silent = [
+        send(served.address, "").await,
+        send(served.address, "").await,
+    ];
+    let mut third = send(served.address, REQUEST).await;
+    let early = timeout(200 * MS, third.read(&mut [0])).await;
+    assert!(early.is_err(), "answered beyond the bound");
+    drop(silent);
+    read_answer(&mut third).await;
+}
+
+#[tokio::test]
+async fn a_refused_client_that_stays_keeps_nobody_out() {
+    let served = serve_with(Bounds {
+        connections_max: 1,
+        ..bounds()
+    })
+    .await;
+    let unread = "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+    let mut refused = send(served.address, unread).await;
+    read_to_end(&mut refused).await.unwrap();
+    read_answer(&mut send(served.address, REQUEST).await).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_receives_the_answer_to_what_was_not_read() {
+    const LENGTH: usize = 4 * 1024 * 1024;
+    let served = serve_with(bounds()).await;
+    let body = "x".repeat(LENGTH);
+    let chunks = format!("{LENGTH:x}\r\n{body}\r\n0\r\n\r\n");
+    for (head, body, status) in [
+        (
+            format!("POST / HTTP/1.1\r\nContent-Length: {LENGTH}\r\n\r\n"),
+            &body,
+            200,
+        ),
+        (
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            &chunks,
+            200,
+        ),
+        (
+            format!(
+                "POST / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: other\r\nContent-Length: {LENGTH}\r\n\r\n"
+            ),
+            &body,
+            200,
+        ),
+        ("nonsense\r\n\r\n".to_owned(), &body, 400),
+        (
+            format!("GET / HTTP/1.1\r\nlong: {}", "x".repeat(HEAD_BYTES_MAX)),
+            &body,
+            431,
+        ),
+    ] {
+        let mut stream = send(served.address, &head).await;
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        let says_so = answer.contains("connection: close\r\n");
+        assert!(says_so || status != 200, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_after_an_upgrade_ended_receives_the_last_word() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = service_fn(|mut request: Request<RequestBody>| async move {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut upgraded = TokioIo::new(upgrade.await.unwrap());
+            upgraded.write_all(b"goodbye").await.unwrap();
+        });
+        let mut response = Response::new(String::new());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        Ok::<_, Infallible>(response)
+    });
+    let end = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, service, bounds(), NAMES, end.clone()));
+    let upgrade = "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
+    let mut stream = send(address, upgrade).await;
+    stream.write_all(&vec![0; 4 * 1024 * 1024]).await.unwrap();
+    let answer = read_to_end(&mut stream).await.unwrap();
+    assert!(answer.ends_with("goodbye"), "{answer}");
+    drop(stream);
+    end.cancel();
+    timeout(DEADLINE, serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn reading_on_ends_at_either_bound() {
+    let unread = "POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n";
+    let served = serve_with(Bounds {
+        linger: LingerBounds {
+            time_max: 200 * MS,
+            ..bounds().linger
+        },
+        ..bounds()
+    })
+    .await;
+    let mut slow = send(served.address, unread).await;
+    read_to_end(&mut slow).await.unwrap();
+    let began = Instant::now();
+    while slow.write_all(b"x").await.is_ok() {
+        assert!(began.elapsed() < DEADLINE, "read for ever");
+        tokio::time::sleep(20 * MS).await;
+    }
+
+    let served = serve_with(Bounds {
+        linger: LingerBounds {
+            bytes_max: 100_000,
+            ..bounds().linger
+        },
+        ..bounds()
+    })
+    .await;
+    let mut large = send(served.address, unread).await;
+    read_to_end(&mut large).await.unwrap();
+    let sent = large.write_all(&vec![0; 64 * 1024 * 1024]).await;
+    assert!(sent.is_err(), "read without a bound");
+}
+
+#[tokio::test]
+async fn clients_that_wait_do_not_delay_the_end() {
+    let served = serve_with(Bounds {
+        connections_max: 100,
+        ..bounds()
+    })
+    .await;
+    let mut waiting = Vec::new();
+    for beginning in [
+        "",
+        "P",
+        "\r\n",
+        "PRI * HTTP/2.0\r\n",
+        PREFACE,
+        "GET / HTTP/1.1\r\nHo",
+    ] {
+        waiting.push(send(served.address, beginning).await);
+    }
+    let mut idle = send(served.address, REQUEST).await;
+    read_answer(&mut idle).await;
+    idle.write_all(b"GET /").await.unwrap();
+    let unread = "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+    let mut refused = send(served.address, unread).await;
+    read_to_end(&mut refused).await.unwrap();
+    let began = Instant::now();
+    served.end.cancel();
+    served.serving.await.unwrap();
+    assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_that_is_being_answered_is_answered_before_the_end() {
+    let served = serve_with(bounds()).await;
+    let mut stream = send(served.address, "GET /held HTTP/1.1\r\n\r\n").await;
+    timeout(DEADLINE, served.arrived.notified()).await.unwrap();
+    served.end.cancel();
+    served.release.notify_one();
+    let answer = read_to_end(&mut stream).await.unwrap();
+    assert!(answer.ends_with("ok"), "{answer}");
+    drop(stream);
+    timeout(DEADLINE, served.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_is_never_answered_delays_the_end_by_its_bound() {
+    let served = serve_with(Bounds {
+        finish_timeout: 200 * MS,
+        ..bounds()
+    })
+    .await;
+    let _held = send(served.address, "GET /held HTTP/1.1\r\n\r\n").await;
+    timeout(DEADLINE, served.arrived.notified()).await.unwrap();
+    served.end.cancel();
+    timeout(DEADLINE, served.serving).await.unwrap().unwrap();
+}
