@@ -97,8 +97,6 @@ fn every_configuration_of_the_documents_has_a_test() {
             "caddy",
             "caddyfile",
             "haproxy",
-            "env",
-            "dotenv",
         ]
         .contains(&block.language.as_str());
         let marker = block.marker.as_deref().unwrap_or_default();

@@ -261,3 +261,16 @@ async fn a_guild_that_is_not_live_and_a_checkpoint_that_ages_show_in_a_scrape() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn metrics_and_readiness_are_not_on_the_public_listener() {
+    let world = World::start().await;
+    for path in ["/metrics", "/readyz", "/healthz", "/api/internal/events"] {
+        let url = format!("{}{path}", world.hub_url);
+        let answer = world.http.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    let url = format!("{}/health", world.hub_url);
+    let health = world.http.get(url).send().await.unwrap();
+    assert_eq!(health.text().await.unwrap(), r#"{"status":"ok"}"#);
+}
