@@ -20,6 +20,7 @@ export function hubAddress(url: unknown): string {
   if (!/^https?$/i.test(scheme)) throw wrong(`has the scheme "${scheme}"`, url)
   if (host.includes('@')) throw wrong('contains a user name or a password', hidden(url))
   if (rest !== '') throw wrong('contains a query or a fragment', url.slice(0, -rest.length))
+  if (/\/api\/ws\/*$/.test(path)) throw wrong('ends with "/api/ws"', url, 'The SDK adds that by itself.')
   if (host === '' || !isParsed(url)) throw wrong('has no valid host', url)
   return `${scheme.toLowerCase()}://${host.toLowerCase()}${path.replace(/\/+$/, '')}`
 }

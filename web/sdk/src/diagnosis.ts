@@ -78,6 +78,13 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
             hint: 'Set url to the address of your hub.',
           }
     }
+    if (status === 404) {
+      return {
+        failure: 'not_a_hub',
+        text: `a hub answers at ${base}, but has no WebSocket at ${address(base)}`,
+        hint: 'Set url to the address of the hub alone, without a path that only the hub has, such as /api.',
+      }
+    }
     if (status === 403) return originNotAllowed(environment.pageOrigin())
     if (status >= 429) return { failure: 'unavailable', text: 'the hub is full or draining', hint: null }
     return {

@@ -216,6 +216,8 @@ export function createLine(parts: LineParts): Line {
     const refused = welcomed ? renewing : offered
     // Whether a token has expired is a matter of the hub's clock; this machine's may be wrong.
     if (code === 4401 && refused !== null) return refusedToken(refused, error?.ts ?? environment.now())
+    if (code === 1009 && refused !== null)
+      return tooLargeToken(refused.length, error?.message ?? 'the hub accepts less')
     const report = failureOfClose(code, error?.message)
     if (code !== 1006) return report
     if (!opened && diagnosed) return diagnosed

@@ -47,6 +47,7 @@ describe('an address', () => {
     ['https://ada@hub.example', 'contains a user name or a password'],
     ['https://hub.example?token=x', 'contains a query or a fragment'],
     ['https://hub.example/#rooms', 'contains a query or a fragment'],
+    ['https://hub.example/api/ws', 'ends with "/api/ws"'],
     ['https://', 'has no valid host'],
     ['https:///hub', 'has no valid host'],
     ['https://hub.example:99999', 'has no valid host'],
@@ -291,6 +292,23 @@ describe('a token', () => {
     expect(line.asked()).toBe(1)
   })
 
+  test('that a hub with a lower limit closes over names the size that the hub named', async () => {
+    const line = start({ getToken: async () => large(5_000) })
+    line.roomwire.connect()
+    await line.world.settle()
+    line.world.socket.open()
+    line.world.socket.hear({
+      v: 1,
+      type: 'error',
+      error: { code: 'TOO_LARGE', message: 'a message before authentication is at most 4096 bytes' },
+      ts: 0,
+    })
+    line.world.socket.end(1009)
+    expect(line.connection().state).toBe('closed')
+    expect(reasonOf(line)).toMatchObject({ code: 1009, failure: 'token_too_large' })
+    expect(reasonOf(line).text).toMatch(/5000 bytes.*at most 4096 bytes/)
+  })
+
   test('of any size is given to a command: the hub decides', async () => {
     const { world, roomwire } = start({ getToken: async () => large(13_000) })
     world.answer = async () => new Response('{"ok":true}')
@@ -397,6 +415,14 @@ describe('a hub', () => {
       'not a Roomwire hub',
     ],
     [
+      'is asked at a path that it does not have',
+      { 'cors https://hub.example': problem(404) },
+      { url: 'https://hub.example/api' },
+      undefined,
+      'not_a_hub',
+      'no WebSocket at https://hub.example/api/api/ws',
+    ],
+    [
       'is down behind its proxy',
       { 'cors https://hub.example': () => new Response('', { status: 502 }) },
       {},
@@ -444,6 +470,17 @@ describe('a hub', () => {
     const line = await unreachable({ 'cors https://hub.example': problem(503) })
     expect(reasonOf(line)).toMatchObject({ failure: 'unavailable', hint: null })
     expect(line.world.warnings).toEqual([])
+  })
+
+  test('that is another WebSocket server, which opens and never welcomes, is distinguished too', async () => {
+    const line = start()
+    line.world.answer = async () => page()
+    line.roomwire.connect()
+    await line.world.settle()
+    line.world.socket.open()
+    await line.world.pass(15_000)
+    expect(reasonOf(line)).toMatchObject({ code: 1006, failure: 'not_a_hub' })
+    expect(line.world.warnings).toHaveLength(1)
   })
 
   test('that a command cannot reach is diagnosed without a connection too', async () => {
