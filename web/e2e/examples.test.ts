@@ -1,5 +1,5 @@
 /** One's own page and one's own client against the demo: `examples/`, and the five lines of README.md. */
-import { cpSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { expect, type Page, test } from '@playwright/test'
 import { blocks, cable, type Ended, inCheckout, ownOrigin, Program, serveFile, viteDev } from './own-page.js'
 import { channels, lobby, voice } from './sim.js'
@@ -70,28 +70,51 @@ test('the one HTML file shows rooms live, and opens and ends a room', async ({ p
   await livesAndActs(page)
 })
 
-test('the five lines of the readme, as they are written, show rooms live in a Vite app', async ({ page }) => {
+/** A Vite app whose `src/App.tsx` is the README's five lines, as they are written. */
+function fiveLinesApp(project: string) {
   const [five = ''] = blocks('README.md', 'tsx')
   expect(five.trim().split('\n')).toHaveLength(5)
-  const project = 'target/five-lines'
   rmSync(inCheckout(project), { recursive: true, force: true })
   cpSync(inCheckout('examples/vite-react'), inCheckout(project), {
     recursive: true,
     filter: path => !/vite-react\/(node_modules\/\.vite|dist|src\/(Rooms|OpenRoom)\.tsx)$/.test(path),
   })
   writeFileSync(inCheckout(`${project}/src/App.tsx`), five)
-  started(await viteDev(project))
+}
+
+async function fiveLinesLive(page: Page) {
   await page.goto(ownOrigin)
   const room = page.getByText(new RegExp(`^${await nameOf(lobby)}: \\d+$`))
   await expect(room).toBeVisible()
-  const userId = nobodyElse()
   // Others may come and go meanwhile: the count is compared with what is true.
   const count = async () => Object.keys((await channels())[lobby]?.members ?? {}).length
   const shown = async () => Number((await room.textContent())?.split(': ')[1])
   const before = await count()
+  const userId = nobodyElse()
   await voice({ userId, channelId: lobby })
   await expect.poll(async () => (await shown()) === (await count()) && (await count()) !== before).toBe(true)
   await voice({ userId, channelId: null })
+}
+
+test('the five lines of the readme, as they are written, show rooms live in a Vite app', async ({ page }) => {
+  fiveLinesApp('target/five-lines')
+  started(await viteDev('target/five-lines'))
+  await fiveLinesLive(page)
+})
+
+test('an SDK that is linked from the clone shares one React in Vite, by resolve.dedupe', async ({ page }) => {
+  const project = 'target/five-lines-linked'
+  fiveLinesApp(project)
+  const installed = inCheckout(`${project}/node_modules/@roomwire/sdk`)
+  rmSync(installed, { recursive: true })
+  symlinkSync(inCheckout('web/sdk'), installed)
+  writeFileSync(
+    inCheckout(`${project}/vite.config.ts`),
+    `import react from '@vitejs/plugin-react'
+     export default { plugins: [react()], resolve: { dedupe: ['react', 'react-dom'] } }`,
+  )
+  started(await viteDev(project))
+  await fiveLinesLive(page)
 })
 
 test('the Python client shows rooms live, and continues after its connection was cut', async () => {
