@@ -13,10 +13,6 @@ use proto::GuildId;
 use proto::signing::SigningKeys;
 use reqwest::Url;
 
-/// Twilight puts the paths of its requests, and with them the ids of users and of hidden rooms, into
-/// lines of the level info.
-const QUIET: &str = "twilight_http=error,twilight_http_ratelimiting=error";
-
 /// Keeps the Discord gateway session and posts what happens, signed, to the hub.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-worker", version, about)]
@@ -282,17 +278,6 @@ impl Program for Config {
 }
 
 impl Config {
-    /// What is logged: as the settings say, but without the lines of [`QUIET`], unless `RUST_LOG`
-    /// names these modules itself.
-    pub fn log_settings(&self) -> LogSettings {
-        let said = self.logs.rust_log.clone();
-        let said = said.unwrap_or_else(|| self.logs.log_level.to_string());
-        LogSettings {
-            rust_log: Some(format!("{QUIET},{said}")),
-            ..self.logs.clone()
-        }
-    }
-
     /// The guilds that are followed, each once.
     pub fn guilds(&self) -> Vec<GuildId> {
         let guilds: BTreeSet<GuildId> = std::iter::once(self.primary_guild_id)

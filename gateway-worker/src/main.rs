@@ -7,7 +7,7 @@ use gateway_worker::config::Config;
 #[tokio::main]
 async fn main() -> ExitCode {
     let parsed = launch::settings::parse::<Config>();
-    launch::logs::init(&parsed.settings.log_settings());
+    launch::logs::init(&parsed.settings.logs);
     parsed.log_warnings();
     match Box::pin(start(parsed.settings)).await {
         Ok(()) => ExitCode::from(launch::exit::CLEAN),

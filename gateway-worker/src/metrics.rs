@@ -149,6 +149,10 @@ const METRICS: &[Metric] = &[
         "Difference between the hub's clock and this one",
     ),
     Metric::counter("worker_identifies_total", "Identifies sent"),
+    Metric::counter(
+        "worker_rate_limited_total",
+        "Answers of Discord's REST with status 429",
+    ),
     Metric::counter("worker_resumes_total", "RESUMEs sent"),
     Metric::counter(
         "worker_sessions_lost_total",

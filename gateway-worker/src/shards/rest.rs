@@ -1,17 +1,34 @@
 //! What the worker asks Discord's REST: the gateway's address and budget, one voice state, one
 //! channel. Answers are read tolerantly, by our own types.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use proto::{ChannelId, GuildId, UserId};
-use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, Url};
 use serde::Deserialize;
-use twilight_http::Client;
-use twilight_http::api_error::ApiError;
-use twilight_http::error::ErrorType;
-use twilight_http::request::{Method, RequestBuilder};
+use tokio::time::{Instant, sleep_until};
+use twilight_gateway::API_VERSION;
 
 use super::budget::Ledger;
 use crate::config::{DiscordSettings, ms};
 use crate::dispatch::{self, Channel, VoiceState};
+use crate::retry::Backoff;
+
+/// The form that Discord wants ("User Agent" in its API reference).
+const OUR_NAME: &str = concat!(
+    "DiscordBot (https://roomwire.invalid, ",
+    env!("CARGO_PKG_VERSION"),
+    ")"
+);
+/// The largest answer that is read, in bytes: the largest is a channel with 100 overwrites.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How long a 429 that does not say how long is waited for: at first, and at most.
+const LIMITED_MIN: Duration = Duration::from_secs(1);
+const LIMITED_MAX: Duration = Duration::from_secs(30);
+/// The longest pause that is believed.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// `GET /gateway/bot`.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,25 +69,53 @@ pub(crate) enum Failure {
     Illegible,
 }
 
+/// What is asked; Discord limits each by itself ("Rate Limits" in its documentation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Gateway,
+    VoiceState,
+    Channel,
+}
+
 /// The bot's REST client. A clone is a reference.
 #[derive(Debug, Clone)]
-pub(crate) struct Rest(std::sync::Arc<Client>);
+pub(crate) struct Rest(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// None: this machine cannot speak TLS.
+    client: Option<Client>,
+    /// None: the token is none that a header can carry.
+    authorization: Option<HeaderValue>,
+    api: Url,
+    /// Until when each route is left alone.
+    paused: Mutex<[Option<Instant>; 3]>,
+}
 
 impl Rest {
     pub(crate) fn new(settings: &DiscordSettings) -> Self {
-        let mut client = Client::builder()
-            .token(settings.discord_bot_token.expose().to_owned())
-            .timeout(ms(settings.discord_timeout_ms))
-            // A single 401, of a proxy perhaps, would silence this client for good.
-            .remember_invalid_token(false);
-        if let Some(host) = host_of(&settings.discord_api_url) {
-            client = client.proxy(host, settings.discord_api_url.scheme() == "http");
+        let token = settings.discord_bot_token.expose();
+        let mut authorization = HeaderValue::try_from(format!("Bot {token}")).ok();
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
         }
-        Self(std::sync::Arc::new(client.build()))
+        let client = Client::builder()
+            .timeout(ms(settings.discord_timeout_ms))
+            .redirect(reqwest::redirect::Policy::none())
+            // The environment is read by the config alone.
+            .no_proxy()
+            .user_agent(OUR_NAME)
+            .build();
+        Self(Arc::new(Inner {
+            client: client.ok(),
+            authorization,
+            api: settings.discord_api_url.clone(),
+            paused: Mutex::new([None; 3]),
+        }))
     }
 
     pub(crate) async fn gateway_bot(&self) -> Result<GatewayBot, Failure> {
-        let body = self.get("gateway/bot".to_owned()).await?;
+        let body = self.get(Route::Gateway, "gateway/bot").await?;
         serde_json::from_slice(&body).map_err(|_| Failure::Illegible)
     }
 
@@ -79,9 +124,8 @@ impl Rest {
         guild: GuildId,
         user: UserId,
     ) -> Result<VoiceState, Failure> {
-        let body = self
-            .get(format!("guilds/{guild}/voice-states/{user}"))
-            .await?;
+        let path = format!("guilds/{guild}/voice-states/{user}");
+        let body = self.get(Route::VoiceState, &path).await?;
         dispatch::read_voice_state(&body)
             .filter(|state| state.user_id == user)
             .ok_or(Failure::Illegible)
@@ -92,35 +136,123 @@ impl Rest {
         guild: GuildId,
         channel: ChannelId,
     ) -> Result<Channel, Failure> {
-        let body = self.get(format!("channels/{channel}")).await?;
+        let body = self
+            .get(Route::Channel, &format!("channels/{channel}"))
+            .await?;
         dispatch::read_channel(&body, guild)
             .filter(|found| found.id == channel)
             .ok_or(Failure::Illegible)
     }
 
-    async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {
-        let request = RequestBuilder::raw(Method::Get, path)
-            .build()
-            .map_err(|_| Failure::Illegible)?;
-        let response = self
-            .0
-            .request::<twilight_http::response::marker::EmptyBody>(request)
-            .await
-            .map_err(|error| failure(error.kind()))?;
-        response.bytes().await.map_err(|_| Failure::Silent)
+    /// Asks until there is an answer other than 429.
+    async fn get(&self, route: Route, path: &str) -> Result<Vec<u8>, Failure> {
+        let mut backoff = Backoff::new(LIMITED_MIN, LIMITED_MAX);
+        loop {
+            while let Some(until) = self.paused(route) {
+                sleep_until(until).await;
+            }
+            let answer = self.attempt(path).await?;
+            let after = if answer.status == 429 {
+                // What is not Discord's may not say how long.
+                let unsaid = backoff.after_failure_in_full();
+                Some(
+                    answer
+                        .retry_after
+                        .map_or(unsaid, |said| said.max(LIMITED_MIN)),
+                )
+            } else {
+                answer.exhausted
+            };
+            if let Some(after) = after {
+                self.pause(route, after.min(PAUSE_MAX));
+            }
+            match answer.status {
+                200..=299 => return Ok(answer.body),
+                429 => {
+                    metrics::counter!("worker_rate_limited_total").increment(1);
+                    tracing::info!(?route, "Discord's REST asks to wait");
+                }
+                status => {
+                    let error: Option<ApiError> = serde_json::from_slice(&answer.body).ok();
+                    return Err(meaning(status, error.map(|error| error.code)));
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, path: &str) -> Result<Answer, Failure> {
+        let Inner {
+            client,
+            authorization,
+            api,
+            ..
+        } = &*self.0;
+        let client = client.as_ref().ok_or(Failure::Silent)?;
+        let authorization = authorization.clone().ok_or(Failure::Unauthorized)?;
+        let url = api
+            .join(&format!("/api/v{API_VERSION}/{path}"))
+            .map_err(|_| Failure::Silent)?;
+        let sent = client.get(url).header(AUTHORIZATION, authorization).send();
+        let mut response = sent.await.map_err(|_| Failure::Silent)?;
+        let status = response.status().as_u16();
+        let seconds = |name: &str| {
+            let text = response.headers().get(name)?.to_str().ok()?;
+            to_duration(text.trim().parse().ok()?)
+        };
+        let retry_after = seconds("retry-after");
+        let remaining = response.headers().get("x-ratelimit-remaining");
+        let exhausted = remaining
+            .filter(|left| left.as_bytes() == b"0")
+            .and_then(|_| seconds("x-ratelimit-reset-after"));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|_| Failure::Silent)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(Failure::Illegible);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            status,
+            body,
+            retry_after,
+            exhausted,
+        })
+    }
+
+    fn paused(&self, route: Route) -> Option<Instant> {
+        let paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused[route as usize].filter(|until| *until > Instant::now())
+    }
+
+    fn pause(&self, route: Route, time: Duration) {
+        let mut paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused[route as usize] = Some(Instant::now() + time);
     }
 }
 
-/// `None` for Discord itself.
-fn host_of(url: &Url) -> Option<String> {
-    let host = url.host_str()?;
-    if url.scheme() == "https" && host == "discord.com" && url.port().is_none() {
-        return None;
-    }
-    Some(match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    })
+/// An answer, whatever it means.
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+    /// How long it asks to wait.
+    retry_after: Option<Duration>,
+    /// The route's limit is spent for so long.
+    exhausted: Option<Duration>,
+}
+
+/// Discord's own form of an error ("Error Messages" in its API reference).
+#[derive(Deserialize)]
+struct ApiError {
+    code: u64,
+    #[expect(
+        dead_code,
+        reason = "Discord's errors have one, those of others may not"
+    )]
+    message: String,
+}
+
+fn to_duration(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// What Discord itself answers a wrong token: "General error", "Unauthorized", "Invalid
@@ -130,21 +262,6 @@ const UNAUTHORIZED: [u64; 3] = [0, 40_001, 50_014];
 const BLOCKED: u64 = 40_333;
 /// "Unknown …": the codes of what does not exist.
 const UNKNOWN: std::ops::Range<u64> = 10_000..20_000;
-
-fn failure(kind: &ErrorType) -> Failure {
-    match kind {
-        ErrorType::Response { status, error, .. } => {
-            // Any other JSON object is read as one of the other forms.
-            let code = match error {
-                ApiError::General(error) => Some(error.code),
-                _ => None,
-            };
-            meaning(status.get(), code)
-        }
-        ErrorType::Parsing { .. } => Failure::Illegible,
-        _ => Failure::Silent,
-    }
-}
 
 /// What a status means with this code of Discord's JSON; without one, Discord did not answer.
 fn meaning(status: u16, code: Option<u64>) -> Failure {
@@ -158,19 +275,16 @@ fn meaning(status: u16, code: Option<u64>) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::VecDeque;
+    use std::ffi::OsString;
 
-    #[test]
-    fn only_another_host_is_a_proxy() {
-        for (url, host) in [
-            ("https://discord.com", None),
-            ("http://discord.com", Some("discord.com")),
-            ("http://127.0.0.1:3900", Some("127.0.0.1:3900")),
-            ("https://discord.com:8443", Some("discord.com:8443")),
-        ] {
-            assert_eq!(host_of(&Url::parse(url).unwrap()).as_deref(), host, "{url}");
-        }
-    }
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse as _, Response};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
 
     #[test]
     fn only_discord_itself_refuses_a_token_or_says_that_something_is_hidden_or_gone() {
@@ -191,5 +305,74 @@ mod tests {
         ] {
             assert_eq!(meaning(status, code), meant, "{status} {code:?}");
         }
+    }
+
+    /// A REST that gives these answers, one after the other, and counts them.
+    async fn rest_that_answers(answers: Vec<Response>) -> (Rest, Arc<Mutex<VecDeque<Response>>>) {
+        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let left = Arc::new(Mutex::new(VecDeque::from(answers)));
+        let script = Arc::clone(&left);
+        let answer = move || {
+            let next = script.lock().unwrap().pop_front();
+            async move { next.unwrap_or_else(|| StatusCode::IM_A_TEAPOT.into_response()) }
+        };
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        let config: Config = launch::settings::parse_from(["worker".into()], |name| {
+            let value = match name {
+                "HUB_SECRET" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+                "PRIMARY_GUILD_ID" => "1",
+                "DISCORD_BOT_TOKEN" => "t",
+                "DISCORD_API_URL" => &url,
+                _ => return None,
+            };
+            Some(OsString::from(value))
+        })
+        .unwrap();
+        (Rest::new(&config.discord), left)
+    }
+
+    fn gateway() -> String {
+        let limit = r#"{"total":1000,"remaining":999,"reset_after":0,"max_concurrency":1}"#;
+        format!(r#"{{"url":"wss://x","shards":1,"session_start_limit":{limit}}}"#)
+    }
+
+    #[tokio::test]
+    async fn a_429_that_does_not_say_how_long_is_not_asked_again_at_once() {
+        let page = (StatusCode::TOO_MANY_REQUESTS, "<html>slow down</html>").into_response();
+        let (rest, left) = rest_that_answers(vec![page, gateway().into_response()]).await;
+        let began = Instant::now();
+        assert_eq!(rest.gateway_bot().await.unwrap().shards, 1);
+        assert!(began.elapsed() >= LIMITED_MIN);
+        assert!(left.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_route_whose_limit_is_spent_is_left_alone_and_the_others_are_not() {
+        let spent = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset-after", "0.7"),
+        ];
+        let answers = vec![
+            (spent, gateway()).into_response(),
+            StatusCode::NOT_FOUND.into_response(),
+            gateway().into_response(),
+        ];
+        let (rest, _) = rest_that_answers(answers).await;
+        let began = Instant::now();
+        assert!(rest.gateway_bot().await.is_ok());
+        let id = "1".parse().unwrap();
+        let channel = rest.channel(id, "2".parse().unwrap()).await;
+        assert_eq!(channel, Err(Failure::Status(404)));
+        assert!(rest.gateway_bot().await.is_ok());
+        assert!(began.elapsed() >= Duration::from_millis(700));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_not_kept() {
+        let endless = "x".repeat(ANSWER_BYTES_MAX + 1).into_response();
+        let (rest, _) = rest_that_answers(vec![endless]).await;
+        assert_eq!(rest.gateway_bot().await.unwrap_err(), Failure::Illegible);
     }
 }
