@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use launch::listener::{MetricNames, serve};
 use proto::position::PositionKey;
 use proto::rest::{ConsoleConfig, SignIn};
@@ -30,7 +30,7 @@ use crate::ingest::{Ingest, Turns};
 use crate::log::{Fights, Health, Log};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
-use crate::refusal::write_refusals;
+use crate::refusal::{RefusalLog, write_refusals};
 use crate::rooms::Rooms;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::Ledger;
@@ -81,12 +81,14 @@ pub async fn run(
         settings.fanout(),
     );
     let verifier = Verifier::new(settings.auth());
+    let refusals = RefusalLog::new(bounds.refusals_logged_per_s_max);
     let draining = CancellationToken::new();
     let sockets = Sockets::new(
         verifier.clone(),
         access.clone(),
         fanout.clone(),
         Registry::new(settings.registry()),
+        refusals.clone(),
         settings.web_origin.clone(),
         settings.sockets(),
         draining.clone(),
@@ -221,11 +223,12 @@ pub async fn run(
     let limits = settings
         .listener
         .bounds(bounds.tcp_connections_max, finish_timeout);
-    let (public_router, end) = (PUBLIC_HTTP.count(finish(public_router)), shutdown.clone());
+    let public_router = PUBLIC_HTTP.count(finish(public_router, refusals.clone()));
+    let end = shutdown.clone();
     let public = serve(public, public_router, limits, LISTENER_METRICS, end);
     // The worker may deliver, and operators may look, until the last browser is gone.
     let (internal_router, end) = (
-        INTERNAL_HTTP.count(finish(internal_router)),
+        INTERNAL_HTTP.count(finish(internal_router, refusals)),
         stopped.clone(),
     );
     let internal = serve(internal, internal_router, limits, LISTENER_METRICS, end);
@@ -261,13 +264,13 @@ pub async fn run(
 }
 
 /// What every answer goes through, outermost last.
-fn finish(router: Router) -> Router {
+fn finish(router: Router, refusals: RefusalLog) -> Router {
     router
         .layer(CatchPanicLayer::custom(|_| {
             metrics::counter!("hub_panics_total").increment(1);
             axum::response::IntoResponse::into_response(StatusCode::INTERNAL_SERVER_ERROR)
         }))
-        .layer(from_fn(write_refusals))
+        .layer(from_fn_with_state(refusals, write_refusals))
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

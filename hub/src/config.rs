@@ -15,11 +15,14 @@ use proto::GuildId;
 use proto::signing::SigningKeys;
 use url::Url;
 
-use crate::auth::settings::{self as auth, AuthSettings, parse_jwks_url};
+use crate::auth::reach::{PlainHttp, parse_key_set_url, plain_http_problem};
+use crate::auth::settings::{self as auth, AuthSettings};
+use crate::auth::{AudienceClaim, Audiences, ClaimPath, Issuer, Issuers, read_issuers};
 use crate::discord::{ApplicationId, DiscordSettings};
 use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::log::LogSettings as LogBounds;
 use crate::log::address::{Durability, StoreAddress};
+use crate::refusal::RefusalLog;
 use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::LedgerSettings;
@@ -58,15 +61,30 @@ pub struct Settings {
     /// Signs the worker's deliveries and seals browsers' positions: one or more whsec_<base64> of at least 32 bytes, as a list; all verify and open, the first seals. Set it to the same value at hub and gateway-worker; docs/operations.md says how to make one
     #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_signing_keys)]
     pub hub_secret: SigningKeys,
-    /// What `iss` of a token must be, compared as a string. Set it to the "iss" of your tokens
+    /// What `iss` of a token must be, compared as a string; required without JWT_ISSUERS_FILE. Set it to the "iss" of your tokens
     #[arg(long, env = "JWT_ISSUER")]
-    pub jwt_issuer: String,
-    /// What `aud` of a token must be or contain. Set it to the "aud" of your tokens
+    pub jwt_issuer: Option<String>,
+    /// A list of audiences of which a token must name one; required without JWT_ISSUERS_FILE. Set it to the "aud" of your tokens
     #[arg(long, env = "JWT_AUDIENCE")]
-    pub jwt_audience: String,
-    /// Where the issuer's keys are (https, or http on loopback). Set it to the "jwks_uri" of your issuer
-    #[arg(long, env = "JWT_PUBLIC_JWK_URL", value_parser = parse_jwks_url)]
-    pub jwt_public_jwk_url: Url,
+    pub jwt_audience: Option<Audiences>,
+    /// Where the issuer's keys are (https, or http on loopback); required without JWT_ISSUERS_FILE. Set it to the "jwks_uri" of your issuer
+    #[arg(long, env = "JWT_PUBLIC_JWK_URL", value_parser = parse_key_set_url)]
+    pub jwt_public_jwk_url: Option<Url>,
+    /// The token claim that names the audience: aud, client_id or azp [default: aud]
+    #[arg(long, env = "JWT_AUDIENCE_CLAIM")]
+    pub jwt_audience_claim: Option<AudienceClaim>,
+    /// The token claim that lists the guilds: a name, or names with dots between as in app_metadata.guilds; never one that people can write themselves [default: guilds]
+    #[arg(long, env = "JWT_GUILDS_CLAIM")]
+    pub jwt_guilds_claim: Option<ClaimPath>,
+    /// The token claim that names the rights, likewise: a text of words, or an array [default: scope]
+    #[arg(long, env = "JWT_SCOPE_CLAIM")]
+    pub jwt_scope_claim: Option<ClaimPath>,
+    /// A JSON file with several issuers, instead of the six settings before
+    #[arg(long, env = "JWT_ISSUERS_FILE", value_parser = read_issuers)]
+    pub jwt_issuers_file: Option<Issuers>,
+    /// With true, key sets may come over plain http from private addresses as well as from loopback
+    #[arg(long, env = "JWKS_ALLOW_HTTP", default_value_t = false, action = clap::ArgAction::Set)]
+    pub jwks_allow_http: bool,
     /// The pages that may use the hub: a list of exact origins, also of app shells such as capacitor://localhost. Set it to the origin of your pages, as in https://rooms.example.org
     #[arg(long, env = "WEB_ORIGIN", value_delimiter = ',', required = true, value_parser = origin::parse)]
     pub web_origin: Vec<String>,
@@ -243,6 +261,9 @@ pub struct Bounds {
     #[arg(long, env = "SEEN_EVENTS_MAX", default_value_t = 1_000_000, value_parser = size(COUNT_MAX))]
     pub seen_events_max: usize,
 
+    /// Refused requests and tokens that are logged in a second; the others are counted [count]
+    #[arg(long, env = "REFUSALS_LOGGED_PER_S_MAX", default_value_t = RefusalLog::PER_S_MAX, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub refusals_logged_per_s_max: u32,
     /// The largest body of a REST request, else 413 [bytes]
     #[arg(long, env = "REQUEST_BYTES_MAX", default_value_t = RoomsApi::BODY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub request_bytes_max: usize,
@@ -373,12 +394,30 @@ impl Program for Settings {
                 text,
             );
         }
+        match self.issuers() {
+            Err(of_issuers) => problems.extend(of_issuers),
+            Ok(issuers) => {
+                let setting = if self.jwt_issuers_file.is_some() {
+                    "JWT_ISSUERS_FILE"
+                } else {
+                    "JWT_PUBLIC_JWK_URL"
+                };
+                for Issuer { jwks_url, .. } in issuers {
+                    let problem = plain_http_problem(&jwks_url, self.plain_http());
+                    problems.extend(problem.map(|problem| {
+                        let text = format!("{setting} has \"{jwks_url}\". {problem}");
+                        Problem::new(&[setting, "JWKS_ALLOW_HTTP"], text)
+                    }));
+                }
+            }
+        }
         problems
     }
 
     fn warnings(&self) -> Vec<String> {
         let bounds = &self.bounds;
-        let mut warnings = Vec::new();
+        let issuers = self.issuers().unwrap_or_default();
+        let mut warnings = crate::auth::warnings(&issuers);
         if bounds.request_timeout_ms <= bounds.discord_timeout_ms {
             warnings.push(format!(
                 "REQUEST_TIMEOUT_MS is {}, not above DISCORD_TIMEOUT_MS, which is {}: a request may end with 408 while Discord still does what it asked for. Raise REQUEST_TIMEOUT_MS, or lower DISCORD_TIMEOUT_MS.",
@@ -399,12 +438,116 @@ impl Program for Settings {
 }
 
 impl Settings {
-    /// What the verification of tokens depends on.
+    /// Whose tokens are accepted: the file's issuers, or the one of the settings.
+    ///
+    /// # Errors
+    /// What is missing, or set twice and differently; one line for each problem.
+    fn issuers(&self) -> Result<Vec<Issuer>, Vec<Problem>> {
+        let Some(file) = &self.jwt_issuers_file else {
+            return self.only_issuer().map(|only| vec![only]);
+        };
+        let Some(first) = file.as_slice().first() else {
+            return Ok(Vec::new());
+        };
+        // The settings of a single issuer may stay beside the file, if they say the same.
+        let differs = [
+            (
+                "JWT_ISSUER",
+                differs(self.jwt_issuer.as_ref(), &first.issuer),
+            ),
+            (
+                "JWT_AUDIENCE",
+                differs(
+                    self.jwt_audience.as_ref().map(Audiences::as_slice),
+                    first.audiences.as_slice(),
+                ),
+            ),
+            (
+                "JWT_PUBLIC_JWK_URL",
+                differs(self.jwt_public_jwk_url.as_ref(), &first.jwks_url),
+            ),
+            (
+                "JWT_AUDIENCE_CLAIM",
+                differs(self.jwt_audience_claim.as_ref(), &first.audience_claim),
+            ),
+            (
+                "JWT_GUILDS_CLAIM",
+                differs(self.jwt_guilds_claim.as_ref(), &first.guilds_claim),
+            ),
+            (
+                "JWT_SCOPE_CLAIM",
+                differs(self.jwt_scope_claim.as_ref(), &first.scope_claim),
+            ),
+        ];
+        let problems: Vec<_> = differs
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| {
+                let text = format!(
+                    "{name} is not that of the first issuer in JWT_ISSUERS_FILE, and the file lists every issuer. Remove {name}."
+                );
+                Problem::new(&[name, "JWT_ISSUERS_FILE"], text)
+            })
+            .collect();
+        if problems.is_empty() {
+            Ok(file.as_slice().to_vec())
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn only_issuer(&self) -> Result<Issuer, Vec<Problem>> {
+        let missing = [
+            (
+                self.jwt_issuer.is_none(),
+                "JWT_ISSUER",
+                "Set it to the \"iss\" of your tokens.",
+            ),
+            (
+                self.jwt_audience.is_none(),
+                "JWT_AUDIENCE",
+                "Set it to the \"aud\" of your tokens.",
+            ),
+            (
+                self.jwt_public_jwk_url.is_none(),
+                "JWT_PUBLIC_JWK_URL",
+                "Set it to the \"jwks_uri\" of your issuer.",
+            ),
+        ];
+        let (Some(issuer), Some(audiences), Some(jwks_url)) = (
+            self.jwt_issuer.clone(),
+            &self.jwt_audience,
+            self.jwt_public_jwk_url.clone(),
+        ) else {
+            let missing = missing.into_iter().filter(|(is_missing, ..)| *is_missing);
+            return Err(missing
+                .map(|(_, name, cure)| Problem::missing(name, cure))
+                .collect());
+        };
+        let usual = Issuer::new(issuer, "", jwks_url);
+        Ok(Issuer {
+            audiences: audiences.as_slice().to_vec(),
+            audience_claim: self.jwt_audience_claim.unwrap_or(usual.audience_claim),
+            guilds_claim: self.jwt_guilds_claim.clone().unwrap_or(usual.guilds_claim),
+            scope_claim: self.jwt_scope_claim.clone().unwrap_or(usual.scope_claim),
+            ..usual
+        })
+    }
+
+    fn plain_http(&self) -> PlainHttp {
+        if self.jwks_allow_http {
+            PlainHttp::PrivateNetwork
+        } else {
+            PlainHttp::Loopback
+        }
+    }
+
+    /// What the verification of tokens depends on. Without an issuer where [`Settings::problems`]
+    /// has something to say of them.
     pub fn auth(&self) -> AuthSettings {
         AuthSettings {
-            issuer: self.jwt_issuer.clone(),
-            audience: self.jwt_audience.clone(),
-            jwks_url: self.jwt_public_jwk_url.clone(),
+            issuers: self.issuers().unwrap_or_default(),
+            plain_http: self.plain_http(),
             leeway_s: self.bounds.jwt_leeway_s,
             refresh_cooldown_ms: self.bounds.jwks_cooldown_ms,
             refresh_interval_ms: self.bounds.jwks_interval_ms,
@@ -522,6 +665,11 @@ impl Settings {
     }
 }
 
+/// Whether a setting is there and says something else.
+fn differs<T: PartialEq + ?Sized>(setting: Option<&T>, than: &T) -> bool {
+    setting.is_some_and(|setting| setting != than)
+}
+
 /// A bound from 1 on: a bound of 0 would let nothing through.
 fn size(max: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=max)
@@ -546,9 +694,9 @@ fn parse_application(text: &str) -> Result<ApplicationId, String> {
 }
 
 fn parse_demo_issuer(text: &str) -> Result<Url, String> {
-    let url = parse_jwks_url(text)?;
+    let url = parse_key_set_url(text)?;
     // It gives a token to everybody who asks.
-    if url.scheme() != "http" {
+    if url.scheme() != "http" || plain_http_problem(&url, PlainHttp::Loopback).is_some() {
         return Err(
             "It must be a development issuer: http on loopback, as in http://127.0.0.1:3901."
                 .to_owned(),
@@ -634,6 +782,13 @@ mod tests {
             ("HUB_SECRET", "whsec_MDEyMw=="),
             ("HUB_SECRET", "hunter2"),
             ("JWT_PUBLIC_JWK_URL", "http://example.org/jwks.json"),
+            ("JWT_PUBLIC_JWK_URL", "jwks.json"),
+            ("JWT_PUBLIC_JWK_URL", "http://10.0.0.7/keys"),
+            ("JWT_AUDIENCE", " , "),
+            ("JWT_AUDIENCE_CLAIM", "sub"),
+            ("JWT_GUILDS_CLAIM", "my guilds"),
+            ("JWT_ISSUERS_FILE", "/no/such/file"),
+            ("JWKS_ALLOW_HTTP", "perhaps"),
             ("WEB_ORIGIN", "https://example.org/"),
             ("WEB_ORIGIN", "*"),
             ("WEB_ORIGIN", "null"),
@@ -780,5 +935,85 @@ mod tests {
             ("UNAUTHENTICATED_MESSAGE_BYTES_MAX", "8192"),
         ];
         assert!(with(&less).is_ok());
+    }
+
+    #[test]
+    fn the_issuer_of_the_settings_has_the_claims_that_they_name() {
+        let settings = with(&[
+            ("JWT_AUDIENCE", "one, two three"),
+            ("JWT_AUDIENCE_CLAIM", "client_id"),
+            ("JWT_GUILDS_CLAIM", "app_metadata.guilds"),
+            ("JWT_SCOPE_CLAIM", "https://example.org/rights"),
+        ])
+        .unwrap();
+        let [issuer] = &settings.auth().issuers[..] else {
+            panic!("not one issuer")
+        };
+        assert_eq!(issuer.audiences, ["one", "two", "three"]);
+        assert_eq!(issuer.audience_claim, AudienceClaim::ClientId);
+        assert_eq!(issuer.guilds_claim.as_str(), "app_metadata.guilds");
+        assert_eq!(issuer.scope_claim.as_str(), "https://example.org/rights");
+        assert!(settings.warnings().is_empty());
+        let writable = with(&[("JWT_GUILDS_CLAIM", "user_metadata.guilds")]).unwrap();
+        assert_eq!(writable.warnings().len(), 1);
+    }
+
+    #[test]
+    fn a_key_set_comes_over_plain_http_from_the_private_network_only_where_that_is_set() {
+        for (url, is_allowed) in [
+            ("http://10.0.0.7/keys", true),
+            ("http://keycloak:8080/keys", true),
+            ("http://8.8.8.8/keys", false),
+            ("http://169.254.169.254/keys", false),
+        ] {
+            let on = [("JWT_PUBLIC_JWK_URL", url), ("JWKS_ALLOW_HTTP", "true")];
+            assert_eq!(with(&on).is_ok(), is_allowed, "{url}");
+            assert!(with(&on[..1]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_issuers_stands_alone_or_beside_the_settings_that_say_the_same() {
+        let path =
+            std::env::temp_dir().join(format!("roomwire-issuers-{}.json", std::process::id()));
+        let file = path.to_str().unwrap();
+        let entry = |issuer: &str, more: &str| {
+            format!(
+                r#"{{"issuer":"{issuer}","audience":["roomwire"],"jwksUrl":"https://a.example/keys"{more}}}"#
+            )
+        };
+        let first = entry("https://a.example", "");
+        let second = entry("https://b.example", r#","subjectPrefix":"b:""#);
+        std::fs::write(&path, format!("[{first},{second}]")).unwrap();
+        let alone = [
+            ("JWT_ISSUERS_FILE", file),
+            ("JWT_ISSUER", ""),
+            ("JWT_AUDIENCE", ""),
+            ("JWT_PUBLIC_JWK_URL", ""),
+        ];
+        assert_eq!(with(&alone).unwrap().auth().issuers.len(), 2);
+        let same = [
+            ("JWT_ISSUERS_FILE", file),
+            ("JWT_ISSUER", "https://a.example"),
+            ("JWT_PUBLIC_JWK_URL", "https://a.example/keys"),
+        ];
+        assert_eq!(with(&same).unwrap().auth().issuers.len(), 2);
+        for (name, value) in [
+            ("JWT_ISSUER", "https://b.example"),
+            ("JWT_AUDIENCE", "another"),
+            ("JWT_PUBLIC_JWK_URL", "https://b.example/keys"),
+            ("JWT_GUILDS_CLAIM", "app_metadata.guilds"),
+        ] {
+            let mut changed = alone.to_vec();
+            changed.push((name, value));
+            let line = lines(&changed).remove(0);
+            assert!(
+                line.starts_with(name) && line.contains("JWT_ISSUERS_FILE"),
+                "{line}"
+            );
+        }
+        std::fs::write(&path, first.replace("jwksUrl", "jwks_url")).unwrap();
+        assert!(with(&alone).is_err());
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -132,15 +132,19 @@ pub(crate) const METRICS: &[Metric] = &[
         "hub_log_seen_forgotten_early_total",
         "Event ids evicted early because of SEEN_EVENTS_MAX",
     ),
+    Metric::counter(
+        "hub_refusals_unlogged_total",
+        "Refusals without a line in the log because of REFUSALS_LOGGED_PER_S_MAX",
+    ),
     Metric::labelled("hub_auth_tokens_total", "Tokens, by result"),
     Metric::labelled(
         "hub_auth_refreshes_total",
-        "Fetches of the key set, by result",
+        "Fetches of the key sets, by issuer and result",
     ),
-    Metric::gauge("hub_auth_keys", "Usable keys of the key set"),
+    Metric::gauge("hub_auth_keys", "Usable keys of the key set, by issuer"),
     Metric::gauge(
         "hub_auth_keys_skipped",
-        "Keys of the key set that cannot be used",
+        "Keys of the key set that cannot be used, by issuer",
     ),
     Metric::gauge("hub_rooms_open", "Open rooms in the ledger"),
     Metric::labelled(

@@ -70,7 +70,7 @@ impl Ops {
         let all: usize = self.0.freshness.counts().iter().sum();
         if self.0.draining.is_cancelled() {
             "draining"
-        } else if self.0.verifier.keys_loaded() && self.0.log.is_storing() && live == all {
+        } else if self.0.verifier.all_keys_loaded() && self.0.log.is_storing() && live == all {
             "ok"
         } else {
             "degraded"
@@ -109,7 +109,7 @@ async fn health(State(ops): State<Ops>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "store": ops.0.log.store(),
         "storing": ops.0.log.is_storing(),
-        "keys": ops.0.verifier.keys_loaded(),
+        "keys": ops.0.verifier.all_keys_loaded(),
         "draining": ops.0.draining.is_cancelled(),
         "guilds": { "live": live, "resuming": resuming, "rebuilding": rebuilding, "down": down },
     }))

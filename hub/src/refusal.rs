@@ -1,13 +1,17 @@
 //! How the hub says no: one type for every door, written as a problem (RFC 9457).
 
+mod log;
+
 use std::borrow::Cow;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use proto::chain::Conflict;
 use proto::problem::{Code, FieldProblem, PROBLEM_MEDIA_TYPE, Problem};
+
+pub use log::RefusalLog;
 
 /// The header that names a request in the hub's log; always the hub's own, never the client's.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
@@ -28,6 +32,8 @@ pub struct Refusal {
     pub retry_after_ms: Option<u64>,
     /// Why a delivery does not fit, for the worker.
     pub conflict: Option<Conflict>,
+    /// More than the client may know, for the log. No part of a token stands in it.
+    pub reason: Option<Box<str>>,
 }
 
 impl Refusal {
@@ -39,6 +45,7 @@ impl Refusal {
             errors: Vec::new(),
             retry_after_ms: None,
             conflict: None,
+            reason: None,
         }
     }
 
@@ -56,6 +63,13 @@ impl Refusal {
     #[must_use]
     pub fn retry_after_ms(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// Says to the log why, and to the client nothing.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<Box<str>>) -> Self {
+        self.reason = Some(reason.into());
         self
     }
 
@@ -88,7 +102,11 @@ impl IntoResponse for Refusal {
 
 /// Middleware: names the request, and writes every refusal as a problem, also those that the
 /// router or a layer made without one (404, 405, 408, 413, a caught panic).
-pub async fn write_refusals(request: Request, next: Next) -> Response {
+pub async fn write_refusals(
+    State(log): State<RefusalLog>,
+    request: Request,
+    next: Next,
+) -> Response {
     let request_id = format!("{:016x}", rand::Rng::next_u64(&mut rand::rng()));
     let mut response = next.run(request).await;
     let refusal = response.extensions_mut().remove::<Refusal>().or_else(|| {
@@ -99,15 +117,20 @@ pub async fn write_refusals(request: Request, next: Next) -> Response {
     });
     if let Some(refusal) = refusal {
         let retry_after_ms = refusal.retry_after_ms;
+        // What a client wrote does not go into the log: a detail of our own words does.
+        let reason = match (&refusal.reason, &refusal.detail) {
+            (Some(reason), _) => Some(reason.clone()),
+            (None, Cow::Borrowed(detail)) => Some((*detail).into()),
+            (None, Cow::Owned(_)) => None,
+        };
         let status = response.status();
         let problem = refusal.problem(&request_id);
         let problem_code = problem.code;
-        tracing::debug!(
-            request_id,
-            code = problem.code.name(),
-            status = status.as_u16(),
-            "refused"
-        );
+        if let Some(unlogged) = log.admit() {
+            let (code, status) = (problem.code.name(), status.as_u16());
+            let reason = reason.as_deref();
+            tracing::info!(request_id, code, status, reason, unlogged, "refused");
+        }
         let body = serde_json::to_vec(&Problem {
             status: status.as_u16(),
             ..problem

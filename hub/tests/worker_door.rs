@@ -7,11 +7,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use hub::freshness::Freshness;
 use hub::ingest::Ingest;
 use hub::log::{Fights, Log, LogSettings};
-use hub::refusal::write_refusals;
+use hub::refusal::{RefusalLog, write_refusals};
 use hub::sockets::fanout::{Fanout, FanoutLimits};
 use proto::GuildId;
 use proto::position::PositionKey;
@@ -57,7 +57,9 @@ impl Door {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/internal", listener.local_addr().unwrap());
-        let router = ingest.router().layer(from_fn(write_refusals));
+        let router = ingest
+            .router()
+            .layer(from_fn_with_state(RefusalLog::new(0), write_refusals));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             url,

@@ -1,49 +1,83 @@
 //! Who is asking: bearer tokens, proven against the issuer's key set.
 //!
-//! [`Verifier::verify`] is the one way in: `token` reads a token and measures it, `jwks` says
-//! which keys of the set are good for what, `refresh` gets the set. Tokens are verified each time:
-//! nothing about one is remembered, so a key that left the set is refused at once.
+//! [`Verifier::verify`] is the one way in: `token` reads a token and measures it, `issuers` says
+//! whose tokens are accepted and whom they may name, `jwks` which keys of a set are good for what,
+//! `refresh` gets the set, `reach` from where. Tokens are verified each time: nothing about one is
+//! remembered, so a key that left the set is refused at once.
 //!
-//! A token that is wrong in any way is [`AuthError::Unauthorized`], and nothing more is told. The
-//! reason is counted (`hub_auth_tokens_total`) and logged at level debug.
+//! A token that is wrong in any way is [`AuthError::Unauthorized`], and its sender gets one answer
+//! for every reason. The reason is counted (`hub_auth_tokens_total`) and goes into the log with the
+//! request's id.
 
+mod claims;
+mod issuers;
 mod jwks;
 mod principal;
+pub mod reach;
 mod refresh;
+mod refused;
 pub mod settings;
 mod token;
 
+use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
+pub use claims::ClaimPath;
+pub use issuers::{AudienceClaim, Audiences, Issuer, Issuers, read_issuers, warnings};
 pub use principal::{Principal, Rights, Subject};
 pub use settings::AuthSettings;
 
-use jwks::KeySet;
+use issuers::SubjectRule;
 use refresh::{Keys, Last};
-use token::{Refusal, Rules, Unproven};
+use refused::{Claim, Fault, Refusal};
+use token::{Rules, Unproven};
 
 /// How much of a token's key id goes into the log, in characters; escaped.
 const LOGGED_KID_CHARS_MAX: usize = 64;
 
-/// Why nobody is let in. All that anybody is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why nobody is let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// The token is wrong in some way: 401, close 4401.
-    #[error("the token is not good")]
-    Unauthorized,
-    /// It can not be said now: the token's key is not known, and the last refresh of the keys
+    /// The token is wrong in some way: 401, close 4401. The reason is for the log alone.
+    #[error("the token is invalid")]
+    Unauthorized(Reason),
+    /// It cannot be said now: the token's key is not known, and the last refresh of the keys
     /// failed. 503, close 4503.
-    #[error("tokens can not be verified now")]
+    #[error("tokens cannot be verified now")]
     Unavailable,
+}
+
+/// Why a token is refused, in words for the log. The token's sender must not see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// A reason of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Verifies tokens. A clone is a handle to the same keys.
 #[derive(Clone)]
 pub struct Verifier {
-    rules: Arc<Rules>,
+    issuers: Arc<[Trusted]>,
+    token_bytes_max: usize,
+}
+
+/// An issuer whose tokens are accepted.
+struct Trusted {
+    rules: Rules,
     keys: Arc<Keys>,
 }
 
@@ -53,32 +87,39 @@ impl Verifier {
     pub fn new(settings: AuthSettings) -> Self {
         // Whoever installed one before chose; without one, the library would choose at first use.
         let _chosen = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let rules = Rules {
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
-            leeway_s: settings.leeway_s,
-            token_bytes_max: settings.token_bytes_max,
-        };
+        let settings = Arc::new(settings);
+        let trusted = settings.issuers.iter().map(|issuer| Trusted {
+            rules: Rules {
+                issuer: issuer.clone(),
+                subjects: SubjectRule::of(issuer, &settings.issuers),
+                leeway_s: settings.leeway_s,
+            },
+            keys: Arc::new(Keys::new(issuer.clone(), Arc::clone(&settings))),
+        });
         Self {
-            rules: Arc::new(rules),
-            keys: Arc::new(Keys::new(settings)),
+            issuers: trusted.collect(),
+            token_bytes_max: settings.token_bytes_max,
         }
     }
 
     /// Who a token speaks for. If its key is not known, this may wait for one refresh of the key
-    /// set, at most `fetch_timeout_ms`.
+    /// set of its issuer, at most `fetch_timeout_ms`.
     ///
     /// # Errors
     /// [`AuthError`].
     pub async fn verify(&self, token: &str) -> Result<Principal, AuthError> {
-        let unproven =
-            Unproven::open(token, &self.rules).map_err(|refusal| refused(refusal, None))?;
-        let mut known = self.keys.known();
-        let mut outcome = self.prove(&unproven, &known.set);
+        let unproven = Unproven::open(token, self.token_bytes_max)
+            .map_err(|refusal| refused(refusal, None, None))?;
+        let trusted = self
+            .select(&unproven)
+            .map_err(|refusal| refused(refusal, None, unproven.kid()))?;
+        let prove = |set: &_| unproven.prove(set, &trusted.rules, launch::clock::now_ms());
+        let mut known = trusted.keys.known();
+        let mut outcome = prove(&known.set);
         if outcome == Err(Refusal::UnknownKey) {
-            self.keys.ask_again().await;
-            known = self.keys.known();
-            outcome = self.prove(&unproven, &known.set);
+            trusted.keys.ask_again().await;
+            known = trusted.keys.known();
+            outcome = prove(&known.set);
         }
         match outcome {
             Ok(principal) => {
@@ -87,34 +128,63 @@ impl Verifier {
             }
             Err(Refusal::UnknownKey) if known.last != Last::Good => {
                 counter!("hub_auth_tokens_total", "result" => "unavailable").increment(1);
-                tracing::debug!("a token can not be verified: no keys, or not its key");
+                tracing::debug!("a token cannot be verified: no keys, or not its key");
                 Err(AuthError::Unavailable)
             }
-            Err(refusal) => Err(refused(refusal, unproven.kid())),
+            Err(refusal) => Err(refused(
+                refusal,
+                Some(&trusted.rules.issuer),
+                unproven.kid(),
+            )),
         }
     }
 
-    /// Whether there are keys to verify with. For readiness.
+    /// Whether tokens of some issuer can be verified. For readiness: one issuer that is away does
+    /// not take the hub from the people of the others.
     pub fn keys_loaded(&self) -> bool {
-        self.keys.known().set.usable() > 0
+        self.issuers.iter().any(Trusted::has_keys)
+    }
+
+    /// Whether tokens of every issuer can be verified.
+    pub fn all_keys_loaded(&self) -> bool {
+        self.issuers.iter().all(Trusted::has_keys)
     }
 
     /// Keeps the keys fresh until `shutdown` is cancelled.
     pub async fn run(self, shutdown: CancellationToken) {
-        self.keys.keep_fresh(shutdown).await;
+        let fresh = self
+            .issuers
+            .iter()
+            .map(|trusted| Arc::clone(&trusted.keys).keep_fresh(shutdown.clone()));
+        join_all(fresh).await;
     }
 
-    fn prove(&self, unproven: &Unproven<'_>, set: &KeySet) -> Result<Principal, Refusal> {
-        unproven.prove(set, &self.rules, launch::clock::now_ms())
+    /// The issuer whose keys and rules decide on a token. Its own `iss` selects among several, and
+    /// is checked again behind the signature.
+    fn select(&self, unproven: &Unproven<'_>) -> Result<&Trusted, Refusal> {
+        if let [only] = &*self.issuers {
+            return Ok(only);
+        }
+        let name = unproven.claimed_issuer()?;
+        self.issuers
+            .iter()
+            .find(|trusted| trusted.rules.issuer.issuer == name)
+            .ok_or(Refusal::Claim(Claim::Issuer, Fault::Is("a string")))
     }
 }
 
-fn refused(refusal: Refusal, kid: Option<&str>) -> AuthError {
-    let reason = refusal.label();
-    counter!("hub_auth_tokens_total", "result" => reason).increment(1);
+impl Trusted {
+    fn has_keys(&self) -> bool {
+        self.keys.known().set.usable() > 0
+    }
+}
+
+fn refused(refusal: Refusal, issuer: Option<&Issuer>, kid: Option<&str>) -> AuthError {
+    let label = refusal.label();
+    counter!("hub_auth_tokens_total", "result" => label).increment(1);
     let kid: Option<String> = kid.map(|kid| kid.chars().take(LOGGED_KID_CHARS_MAX).collect());
-    tracing::debug!(reason, ?kid, "a token is refused");
-    AuthError::Unauthorized
+    tracing::debug!(reason = label, ?kid, "a token is refused");
+    AuthError::Unauthorized(Reason(refusal.describe(issuer)))
 }
 
 #[cfg(test)]

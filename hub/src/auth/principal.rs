@@ -89,10 +89,14 @@ impl Rights {
         manage: false,
     };
 
-    /// The rights of a `scope`: words with spaces between (RFC 6749, section 3.3). If no word
-    /// starts with `rooms:`, the token was not made with Roomwire in mind and [`Rights::MEMBER`]
-    /// holds; if one does, only what is named holds.
+    /// The rights of a `scope`: words with spaces between (RFC 6749, section 3.3).
     pub fn of_scope(scope: &str) -> Self {
+        Self::of_words(scope.split(' '))
+    }
+
+    /// The rights that these words name. If no word starts with `rooms:`, the token was not made
+    /// with Roomwire in mind and [`Rights::MEMBER`] holds; if one does, only what is named holds.
+    pub fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Self {
         let mut rights = Self {
             read: false,
             create: false,
@@ -100,7 +104,7 @@ impl Rights {
             manage: false,
         };
         let mut meant_for_us = false;
-        for word in scope.split(' ') {
+        for word in words {
             let Some(right) = word.strip_prefix("rooms:") else {
                 continue;
             };

@@ -14,7 +14,9 @@ use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::issuers::Issuer;
 use super::jwks::{KeySet, SetError};
+use super::reach::AllowedAddresses;
 use super::settings::AuthSettings;
 
 /// The first pause after a refused connection at start, in milliseconds; it doubles up to the
@@ -22,9 +24,10 @@ use super::settings::AuthSettings;
 /// with us should not keep everybody out for a whole cool-down.
 const START_PAUSE_MS: u64 = 500;
 
-/// The key set, as fresh as it can be had.
+/// The key set of one issuer, as fresh as possible.
 pub(super) struct Keys {
-    settings: AuthSettings,
+    issuer: Issuer,
+    settings: Arc<AuthSettings>,
     state: RwLock<State>,
     /// Held by the one refresh that is under way.
     flight: Arc<Mutex<()>>,
@@ -172,8 +175,9 @@ impl FetchError {
 }
 
 impl Keys {
-    pub(super) fn new(settings: AuthSettings) -> Self {
+    pub(super) fn new(issuer: Issuer, settings: Arc<AuthSettings>) -> Self {
         Self {
+            issuer,
             settings,
             state: RwLock::new(State::new()),
             flight: Arc::default(),
@@ -242,23 +246,26 @@ impl Keys {
             Ok(_) => "good",
             Err(error) => error.label(),
         };
-        counter!("hub_auth_refreshes_total", "result" => label).increment(1);
+        // The label is one of the settings, and never from a token.
+        let issuer = &self.issuer.issuer;
+        counter!("hub_auth_refreshes_total", "issuer" => issuer.clone(), "result" => label)
+            .increment(1);
         let outcome = match outcome {
             Ok(set) => {
                 let (usable, skipped) = (set.usable(), set.skipped());
-                gauge!("hub_auth_keys").set(as_gauge(usable));
-                gauge!("hub_auth_keys_skipped").set(as_gauge(skipped));
+                gauge!("hub_auth_keys", "issuer" => issuer.clone()).set(as_gauge(usable));
+                gauge!("hub_auth_keys_skipped", "issuer" => issuer.clone()).set(as_gauge(skipped));
                 if usable == 0 {
-                    tracing::warn!(skipped, "the key set has no usable key");
+                    tracing::warn!(issuer, skipped, "the key set has no usable key");
                 } else {
-                    tracing::debug!(usable, skipped, "the key set is fresh");
+                    tracing::debug!(issuer, usable, skipped, "the key set is fresh");
                 }
                 Ok(set)
             }
             Err(error) => {
                 let reach = error.reach();
                 let why = anyhow::Error::new(error);
-                tracing::warn!("the key set can not be refreshed: {why:#}");
+                tracing::warn!(issuer, "the key set cannot be refreshed: {why:#}");
                 Err(reach)
             }
         };
@@ -268,11 +275,11 @@ impl Keys {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
         let client = self
             .client
-            .get_or_try_init(|| async { client() })
+            .get_or_try_init(|| async { self.client() })
             .await
             .map_err(FetchError::Client)?;
         let mut answer = client
-            .get(self.settings.jwks_url.clone())
+            .get(self.issuer.jwks_url.clone())
             .header(ACCEPT, "application/jwk-set+json, application/json")
             .timeout(Duration::from_millis(self.settings.fetch_timeout_ms))
             .send()
@@ -298,6 +305,20 @@ impl Keys {
         Ok(KeySet::parse(&body, self.settings.keys_max)?)
     }
 
+    fn client(&self) -> reqwest::Result<Client> {
+        let addresses = AllowedAddresses {
+            scheme: self.issuer.jwks_url.scheme().to_owned(),
+            plain_http: self.settings.plain_http,
+        };
+        Client::builder()
+            .redirect(redirect::Policy::none())
+            // Only the configured address is asked, not what the environment puts before it.
+            .no_proxy()
+            .dns_resolver(Arc::new(addresses))
+            .pool_max_idle_per_host(0)
+            .build()
+    }
+
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -305,15 +326,6 @@ impl Keys {
     fn write(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
     }
-}
-
-fn client() -> reqwest::Result<Client> {
-    Client::builder()
-        .redirect(redirect::Policy::none())
-        // Only the configured address is asked, not what the environment puts before it.
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .build()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bounded by KEYS_MAX")]

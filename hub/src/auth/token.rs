@@ -3,24 +3,24 @@
 //!
 //! A JSON Web Signature in compact form (RFC 7515) over JSON claims (RFC 7519), read by the rules
 //! of RFC 8725: nothing that the token says chooses a key or an algorithm outside of the issuer's
-//! set, and whoever is not let in learns nothing of why.
+//! set. Of several issuers, the unproven `iss` selects the one whose keys and rules must then hold.
+//! The sender of a refused token does not learn the reason; the log does.
 //!
 //! One thing may look like an omission: of an ECDSA signature (r, s), (r, n − s) is a signature
 //! too. RFC 7518 does not ask for the lower one, and honest signers give out either (the example
 //! of RFC 7515, appendix A.3, is the higher one), so both pass. Nothing here takes the bytes of a
 //! token for its identity.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proto::GuildId;
-use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::claims::{kind, read_object};
+use super::issuers::{Issuer, SubjectRule};
 use super::jwks::{KeySet, Lookup, SignatureAlgorithm};
 use super::principal::{Principal, Rights, Subject};
+use super::refused::{Claim, Fault, Refusal};
 
 /// Types (`typ`) of tokens that are meant for us: plain ones, and access tokens (RFC 9068,
 /// section 4). Compared without case (RFC 7515, section 4.1.9).
@@ -36,78 +36,15 @@ const REFUSED_MEMBERS: [&str; 6] = ["jwk", "jku", "x5u", "x5c", "crit", "b64"];
 /// reckons with it further can not overflow.
 const DATE_S_MAX: f64 = 253_402_300_799.0;
 
-/// What tokens are measured against.
+/// What the tokens of one issuer are measured against.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    /// What `iss` must be, compared as a string.
-    pub(super) issuer: String,
-    /// What `aud` must be or contain.
-    pub(super) audience: String,
+    /// Whose tokens these are, and which claims say what.
+    pub(super) issuer: Issuer,
+    /// Which subjects the issuer may name.
+    pub(super) subjects: SubjectRule,
     /// Leeway on `exp` and `nbf`, in seconds.
     pub(super) leeway_s: u64,
-    /// The largest token that is looked at, in bytes.
-    pub(super) token_bytes_max: usize,
-}
-
-/// Why a token is refused. For logs and metrics; whoever sent the token is not told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// Longer than the bound.
-    TooLong,
-    /// Not three parts of base64url, or the first two not JSON objects with unique members.
-    Malformed,
-    /// The header has a member that is never accepted.
-    HeaderMember,
-    /// `alg` is missing, or not one of ours.
-    Algorithm,
-    /// `typ` says that the token is meant for something else.
-    Type,
-    /// The set has no key of this id; a newer one might.
-    UnknownKey,
-    /// The key of this id is for another algorithm.
-    KeyAlgorithm,
-    /// There is no key id, and more than one key would fit.
-    AmbiguousKey,
-    /// The signature is not that of the key.
-    Signature,
-    /// `iss` is missing or another.
-    Issuer,
-    /// `aud` is missing or does not name us.
-    Audience,
-    /// `exp` is missing, or not a time.
-    NoExpiry,
-    /// `exp` has passed.
-    Expired,
-    /// `nbf` has not come, or is not a time.
-    NotYetValid,
-    /// `sub` is missing, or not a subject.
-    Subject,
-    /// `guilds` is not an array of ids, or `scope` not a text.
-    Claim,
-}
-
-impl Refusal {
-    /// A short name, from a fixed set, for a metric's label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::TooLong => "too_long",
-            Self::Malformed => "malformed",
-            Self::HeaderMember => "header_member",
-            Self::Algorithm => "algorithm",
-            Self::Type => "type",
-            Self::UnknownKey => "unknown_key",
-            Self::KeyAlgorithm => "key_algorithm",
-            Self::AmbiguousKey => "ambiguous_key",
-            Self::Signature => "signature",
-            Self::Issuer => "issuer",
-            Self::Audience => "audience",
-            Self::NoExpiry => "no_expiry",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Subject => "subject",
-            Self::Claim => "claim",
-        }
-    }
 }
 
 /// A token whose header is acceptable; nothing of it is proven.
@@ -121,12 +58,12 @@ pub(super) struct Unproven<'a> {
 }
 
 impl<'a> Unproven<'a> {
-    /// Takes a token apart and reads its header.
+    /// Takes a token of at most `bytes_max` bytes apart and reads its header.
     ///
     /// # Errors
     /// [`Refusal`], for a token that no key could make good.
-    pub(super) fn open(token: &'a str, rules: &Rules) -> Result<Self, Refusal> {
-        if token.len() > rules.token_bytes_max {
+    pub(super) fn open(token: &'a str, bytes_max: usize) -> Result<Self, Refusal> {
+        if token.len() > bytes_max {
             return Err(Refusal::TooLong);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
@@ -137,6 +74,10 @@ impl<'a> Unproven<'a> {
             .any(|member| header.contains_key(*member))
         {
             return Err(Refusal::HeaderMember);
+        }
+        // RFC 7516, section 9: an encrypted token has this member, and a signed one has not.
+        if header.contains_key("enc") {
+            return Err(Refusal::Encrypted);
         }
         let algorithm = header
             .get("alg")
@@ -165,6 +106,18 @@ impl<'a> Unproven<'a> {
     /// The key id that the token claims. Strangers choose it: not for output as it is.
     pub(super) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The `iss` that the token claims. It may select whose keys and rules must hold, and nothing
+    /// else.
+    ///
+    /// # Errors
+    /// [`Refusal`], where the payload has no `iss` that is a string.
+    pub(super) fn claimed_issuer(&self) -> Result<String, Refusal> {
+        match object(self.payload)?.get("iss") {
+            Some(Value::String(issuer)) => Ok(issuer.clone()),
+            other => Err(Refusal::Claim(Claim::Issuer, Fault::of(other))),
+        }
     }
 
     /// Proves the signature, then reads the claims, as of `now_ms` (milliseconds since the epoch).
@@ -198,67 +151,107 @@ fn principal(
     rules: &Rules,
     now_ms: u64,
 ) -> Result<Principal, Refusal> {
-    if claims.get("iss").and_then(Value::as_str) != Some(&rules.issuer) {
-        return Err(Refusal::Issuer);
+    let issuer = &rules.issuer;
+    let wrong = |claim| move |value| Refusal::Claim(claim, Fault::of(value));
+    match claims.get("iss") {
+        Some(Value::String(name)) if *name == issuer.issuer => {}
+        other => return Err(wrong(Claim::Issuer)(other)),
     }
-    let for_us = match claims.get("aud") {
-        Some(Value::String(audience)) => *audience == rules.audience,
-        Some(Value::Array(audiences)) => audiences
-            .iter()
-            .any(|audience| audience.as_str() == Some(&rules.audience)),
-        _ => false,
+    let audience = claims.get(issuer.audience_claim.name());
+    let is_ours = |name: &Value| issuer.audiences.iter().any(|ours| name == ours.as_str());
+    let is_for_us = match audience {
+        Some(Value::Array(names)) => names.iter().any(is_ours),
+        Some(name) => is_ours(name),
+        None => false,
     };
-    if !for_us {
-        return Err(Refusal::Audience);
+    if !is_for_us {
+        return Err(wrong(Claim::Audience)(audience));
     }
-    let expires_at_ms = claims
-        .get("exp")
+    let expiry = claims.get("exp");
+    let expires_at_ms = expiry
         .and_then(date_ms)
-        .ok_or(Refusal::NoExpiry)?;
+        .ok_or_else(|| wrong(Claim::Expiry)(expiry))?;
     let leeway_ms = rules.leeway_s.saturating_mul(1000);
     // RFC 7519, section 4.1.4: the time must be *before* the expiry.
     if now_ms >= expires_at_ms.saturating_add(leeway_ms) {
         return Err(Refusal::Expired);
     }
     if let Some(not_before) = claims.get("nbf") {
-        let not_before_ms = date_ms(not_before).ok_or(Refusal::NotYetValid)?;
+        let not_before_ms =
+            date_ms(not_before).ok_or_else(|| wrong(Claim::NotBefore)(Some(not_before)))?;
         if now_ms.saturating_add(leeway_ms) < not_before_ms {
             return Err(Refusal::NotYetValid);
         }
     }
-    let subject = claims
-        .get("sub")
-        .and_then(Value::as_str)
-        .and_then(Subject::new)
-        .ok_or(Refusal::Subject)?;
-    let guilds = claims.get("guilds").map(guilds).transpose()?;
-    let rights = match claims.get("scope") {
-        None => Rights::MEMBER,
-        Some(Value::String(scope)) => Rights::of_scope(scope),
-        Some(_) => return Err(Refusal::Claim),
-    };
+    let subject = subject(claims, rules)?;
+    let guilds = issuer.guilds_claim.find(claims);
+    let scope = issuer.scope_claim.find(claims);
     Ok(Principal {
         subject,
-        guilds,
-        rights,
+        guilds: guilds.map(guild_ids).transpose()?,
+        rights: scope.map_or(Ok(Rights::MEMBER), rights)?,
         expires_at_ms,
     })
 }
 
-/// The guilds of the claim, each once. One that is no id makes the token unreadable rather than
-/// narrower: what its issuer meant can not be known.
-fn guilds(claim: &Value) -> Result<Vec<GuildId>, Refusal> {
+/// Who acts: the Discord user of `discordIdClaim` where the token has that claim, else `sub`.
+fn subject(claims: &Map<String, Value>, rules: &Rules) -> Result<Subject, Refusal> {
+    let sub = claims.get("sub");
+    let wrong = |claim| move |value| Refusal::Claim(claim, Fault::of(value));
+    let named = sub
+        .and_then(Value::as_str)
+        .filter(|sub| Subject::new(*sub).is_some())
+        .ok_or_else(|| wrong(Claim::Subject)(sub))?;
+    let discord_id = rules.issuer.discord_id_claim.as_ref();
+    if let Some(id) = discord_id.and_then(|path| path.find(claims)) {
+        return id
+            .as_str()
+            .filter(|_| !SubjectRule::is_service(named))
+            .and_then(SubjectRule::discord)
+            .ok_or_else(|| wrong(Claim::DiscordId)(Some(id)));
+    }
+    rules
+        .subjects
+        .subject(named)
+        .ok_or_else(|| wrong(Claim::Subject)(sub))
+}
+
+/// The guilds of the claim, each once. An entry that is no id makes the token unreadable rather
+/// than narrower: what its issuer meant cannot be known.
+fn guild_ids(claim: &Value) -> Result<Vec<GuildId>, Refusal> {
+    let wrong = |fault| Refusal::Claim(Claim::Guilds, fault);
     let mut guilds = Vec::new();
-    for entry in claim.as_array().ok_or(Refusal::Claim)? {
+    for entry in claim
+        .as_array()
+        .ok_or_else(|| wrong(Fault::of(Some(claim))))?
+    {
         let guild = entry
             .as_str()
             .and_then(|id| id.parse().ok())
-            .ok_or(Refusal::Claim)?;
+            .ok_or_else(|| wrong(Fault::Entry(kind(entry))))?;
         if !guilds.contains(&guild) {
             guilds.push(guild);
         }
     }
     Ok(guilds)
+}
+
+/// The rights of the claim: words with spaces between (RFC 6749, section 3.3), or an array of
+/// words.
+fn rights(claim: &Value) -> Result<Rights, Refusal> {
+    let wrong = |fault| Refusal::Claim(Claim::Scope, fault);
+    match claim {
+        Value::String(scope) => Ok(Rights::of_scope(scope)),
+        Value::Array(entries) => {
+            let word = |entry: &Value| entry.as_str().map(str::to_owned);
+            let words: Result<Vec<_>, _> = entries
+                .iter()
+                .map(|entry| word(entry).ok_or_else(|| wrong(Fault::Entry(kind(entry)))))
+                .collect();
+            Ok(Rights::of_words(words?.iter().map(String::as_str)))
+        }
+        _ => Err(wrong(Fault::of(Some(claim)))),
+    }
 }
 
 /// A `NumericDate` (RFC 7519, section 2), in milliseconds: seconds since the epoch, perhaps with a
@@ -280,37 +273,5 @@ fn object(part: &str) -> Result<Map<String, Value>, Refusal> {
     let json = URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| Refusal::Malformed)?;
-    serde_json::from_slice(&json)
-        .map(|UniqueMembers(members)| members)
-        .map_err(|_| Refusal::Malformed)
-}
-
-/// A JSON object in which every member is named once: of two readers of `{"sub":"a","sub":"b"}`,
-/// one may see `a` and the other `b` (RFC 7519, section 4).
-struct UniqueMembers(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for UniqueMembers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = UniqueMembers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object in which every member is named once")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMembers, A::Error> {
-                let mut members = Map::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(de::Error::custom("a member is named twice"));
-                    }
-                }
-                Ok(UniqueMembers(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
+    read_object(&json).map_err(|_| Refusal::Malformed)
 }

@@ -71,8 +71,9 @@ impl RoomsApi {
             .verify(token)
             .await
             .map_err(|error| match error {
-                AuthError::Unauthorized => {
-                    Refusal::new(Code::Unauthorized, "the token is not good")
+                AuthError::Unauthorized(reason) => {
+                    Refusal::new(Code::Unauthorized, "the bearer token is invalid")
+                        .reason(reason.to_string())
                 }
                 AuthError::Unavailable => {
                     Refusal::new(Code::Unavailable, "tokens can not be verified now")

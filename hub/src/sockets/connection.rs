@@ -23,7 +23,7 @@ use super::outbox::Outbox;
 use super::registry::Place;
 use super::session::{Action, Session, Subscribe, error_frame};
 use super::wire::{Reader, Received, Wire, Writer};
-use crate::auth::{AuthError, Principal};
+use crate::auth::{AuthError, Principal, Reason};
 use crate::refusal::Refusal;
 
 /// Lives a connection that was just opened until its end.
@@ -239,6 +239,9 @@ impl<'a> Conversation<'a> {
         let ts = launch::clock::now_ms();
         match done {
             Done::Verified(result) => {
+                if let Err(AuthError::Unauthorized(reason)) = &result {
+                    self.log_refusal(reason);
+                }
                 let expires_in_ms = result.as_ref().map_or(0, |principal| {
                     i64::try_from(principal.expires_at_ms)
                         .unwrap_or(i64::MAX)
@@ -252,6 +255,15 @@ impl<'a> Conversation<'a> {
             Done::Subscribed(Err(refused)) => self.refuse(&refused, ts),
         }
         self.go_on()
+    }
+
+    /// The client is told nothing of the reason; the log names it with the connection.
+    fn log_refusal(&self, reason: &Reason) {
+        if let Some(unlogged) = self.shared.refusals.admit() {
+            let connection_id = format!("{:x}", self.place.id);
+            let code = Code::Unauthorized.name();
+            tracing::info!(connection_id, code, %reason, unlogged, "refused");
+        }
     }
 
     fn refuse(&mut self, refused: &Refused, ts: u64) {

@@ -32,7 +32,7 @@ use self::session::SessionLimits;
 use self::wire::Handshake;
 use crate::access::Access;
 use crate::auth::Verifier;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalLog};
 
 /// The bounds of the door.
 #[derive(Debug, Clone)]
@@ -60,6 +60,7 @@ struct Shared {
     access: Access,
     fanout: Fanout,
     registry: Registry,
+    refusals: RefusalLog,
     origins: Vec<String>,
     limits: SocketLimits,
     draining: CancellationToken,
@@ -68,6 +69,10 @@ struct Shared {
 }
 
 impl Sockets {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the hub that the door needs, and is handed over once"
+    )]
     /// A door for browsers of these origins. When `draining` is cancelled, every connection is
     /// told when to come back, and closed.
     pub fn new(
@@ -75,6 +80,7 @@ impl Sockets {
         access: Access,
         fanout: Fanout,
         registry: Registry,
+        refusals: RefusalLog,
         origins: Vec<String>,
         limits: SocketLimits,
         draining: CancellationToken,
@@ -84,6 +90,7 @@ impl Sockets {
             access,
             fanout,
             registry,
+            refusals,
             origins,
             limits,
             draining,

@@ -224,8 +224,8 @@ impl Session {
         };
         let principal = match result {
             Ok(principal) => principal,
-            Err(AuthError::Unauthorized) => {
-                let refusal = Refusal::new(Code::Unauthorized, "the token does not hold");
+            Err(AuthError::Unauthorized(_)) => {
+                let refusal = Refusal::new(Code::Unauthorized, "the token is invalid");
                 return self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts);
             }
             Err(AuthError::Unavailable) => {

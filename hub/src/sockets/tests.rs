@@ -19,6 +19,7 @@ use super::*;
 use crate::auth::AuthSettings;
 use crate::freshness::Freshness;
 use crate::log::{Log, LogSettings};
+use crate::refusal::RefusalLog;
 use crate::view::RoomsShown;
 use crate::view::tests::{guild, public};
 
@@ -77,6 +78,7 @@ impl World {
                 unauthenticated_max: 100,
                 connections_per_subject_max: 100,
             }),
+            RefusalLog::new(0),
             Vec::new(),
             limits,
             draining.clone(),

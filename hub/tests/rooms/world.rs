@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use hub::access::Access;
 use hub::auth::{AuthSettings, Verifier};
 use hub::discord::{Discord, DiscordSettings};
 use hub::discord_http::{InteractionSettings, Interactions, PublicKey};
 use hub::freshness::Freshness;
 use hub::log::{Log, LogSettings};
-use hub::refusal::write_refusals;
+use hub::refusal::{RefusalLog, write_refusals};
 use hub::rooms::api::RoomsApi;
 use hub::rooms::ledger::{Ledger, LedgerSettings};
 use hub::rooms::{Rooms, RoomsSettings};
@@ -208,7 +208,7 @@ impl World {
         let router = Router::new()
             .merge(api.router())
             .merge(door.router())
-            .layer(from_fn(write_refusals));
+            .layer(from_fn_with_state(RefusalLog::new(0), write_refusals));
         tokio::spawn(async move { axum::serve(hub_listener, router).await });
         world
     }

@@ -1,7 +1,10 @@
 //! Tokens that are good, and many that are not.
 
+mod claims;
 mod forgeries;
+mod identity_providers;
 mod over_http;
+mod several;
 
 use std::sync::LazyLock;
 
@@ -11,9 +14,11 @@ use dev_issuer::keys::{Ring, SigningAlgorithm};
 use dev_issuer::token::TokenRequest;
 use serde_json::{Value, json};
 
+use super::issuers::{Issuer, SubjectRule};
 use super::jwks::KeySet;
 use super::principal::Principal;
-use super::token::{Refusal, Rules, Unproven};
+use super::refused::Refusal;
+use super::token::{Rules, Unproven};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const NOW_S: u64 = NOW_MS / 1000;
@@ -23,12 +28,17 @@ const ISSUER: &str = "http://issuer.example";
 static OURS: LazyLock<Ring> = LazyLock::new(|| Ring::generate(0).unwrap());
 static FOREIGN: LazyLock<Ring> = LazyLock::new(|| Ring::generate(0).unwrap());
 
-fn rules() -> Rules {
+/// The issuer of the tests, with every other setting as it is without a word.
+fn issuer() -> Issuer {
+    let url = "http://127.0.0.1:1/keys".parse().unwrap();
+    Issuer::new(ISSUER, dev_issuer::AUDIENCE, url)
+}
+
+fn rules_of(issuer: &Issuer) -> Rules {
     Rules {
-        issuer: ISSUER.to_owned(),
-        audience: dev_issuer::AUDIENCE.to_owned(),
+        issuer: issuer.clone(),
+        subjects: SubjectRule::of(issuer, std::slice::from_ref(issuer)),
         leeway_s: 60,
-        token_bytes_max: 8 * 1024,
     }
 }
 
@@ -37,7 +47,11 @@ fn key_set(ring: &Ring) -> KeySet {
 }
 
 fn verify_at(token: &str, now_ms: u64) -> Result<Principal, Refusal> {
-    Unproven::open(token, &rules())?.prove(&key_set(&OURS), &rules(), now_ms)
+    verify_by(&issuer(), token, now_ms)
+}
+
+fn verify_by(issuer: &Issuer, token: &str, now_ms: u64) -> Result<Principal, Refusal> {
+    Unproven::open(token, 8 * 1024)?.prove(&key_set(&OURS), &rules_of(issuer), now_ms)
 }
 
 fn verify(token: &str) -> Result<Principal, Refusal> {

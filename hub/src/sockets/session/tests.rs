@@ -2,7 +2,7 @@ use proto::frame::ServerFrame;
 use proto::problem::Code;
 
 use super::*;
-use crate::auth::{Rights, Subject};
+use crate::auth::{Reason, Rights, Subject};
 use crate::view::RoomsShown;
 
 const TS: u64 = 1_730_000_000_000;
@@ -172,7 +172,10 @@ fn where_to_continue_is_taken_as_it_is_written() {
 #[test]
 fn a_token_that_does_not_hold_ends_the_connection() {
     for (error, expected) in [
-        (AuthError::Unauthorized, ["UNAUTHORIZED", "4401"]),
+        (
+            AuthError::Unauthorized(Reason::new("expired")),
+            ["UNAUTHORIZED", "4401"],
+        ),
         (AuthError::Unavailable, ["UNAVAILABLE", "4503"]),
     ] {
         let mut session = session();

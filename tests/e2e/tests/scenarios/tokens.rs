@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::{Browser, Ended, GUILD, Plan, SECRET, World};
+use e2e::{Browser, Ended, Folder, GUILD, Plan, Process, SECRET, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -317,4 +317,157 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
         .say(&json!({ "type": "auth", "token": unread }))
         .await;
     assert_eq!(browser.end().await, Ended::Closed(4403));
+}
+
+/// A development issuer beside the world's, at an address of its own.
+async fn another_issuer() -> (Process, String) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let process = Process::start("dev-issuer", &[("ISSUER_LISTEN", &address)]);
+    let url = format!("http://{address}");
+    let keys = format!("{url}/.well-known/jwks.json");
+    eventually("the issuer answers", || async {
+        reqwest::get(&keys).await.is_ok().then_some(())
+    })
+    .await;
+    (process, url)
+}
+
+#[tokio::test]
+async fn two_issuers_of_a_file_share_neither_keys_nor_subjects() {
+    let (_first, first) = another_issuer().await;
+    let (_second, second) = another_issuer().await;
+    let folder = Folder::new();
+    let path = folder.path().join("issuers.json");
+    let entry = |url: &str| json!({ "issuer": url, "audience": ["roomwire", "more"], "jwksUrl": format!("{url}/.well-known/jwks.json") });
+    let mut prefixed = entry(&second);
+    prefixed["subjectPrefix"] = json!("second:");
+    prefixed["guildsClaim"] = json!("app_metadata.guilds");
+    std::fs::write(&path, json!([entry(&first), prefixed]).to_string()).unwrap();
+    let world = World::with(&[
+        ("JWT_ISSUERS_FILE", path.to_str().unwrap()),
+        ("JWT_ISSUER", ""),
+        ("JWT_AUDIENCE", ""),
+        ("JWT_PUBLIC_JWK_URL", ""),
+    ])
+    .await;
+    let token = async |url: &str, wish: Value| -> String {
+        let answer = world.http.post(format!("{url}/token")).json(&wish).send();
+        let answer: Value = answer.await.unwrap().json().await.unwrap();
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    for (url, claims, acts_as) in [
+        (&first, json!({}), "ada"),
+        (
+            &second,
+            json!({ "aud": ["x", "more"], "app_metadata": { "guilds": [GUILD] } }),
+            "second:ada",
+        ),
+    ] {
+        let token = token(url, json!({ "sub": "ada", "claims": claims })).await;
+        let (status, _) = world
+            .rest_with(Method::GET, "/api/rooms", &token, None)
+            .await;
+        assert_eq!(status, StatusCode::OK);
+        let mut browser = Browser::open(&world.hub_url).await;
+        browser
+            .say(&json!({ "type": "auth", "token": token }))
+            .await;
+        let welcome = browser.frame().await;
+        assert_eq!(
+            (&welcome["event"], &welcome["sub"]),
+            (&json!("auth.ok"), &json!(acts_as))
+        );
+    }
+    for (what, url, wish) in [
+        (
+            "the name of the other issuer",
+            &first,
+            json!({ "sub": "ada", "claims": { "iss": second } }),
+        ),
+        (
+            "the name of the first issuer",
+            &second,
+            json!({ "sub": "ada", "claims": { "iss": first } }),
+        ),
+        (
+            "a subject of the other issuer",
+            &first,
+            json!({ "sub": "second:ada" }),
+        ),
+        ("a Discord user", &first, json!({ "sub": "discord:1" })),
+        ("a service", &second, json!({ "sub": "service:x" })),
+        (
+            "an unknown issuer",
+            &world.issuer_url,
+            json!({ "sub": "ada" }),
+        ),
+    ] {
+        refused_at_both_doors(&world, what, &token(url, wish).await).await;
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_by_request_id_which_claim_is_wrong_and_the_answer_does_not() {
+    let world = World::start().await;
+    let mut answers = std::collections::BTreeSet::new();
+    for (claims, parts) in [
+        (
+            json!({ "guilds": [100_000_000_000_000_001_u64] }),
+            ["guilds", "a number"],
+        ),
+        (json!({ "guilds": "1" }), ["guilds", "a string"]),
+        (json!({ "sub": 4_711_000 }), ["sub", "a number"]),
+        (json!({ "aud": "secret-audience" }), ["aud", "a string"]),
+        (json!({ "exp": null }), ["exp", "missing"]),
+    ] {
+        let wish = json!({ "sub": "ada", "claims": claims });
+        let token = world.token(wish).await;
+        let answer = world
+            .http
+            .get(format!("{}/api/rooms", world.hub_url))
+            .bearer_auth(&token)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        let mut problem: Value = answer.json().await.unwrap();
+        let id = problem["requestId"].take().as_str().unwrap().to_owned();
+        answers.insert(problem.to_string());
+        let line = eventually("the refusal is logged", || async {
+            let log = world.hub.log();
+            log.lines()
+                .find(|line| line.contains(&id))
+                .map(str::to_owned)
+        })
+        .await;
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+        for content in ["100000000000000001", "4711", "secret-audience", &token] {
+            assert!(!line.contains(content), "{line}");
+        }
+        let mut browser = Browser::open(&world.hub_url).await;
+        browser
+            .say(&json!({ "type": "auth", "token": token }))
+            .await;
+        assert_eq!(browser.end().await, Ended::Closed(4401));
+        assert!(!browser.heard.concat().contains(parts[0]));
+        eventually("the refused connection is logged", || async {
+            let log = world.hub.log();
+            let mut lines = log.lines().filter(|line| line.contains("connection_id"));
+            lines
+                .any(|line| parts.iter().all(|part| line.contains(part)))
+                .then_some(())
+        })
+        .await;
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    // A flood has few lines.
+    let before = world.hub.log().matches("unlogged").count();
+    for _ in 0..200 {
+        world.rest_with(Method::GET, "/api/rooms", "x", None).await;
+    }
+    let lines = world.hub.log().matches("unlogged").count() - before;
+    let unlogged = world.hub_metric("hub_refusals_unlogged_total").await;
+    assert!(lines < 200 && unlogged > 0.0, "{lines} lines, {unlogged}");
 }

@@ -1,0 +1,370 @@
+//! Whose tokens are accepted, and which subjects each issuer may name. Pure.
+//!
+//! Nothing is shared between issuers: each has its own key set, and the subjects of one can never
+//! be those of another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use launch::settings::list;
+use proto::UserId;
+use serde::Deserialize;
+use url::Url;
+
+use super::claims::ClaimPath;
+use super::principal::Subject;
+use super::reach::parse_key_set_url;
+
+/// The most issuers of one hub: each has a key set that is kept fresh.
+const ISSUERS_MAX: usize = 16;
+/// The largest file of issuers, in bytes.
+const ISSUERS_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// The longest `subjectPrefix`, in characters. A subject has 255 with it.
+const PREFIX_CHARS_MAX: usize = 64;
+/// Subjects of service tokens: no JWT may claim one.
+const SERVICE: &str = "service:";
+/// Subjects that are Discord users.
+const DISCORD: &str = "discord:";
+
+/// The token claim that must name one of the audiences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudienceClaim {
+    /// `aud` (RFC 7519, section 4.1.3).
+    #[default]
+    Aud,
+    /// `client_id` (RFC 9068, section 2.2), as in access tokens of Amazon Cognito.
+    ClientId,
+    /// `azp`, the authorized party (`OpenID` Connect Core 1.0, section 2), as in tokens of Clerk.
+    Azp,
+}
+
+impl AudienceClaim {
+    /// The claim's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aud => "aud",
+            Self::ClientId => "client_id",
+            Self::Azp => "azp",
+        }
+    }
+}
+
+/// A text that names no claim for the audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("It must be aud, client_id or azp.")]
+pub struct NotAnAudienceClaim;
+
+impl FromStr for AudienceClaim {
+    type Err = NotAnAudienceClaim;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAudienceClaim> {
+        [Self::Aud, Self::ClientId, Self::Azp]
+            .into_iter()
+            .find(|claim| claim.name() == text)
+            .ok_or(NotAnAudienceClaim)
+    }
+}
+
+impl fmt::Display for AudienceClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The audiences of `JWT_AUDIENCE`; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audiences(Vec<String>);
+
+impl Audiences {
+    /// The audiences, in their order.
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// A list without an audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("It must be a list of at least one audience.")]
+pub struct NoAudience;
+
+impl FromStr for Audiences {
+    type Err = NoAudience;
+
+    fn from_str(text: &str) -> Result<Self, NoAudience> {
+        let audiences: Vec<_> = list::items(text).map(str::to_owned).collect();
+        if audiences.is_empty() {
+            return Err(NoAudience);
+        }
+        Ok(Self(audiences))
+    }
+}
+
+/// One issuer: what its tokens look like, and where its keys are. Also an entry of
+/// `JWT_ISSUERS_FILE`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Issuer {
+    /// What `iss` must be, compared as a string.
+    pub issuer: String,
+    /// The audiences of which a token must name one.
+    #[serde(rename = "audience")]
+    pub audiences: Vec<String>,
+    /// Where the key set is. Nothing else is ever asked.
+    #[serde(deserialize_with = "key_set_url")]
+    pub jwks_url: Url,
+    /// The claim that names the audience.
+    #[serde(default)]
+    pub audience_claim: AudienceClaim,
+    /// The claim that lists the guilds.
+    #[serde(default = "ClaimPath::guilds")]
+    pub guilds_claim: ClaimPath,
+    /// The claim that names the rights.
+    #[serde(default = "ClaimPath::scope")]
+    pub scope_claim: ClaimPath,
+    /// The claim with the person's Discord user id. Where a token has it, the subject is
+    /// `discord:<id>` instead of `sub`.
+    #[serde(default)]
+    pub discord_id_claim: Option<ClaimPath>,
+    /// Stands before this issuer's subjects.
+    #[serde(default)]
+    pub subject_prefix: Option<String>,
+    /// Whether only subjects `discord:<id>` are accepted from this issuer.
+    #[serde(default)]
+    pub discord_subjects: bool,
+}
+
+fn key_set_url<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Url, D::Error> {
+    parse_key_set_url(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+}
+
+impl Issuer {
+    /// An issuer whose tokens have the usual claims.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>, jwks_url: Url) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audiences: vec![audience.into()],
+            jwks_url,
+            audience_claim: AudienceClaim::Aud,
+            guilds_claim: ClaimPath::guilds(),
+            scope_claim: ClaimPath::scope(),
+            discord_id_claim: None,
+            subject_prefix: None,
+            discord_subjects: false,
+        }
+    }
+}
+
+/// The issuers of `JWT_ISSUERS_FILE`, which agree with each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuers(Vec<Issuer>);
+
+impl Issuers {
+    /// The issuers, the first one first.
+    pub fn as_slice(&self) -> &[Issuer] {
+        &self.0
+    }
+
+    /// Reads the content of the file.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, and what is allowed.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let issuers: Vec<Issuer> = serde_json::from_str(json)
+            .map_err(|error| format!("The file's JSON is wrong: {error}."))?;
+        match disagreements(&issuers).into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(Self(issuers)),
+        }
+    }
+}
+
+/// Reads the file of issuers at this path.
+///
+/// # Errors
+/// As [`Issuers::parse`]; and a file that cannot be read.
+pub fn read_issuers(path: &str) -> Result<Issuers, String> {
+    let unreadable = |error| format!("The file cannot be read: {error}.");
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > ISSUERS_FILE_BYTES_MAX {
+        return Err(format!(
+            "The file is larger than {ISSUERS_FILE_BYTES_MAX} bytes. Remove issuers from it."
+        ));
+    }
+    Issuers::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+}
+
+/// What is wrong with a list of issuers, one sentence for each problem.
+fn disagreements(issuers: &[Issuer]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if issuers.is_empty() || issuers.len() > ISSUERS_MAX {
+        problems.push(format!("The file must list 1 to {ISSUERS_MAX} issuers."));
+    }
+    for (index, issuer) in issuers.iter().enumerate() {
+        let mut wrong = |what: &str| problems.push(format!("Issuer {}: {what}", index + 1));
+        let earlier = issuers.get(..index).unwrap_or_default();
+        if issuer.issuer.is_empty() {
+            wrong("issuer is empty. Set it to the \"iss\" of its tokens.");
+        }
+        if earlier.iter().any(|other| other.issuer == issuer.issuer) {
+            wrong("its \"issuer\" is listed twice.");
+        }
+        if issuer.audiences.is_empty() || issuer.audiences.iter().any(String::is_empty) {
+            wrong("audience is a list of at least one audience, none of them empty.");
+        }
+        match &issuer.subject_prefix {
+            Some(_) if issuer.discord_subjects => {
+                wrong("it has both subjectPrefix and discordSubjects. Keep one.");
+            }
+            Some(_) if issuer.discord_id_claim.is_some() => {
+                wrong("it has both subjectPrefix and discordIdClaim. Keep one.");
+            }
+            Some(prefix) => {
+                if prefix.chars().count() > PREFIX_CHARS_MAX
+                    || Subject::new(prefix.as_str()).is_none()
+                {
+                    wrong("subjectPrefix is 1 to 64 characters, all of them printable.");
+                }
+                if [SERVICE, DISCORD]
+                    .iter()
+                    .any(|kept| prefix.starts_with(kept))
+                {
+                    wrong("subjectPrefix must not begin with service: or discord:.");
+                }
+                let mut others = earlier
+                    .iter()
+                    .filter_map(|other| other.subject_prefix.as_ref());
+                if others.any(|other| other.starts_with(prefix) || prefix.starts_with(other)) {
+                    wrong(
+                        "its subjectPrefix and that of an earlier issuer begin alike. Choose prefixes of which none is the beginning of another.",
+                    );
+                }
+            }
+            None if index > 0 && !issuer.discord_subjects => {
+                wrong(
+                    "each issuer but the first needs a subjectPrefix, or \"discordSubjects\": true.",
+                );
+            }
+            None => {}
+        }
+        if issuer.discord_subjects && earlier.iter().any(|other| other.discord_subjects) {
+            wrong("an earlier issuer has discordSubjects too. One issuer may name Discord users.");
+        }
+        if issuers.len() > 1 && issuer.discord_id_claim.is_some() && !issuer.discord_subjects {
+            wrong(
+                "discordIdClaim needs \"discordSubjects\": true where several issuers are listed.",
+            );
+        }
+    }
+    problems
+}
+
+/// Which subjects one issuer may name, and as whom they act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SubjectRule {
+    prefix: String,
+    discord: DiscordSubjects,
+    /// The prefixes of the other issuers.
+    taken: Vec<String>,
+}
+
+/// What an issuer may say of Discord users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DiscordSubjects {
+    /// It may name them, like any other subject: there is no other issuer.
+    Allowed,
+    /// It names nobody else.
+    Only,
+    /// It may not name them.
+    Refused,
+}
+
+impl SubjectRule {
+    /// The rule of one of these issuers.
+    pub(super) fn of(issuer: &Issuer, all: &[Issuer]) -> Self {
+        let others = all.iter().filter(|other| other.issuer != issuer.issuer);
+        Self {
+            prefix: issuer.subject_prefix.clone().unwrap_or_default(),
+            discord: match (issuer.discord_subjects, all.len()) {
+                (true, _) => DiscordSubjects::Only,
+                (false, 0 | 1) => DiscordSubjects::Allowed,
+                (false, _) => DiscordSubjects::Refused,
+            },
+            taken: others
+                .filter_map(|other| other.subject_prefix.clone())
+                .collect(),
+        }
+    }
+
+    /// The subject that acts for a token with this `sub`; `None` if it may not be named so.
+    pub(super) fn subject(&self, sub: &str) -> Option<Subject> {
+        let own = Subject::new(sub)?;
+        if Self::is_service(sub) {
+            return None;
+        }
+        match self.discord {
+            DiscordSubjects::Allowed => {}
+            DiscordSubjects::Only => {
+                let id = sub.strip_prefix(DISCORD)?;
+                return Self::discord(id);
+            }
+            DiscordSubjects::Refused if sub.starts_with(DISCORD) => return None,
+            DiscordSubjects::Refused => {}
+        }
+        if self.prefix.is_empty() {
+            let is_taken = self.taken.iter().any(|prefix| sub.starts_with(prefix));
+            return (!is_taken).then_some(own);
+        }
+        let whole = format!("{}{sub}", self.prefix);
+        // A prefix such as "disc" and a `sub` such as "ord:1" make a reserved name together.
+        let is_reserved = [SERVICE, DISCORD]
+            .iter()
+            .any(|kept| whole.starts_with(kept));
+        if is_reserved {
+            None
+        } else {
+            Subject::new(whole)
+        }
+    }
+
+    /// Whether a `sub` is that of a service token, which no JWT may claim.
+    pub(super) fn is_service(sub: &str) -> bool {
+        sub.starts_with(SERVICE)
+    }
+
+    /// The subject that is a Discord user, by the user's id.
+    pub(super) fn discord(id: &str) -> Option<Subject> {
+        let id: UserId = id.parse().ok()?;
+        Subject::new(format!("{DISCORD}{id}"))
+    }
+}
+
+/// What an operator should know of these issuers at the start: claims that the person can write
+/// decide nothing that matters. One sentence each.
+pub fn warnings(issuers: &[Issuer]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for issuer in issuers {
+        let paths = [
+            ("guilds", Some(&issuer.guilds_claim)),
+            ("rights", Some(&issuer.scope_claim)),
+            ("Discord id", issuer.discord_id_claim.as_ref()),
+        ];
+        for (what, path) in paths {
+            let Some((path, part)) =
+                path.and_then(|path| Some((path, path.written_by_the_person()?)))
+            else {
+                continue;
+            };
+            warnings.push(format!(
+                "The {what} of tokens from {} come from the claim \"{path}\". People can write \
+                 \"{part}\" themselves at their provider, and give themselves any {what}. Use a \
+                 claim that only your server can write, such as app_metadata or public_metadata.",
+                issuer.issuer
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests;

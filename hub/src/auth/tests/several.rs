@@ -1,0 +1,119 @@
+//! Several issuers: nothing is shared between them.
+
+use super::over_http::{Answer, KeyServer, is_unauthorized, key_server};
+use super::*;
+use crate::auth::{AuthSettings, Verifier};
+
+const OTHER: &str = "http://other.example";
+
+struct Two {
+    verifier: Verifier,
+    ours: KeyServer,
+    theirs: KeyServer,
+}
+
+/// Our issuer, and another one with keys of its own and the prefix `o:`.
+async fn two() -> Two {
+    let ours = key_server(Answer::Set(OURS.key_set())).await;
+    let theirs = key_server(Answer::Set(FOREIGN.key_set())).await;
+    let mut settings = AuthSettings::new(ISSUER, dev_issuer::AUDIENCE, ours.url.clone());
+    let mut other = Issuer::new(OTHER, "elsewhere", theirs.url.clone());
+    other.subject_prefix = Some("o:".to_owned());
+    settings.issuers.push(other);
+    Two {
+        verifier: Verifier::new(settings),
+        ours,
+        theirs,
+    }
+}
+
+/// A token of this ring that is good by the real clock, with these claims.
+fn of(ring: &Ring, claims: &Value) -> String {
+    let in_an_hour = launch::clock::now_ms() / 1000 + 3600;
+    let mut all = json!({ "exp": in_an_hour });
+    for (name, value) in claims.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    token_of(ring, &json!({ "alg": "ES256", "claims": all }))
+}
+
+#[tokio::test]
+async fn each_issuer_has_its_own_keys_audience_and_subjects() {
+    let two = two().await;
+    let verifier = &two.verifier;
+    let acts = async |token: String| {
+        let principal = verifier.verify(&token).await;
+        principal.map(|principal| principal.subject.to_string())
+    };
+    assert_eq!(acts(of(&OURS, &json!({}))).await.unwrap(), "ada");
+    let theirs = json!({ "iss": OTHER, "aud": "elsewhere" });
+    assert_eq!(acts(of(&FOREIGN, &theirs)).await.unwrap(), "o:ada");
+    for (ring, claims) in [
+        // The key of the one, and the name of the other.
+        (&*OURS, json!({ "iss": OTHER, "aud": "elsewhere" })),
+        (&*FOREIGN, json!({})),
+        // The audience of the other.
+        (&*OURS, json!({ "aud": "elsewhere" })),
+        (&*FOREIGN, json!({ "iss": OTHER })),
+        // Subjects of the other, and reserved ones.
+        (&*OURS, json!({ "sub": "o:ada" })),
+        (&*OURS, json!({ "sub": "discord:1" })),
+        (
+            &*FOREIGN,
+            json!({ "iss": OTHER, "aud": "elsewhere", "sub": "discord:1" }),
+        ),
+        (
+            &*FOREIGN,
+            json!({ "iss": OTHER, "aud": "elsewhere", "sub": "service:x" }),
+        ),
+        // Nobody's.
+        (&*OURS, json!({ "iss": "http://third.example" })),
+        (&*OURS, json!({ "iss": format!("{ISSUER}/") })),
+        (&*OURS, json!({ "iss": [ISSUER, OTHER] })),
+        (&*OURS, json!({ "iss": null })),
+    ] {
+        let outcome = verifier.verify(&of(ring, &claims)).await;
+        assert!(is_unauthorized(&outcome), "{claims}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_key_id_is_that_of_another_issuers_key_is_refused() {
+    let two = two().await;
+    let verifier = &two.verifier;
+    let kid = OURS.signing(SigningAlgorithm::ES256).kid();
+    let in_an_hour = launch::clock::now_ms() / 1000 + 3600;
+    let claims = json!({ "iss": OTHER, "aud": "elsewhere", "exp": in_an_hour });
+    for ring in [&*OURS, &*FOREIGN] {
+        let forged = token_of(
+            ring,
+            &json!({ "alg": "ES256", "claims": claims, "header": { "kid": kid } }),
+        );
+        assert!(is_unauthorized(&verifier.verify(&forged).await));
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_configured_causes_no_request_and_one_that_is_away_stops_no_other() {
+    let Two {
+        verifier,
+        ours,
+        theirs,
+    } = two().await;
+    for iss in [
+        json!("http://third.example"),
+        json!(ours.url.as_str()),
+        json!(null),
+    ] {
+        let outcome = verifier.verify(&of(&OURS, &json!({ "iss": iss }))).await;
+        assert!(is_unauthorized(&outcome));
+    }
+    assert_eq!((ours.asked(), theirs.asked()), (0, 0));
+    theirs.now_answers(Answer::Page);
+    assert!(verifier.verify(&of(&OURS, &json!({}))).await.is_ok());
+    let of_theirs = of(&FOREIGN, &json!({ "iss": OTHER, "aud": "elsewhere" }));
+    let outcome = verifier.verify(&of_theirs).await;
+    assert_eq!(outcome, Err(crate::auth::AuthError::Unavailable));
+    assert!(verifier.keys_loaded() && !verifier.all_keys_loaded());
+    assert_eq!((ours.asked(), theirs.asked()), (1, 1));
+}
