@@ -6,13 +6,49 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::DiscordError;
-use super::pace::Said;
+use super::pace::{PAUSE_MAX_MS, Said};
+use super::{DiscordError, Missing, Unknown};
 
-/// "Maximum number of guild channels reached (500)" (Discord's list of JSON error codes).
+// Discord's list of JSON error codes ("Opcodes and Status Codes", "JSON").
+/// "General error (such as a malformed request body, amongst other things)", and what a plain status
+/// comes with, such as `{"message": "401: Unauthorized", "code": 0}`.
+const GENERAL_ERROR: u64 = 0;
+/// The lowest code that is documented besides it. A proxy's JSON has statuses for codes.
+const DOCUMENTED_FIRST: u64 = 10_001;
+/// "Unknown channel".
+const UNKNOWN_CHANNEL: u64 = 10_003;
+/// "Unknown guild".
+const UNKNOWN_GUILD: u64 = 10_004;
+/// All codes of something unknown.
+const UNKNOWN_FIRST: u64 = 10_001;
+const UNKNOWN_LAST: u64 = 10_999;
+/// "Your Stage topic, server name, server description, or channel names contain words that are not
+/// allowed".
+const WORDS_NOT_ALLOWED: u64 = 20_031;
+/// "Maximum number of guild channels reached (500)".
 const GUILD_CHANNELS_MAX: u64 = 30_013;
+/// "Unauthorized. Provide a valid token and try again".
+const UNAUTHORIZED: u64 = 40_001;
+/// "This feature has been temporarily disabled server-side".
+const DISABLED: u64 = 40_006;
+/// "Missing access": the bot may not view the channel, its category or the guild.
+const MISSING_ACCESS: u64 = 50_001;
+/// "You lack permissions to perform that action".
+const MISSING_PERMISSIONS: u64 = 50_013;
+/// "Invalid authentication token provided".
+const INVALID_TOKEN: u64 = 50_014;
+/// "Invalid webhook token provided": an interaction's is over.
+const INVALID_WEBHOOK_TOKEN: u64 = 50_027;
 /// "Invalid form body".
 const INVALID_FORM: u64 = 50_035;
+/// "Two factor is required for this operation".
+const TWO_FACTOR: u64 = 60_003;
+/// "Index not yet available. Try again later".
+const NO_INDEX_YET: u64 = 110_000;
+/// "Application not yet available. Try again later".
+const NO_APPLICATION_YET: u64 = 110_001;
+/// "API resource is currently overloaded. Try again a little later".
+const OVERLOADED: u64 = 130_000;
 /// The word inside an invalid form that means: this category holds 50 channels already.
 const CATEGORY_FULL: &str = "CHANNEL_PARENT_MAX_CHANNELS";
 /// A 429 that does not say how long is worth a second.
@@ -46,12 +82,15 @@ pub(super) fn said(status: u16, headers: &HeaderMap, body: &[u8]) -> Said {
     if status == 429 {
         let limited = serde_json::from_slice::<LimitedBody>(body).ok();
         let in_body = limited.as_ref().and_then(|body| to_ms(body.retry_after));
-        said.retry_after_ms = in_body
-            .or_else(|| seconds("retry-after"))
-            .or(Some(RETRY_UNSAID_MS));
+        let wait_ms = in_body.or_else(|| seconds("retry-after"));
+        said.retry_after_ms = Some(wait_ms.unwrap_or(RETRY_UNSAID_MS).min(PAUSE_MAX_MS));
+        // Without Discord's form and headers it is the ban of this address, which Cloudflare keeps
+        // ("Invalid Request Limit aka Cloudflare bans").
+        let is_discords = limited.is_some() || text("x-ratelimit-scope").is_some();
         said.global = limited.is_some_and(|body| body.global)
             || text("x-ratelimit-global") == Some("true")
-            || text("x-ratelimit-scope") == Some("global");
+            || text("x-ratelimit-scope") == Some("global")
+            || !is_discords;
         said.shared = text("x-ratelimit-scope") == Some("shared");
     } else if text("x-ratelimit-remaining") == Some("0") {
         said.exhausted_ms = seconds("x-ratelimit-reset-after");
@@ -60,34 +99,58 @@ pub(super) fn said(status: u16, headers: &HeaderMap, body: &[u8]) -> Said {
 }
 
 /// What a refusal means. `said` is what [`said`] read of the same answer.
+///
+/// Only Discord's own JSON says anything ("JSON Error Codes"), whatever type it is labelled with.
+/// A page of a proxy, a ban page, an empty body and a code that is not documented for this mean
+/// that Discord did not answer.
 pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
     let error = serde_json::from_slice::<ApiError>(body).ok();
-    match (said.status, error) {
-        (401 | 403, _) => DiscordError::Forbidden,
-        // Anything may answer 404; only Discord's own form says that Discord does not know it.
-        (404, Some(_)) => DiscordError::NotFound,
+    let code = error.as_ref().map(|error| error.code);
+    match (said.status, code) {
         (429, _) => DiscordError::RateLimited {
             retry_after_ms: said.retry_after_ms.unwrap_or(RETRY_UNSAID_MS),
         },
-        (400, Some(error)) => match error.code {
-            GUILD_CHANNELS_MAX => DiscordError::Full,
-            INVALID_FORM
-                if error
-                    .errors
-                    .as_ref()
-                    .is_some_and(|errors| says(errors, CATEGORY_FULL)) =>
-            {
-                DiscordError::Full
-            }
-            _ => DiscordError::Invalid {
-                fields: fields(error.errors.as_ref()),
-            },
+        (401, Some(GENERAL_ERROR | UNAUTHORIZED | INVALID_TOKEN)) => DiscordError::Unauthorized,
+        (404, Some(UNKNOWN_CHANNEL)) => DiscordError::NotFound(Unknown::Channel),
+        (404, Some(UNKNOWN_GUILD)) => DiscordError::NotFound(Unknown::Guild),
+        (404, Some(UNKNOWN_FIRST..=UNKNOWN_LAST)) | (400..=499, Some(INVALID_WEBHOOK_TOKEN)) => {
+            DiscordError::NotFound(Unknown::Other)
+        }
+        (400 | 403, Some(MISSING_ACCESS)) => DiscordError::Forbidden(Missing::Access),
+        (400 | 403, Some(MISSING_PERMISSIONS)) => DiscordError::Forbidden(Missing::Permissions),
+        (400 | 403, Some(TWO_FACTOR)) => DiscordError::Forbidden(Missing::TwoFactor),
+        (400 | 403, Some(GUILD_CHANNELS_MAX)) => DiscordError::Full,
+        (400 | 403, Some(WORDS_NOT_ALLOWED)) => DiscordError::Invalid {
+            fields: BTreeSet::from(["name".to_owned()]),
         },
-        (400..=499, Some(_)) => DiscordError::Invalid {
+        (400, Some(INVALID_FORM)) => {
+            let errors = error.and_then(|error| error.errors);
+            let is_full = |errors: &Value| says(errors, CATEGORY_FULL);
+            if errors.as_ref().is_some_and(is_full) {
+                return DiscordError::Full;
+            }
+            DiscordError::Invalid {
+                fields: fields(errors.as_ref()),
+            }
+        }
+        // What Discord calls temporary, although it is no 5xx.
+        (400..=499, Some(DISABLED | OVERLOADED | NO_INDEX_YET | NO_APPLICATION_YET)) => {
+            DiscordError::Unavailable
+        }
+        // Another 403 is none of the permissions that are documented.
+        (401 | 403 | 404 | 407 | 408, _) => DiscordError::Unavailable,
+        // The request itself is wrong, in a way that no field names.
+        (400..=499, Some(GENERAL_ERROR | DOCUMENTED_FIRST..)) => DiscordError::Invalid {
             fields: BTreeSet::new(),
         },
         _ => DiscordError::Unavailable,
     }
+}
+
+/// The JSON error code of a refusal, for the log.
+pub(super) fn code(body: &[u8]) -> Option<u64> {
+    let error = serde_json::from_slice::<ApiError>(body).ok()?;
+    Some(error.code)
 }
 
 /// The names of the wrong fields: the keys of `errors`.
@@ -130,41 +193,70 @@ mod tests {
             .collect()
     }
 
+    const HTML: &str = "<!DOCTYPE html><html><head><title>403 Forbidden</title></head></html>";
+
+    fn invalid(fields: &[&str]) -> DiscordError {
+        DiscordError::Invalid {
+            fields: fields.iter().map(|&field| field.to_owned()).collect(),
+        }
+    }
+
+    fn meaning_of(status: u16, content_type: &'static str, body: &str) -> DiscordError {
+        let headers = headers(&[("content-type", content_type)]);
+        meaning(said(status, &headers, body.as_bytes()), body.as_bytes())
+    }
+
     #[test]
     fn an_answer_means_what_discord_documents() {
-        let invalid = |fields: &[&str]| DiscordError::Invalid {
-            fields: fields.iter().map(|&field| field.to_owned()).collect(),
-        };
+        use DiscordError::{Forbidden, Full, NotFound, Unauthorized};
         for (status, body, meant) in [
             (
                 401,
                 r#"{"message":"401: Unauthorized","code":0}"#,
-                DiscordError::Forbidden,
+                Unauthorized,
+            ),
+            (401, r#"{"message":"…","code":40001}"#, Unauthorized),
+            (401, r#"{"message":"…","code":50014}"#, Unauthorized),
+            (
+                401,
+                r#"{"message":"Invalid Webhook Token","code":50027}"#,
+                NotFound(Unknown::Other),
+            ),
+            (
+                403,
+                r#"{"message":"Missing Access","code":50001}"#,
+                Forbidden(Missing::Access),
             ),
             (
                 403,
                 r#"{"message":"Missing Permissions","code":50013}"#,
-                DiscordError::Forbidden,
+                Forbidden(Missing::Permissions),
+            ),
+            (
+                403,
+                r#"{"message":"Two factor…","code":60003}"#,
+                Forbidden(Missing::TwoFactor),
             ),
             (
                 404,
                 r#"{"message":"Unknown Channel","code":10003}"#,
-                DiscordError::NotFound,
+                NotFound(Unknown::Channel),
             ),
             (
                 404,
-                "<html>somebody else's page</html>",
-                DiscordError::Unavailable,
+                r#"{"message":"Unknown Guild","code":10004}"#,
+                NotFound(Unknown::Guild),
             ),
             (
-                400,
-                r#"{"message":"Maximum…","code":30013}"#,
-                DiscordError::Full,
+                404,
+                r#"{"message":"Unknown Webhook","code":10015}"#,
+                NotFound(Unknown::Other),
             ),
+            (400, r#"{"message":"Maximum…","code":30013}"#, Full),
             (
                 400,
                 r#"{"code":50035,"message":"Invalid Form Body","errors":{"parent_id":{"_errors":[{"code":"CHANNEL_PARENT_MAX_CHANNELS","message":"…"}]}}}"#,
-                DiscordError::Full,
+                Full,
             ),
             (
                 400,
@@ -172,13 +264,115 @@ mod tests {
                 invalid(&["name", "parent_id"]),
             ),
             (400, r#"{"code":50035}"#, invalid(&[])),
+            (400, r#"{"code":20031,"message":"…"}"#, invalid(&["name"])),
+            (400, r#"{"code":50024,"message":"…"}"#, invalid(&[])),
+            (400, r#"{"code":50074,"message":"…"}"#, invalid(&[])),
+            (
+                400,
+                r#"{"code":0,"message":"400: Bad Request"}"#,
+                invalid(&[]),
+            ),
             (405, r#"{"code":0}"#, invalid(&[])),
-            (400, "no JSON", DiscordError::Unavailable),
-            (500, "", DiscordError::Unavailable),
-            (502, r#"{"code":0}"#, DiscordError::Unavailable),
         ] {
-            let said = said(status, &HeaderMap::new(), body.as_bytes());
-            assert_eq!(meaning(said, body.as_bytes()), meant, "{status} {body}");
+            for content_type in ["application/json", "application/json; charset=utf-8", ""] {
+                let found = meaning_of(status, content_type, body);
+                assert_eq!(found, meant, "{status} {content_type:?} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_discords_says_neither_that_it_is_forbidden_nor_that_it_is_gone() {
+        let foreign = [
+            ("text/html", HTML),
+            (
+                "text/html; charset=UTF-8",
+                "<html>Access denied | Cloudflare</html>",
+            ),
+            ("text/plain", "error code: 1020"),
+            ("text/plain", ""),
+            ("application/json", ""),
+            ("application/json", "null"),
+            ("application/json", "[]"),
+            ("application/json", "{}"),
+            ("application/json", r#""forbidden""#),
+            ("application/json", r#"{"error":"forbidden"}"#),
+            ("application/json", r#"{"code":"50013"}"#),
+            ("application/json", r#"{"code":50013"#),
+            ("application/json", r#"{"code":-1,"message":"x"}"#),
+            (
+                "application/json",
+                r#"{"kind":"Status","code":403,"message":"x"}"#,
+            ),
+            (
+                "application/json",
+                r#"{"code":404,"message":"no such upstream"}"#,
+            ),
+            ("application/json", r#"{"code":1010,"message":"x"}"#),
+        ];
+        for status in [
+            400, 401, 403, 404, 405, 407, 408, 409, 413, 451, 500, 502, 503, 520, 530,
+        ] {
+            for (content_type, body) in foreign {
+                let found = meaning_of(status, content_type, body);
+                assert_eq!(
+                    found,
+                    DiscordError::Unavailable,
+                    "{status} {content_type} {body}"
+                );
+            }
+        }
+        // Discord's form, and nothing that is documented for this status.
+        for (status, code) in [
+            (403, 0),
+            (403, 40_333),
+            (403, 50_009),
+            (403, 99_999_999),
+            (401, 50_013),
+            (404, 0),
+            (404, 50_001),
+            (400, 40_006),
+            (400, 110_001),
+            (429, 0),
+            (500, 0),
+            (500, 50_013),
+            (502, 10_003),
+            (503, 130_000),
+            (200, 50_013),
+            (302, 10_003),
+        ] {
+            let body = format!(r#"{{"message":"x","code":{code}}}"#);
+            let found = meaning_of(status, "application/json", &body);
+            let meant = match status {
+                429 => DiscordError::RateLimited {
+                    retry_after_ms: RETRY_UNSAID_MS,
+                },
+                _ => DiscordError::Unavailable,
+            };
+            assert_eq!(found, meant, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_ban_page_stops_every_call_for_as_long_as_it_says_and_no_longer_than_an_hour() {
+        for (pairs, body, retry_after_ms, global) in [
+            (&[("retry-after", "600")][..], HTML, 600_000, true),
+            (&[][..], "error code: 1015", RETRY_UNSAID_MS, true),
+            (&[("retry-after", "1e300")][..], HTML, PAUSE_MAX_MS, true),
+            (&[][..], r#"{"retry_after":1e300}"#, PAUSE_MAX_MS, false),
+            (
+                &[("x-ratelimit-scope", "user")][..],
+                "",
+                RETRY_UNSAID_MS,
+                false,
+            ),
+        ] {
+            let said = said(429, &headers(pairs), body.as_bytes());
+            assert_eq!(
+                (said.retry_after_ms, said.global),
+                (Some(retry_after_ms), global),
+                "{pairs:?} {body}"
+            );
         }
     }
 
@@ -220,7 +414,7 @@ mod tests {
                 false,
                 false,
             ),
-            (&[("retry-after", "NaN")][..], "", 1_000, false, false),
+            (&[("retry-after", "NaN")][..], "", 1_000, true, false),
         ] {
             let said = said(429, &headers(pairs), body.as_bytes());
             let meant = DiscordError::RateLimited { retry_after_ms };

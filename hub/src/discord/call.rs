@@ -73,8 +73,9 @@ impl Discord {
         };
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(DiscordError::NotFound) => "not_found",
-            Err(DiscordError::Forbidden) => "forbidden",
+            Err(DiscordError::NotFound(_)) => "not_found",
+            Err(DiscordError::Forbidden(_)) => "forbidden",
+            Err(DiscordError::Unauthorized) => "unauthorized",
             Err(DiscordError::Invalid { .. }) => "invalid",
             Err(DiscordError::Full) => "full",
             Err(DiscordError::RateLimited { .. }) => "rate_limited",
@@ -109,14 +110,15 @@ impl Discord {
             return Err(DiscordError::RateLimited { retry_after_ms });
         }
         let (said, body) = self.send(call, request).await?;
-        if self.pace(|pace, now_ms| pace.note(call, said, now_ms)) {
-            tracing::error!(
-                "so many answers of 401, 403 and 429 that Discord is left alone until they are 10 minutes old"
-            );
-        }
         if !(200..300).contains(&said.status) {
             let error = answer::meaning(said, &body);
-            tracing::warn!(call = call.label(), status = said.status, %error, "Discord refused");
+            tracing::warn!(
+                call = call.label(),
+                status = said.status,
+                code = answer::code(&body),
+                %error,
+                "Discord refused"
+            );
             return Err(error);
         }
         // A 204 has no body; what nobody reads is null.
@@ -149,18 +151,34 @@ impl Discord {
             .execute(self.http_request(call, request)?)
             .await
             .map_err(lost)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(lost)? {
-            if body.len() + chunk.len() > self.0.settings.answer_bytes_max {
-                tracing::warn!(call = call.label(), "an answer of Discord is too large");
-                return Err(DiscordError::Unavailable);
-            }
-            body.extend_from_slice(&chunk);
+        // Discord counts by the status alone: so is it counted, also where the body never comes.
+        let status = answer.status().as_u16();
+        let head = answer::said(status, answer.headers(), b"");
+        if self.pace(|pace, now_ms| pace.count(head, now_ms)) {
+            tracing::error!(
+                "so many answers of 401, 403 and 429 that Discord is left alone until they are 10 minutes old"
+            );
         }
-        Ok((
-            answer::said(answer.status().as_u16(), answer.headers(), &body),
-            body,
-        ))
+        let headers = answer.headers().clone();
+        let mut body = Vec::new();
+        let read = async {
+            while let Some(chunk) = answer.chunk().await.map_err(lost)? {
+                if body.len() + chunk.len() > self.0.settings.answer_bytes_max {
+                    tracing::warn!(
+                        call = call.label(),
+                        status,
+                        "an answer of Discord is too large"
+                    );
+                    return Err(DiscordError::Unavailable);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(())
+        };
+        let read = read.await;
+        let said = answer::said(status, &headers, &body);
+        self.pace(|pace, now_ms| pace.wait(call, said, now_ms));
+        read.map(|()| (said, body))
     }
 
     fn http_request(

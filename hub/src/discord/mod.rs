@@ -49,10 +49,13 @@ pub type ApplicationId = Id<ApplicationMarker>;
 pub enum DiscordError {
     /// It does not know what was named.
     #[error("Discord does not know it")]
-    NotFound,
+    NotFound(Unknown),
     /// It does not let the bot do this. Waiting does not help.
-    #[error("Discord does not allow it")]
-    Forbidden,
+    #[error("Discord does not allow it: {0}")]
+    Forbidden(Missing),
+    /// It does not accept the bot's token. Waiting does not help.
+    #[error("Discord does not accept DISCORD_BOT_TOKEN")]
+    Unauthorized,
     /// It calls the request wrong.
     #[error("Discord calls the request wrong")]
     Invalid {
@@ -71,6 +74,33 @@ pub enum DiscordError {
     /// It does not answer, or not as Discord does. Whether it was done is not known.
     #[error("Discord does not answer")]
     Unavailable,
+}
+
+/// What Discord does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The channel (error 10003).
+    Channel,
+    /// The guild (10004): the bot is not in it.
+    Guild,
+    /// Anything else, such as an interaction whose token is over.
+    Other,
+}
+
+/// What the bot lacks for a call, by Discord's list of JSON error codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// It may not view what the call is about, or not connect to it ("Missing access", 50001).
+    #[error("the bot may not view it")]
+    Access,
+    /// It lacks the permission that the call needs ("You lack permissions to perform that action",
+    /// 50013).
+    #[error("the bot lacks the permission")]
+    Permissions,
+    /// The guild wants moderators to have two-factor authentication, and the owner of the bot's
+    /// application has none (60003).
+    #[error("the guild requires two-factor authentication")]
+    TwoFactor,
 }
 
 /// A voice channel to be made.
@@ -209,24 +239,30 @@ impl Discord {
         })
     }
 
-    /// Deletes a channel, for ever. One that Discord does not know (error 10003) is a success.
+    /// Deletes a channel, for ever. One that Discord does not know (error 10003) is a success. So is
+    /// Discord's answer with the channel as it was. Any other answer leaves open what was done.
     ///
     /// # Errors
-    /// [`DiscordError`], never [`DiscordError::NotFound`].
+    /// [`DiscordError`], never [`DiscordError::NotFound`] of the channel.
     pub async fn delete_channel(
         &self,
         channel: ChannelId,
         reason: &str,
     ) -> Result<Deleted, DiscordError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            id: ChannelId,
+        }
         let request = Request::builder(&Route::DeleteChannel {
             channel_id: channel.get(),
         });
         match self
-            .call(Call::DeleteChannel(channel), with_reason(request, reason))
+            .call::<Answer>(Call::DeleteChannel(channel), with_reason(request, reason))
             .await
         {
-            Ok(IgnoredAny) => Ok(Deleted::Now),
-            Err(DiscordError::NotFound) => Ok(Deleted::Before),
+            Ok(answer) if answer.id == channel => Ok(Deleted::Now),
+            Ok(_) => Err(DiscordError::Unavailable),
+            Err(DiscordError::NotFound(Unknown::Channel)) => Ok(Deleted::Before),
             Err(error) => Err(error),
         }
     }

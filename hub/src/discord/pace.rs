@@ -14,7 +14,7 @@ const INVALID_WINDOW_MS: u64 = 10 * 60 * 1000;
 /// too careful rather than too many.
 const PAUSES_MAX: usize = 1_000;
 /// No answer makes us wait longer than this, in milliseconds: beyond it somebody has to look.
-const PAUSE_MAX_MS: u64 = 60 * 60 * 1000;
+pub(super) const PAUSE_MAX_MS: u64 = 60 * 60 * 1000;
 
 /// What an answer says about further calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,8 +91,8 @@ impl Pace {
         Ok(())
     }
 
-    /// Remembers what an answer said. True if with it invalid answers reached their bound.
-    pub(super) fn note(&mut self, call: Call, said: Said, now_ms: u64) -> bool {
+    /// Remembers how long an answer asks to wait.
+    pub(super) fn wait(&mut self, call: Call, said: Said, now_ms: u64) {
         let limited = said.status == 429;
         let wait_ms = if limited {
             said.retry_after_ms
@@ -107,6 +107,12 @@ impl Pace {
                 self.pause(call, until_ms, now_ms);
             }
         }
+    }
+
+    /// Counts an answer that Discord calls invalid, whatever its body is. True if with it invalid
+    /// answers reached their bound.
+    pub(super) fn count(&mut self, said: Said, now_ms: u64) -> bool {
+        let limited = said.status == 429;
         let invalid = matches!(said.status, 401 | 403) || limited && !said.shared;
         if !invalid || self.invalid_at_ms.len() >= self.invalid_max {
             return false;
@@ -154,7 +160,7 @@ mod tests {
     fn a_limited_route_is_not_called_before_its_time_and_others_are() {
         let mut pace = Pace::new(50, 100);
         assert_eq!(pace.admit(create(1), 0), Ok(()));
-        pace.note(create(1), limited(2_500), 100);
+        pace.wait(create(1), limited(2_500), 100);
         assert_eq!(pace.admit(create(1), 100), Err(2_500));
         assert_eq!(pace.admit(create(1), 2_599), Err(1));
         assert_eq!(pace.admit(create(2), 100), Ok(()));
@@ -168,7 +174,7 @@ mod tests {
             global: true,
             ..limited(1_000)
         };
-        pace.note(create(1), global, 0);
+        pace.wait(create(1), global, 0);
         assert_eq!(pace.admit(delete(1), 400), Err(600));
         assert_eq!(pace.admit(Call::EditOriginal, 400), Ok(()));
     }
@@ -181,8 +187,8 @@ mod tests {
             exhausted_ms,
             ..Said::default()
         };
-        pace.note(create(1), left(Some(900)), 0);
-        pace.note(create(1), left(None), 1);
+        pace.wait(create(1), left(Some(900)), 0);
+        pace.wait(create(1), left(None), 1);
         assert_eq!(pace.admit(create(1), 1), Err(899));
     }
 
@@ -204,26 +210,26 @@ mod tests {
             ..Said::default()
         };
         for (n, status) in [401, 403].into_iter().enumerate() {
-            assert!(!pace.note(delete(1), answer(status), n as u64 * 1_000));
+            assert!(!pace.count(answer(status), n as u64 * 1_000));
         }
         let shared = Said {
             shared: true,
             ..limited(0)
         };
-        assert!(!pace.note(delete(1), shared, 2_000), "not our fault");
-        assert!(!pace.note(delete(1), answer(404), 2_000), "not invalid");
-        assert!(pace.note(delete(1), answer(403), 2_000));
+        assert!(!pace.count(shared, 2_000), "not our fault");
+        assert!(!pace.count(answer(404), 2_000), "not invalid");
+        assert!(pace.count(answer(403), 2_000));
         assert_eq!(pace.admit(create(1), 2_000), Err(598_000));
         assert_eq!(pace.admit(Call::EditOriginal, 2_000), Err(598_000));
         assert_eq!(pace.admit(create(1), 600_000), Ok(()));
-        assert!(pace.note(delete(1), answer(403), 600_000));
+        assert!(pace.count(answer(403), 600_000));
     }
 
     #[test]
     fn however_many_routes_are_limited_the_memory_is_bounded() {
         let mut pace = Pace::new(50, usize::MAX);
         for channel in 1..=2_000 {
-            pace.note(delete(channel), limited(1_000), 0);
+            pace.wait(delete(channel), limited(1_000), 0);
         }
         assert_eq!(pace.until_ms.len(), PAUSES_MAX);
         assert_eq!(
@@ -231,7 +237,7 @@ mod tests {
             Err(500),
             "then all are paused"
         );
-        pace.note(delete(3_000), limited(1_000), 1_000);
+        pace.wait(delete(3_000), limited(1_000), 1_000);
         assert_eq!(pace.until_ms.len(), 1, "and what is over is forgotten");
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use hub::commands::definition;
 use hub::commands::registration::register;
-use hub::discord::{Deleted, DiscordError, DiscordSettings, NewChannel};
+use hub::discord::{Deleted, DiscordError, DiscordSettings, Missing, NewChannel};
 use proto::ChannelId;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -103,7 +103,7 @@ async fn after_too_many_invalid_answers_discord_is_left_alone() {
     for _ in 0..3 {
         assert_eq!(
             world.discord.delete_channel(lounge(), "x").await,
-            Err(DiscordError::Forbidden)
+            Err(DiscordError::Forbidden(Missing::Permissions))
         );
     }
     let stopped = world.discord.delete_channel(lounge(), "x").await;
@@ -200,5 +200,30 @@ async fn an_answer_that_is_too_large_or_too_late_is_none() {
     assert_eq!(
         world.discord.delete_channel(lounge(), "x").await,
         Err(DiscordError::Unavailable)
+    );
+}
+
+#[tokio::test]
+async fn a_403_counts_toward_the_bound_of_invalid_answers_also_where_its_body_is_too_large() {
+    let discord = |settings: &mut DiscordSettings| {
+        (settings.invalid_answers_max, settings.answer_bytes_max) = (3, 64);
+    };
+    let world = World::with(Plan {
+        discord,
+        ..Plan::default()
+    })
+    .await;
+    let page = "<html>".repeat(100);
+    for body in ["", "<html>short</html>", page.as_str()] {
+        world
+            .script("DELETE /channels/*", json!({"status": 403, "body": body}))
+            .await;
+        let refused = world.discord.delete_channel(lounge(), "x").await;
+        assert_eq!(refused, Err(DiscordError::Unavailable), "{body}");
+    }
+    let stopped = world.discord.delete_channel(lounge(), "x").await;
+    assert!(
+        matches!(stopped, Err(DiscordError::RateLimited { .. })),
+        "{stopped:?}"
     );
 }

@@ -299,9 +299,42 @@ async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
     .await;
     let ada = world.member("ada").await;
     for (fault, code, retry_after) in [
-        (json!({"status": 401}), (502, "DISCORD_FORBIDDEN"), None),
+        (
+            json!({"status": 401}),
+            (503, "DISCORD_UNAVAILABLE"),
+            Some("60"),
+        ),
         (json!({"status": 403}), (502, "DISCORD_FORBIDDEN"), None),
-        (json!({"status": 404}), (502, "DISCORD_FORBIDDEN"), None),
+        (
+            json!({"status": 403, "code": 50001}),
+            (502, "DISCORD_FORBIDDEN"),
+            None,
+        ),
+        (
+            json!({"status": 404, "code": 10004}),
+            (502, "DISCORD_FORBIDDEN"),
+            None,
+        ),
+        (
+            json!({"status": 404}),
+            (503, "DISCORD_UNAVAILABLE"),
+            Some("2"),
+        ),
+        (
+            json!({"status": 403, "code": 40333}),
+            (503, "DISCORD_UNAVAILABLE"),
+            Some("2"),
+        ),
+        (
+            json!({"status": 403, "body": "<html>a proxy's page</html>"}),
+            (503, "DISCORD_UNAVAILABLE"),
+            Some("2"),
+        ),
+        (
+            json!({"status": 200, "body": "<html>a proxy's page</html>"}),
+            (503, "DISCORD_UNAVAILABLE"),
+            Some("2"),
+        ),
         (
             json!({"status": 500}),
             (503, "DISCORD_UNAVAILABLE"),
@@ -494,7 +527,38 @@ async fn an_end_that_discord_refuses_can_be_tried_again() {
     let channel = world.room(&ada, json!({})).await;
     for (fault, code) in [
         (json!({"status": 403}), (502, "DISCORD_FORBIDDEN")),
+        (
+            json!({"status": 403, "code": 50001}),
+            (502, "DISCORD_FORBIDDEN"),
+        ),
+        (json!({"status": 401}), (503, "DISCORD_UNAVAILABLE")),
         (json!({"status": 500}), (503, "DISCORD_UNAVAILABLE")),
+        // Nothing of these says that the room is gone, whatever its status is.
+        (json!({"status": 404}), (503, "DISCORD_UNAVAILABLE")),
+        (
+            json!({"status": 404, "body": "<html>no such page</html>"}),
+            (503, "DISCORD_UNAVAILABLE"),
+        ),
+        (
+            json!({"status": 404, "contentType": "application/json", "body": "{\"code\":404,\"message\":\"no route\"}"}),
+            (503, "DISCORD_UNAVAILABLE"),
+        ),
+        (
+            json!({"status": 403, "body": "<html>blocked</html>"}),
+            (503, "DISCORD_UNAVAILABLE"),
+        ),
+        (
+            json!({"status": 200, "body": "<html>sign in to this network</html>"}),
+            (503, "DISCORD_UNAVAILABLE"),
+        ),
+        (
+            json!({"status": 200, "contentType": "application/json", "body": "{}"}),
+            (503, "DISCORD_UNAVAILABLE"),
+        ),
+        (
+            json!({"status": 204, "body": ""}),
+            (503, "DISCORD_UNAVAILABLE"),
+        ),
         (json!({"drop": "before"}), (503, "DISCORD_UNAVAILABLE")),
         (
             json!({"status": 429, "retryAfter": 0.05}),

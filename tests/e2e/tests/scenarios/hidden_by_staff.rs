@@ -249,3 +249,32 @@ async fn rooms_of_ours_are_shown_in_a_guild_whose_everyone_role_may_view_nothing
     let gone = stranger.event("room.deleted").await;
     assert_eq!(gone["payload"]["channelId"], *ours);
 }
+
+#[tokio::test]
+async fn a_room_of_ours_that_staff_hide_from_the_bot_too_is_hidden_and_its_end_names_what_is_missing()
+ {
+    let world = World::start().await;
+    let mut stranger = world.browser("stranger").await;
+    let ours = create(&world, "owner", json!({ "name": BEFORE })).await;
+    stranger.event("room.created").await;
+    let bare = json!([{ "id": GUILD, "type": 0, "allow": "0", "deny": VIEW }]);
+    world
+        .change_channel(&ours, json!({ "name": AFTER, "overwrites": bare }))
+        .await;
+    let gone = stranger.event("room.deleted").await;
+    assert_eq!(gone["payload"]["channelId"], *ours);
+    let (status, refused) = end(&world, json!({ "sub": "owner" }), &ours).await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (StatusCode::BAD_GATEWAY, &json!("DISCORD_FORBIDDEN"))
+    );
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("View Channel"), "{detail}");
+    // The bot is let in again, and the deny stays.
+    world
+        .change_channel(&ours, json!({ "overwrites": hidden() }))
+        .await;
+    let (status, answer) = end(&world, json!({ "sub": "owner" }), &ours).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(!stranger.heard.join("\n").contains(AFTER));
+}
