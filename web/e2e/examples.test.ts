@@ -1,7 +1,7 @@
 /** One's own page and one's own client against the demo: `examples/`, and the five lines of README.md. */
 import { cpSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { expect, type Page, test } from '@playwright/test'
-import { blocks, cable, type Ended, inCheckout, ownOrigin, Program, serveFile, viteDev } from './own-page.js'
+import { blocks, cable, type Ended, inCheckout, ownOrigin, Program, serveFile, vite } from './own-page.js'
 import { channels, lobby, voice } from './sim.js'
 
 let running: Ended[] = []
@@ -61,7 +61,7 @@ async function livesAndActs(page: Page) {
 }
 
 test('the Vite example shows rooms live, and opens and ends a room', async ({ page }) => {
-  started(await viteDev('examples/vite-react'))
+  started(await vite('examples/vite-react', 'dev'))
   await livesAndActs(page)
 })
 
@@ -98,11 +98,14 @@ async function fiveLinesLive(page: Page) {
 
 test('the five lines of the readme, as they are written, show rooms live in a Vite app', async ({ page }) => {
   fiveLinesApp('target/five-lines')
-  started(await viteDev('target/five-lines'))
+  started(await vite('target/five-lines', 'dev'))
   await fiveLinesLive(page)
 })
 
-test('an SDK that is linked from the clone shares one React in Vite, by resolve.dedupe', async ({ page }) => {
+// Vite's dev server finds one React anyway; without the setting, what it builds has two.
+test('an SDK that is linked from the clone shares one React in a Vite build, by resolve.dedupe', async ({
+  page,
+}) => {
   const project = 'target/five-lines-linked'
   fiveLinesApp(project)
   const installed = inCheckout(`${project}/node_modules/@roomwire/sdk`)
@@ -113,7 +116,9 @@ test('an SDK that is linked from the clone shares one React in Vite, by resolve.
     `import react from '@vitejs/plugin-react'
      export default { plugins: [react()], resolve: { dedupe: ['react', 'react-dom'] } }`,
   )
-  started(await viteDev(project))
+  const built = started(new Program('node', ['node_modules/vite/bin/vite.js', 'build'], project))
+  await built.says(/built in/)
+  started(await vite(project, 'preview'))
   await fiveLinesLive(page)
 })
 

@@ -24,11 +24,11 @@ export interface Ended {
   end(): Promise<void>
 }
 
-/** Vite's dev server of a project, as `npm run dev` starts it, on the port whose origin the demo allows. */
-export async function viteDev(project: string): Promise<Ended> {
+/** Vite's dev server of a project, as `npm run dev` starts it; or the server of what `vite build` made. */
+export async function vite(project: string, command: 'dev' | 'preview'): Promise<Ended> {
   const vite = new Program(
     'node',
-    ['node_modules/vite/bin/vite.js', '--port', String(ownPort), '--strictPort'],
+    ['node_modules/vite/bin/vite.js', command, '--port', String(ownPort), '--strictPort'],
     project,
   )
   await vite.says(/Local:/)
