@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use launch::listener::{MetricNames, serve};
 use proto::position::PositionKey;
@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::access::Access;
@@ -23,6 +22,7 @@ use crate::auth::Verifier;
 use crate::commands::registration;
 use crate::config::Settings;
 use crate::console;
+use crate::cors;
 use crate::discord::Discord;
 use crate::discord_http::Interactions;
 use crate::freshness::Freshness;
@@ -208,8 +208,7 @@ pub async fn run(
         .merge(sockets.router())
         .merge(requests)
         .merge(ops.public_router())
-        .merge(console)
-        .layer(cors(&settings.web_origin));
+        .merge(console);
     let internal_router = ingest
         .router()
         .merge(ops.internal_router())
@@ -223,8 +222,8 @@ pub async fn run(
     let limits = settings
         .listener
         .bounds(bounds.tcp_connections_max, finish_timeout);
-    let public_router = PUBLIC_HTTP.count(finish(public_router, refusals.clone()));
-    let end = shutdown.clone();
+    let public_router = finish_public(public_router, refusals.clone(), &settings.web_origin);
+    let (public_router, end) = (PUBLIC_HTTP.count(public_router), shutdown.clone());
     let public = serve(public, public_router, limits, LISTENER_METRICS, end);
     // The worker may deliver, and operators may look, until the last browser is gone.
     let (internal_router, end) = (
@@ -265,32 +264,21 @@ pub async fn run(
 
 /// What every answer goes through, outermost last.
 fn finish(router: Router, refusals: RefusalLog) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(|_| {
-            metrics::counter!("hub_panics_total").increment(1);
-            axum::response::IntoResponse::into_response(StatusCode::INTERNAL_SERVER_ERROR)
-        }))
-        .layer(from_fn_with_state(refusals, write_refusals))
+    catch_panics(router).layer(from_fn_with_state(refusals, write_refusals))
 }
 
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::from_str(origin).ok());
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("x-idempotency-key"),
-        ])
-        .expose_headers([
-            header::RETRY_AFTER,
-            HeaderName::from_static(crate::refusal::REQUEST_ID_HEADER),
-        ])
-        .max_age(Duration::from_secs(600))
+/// As [`finish`], for a listener that pages of these origins use. Whatever is answered, also to a
+/// request that panicked, a page can read.
+fn finish_public(router: Router, refusals: RefusalLog, origins: &[String]) -> Router {
+    let router = cors::allow(catch_panics(router), origins);
+    router.layer(from_fn_with_state(refusals, write_refusals))
+}
+
+fn catch_panics(router: Router) -> Router {
+    router.layer(CatchPanicLayer::custom(|_| {
+        metrics::counter!("hub_panics_total").increment(1);
+        axum::response::IntoResponse::into_response(StatusCode::INTERNAL_SERVER_ERROR)
+    }))
 }
 
 /// A store that meets a limit on the size of files (`ulimit -f`) is a full disk, and not the end of
@@ -342,5 +330,29 @@ async fn watch_silence(freshness: Freshness, fanout: Fanout, log: Log, stopped: 
             );
             fanout.tell_freshness(&log, &changed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, header};
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::unreachable, reason = "the route panics")]
+    async fn a_page_can_read_that_the_hub_has_a_fault() {
+        const ORIGIN: &str = "https://rooms.example.org";
+        let broken = Router::new().route("/", get(|| async { unreachable!("a fault") as () }));
+        let router = finish_public(broken, RefusalLog::new(1), &[ORIGIN.to_owned()]);
+        let request = Request::get("/").header(header::ORIGIN, ORIGIN);
+        let answer = router.oneshot(request.body(Body::empty()).unwrap());
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let allowed = &answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN];
+        assert_eq!(allowed, ORIGIN);
     }
 }

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod commands;
 pub mod config;
 pub mod console;
+mod cors;
 pub mod discord;
 pub mod discord_http;
 mod faults;

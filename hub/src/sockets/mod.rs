@@ -17,11 +17,11 @@ mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
+use axum::{Extension, Router};
 use proto::problem::Code;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,7 +102,7 @@ impl Sockets {
     /// `GET /api/ws`.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/api/ws", get(open))
+            .route("/api/ws", any(open))
             .with_state(self.clone())
     }
 
@@ -122,6 +122,12 @@ impl Shared {
 
 async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Response, Refusal> {
     let shared = &sockets.0;
+    // A route for GET would answer HEAD too.
+    if request.method() != Method::GET {
+        let refusal = Refusal::new(Code::BadRequest, "Use GET: this endpoint is a WebSocket.");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Ok((status, [(header::ALLOW, "GET")], Extension(refusal)).into_response());
+    }
     // Browsers name their page in `Origin`, and pages can not forge it. Whoever omits it is no
     // browser, and has no ambient credentials to abuse either: a token is asked of everybody.
     let mut origins = request.headers().get_all(header::ORIGIN).iter();
@@ -138,7 +144,10 @@ async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Re
             "nothing goes into the address; a token goes into the first frame",
         ));
     }
-    let handshake = Handshake::read(&mut request)?;
+    let handshake = match Handshake::read(&mut request) {
+        Ok(handshake) => handshake,
+        Err(unfit) => return Ok(unfit.into_response()),
+    };
     if shared.draining.is_cancelled() {
         return Err(Refusal::new(Code::Unavailable, "draining").retry_after_ms(1_000));
     }

@@ -15,6 +15,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_a
 
 use super::fanout::FanoutLimits;
 use super::registry::RegistryLimits;
+use axum::routing::get;
+
 use super::*;
 use crate::auth::AuthSettings;
 use crate::freshness::Freshness;

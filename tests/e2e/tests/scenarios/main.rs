@@ -11,6 +11,7 @@ mod listeners;
 mod lost_sessions;
 mod metrics;
 mod out_of_view;
+mod pages;
 mod privacy;
 mod recovery;
 mod refusals;

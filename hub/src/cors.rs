@@ -1,0 +1,59 @@
+//! Which pages may read the hub's answers: the CORS protocol of the Fetch standard
+//! (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::refusal::REQUEST_ID_HEADER;
+
+/// How long a browser may keep the answer to a preflight.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+
+/// Lets pages of these origins read every answer of these routes, refusals and unknown paths
+/// included. A page of another origin gets no CORS header at all.
+pub(crate) fn allow(router: Router, origins: &[String]) -> Router {
+    router
+        .layer(layer(origins))
+        .layer(map_response(say_nothing_to_others))
+}
+
+fn layer(origins: &[String]) -> CorsLayer {
+    let origins = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-idempotency-key"),
+        ])
+        .expose_headers([
+            header::RETRY_AFTER,
+            HeaderName::from_static(REQUEST_ID_HEADER),
+        ])
+        .max_age(PREFLIGHT_AGE)
+}
+
+/// The layer names methods and headers to every page. Without an allowed origin they say nothing.
+async fn say_nothing_to_others(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        for name in [
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            header::ACCESS_CONTROL_MAX_AGE,
+        ] {
+            headers.remove(name);
+        }
+    }
+    response
+}
