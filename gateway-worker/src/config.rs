@@ -210,6 +210,10 @@ impl Program for Config {
         ("DISCORD_BOT_TOKEN", "token"),
     ];
 
+    const CHECK: Option<&'static str> = Some(
+        "the hub and the shared secret, Discord, the identify budget, the gateway, the guilds",
+    );
+
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut add = |settings: [&str; 2], text: String| {

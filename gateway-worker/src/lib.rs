@@ -5,6 +5,7 @@
 //! rosters and outbox together; [`ops`] shows how it is. Before any of that a worker [`claim`]s its
 //! shards at the [`hub`], and goes on where the one before it was.
 
+pub mod check;
 pub mod claim;
 pub mod config;
 pub mod deliver;

@@ -3,10 +3,23 @@
 use std::process::ExitCode;
 
 use gateway_worker::config::Config;
+use launch::check::Report;
+use launch::settings::Order;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let parsed = launch::settings::parse::<Config>();
+    let parsed = match launch::settings::order::<Config>() {
+        Order::Run(parsed) => parsed,
+        Order::Check { read, reach } => {
+            let mut report = Report::default();
+            if let Some(config) = report.settings(read, reach)
+                && reach
+            {
+                gateway_worker::check::reach(&config, &mut report).await;
+            }
+            return report.exit_code();
+        }
+    };
     launch::logs::init(&parsed.settings.logs);
     parsed.log_warnings();
     match Box::pin(start(parsed.settings)).await {

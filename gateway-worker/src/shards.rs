@@ -25,7 +25,7 @@ use crate::config::{Config, ms};
 use crate::feed::Desk;
 use crate::hub::Hub;
 use crate::retry::Backoff;
-use budget::Budget;
+use budget::{Budget, Verdict};
 use connection::Connection;
 use gate::{Gate, GateSetting};
 use questions::Questions;
@@ -198,6 +198,48 @@ impl Gateway {
             () = questions.run() => Ok(()),
         }
     }
+}
+
+/// What Discord says before any gateway session begins.
+pub(crate) struct Found {
+    /// Where the gateway is.
+    pub(crate) gateway: String,
+    /// How many shards Discord recommends.
+    pub(crate) shards: u32,
+    /// How many identifies of the day are used, over all shards.
+    pub(crate) identifies: u32,
+    /// Whether a worker would have to wait for the next window.
+    pub(crate) exhausted: bool,
+    /// Of each followed guild: whether the bot is in it, or why that cannot be said.
+    pub(crate) guilds: Vec<(GuildId, Result<bool, Failure>)>,
+}
+
+/// Asks Discord what a start depends on. Nothing is changed, and no identify is used.
+pub(crate) async fn look(config: &Config) -> Result<Found, Failure> {
+    let rest = Rest::new(&config.discord);
+    let bot = rest.gateway_bot().await?;
+    let budget = Budget {
+        per_day_max: config.gateway.identifies_per_day_max,
+        free: config.gateway.identifies_free,
+        wait_max: Duration::from_secs(config.gateway.identify_wait_max_s),
+    };
+    let mut guilds = Vec::new();
+    for guild in config.guilds() {
+        let is_in = match rest.guild(guild).await {
+            Ok(()) => Ok(true),
+            Err(Failure::NotFound | Failure::Forbidden) => Ok(false),
+            Err(why) => Err(why),
+        };
+        guilds.push((guild, is_in));
+    }
+    let ledger = bot.session_start_limit;
+    Ok(Found {
+        gateway: bot.url,
+        shards: bot.shards.max(1),
+        identifies: budget.used(ledger, 0),
+        exhausted: matches!(budget.judge(ledger, 0), Verdict::Exhausted(_)),
+        guilds,
+    })
 }
 
 #[cfg(test)]

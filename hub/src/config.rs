@@ -353,6 +353,10 @@ impl Program for Settings {
         ("DISCORD_BOT_TOKEN", "token"),
     ];
 
+    const CHECK: Option<&'static str> = Some(
+        "the key set, the store's place, Discord, the application and its endpoint, the bot's permissions in each guild",
+    );
+
     fn problems(&self) -> Vec<Problem> {
         let bounds = &self.bounds;
         let mut problems = Vec::new();

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod app;
 pub mod auth;
+pub mod check;
 pub mod commands;
 pub mod config;
 pub mod console;

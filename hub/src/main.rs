@@ -3,11 +3,24 @@
 use std::process::ExitCode;
 
 use hub::log::StoreError;
+use launch::check::Report;
 use launch::exit;
+use launch::settings::Order;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let parsed = launch::settings::parse::<hub::config::Settings>();
+    let parsed = match launch::settings::order::<hub::config::Settings>() {
+        Order::Run(parsed) => parsed,
+        Order::Check { read, reach } => {
+            let mut report = Report::default();
+            if let Some(settings) = report.settings(read, reach)
+                && reach
+            {
+                hub::check::reach(&settings, &mut report).await;
+            }
+            return report.exit_code();
+        }
+    };
     launch::logs::init(&parsed.settings.logs);
     parsed.log_warnings();
     match run(parsed.settings).await {

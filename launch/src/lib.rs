@@ -3,6 +3,7 @@
 //! Every binary begins the same way: read all settings ([`settings::parse`]), start the logs
 //! ([`logs::init`]), bind ([`bind`]), then run until [`shutdown::on_signals`] says otherwise.
 
+pub mod check;
 pub mod clock;
 pub mod descriptors;
 pub mod exit;

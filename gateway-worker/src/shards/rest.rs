@@ -75,6 +75,7 @@ enum Route {
     Gateway,
     VoiceState,
     Channel,
+    Guild,
 }
 
 /// The bot's REST client. A clone is a reference.
@@ -89,7 +90,7 @@ struct Inner {
     authorization: Option<HeaderValue>,
     api: Url,
     /// Until when each route is left alone.
-    paused: Mutex<[Option<Instant>; 3]>,
+    paused: Mutex<[Option<Instant>; 4]>,
 }
 
 impl Rest {
@@ -110,7 +111,7 @@ impl Rest {
             client: client.ok(),
             authorization,
             api: settings.discord_api_url.clone(),
-            paused: Mutex::new([None; 3]),
+            paused: Mutex::new([None; 4]),
         }))
     }
 
@@ -142,6 +143,12 @@ impl Rest {
         dispatch::read_channel(&body, guild)
             .filter(|found| found.id == channel)
             .ok_or(Failure::Illegible)
+    }
+
+    /// Whether the bot is in a guild.
+    pub(crate) async fn guild(&self, guild: GuildId) -> Result<(), Failure> {
+        let path = format!("guilds/{guild}");
+        self.get(Route::Guild, &path).await.map(drop)
     }
 
     /// Asks until there is an answer other than 429.

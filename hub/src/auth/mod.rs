@@ -25,6 +25,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use claims::ClaimPath;
 pub use issuers::{AudienceClaim, Audiences, Issuer, Issuers, read_issuers, warnings};
@@ -148,6 +149,16 @@ impl Verifier {
     /// Whether tokens of every issuer can be verified.
     pub fn all_keys_loaded(&self) -> bool {
         self.issuers.iter().all(Trusted::has_keys)
+    }
+
+    /// Fetches each key set once: its address, how many of its keys are usable and how many are
+    /// not, or why there is no set.
+    pub async fn probe(&self) -> Vec<(Url, Result<(usize, usize), String>)> {
+        let probes = self
+            .issuers
+            .iter()
+            .map(|trusted| async move { (trusted.keys.url().clone(), trusted.keys.probe().await) });
+        join_all(probes).await
     }
 
     /// Keeps the keys fresh until `shutdown` is cancelled.

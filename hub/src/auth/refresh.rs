@@ -13,6 +13,7 @@ use reqwest::{Client, StatusCode, redirect};
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::issuers::Issuer;
 use super::jwks::{KeySet, SetError};
@@ -319,6 +320,23 @@ impl Keys {
             .build()
     }
 
+    /// Where the set is.
+    pub(super) fn url(&self) -> &Url {
+        &self.issuer.jwks_url
+    }
+
+    /// Fetches the set once, for nobody's use: how many of its keys are usable, and how many are not.
+    ///
+    /// # Errors
+    /// Why there is no set, in a few words.
+    pub(super) async fn probe(&self) -> Result<(usize, usize), String> {
+        match self.fetch().await {
+            Ok(set) => Ok((set.usable(), set.skipped())),
+            Err(error) if is_about_certificate(&error) => Err("its certificate is not trusted here. Trust its authority: in the system's store, or by SSL_CERT_FILE".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -326,6 +344,17 @@ impl Keys {
     fn write(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+fn is_about_certificate(error: &FetchError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("certificate") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bounded by KEYS_MAX")]

@@ -31,6 +31,8 @@ pub(super) enum Call {
     ListCommands(GuildId),
     PutCommand(GuildId),
     EditOriginal,
+    /// One of the reads of the command `check`.
+    Look,
 }
 
 impl Call {
@@ -42,6 +44,7 @@ impl Call {
             Self::ListCommands(_) => "list_commands",
             Self::PutCommand(_) => "put_command",
             Self::EditOriginal => "edit_original",
+            Self::Look => "look",
         }
     }
 
@@ -135,7 +138,7 @@ impl Discord {
         })
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         call: Call,
         request: RequestBuilder,

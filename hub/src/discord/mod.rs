@@ -11,6 +11,7 @@
 mod answer;
 mod audit;
 mod call;
+mod look;
 mod pace;
 mod settings;
 
@@ -31,6 +32,7 @@ use twilight_http::routing::Route;
 use twilight_model::id::Id;
 use twilight_model::id::marker::ApplicationMarker;
 
+pub use self::look::{Application, Channel, Guild, Member, Overwrite, Unseen};
 pub use self::settings::DiscordSettings;
 
 use self::call::Call;

@@ -276,7 +276,7 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |there| there.len())
 }
 
-fn directory(path: &Path) -> &Path {
+pub(super) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -284,7 +284,7 @@ fn directory(path: &Path) -> &Path {
 }
 
 /// The name with something behind it.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)

@@ -13,6 +13,7 @@ mod files;
 mod open;
 mod past;
 mod published;
+pub mod reach;
 mod seen;
 mod settings;
 pub mod state;

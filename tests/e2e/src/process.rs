@@ -60,6 +60,33 @@ impl Process {
         Self::launch(self.name.clone(), settings, self.prelude.clone())
     }
 
+    /// Runs the program once more with these arguments, and with some of its settings changed as
+    /// [`Process::again_with`] does: what it printed, and its exit code.
+    pub async fn order(&self, args: &[&str], changes: &[(&str, &str)]) -> (String, Option<i32>) {
+        let kept = self
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        let set = changes
+            .iter()
+            .copied()
+            .filter(|(_, value)| !value.is_empty());
+        let output = Command::new(program(&self.name))
+            .args(args)
+            .env_clear()
+            .envs(kept.chain(set))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(DEADLINE, output)
+            .await
+            .unwrap_or_else(|_| panic!("{} {args:?} did not end", self.name))
+            .unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (String::from_utf8(printed).unwrap(), output.status.code())
+    }
+
     fn launch(name: String, settings: Vec<(String, String)>, prelude: String) -> Self {
         let path = program(&name);
         let mut command = if prelude.is_empty() {

@@ -12,7 +12,7 @@ mod checkpoints;
 mod group;
 mod load;
 mod read;
-mod schema;
+pub(super) mod schema;
 #[cfg(test)]
 mod tests;
 
