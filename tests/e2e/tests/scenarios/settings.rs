@@ -101,20 +101,19 @@ async fn a_taken_port_is_named() {
     .await;
 }
 
-/// What a program prints with these settings, and its exit code.
-async fn printed(program: &str, settings: &[(&str, &str)]) -> (String, Option<i32>) {
-    let mut process = Process::start(program, settings);
-    let code = process.exit().await.code();
-    let lines = e2e::eventually("the lines are read", || async {
-        let log = process.log();
-        (!log.is_empty()).then_some(log)
-    })
-    .await;
-    (lines, code)
+/// What a program that ends prints with these settings, and its exit code.
+fn printed(program: &str, settings: &[(&str, &str)]) -> (String, Option<i32>) {
+    let output = std::process::Command::new(e2e::program(program))
+        .env_clear()
+        .envs(settings.iter().copied())
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(output.stderr).unwrap();
+    (lines, output.status.code())
 }
 
-#[tokio::test]
-async fn every_problem_of_a_start_is_a_line_of_its_own() {
+#[test]
+fn every_problem_of_a_start_is_a_line_of_its_own() {
     let settings = [
         ("HUB_SECRET", "hunter2"),
         ("JWT_PUBLIC_JWK_URL", "login.example.org/keys"),
@@ -127,7 +126,7 @@ async fn every_problem_of_a_start_is_a_line_of_its_own() {
         ("HUB_LISTEN", "127.0.0.1:3000"),
         ("INTERNAL_LISTEN", "127.0.0.1:3000"),
     ];
-    let (lines, code) = printed("hub", &settings).await;
+    let (lines, code) = printed("hub", &settings);
     assert_eq!(code, Some(78), "{lines}");
     let expected = [
         "HUB_SECRET has a wrong value, which is not shown. Each secret must be whsec_ and base64 behind it.",
@@ -189,8 +188,8 @@ async fn a_variable_that_looks_like_a_setting_is_warned_about_at_every_start() {
     }
 }
 
-#[tokio::test]
-async fn the_known_settings_are_those_of_all_programs() {
+#[test]
+fn the_known_settings_are_those_of_all_programs() {
     let mut names = BTreeSet::new();
     for program in [
         "hub",
