@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::access::Access;
@@ -30,6 +32,7 @@ use crate::ingest::{Ingest, Turns};
 use crate::log::{Fights, Health, Log};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
+use crate::queue::{Queue, wait_for_slot};
 use crate::refusal::{RefusalLog, write_refusals};
 use crate::rooms::Rooms;
 use crate::rooms::api::RoomsApi;
@@ -41,6 +44,8 @@ use crate::vital::Vital;
 
 /// How often silence is looked for: a fraction of the shortest that matters.
 const TICK: Duration = Duration::from_millis(250);
+/// Smaller answers are not compressed: they fit into one packet.
+const COMPRESSED_FROM_BYTES: u64 = 1_024;
 /// Of both listeners together.
 const LISTENER_METRICS: MetricNames = MetricNames {
     accept_failures: "hub_accept_failures_total",
@@ -200,10 +205,17 @@ pub async fn run(
         StatusCode::REQUEST_TIMEOUT,
         Duration::from_millis(bounds.request_timeout_ms),
     );
+    let queue = Queue::new(
+        bounds.requests_max,
+        bounds.requests_waiting_max,
+        Duration::from_millis(bounds.request_timeout_ms),
+    );
+    // Discord waits 3 s for an answer: its requests are not queued behind others.
     let requests = rooms_api
         .router()
-        .merge(interactions.router())
-        .layer(request_timeout);
+        .layer(request_timeout)
+        .layer(from_fn_with_state(queue, wait_for_slot))
+        .merge(interactions.router().layer(request_timeout));
     let public_router = Router::new()
         .merge(sockets.router())
         .merge(requests)
@@ -270,8 +282,12 @@ fn finish(router: Router, refusals: RefusalLog) -> Router {
 /// As [`finish`], for a listener that pages of these origins use. Whatever is answered, also to a
 /// request that panicked, a page can read.
 fn finish_public(router: Router, refusals: RefusalLog, origins: &[String]) -> Router {
-    let router = cors::allow(catch_panics(router), origins);
-    router.layer(from_fn_with_state(refusals, write_refusals))
+    // A compressed answer tells its length to who listens on the line (BREACH). That is harmless
+    // here: no answer has a token or another secret in it, and there are no cookies.
+    let large = SizeAbove::new(COMPRESSED_FROM_BYTES).and(NotForContentType::IMAGES);
+    cors::allow(catch_panics(router), origins)
+        .layer(from_fn_with_state(refusals, write_refusals))
+        .layer(CompressionLayer::new().compress_when(large))
 }
 
 fn catch_panics(router: Router) -> Router {
@@ -336,11 +352,37 @@ async fn watch_silence(freshness: Freshness, fanout: Fanout, log: Log, stopped: 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::{Request, header};
+    use axum::http::{HeaderValue, Request, header};
     use axum::routing::get;
     use tower::ServiceExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_large_answer_is_compressed_for_clients_that_ask_for_it() {
+        let text = |length| get(move || async move { "x".repeat(length) });
+        let router = Router::new()
+            .route("/large", text(5_000))
+            .route("/small", text(500));
+        let router = finish_public(router, RefusalLog::new(1), &[]);
+        for (path, accepted, encoding) in [
+            ("/large", "br, gzip", Some("gzip")),
+            ("/large", "identity", None),
+            ("/small", "gzip", None),
+        ] {
+            let request = Request::get(path).header(header::ACCEPT_ENCODING, accepted);
+            let answer = router.clone().oneshot(request.body(Body::empty()).unwrap());
+            let answer = answer.await.unwrap();
+            let found = answer.headers().get(header::CONTENT_ENCODING);
+            assert_eq!(
+                found.map(HeaderValue::as_bytes),
+                encoding.map(str::as_bytes)
+            );
+            let varies = answer.headers().get_all(header::VARY).iter();
+            let named = varies.filter(|value| *value == "accept-encoding").count();
+            assert_eq!(named, usize::from(path == "/large"), "{path} {accepted}");
+        }
+    }
 
     #[tokio::test]
     #[expect(clippy::unreachable, reason = "the route panics")]

@@ -27,6 +27,7 @@ use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::LedgerSettings;
 use crate::sockets::SocketLimits;
+use crate::sockets::client_address::Network;
 use crate::sockets::fanout::FanoutLimits;
 use crate::sockets::history::HistoryBounds;
 use crate::sockets::registry::RegistryLimits;
@@ -94,6 +95,10 @@ pub struct Settings {
     /// A list of more guilds
     #[arg(long, env = "GUILD_IDS", value_delimiter = ',', value_parser = parse_guild)]
     pub guild_ids: Vec<GuildId>,
+    /// A list of the reverse proxies whose X-Forwarded-For or Forwarded counts: addresses and networks, such as 10.0.0.7 or
+    /// 10.0.0.0/8. Without it, a peer on loopback or in a private network counts as a proxy, and no limit by address applies
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
     /// Where the log and the ledger are kept: sqlite://<path of a file> (made with its directories if it is missing), or
     /// memory: (nothing outlives the process)
     #[arg(long, env = "STORE_URL", default_value = "sqlite://data/hub.db")]
@@ -169,6 +174,9 @@ pub struct Bounds {
     /// WebSockets that have not said who they are; more are refused with 503 [count]
     #[arg(long, env = "UNAUTHENTICATED_MAX", default_value_t = 2_000, value_parser = size(COUNT_MAX))]
     pub unauthenticated_max: usize,
+    /// WebSockets of one address (of one /64 for IPv6) that have not said who they are; more are refused with 503 [count; see TRUSTED_PROXIES]
+    #[arg(long, env = "UNAUTHENTICATED_PER_ADDRESS_MAX", default_value_t = 64, value_parser = size(COUNT_MAX))]
+    pub unauthenticated_per_address_max: usize,
     /// WebSockets of one subject; a further one is closed with 4429 [count; tabs and devices of one person]
     #[arg(long, env = "CONNECTIONS_PER_SUBJECT_MAX", default_value_t = 50, value_parser = size(COUNT_MAX))]
     pub connections_per_subject_max: usize,
@@ -264,6 +272,12 @@ pub struct Bounds {
     /// Refused requests and tokens that are logged in a second; the others are counted [count]
     #[arg(long, env = "REFUSALS_LOGGED_PER_S_MAX", default_value_t = RefusalLog::PER_S_MAX, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub refusals_logged_per_s_max: u32,
+    /// REST requests that are answered at once; more wait [count]
+    #[arg(long, env = "REQUESTS_MAX", default_value_t = 256, value_parser = size(1_000_000))]
+    pub requests_max: usize,
+    /// REST requests that wait, for REQUEST_TIMEOUT_MS at most; more are refused with 503 [count]
+    #[arg(long, env = "REQUESTS_WAITING_MAX", default_value_t = 1_024, value_parser = size(1_000_000))]
+    pub requests_waiting_max: usize,
     /// The largest body of a REST request, else 413 [bytes]
     #[arg(long, env = "REQUEST_BYTES_MAX", default_value_t = RoomsApi::BODY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub request_bytes_max: usize,
@@ -625,6 +639,7 @@ impl Settings {
         RegistryLimits {
             connections_max: self.bounds.connections_max,
             unauthenticated_max: self.bounds.unauthenticated_max,
+            unauthenticated_per_address_max: self.bounds.unauthenticated_per_address_max,
             connections_per_subject_max: self.bounds.connections_per_subject_max,
         }
     }
@@ -665,6 +680,7 @@ impl Settings {
             outbox_bytes_max: bounds.outbox_bytes_max,
             close_timeout_ms: bounds.close_timeout_ms,
             reconnect_spread_ms: bounds.reconnect_spread_ms,
+            trusted_proxies: self.trusted_proxies.clone(),
         }
     }
 }

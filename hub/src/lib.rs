@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod log;
 mod metrics;
 pub mod ops;
+mod queue;
 pub mod refusal;
 pub mod rooms;
 pub mod sockets;

@@ -41,6 +41,10 @@ pub(crate) const METRICS: &[Metric] = &[
         "WebSockets refused before the upgrade, by reason",
     ),
     Metric::labelled(
+        "hub_requests_refused_total",
+        "REST requests refused because too many were being answered, by reason",
+    ),
+    Metric::labelled(
         "hub_sockets_closed_total",
         "WebSockets that the hub closed, by close code",
     ),

@@ -1,6 +1,7 @@
 //! The browsers' door: who is let in, and under which bounds.
 
 mod audience;
+pub mod client_address;
 mod connection;
 pub mod fanout;
 pub mod frames;
@@ -15,6 +16,7 @@ mod watched;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -22,12 +24,14 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
+use launch::listener::Peer;
 use proto::problem::Code;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::client_address::{Client, Network, client};
 use self::fanout::Fanout;
-use self::registry::Registry;
+use self::registry::{Full, Registry};
 use self::session::SessionLimits;
 use self::wire::Handshake;
 use crate::access::Access;
@@ -49,6 +53,8 @@ pub struct SocketLimits {
     pub close_timeout_ms: u64,
     /// On draining, clients are told to come back spread over this time, in ms.
     pub reconnect_spread_ms: u64,
+    /// The proxies whose word on a client's address counts.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The door. A clone is a reference.
@@ -66,6 +72,7 @@ struct Shared {
     draining: CancellationToken,
     connections: TaskTracker,
     started: Instant,
+    has_said_unknown: AtomicBool,
 }
 
 impl Sockets {
@@ -96,6 +103,7 @@ impl Sockets {
             draining,
             connections: TaskTracker::new(),
             started: Instant::now(),
+            has_said_unknown: AtomicBool::new(false),
         }))
     }
 
@@ -114,6 +122,21 @@ impl Sockets {
 }
 
 impl Shared {
+    /// Where a request comes from. Says once, if so, that no limit by address applies.
+    fn client(&self, request: &Request) -> Client {
+        let Some(Peer(peer)) = request.extensions().get().copied() else {
+            return Client::Unknown;
+        };
+        let client = client(peer, request.headers(), &self.limits.trusted_proxies);
+        if client == Client::Unknown && !self.has_said_unknown.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "browsers come from a private network, perhaps through a proxy: no limit by address applies. Set TRUSTED_PROXIES to the addresses of your proxies"
+            );
+        }
+        client
+    }
+
     /// Milliseconds since the hub started: the clock of the connections.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -151,10 +174,20 @@ async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Re
     if shared.draining.is_cancelled() {
         return Err(Refusal::new(Code::Unavailable, "draining").retry_after_ms(1_000));
     }
-    let Some(place) = shared.registry.admit() else {
-        metrics::counter!("hub_sockets_refused_total", "why" => "full").increment(1);
-        return Err(Refusal::new(Code::Unavailable, "too many connections").retry_after_ms(5_000));
-    };
+    let place = shared
+        .registry
+        .admit(shared.client(&request))
+        .map_err(|full| {
+            let (why, detail) = match full {
+                Full::Hub => ("full", "too many connections"),
+                Full::Address => (
+                    "address",
+                    "Too many connections of this address have not sent a token yet. Connect again later.",
+                ),
+            };
+            metrics::counter!("hub_sockets_refused_total", "why" => why).increment(1);
+            Refusal::new(Code::Unavailable, detail).retry_after_ms(5_000)
+        })?;
     let message_timeout = Duration::from_millis(shared.limits.message_timeout_ms);
     let (response, opened) = handshake.accept(shared.limits.message_bytes_max, message_timeout);
     let connection = sockets.clone();

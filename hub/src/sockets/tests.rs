@@ -78,6 +78,7 @@ impl World {
             Registry::new(RegistryLimits {
                 connections_max: 100,
                 unauthenticated_max: 100,
+                unauthenticated_per_address_max: 64,
                 connections_per_subject_max: 100,
             }),
             RefusalLog::new(0),
@@ -172,6 +173,7 @@ fn limits() -> SocketLimits {
         outbox_bytes_max: 1_000_000,
         close_timeout_ms: 5_000,
         reconnect_spread_ms: 0,
+        trusted_proxies: Vec::new(),
     }
 }
 

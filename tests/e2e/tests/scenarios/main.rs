@@ -20,5 +20,6 @@ mod restarts;
 mod settings;
 mod shards;
 mod store;
+mod strangers;
 mod tokens;
 mod wire;
