@@ -116,11 +116,11 @@ pub struct GatewaySettings {
     /// one is watched by its heartbeat). Above the 10 s that connecting may take
     #[arg(long, env = "GATEWAY_STALL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub gateway_stall_ms: u64,
-    /// RESUMEs of one session without an answer, on connections that sent HELLO, after which the
+    /// RESUMEs of one session without RESUMED, on connections that sent HELLO, after which the
     /// worker gives the session up and identifies; counted over restarts of the worker
     #[arg(long, env = "RESUME_ATTEMPTS_MAX", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub resume_attempts_max: u32,
-    /// Milliseconds that Discord has to answer a RESUME, and to continue a replay
+    /// Milliseconds from a RESUME to RESUMED, the replay included; then the worker ends the connection
     #[arg(long, env = "RESUME_ANSWER_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub resume_answer_ms: u64,
     /// Milliseconds between two questions to Discord about what was illegible, for each shard: far

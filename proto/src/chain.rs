@@ -110,7 +110,7 @@ pub struct Checkpoint {
     /// What the rosters depend on, besides Discord's dispatches. A worker with another one does not
     /// resume, because RESUME brings no GUILD_CREATE.
     pub fingerprint: String,
-    /// RESUMEs of this session that were sent since Discord last answered one.
+    /// RESUMEs of this session that were sent since RESUMED last came.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumes: u32,
 }

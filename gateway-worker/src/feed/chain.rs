@@ -143,8 +143,8 @@ impl Feed {
         (!lost).then(|| (session, self.stream.reached().sequence))
     }
 
-    /// A RESUME is sent. It counts until [`Feed::resume_answered`] or a dispatch that was not read
-    /// before, also over the workers of this session: the hub remembers the count.
+    /// A RESUME is sent. It counts until [`Feed::resume_answered`], also over the workers of this
+    /// session: the hub remembers the count.
     pub fn resume_sent(&mut self) {
         self.stream.resume_sent();
     }
@@ -154,7 +154,7 @@ impl Feed {
         self.stream.set_resumes(0);
     }
 
-    /// RESUMEs of the session that were sent since Discord last answered one.
+    /// RESUMEs of the session that were sent since RESUMED last came.
     pub fn resumes(&self) -> u32 {
         self.stream.resumes()
     }

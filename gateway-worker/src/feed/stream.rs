@@ -34,7 +34,7 @@ pub(super) struct Stream {
     last_number: u64,
     /// The id of a session that is not read any more, although it may still be connected.
     forsaken: Option<String>,
-    /// RESUMEs of this session that were sent since Discord last answered one.
+    /// RESUMEs of this session that were sent since RESUMED last came.
     resumes: u32,
     /// Sessions up to this number cannot be resumed. 0: none is known.
     lost: u64,
@@ -98,8 +98,6 @@ impl Stream {
         if full {
             self.seen.pop_first();
         }
-        // Progress: the next RESUME continues behind this dispatch, however its connection ends.
-        self.resumes = 0;
         if sequence < self.newest {
             return Arrival::Late;
         }
@@ -126,17 +124,18 @@ impl Stream {
         }
     }
 
-    /// Goes on where a worker before had sent so many RESUMEs without an answer.
+    /// Goes on where a worker before had sent so many RESUMEs without RESUMED.
     pub(super) fn set_resumes(&mut self, resumes: u32) {
         self.resumes = resumes;
     }
 
-    /// A RESUME is sent: it counts until Discord answers it.
+    /// A RESUME is sent: it counts until RESUMED comes. A replay alone does not end the count, or a
+    /// session with traffic that is cut behind each replay would be resumed for ever.
     pub(super) fn resume_sent(&mut self) {
         self.resumes = self.resumes.saturating_add(1);
     }
 
-    /// RESUMEs of this session that were sent since Discord last answered one.
+    /// RESUMEs of this session that were sent since RESUMED last came.
     pub(super) fn resumes(&self) -> u32 {
         self.resumes
     }

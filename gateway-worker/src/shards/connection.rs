@@ -65,7 +65,7 @@ pub(crate) struct Connection {
     heard: Instant,
     /// When it was asked for a sign of life that it has not given yet.
     sounded: Option<Instant>,
-    /// A RESUME waits for its answer, since it was sent or since the replay last brought something.
+    /// A RESUME waits for RESUMED, since it was sent.
     resuming: Option<Instant>,
     /// This connection has received HELLO.
     greeted: bool,
@@ -278,9 +278,6 @@ impl Connection {
                 sequence,
                 "the outbox is full; a guild owes a snapshot instead of its events"
             );
-        }
-        if !tally.repeated && self.resuming.is_some() {
-            self.resuming = Some(Instant::now());
         }
         match label {
             "READY" => {

@@ -265,8 +265,9 @@ fn to_duration(seconds: f64) -> Option<Duration> {
 /// What Discord itself answers a wrong token: "General error", "Unauthorized", "Invalid
 /// authentication token provided" (its documentation, "JSON Error Codes").
 const UNAUTHORIZED: [u64; 3] = [0, 40_001, 50_014];
-/// "Cloudflare is blocking your request": not about what was asked for.
-const BLOCKED: u64 = 40_333;
+/// "Missing Access" and "Missing Permissions": the bot may not look into what was asked for. Any other
+/// code in a 403 is not about that: a proxy's own JSON, or 40333, "Cloudflare is blocking your request".
+const NO_ACCESS: [u64; 2] = [50_001, 50_013];
 /// "Unknown …": the codes of what does not exist.
 const UNKNOWN: std::ops::Range<u64> = 10_000..20_000;
 
@@ -274,7 +275,7 @@ const UNKNOWN: std::ops::Range<u64> = 10_000..20_000;
 fn meaning(status: u16, code: Option<u64>) -> Failure {
     match (status, code) {
         (401, Some(code)) if UNAUTHORIZED.contains(&code) => Failure::Unauthorized,
-        (403, Some(code)) if code != BLOCKED => Failure::Forbidden,
+        (403, Some(code)) if NO_ACCESS.contains(&code) => Failure::Forbidden,
         (404, Some(code)) if UNKNOWN.contains(&code) => Failure::NotFound,
         _ => Failure::Status(status),
     }
@@ -303,6 +304,9 @@ mod tests {
             (403, Some(50_001), Failure::Forbidden),
             (403, Some(50_013), Failure::Forbidden),
             (403, Some(40_333), Failure::Status(403)),
+            (403, Some(403), Failure::Status(403)),
+            (403, Some(0), Failure::Status(403)),
+            (403, Some(20_028), Failure::Status(403)),
             (403, None, Failure::Status(403)),
             (404, Some(10_065), Failure::NotFound),
             (404, Some(0), Failure::Status(404)),

@@ -349,7 +349,7 @@ fn a_guild_that_was_passed_over_and_is_there_again_is_known_when_it_is_wanted() 
 }
 
 #[test]
-fn resumes_without_an_answer_are_counted_over_workers_and_end_with_progress() {
+fn resumes_without_resumed_are_counted_over_workers_and_a_replay_alone_does_not_end_the_count() {
     let before = Shard::live(&[1]);
     let mut claimed = remembered(&before, (2, 0), 2);
     if let Some(checkpoint) = &mut claimed.checkpoint {
@@ -359,9 +359,10 @@ fn resumes_without_an_answer_are_counted_over_workers_and_end_with_progress() {
     shard.feed.resume_sent();
     let beat = shard.feed.parcel(false, 1).unwrap();
     assert_eq!((beat.report.link.resumes, beat.report.link.lost), (3, 0));
-    // A replay that brings something is an answer, whether or not RESUMED follows.
     (shard.session, shard.sequence) = (1, 2);
     shard.join(1, 5);
+    assert_eq!(shard.feed.resumes(), 3);
+    shard.feed.resume_answered();
     assert_eq!(shard.feed.resumes(), 0);
     shard.feed.resume_sent();
     shard.feed.lose_session();
