@@ -1,6 +1,9 @@
 //! `hub check` and `gateway-worker check`: what they find, and that they change nothing.
 
-use e2e::{ADA, GUILD, Plan, Process, World};
+use std::process::{Child, Command, Stdio};
+
+use e2e::tools::tool;
+use e2e::{ADA, Folder, GUILD, Plan, Process, World, eventually, free_addresses};
 use serde_json::json;
 
 const REACH: &[&str] = &["check", "--reach"];
@@ -284,4 +287,74 @@ async fn no_outbound_proxy_is_used_whatever_the_environment_says() {
     assert_eq!(code, Some(0), "{printed}");
     let (printed, code) = world.worker.order(REACH, &[]).await;
     assert_eq!(code, Some(0), "{printed}");
+}
+
+/// `openssl s_server`, serving the files of a folder over https. Dropping it ends it.
+struct Https(Child);
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_if_ssl_cert_file_or_ssl_cert_dir_names_it() {
+    let Some(openssl) = tool("openssl") else {
+        return;
+    };
+    let world = World::start().await;
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let set = format!("{}/.well-known/jwks.json", world.issuer_url);
+    let set = reqwest::get(set).await.unwrap().text().await.unwrap();
+    std::fs::write(path("jwks.json"), set).unwrap();
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 \
+                   -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+                   -addext basicConstraints=critical,CA:FALSE";
+    let made = Command::new(&openssl)
+        .args(request.split_whitespace())
+        .args(["-keyout", &path("key.pem"), "-out", &path("authority.pem")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    std::fs::create_dir(path("authorities")).unwrap();
+    std::fs::copy(path("authority.pem"), path("authorities/own.pem")).unwrap();
+    let hashed = Command::new(&openssl)
+        .args(["rehash", &path("authorities")])
+        .output()
+        .unwrap();
+    assert!(hashed.status.success(), "{hashed:?}");
+    let [address] = free_addresses();
+    let server = Command::new(openssl)
+        .current_dir(folder.path())
+        .args(["s_server", "-quiet", "-WWW", "-accept", &address])
+        .args(["-cert", "authority.pem", "-key", "key.pem"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _server = Https(server);
+    eventually("the server listens", || async {
+        tokio::net::TcpStream::connect(&address).await.ok()
+    })
+    .await;
+    let url = format!(
+        "https://{}/jwks.json",
+        address.replace("127.0.0.1", "localhost")
+    );
+    let key_set = ("JWT_PUBLIC_JWK_URL", url.as_str());
+    let (ok, wrong) = (
+        format!("ok       key set {url}"),
+        format!("wrong    key set {url}"),
+    );
+    finds(&world.hub, &[key_set], &wrong, 78).await;
+    let file = path("authority.pem");
+    let file = [key_set, ("SSL_CERT_FILE", file.as_str())];
+    finds(&world.hub, &file, &ok, 0).await;
+    let directory = path("authorities");
+    let directory = [key_set, ("SSL_CERT_DIR", directory.as_str())];
+    finds(&world.hub, &directory, &ok, 0).await;
 }
