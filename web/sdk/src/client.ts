@@ -1,5 +1,6 @@
 import { hubAddress } from './address.js'
 import { type Backoff, defaultBackoff } from './backoff.js'
+import { forbidden } from './close-codes.js'
 import { createDiagnosis } from './diagnosis.js'
 import { browserEnvironment, type Environment } from './environment.js'
 import { createWarner } from './failure.js'
@@ -70,9 +71,6 @@ export interface Roomwire extends RoomActions {
   readonly unsubscribe: (guildId: string) => void
 }
 
-/** The close code for what a token does not allow. */
-const forbidden = 4403
-
 /**
  * Makes a line to a hub. It rests until `connect()`.
  *
@@ -114,6 +112,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     patience: { ...defaultPatience, ...options.patience },
     environment,
     hello: subscriptions.hello,
+    onForbidden: subscriptions.onForbidden,
     onState: connection => {
       if (connection.state !== 'open') subscriptions.end()
       if (connection.state === 'closed' && connection.reason?.code === forbidden) subscriptions.forbid()

@@ -5,6 +5,9 @@ export function adviceOf(code: number): Advice {
   return CLOSE_ADVICE[code] ?? 'comeBack'
 }
 
+/** The close code for what a token does not allow. */
+export const forbidden = 4403
+
 /** A close code in words, for people. */
 export function wordsOf(code: number): string {
   return words.get(code) ?? 'connection lost'

@@ -72,7 +72,7 @@ export function failureOfClose(code: number, detail: string | undefined): Failur
       return {
         failure: 'forbidden',
         text,
-        hint: 'The token must have the right rooms:read, and allow every guild that the page names in guilds.',
+        hint: 'The token must have the right rooms:read.',
       }
     case 4429:
       return { failure: 'limited', text, hint: null }

@@ -3,7 +3,7 @@
  * when to stay away; what is said on it is not its matter.
  */
 import { type Backoff, fullJitter } from './backoff.js'
-import { adviceOf, waitAfter } from './close-codes.js'
+import { adviceOf, forbidden, waitAfter } from './close-codes.js'
 import { type Diagnosis, insecure } from './diagnosis.js'
 import { type Environment, WebSocketMissing } from './environment.js'
 import { type FailureReport, failureOfClose } from './failure.js'
@@ -43,6 +43,8 @@ export interface LineParts {
   readonly environment: Environment
   /** The first frame of a connection. */
   readonly hello: (token: string) => ClientFrame
+  /** Called when the hub forbids the first frame; returns whether the next `hello` with that token asks for less. */
+  readonly onForbidden: () => boolean
   readonly onState: (connection: Connection) => void
   /** Called after `onState` has said `open`. */
   readonly onWelcome: (welcome: Welcome) => void
@@ -145,6 +147,11 @@ export function createLine(parts: LineParts): Line {
       const report = tooLargeToken(token.length, `the first frame has room for ${room}`)
       return stay({ state: 'closed', reason: { code: null, ...report } })
     }
+    open(token)
+  }
+
+  function open(token: string) {
+    const mine = era
     const hello = parts.hello(token)
     // What is remembered with a token may make the page close the line.
     if (mine !== era) return
@@ -202,6 +209,10 @@ export function createLine(parts: LineParts): Line {
     const reason = { code: end.code, ...failureOfEnd(end) }
     // The same token would be refused again, and so would another one that is as large.
     const connecting = connection.state === 'connecting'
+    if (connecting && end.code === forbidden && parts.onForbidden()) {
+      leave()
+      return open(offered)
+    }
     const tooLarge = connecting && reason.failure === 'token_too_large'
     const waitMs = tooLarge ? null : waitAfter(end.code, end.hints, jitter())
     if (waitMs === null) return stay({ state: 'closed', reason })

@@ -44,6 +44,8 @@ export interface Subscriptions {
   readonly unsubscribe: (guildId: string) => void
   /** The auth frame, as much of it as the hub takes at once. */
   readonly hello: (token: string) => Hello
+  /** The hub closed with 4403 on the auth frame; returns whether the next one names fewer guilds. */
+  readonly onForbidden: () => boolean
   /** A connection has begun; the hub named its subject, and the guilds that it will follow. */
   readonly begin: (sub: string, guilds: readonly string[]) => void
   /** The connection is gone. */
@@ -74,8 +76,15 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   const chosen = new Map<string, readonly string[] | undefined>()
   /** Given up by `unsubscribe`. */
   const dropped = new Set<string>()
-  /** Guilds of the options for which the auth frame had no place: asked for one by one. */
+  /** Guilds of the options that the auth frame does not name: asked for one by one. */
   let postponed: readonly string[] = []
+  /**
+   * Whether the token may not allow every guild of the options. The hub closes with 4403 where the auth frame names
+   * such a guild. Where a `subscribe` frame names it, only that guild is refused.
+   */
+  let separately = false
+  /** The hub has closed with 4403, and has not said yet which guilds it allows. */
+  let forbiddenSome = false
   /** Ids of `subscribe` frames without an answer yet, a guild; what comes before it belongs to another subscription. */
   const unanswered = new Map<string, string>()
   let askedCount = 0
@@ -113,18 +122,29 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     postponed = []
     offer(identityOf(token))
     const whole = helloFor(token)
-    if (bytesOf(whole) <= parts.firstFrameBytesMax || !whole.guilds) return withPositions(whole)
+    const fits = !separately && bytesOf(whole) <= parts.firstFrameBytesMax
+    if (fits || !whole.guilds) return withPositions(whole)
     postponed = whole.guilds
     return { type: 'auth', token, guilds: [] }
+  }
+
+  function onForbidden(): boolean {
+    // Without a named guild, the hub forbids the page and not a guild.
+    if (separately || postponed.length > 0 || namedGuilds().length === 0) return false
+    separately = forbiddenSome = true
+    return true
+  }
+
+  /** The guilds of the options that `subscribe` and `unsubscribe` did not change. */
+  function namedGuilds(): readonly string[] {
+    return (parts.guilds ?? []).filter(guildId => !chosen.has(guildId) && !dropped.has(guildId))
   }
 
   function helloFor(token: string): Hello {
     return {
       type: 'auth',
       token,
-      ...(parts.guilds && {
-        guilds: parts.guilds.filter(guildId => !chosen.has(guildId) && !dropped.has(guildId)),
-      }),
+      ...(parts.guilds && { guilds: [...namedGuilds()] }),
       ...(parts.rooms && { rooms: [...parts.rooms] }),
     }
   }
@@ -146,6 +166,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   function begin(sub: string, named: readonly string[]) {
     heardAt = now()
+    forbiddenSome = false
     enter(sub)
     const asked = [...chosen.keys(), ...postponed]
     retain(({ guild }) => named.includes(guild.guildId) || asked.includes(guild.guildId))
@@ -191,6 +212,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
 
   function forget() {
     subject = identity = undefined
+    separately = false
     if (tracks.size === 0) return
     // What the page chose to follow is its own choice, and not a subject's.
     tracks = new Map([...chosen.keys()].map(guildId => [guildId, unknownGuild(guildId)]))
@@ -226,6 +248,9 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     // A clock that was set back would date the past into the future.
     const at = Math.min(heardAt, now())
     for (const track of tracks.values()) put(leave(track, at))
+    // Nobody knows which of the guilds that are shown is the forbidden one.
+    if (forbiddenSome) forbid()
+    forbiddenSome = false
   }
 
   function forbid() {
@@ -245,6 +270,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     if (awaited !== undefined && !(frame.kind === 'change' && frame.change.kind === 'gateway')) {
       if (frame.kind !== 'subscribed' || frame.re !== awaited) return
       stopAsking(frame.guildId)
+      separately &&= namedGuilds().some(isNotAllowed)
     }
     const track = tracks.get(frame.guildId)
     if (!track) return
@@ -254,9 +280,15 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     else put(next)
   }
 
+  /** Whether the hub has refused this guild, or has not answered yet. */
+  function isNotAllowed(guildId: string): boolean {
+    return unanswered.has(guildId) || tracks.get(guildId)?.guild.following === 'refused'
+  }
+
   /** A newer token allows these guilds: new ones are followed, and those that it lost are forgotten. */
   function onAllowed(allowed: readonly string[] | undefined) {
     if (!allowed) return
+    separately = !namedGuilds().every(guildId => allowed.includes(guildId))
     const isChosen = (guildId: string) => chosen.has(guildId) || parts.guilds?.includes(guildId) === true
     // A chosen guild stays, as refused: the hub says so in the frames that follow.
     const isKept = (guildId: string) => allowed.includes(guildId) || isChosen(guildId)
@@ -375,6 +407,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     subscribe,
     unsubscribe,
     hello,
+    onForbidden,
     begin,
     end,
     onFrame,
