@@ -634,6 +634,17 @@ impl Settings {
         }
     }
 
+    /// How many descriptors the clients of the public listener may take: a WebSocket does not count
+    /// as a TCP connection, nor does a connection that is read after its last answer.
+    pub fn public_descriptors(&self) -> usize {
+        let lingering = self.listener.linger_connections_max as usize;
+        let bounds = &self.bounds;
+        let serving = bounds
+            .tcp_connections_max
+            .saturating_add(bounds.connections_max);
+        serving.saturating_add(lingering)
+    }
+
     /// The bounds of who may be connected.
     pub fn registry(&self) -> RegistryLimits {
         RegistryLimits {
@@ -748,6 +759,17 @@ mod tests {
             Err(refusal) => refusal.lines(),
             Ok(_) => panic!("{changes:?} was taken"),
         }
+    }
+
+    #[test]
+    fn websockets_and_refused_clients_need_descriptors_of_their_own() {
+        let settings = with(&[
+            ("TCP_CONNECTIONS_MAX", "1000"),
+            ("CONNECTIONS_MAX", "200"),
+            ("UNAUTHENTICATED_MAX", "100"),
+            ("LINGER_CONNECTIONS_MAX", "30"),
+        ]);
+        assert_eq!(settings.unwrap().public_descriptors(), 1_230);
     }
 
     #[test]

@@ -39,12 +39,12 @@ async fn main() -> ExitCode {
 
 async fn run(settings: hub::config::Settings) -> anyhow::Result<()> {
     let descriptors = launch::descriptors::raise_limit();
-    let wanted = settings.bounds.tcp_connections_max;
+    let wanted = settings.public_descriptors();
     if descriptors.is_some_and(|limit| usize::try_from(limit).is_ok_and(|limit| limit < wanted)) {
         tracing::warn!(
             descriptors,
             wanted,
-            "fewer file descriptors than TCP_CONNECTIONS_MAX: raise the hard limit of open files, or lower the setting"
+            "fewer file descriptors than TCP_CONNECTIONS_MAX + CONNECTIONS_MAX + LINGER_CONNECTIONS_MAX: raise the hard limit of open files, or lower the settings"
         );
     }
     let shutdown = launch::shutdown::on_signals()?;

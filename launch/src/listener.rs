@@ -67,7 +67,8 @@ pub struct MetricNames {
     pub accept_failures: &'static str,
     /// Gauge: connections that have their last answer and are read until the client closes.
     pub lingering: &'static str,
-    /// Counter, by `why` (`time`, `bytes`, `full`): connections that were closed before that.
+    /// Counter, by `why` (`time`, `bytes`, `full`): connections that were closed before that. At
+    /// `full` it was the oldest one, for the sake of a new one.
     pub linger_cut: &'static str,
 }
 
@@ -95,12 +96,7 @@ pub async fn serve<S, B>(
     let connections_max = bounds.connections_max.min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(connections_max));
     let sockets = TaskTracker::new();
-    let lingering = Arc::new(Lingering::new(
-        bounds.linger,
-        connections_max,
-        names,
-        end.clone(),
-    ));
+    let lingering = Arc::new(Lingering::new(bounds.linger, names, end.clone()));
     let mut failures: u64 = 0;
     loop {
         let place = tokio::select! {
@@ -170,10 +166,13 @@ async fn converse<S, B>(
 {
     let requests = Arc::clone(&head);
     let answering = service_fn(move |request: Request<Incoming>| {
-        requests.complete();
+        requests.complete(request.body().size_hint().exact());
         answer(service.clone(), request, peer, Arc::clone(&requests))
     });
     let connection = http1::Builder::new()
+        // A client may close its half behind its request and wait for the answer (RFC 9112, section
+        // 9.6). A client that is gone is noticed when the answer is written.
+        .half_close(true)
         .timer(HeadTimer::new(Arc::clone(&head), bounds.header_timeout))
         .header_read_timeout(bounds.header_timeout)
         .max_header_size(HEAD_BYTES_MAX)

@@ -151,7 +151,9 @@ rule(
   ),
 )
 const hub = compose.services.hub
-const connectionsMax = Number(settings.hub.get('TCP_CONNECTIONS_MAX'))
+const connectionsMax = ['TCP_CONNECTIONS_MAX', 'CONNECTIONS_MAX', 'LINGER_CONNECTIONS_MAX']
+  .map(name => Number(settings.hub.get(name)))
+  .reduce((sum, each) => sum + each)
 rule('the hub has descriptors for all its connections', [
   !(hub.ulimits?.nofile?.hard > connectionsMax) && `${hub.ulimits?.nofile?.hard} for ${connectionsMax} connections`,
 ])

@@ -9,7 +9,20 @@ use hyper::rt::{Sleep, Timer};
 
 /// What a connection is at; shared by its socket, its timer and its service.
 #[derive(Debug, Default)]
-pub(super) struct Head(Mutex<Stage>);
+pub(super) struct Head(Mutex<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    stage: Stage,
+    end: HeadEnd,
+    /// How many bytes came behind the current head.
+    beyond_head: u64,
+    /// How long the current request's body is; `None` if its end is not known in advance (chunked).
+    body_length: Option<u64>,
+    /// The client has sent more than one request at once. Part of the next head may then be in
+    /// hyper's buffer, where it cannot be seen. From then on every head is taken as begun.
+    is_pipelining: bool,
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
@@ -33,45 +46,86 @@ impl Default for Stage {
 impl Head {
     /// The next head is awaited.
     fn begin(&self) {
-        *self.stage() = Stage::default();
+        let mut progress = self.progress();
+        let body_length = progress.body_length.unwrap_or(0);
+        progress.is_pipelining |= progress.beyond_head > body_length;
+        progress.stage = Stage::Awaited {
+            first_byte: progress.is_pipelining.then(now),
+        };
+        progress.end = HeadEnd::default();
+        progress.beyond_head = 0;
     }
 
-    /// The socket has received something.
-    pub(super) fn receive(&self) {
-        if let Stage::Awaited { first_byte } = &mut *self.stage() {
+    /// The socket has received these bytes.
+    pub(super) fn receive(&self, bytes: &[u8]) {
+        let mut progress = self.progress();
+        if let Stage::Awaited { first_byte } = &mut progress.stage {
             first_byte.get_or_insert_with(now);
         }
+        let beyond = progress.end.beyond(bytes);
+        progress.beyond_head = progress.beyond_head.saturating_add(beyond as u64);
     }
 
-    /// A head is complete.
-    pub(super) fn complete(&self) {
-        *self.stage() = Stage::Complete;
+    /// A head is complete, and a body of this length follows; `None` if that is not known.
+    pub(super) fn complete(&self, body_length: Option<u64>) {
+        let mut progress = self.progress();
+        progress.stage = Stage::Complete;
+        progress.body_length = body_length;
     }
 
     /// The service has answered.
     pub(super) fn answer(&self) {
-        *self.stage() = Stage::Answered;
+        self.progress().stage = Stage::Answered;
     }
 
     /// Whether no request is being answered.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(*self.stage(), Stage::Awaited { .. })
+        matches!(self.progress().stage, Stage::Awaited { .. })
     }
 
     /// Whether the service has answered, and no other head is awaited yet.
     pub(super) fn is_answered(&self) -> bool {
-        matches!(*self.stage(), Stage::Answered)
+        matches!(self.progress().stage, Stage::Answered)
     }
 
     fn first_byte(&self) -> Option<Instant> {
-        match *self.stage() {
+        match self.progress().stage {
             Stage::Awaited { first_byte } => first_byte,
             Stage::Complete | Stage::Answered => None,
         }
     }
 
-    fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds the end of a head: the first empty line behind one that is not empty. Lines end in LF, or
+/// CR and LF (RFC 9112, section 2.2).
+#[derive(Debug, Default)]
+struct HeadEnd {
+    line_has_bytes: bool,
+    has_lines: bool,
+    is_found: bool,
+}
+
+impl HeadEnd {
+    /// How many of the bytes, which are the next of the connection, come behind the head.
+    fn beyond(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes.iter();
+        while !self.is_found {
+            match rest.next() {
+                None => return 0,
+                Some(b'\n') => {
+                    self.is_found = self.has_lines && !self.line_has_bytes;
+                    self.has_lines |= self.line_has_bytes;
+                    self.line_has_bytes = false;
+                }
+                Some(b'\r') => {}
+                Some(_) => self.line_has_bytes = true,
+            }
+        }
+        rest.len()
     }
 }
 

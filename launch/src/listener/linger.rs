@@ -5,15 +5,15 @@
 //! So the listener closes only its own half of the connection, reads what still comes, discards it,
 //! and closes the rest when the client has closed or a bound is reached (RFC 9112, section 9.6).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 use tokio_io_timeout::TimeoutStream;
@@ -27,36 +27,40 @@ const END_TIME: Duration = Duration::from_millis(500);
 /// How much is read at once, in bytes; on the stack, and discarded.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The bounds of reading on after an answer. At either of them the connection is closed.
+/// The bounds of reading on after an answer. At the first two of them the connection is closed.
 #[derive(Debug, Clone, Copy)]
 pub struct LingerBounds {
     /// How long a connection is read.
     pub time_max: Duration,
     /// How much of it, in bytes.
     pub bytes_max: u64,
+    /// How many connections are read at once, at least one. They do not count among the listener's
+    /// connections, so that a client that was refused keeps nobody out. For one more the oldest is
+    /// closed: a client that stays cannot take the answer from those that come later.
+    pub connections_max: usize,
 }
 
 /// The connections of one listener that are read after their last answer.
 #[derive(Debug)]
 pub(super) struct Lingering {
     bounds: LingerBounds,
-    /// As many as the listener has connections, and not among those: a client that was refused
-    /// keeps nobody out.
-    places: Arc<Semaphore>,
+    places: Mutex<Places>,
     names: MetricNames,
     end: CancellationToken,
 }
 
+/// Who is read on, by age; cancelling a place closes its connection.
+#[derive(Debug, Default)]
+struct Places {
+    next: u64,
+    taken: BTreeMap<u64, CancellationToken>,
+}
+
 impl Lingering {
-    pub(super) fn new(
-        bounds: LingerBounds,
-        connections_max: usize,
-        names: MetricNames,
-        end: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(bounds: LingerBounds, names: MetricNames, end: CancellationToken) -> Self {
         Self {
             bounds,
-            places: Arc::new(Semaphore::new(connections_max)),
+            places: Mutex::default(),
             names,
             end,
         }
@@ -71,21 +75,38 @@ impl Lingering {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            self.count("full");
-            return;
-        };
+        let (place, displaced) = self.take_place();
         let lingering = Arc::clone(self);
         runtime.spawn(async move {
-            lingering.read_on(stream, place).await;
+            lingering.read_on(stream, displaced).await;
+            lingering.places().taken.remove(&place);
             drop(token);
         });
+    }
+
+    /// A place, and what is cancelled when it is another's.
+    fn take_place(&self) -> (u64, CancellationToken) {
+        let mut places = self.places();
+        while places.taken.len() >= self.bounds.connections_max.max(1) {
+            let Some((_place, oldest)) = places.taken.pop_first() else {
+                break;
+            };
+            oldest.cancel();
+        }
+        let (place, displaced) = (places.next, CancellationToken::new());
+        places.next += 1;
+        places.taken.insert(place, displaced.clone());
+        (place, displaced)
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read_on(
         &self,
         mut stream: Pin<Box<TimeoutStream<TcpStream>>>,
-        _place: OwnedSemaphorePermit,
+        displaced: CancellationToken,
     ) {
         metrics::gauge!(self.names.lingering).increment(1.0);
         // An error means that the client is gone; reading notices that too.
@@ -97,6 +118,7 @@ impl Lingering {
         let cut = tokio::select! {
             is_closed = discard(stream.get_ref(), self.bounds.bytes_max) => (!is_closed).then_some("bytes"),
             () = sleep(self.bounds.time_max) => Some("time"),
+            () = displaced.cancelled() => Some("full"),
             () = ended => None,
         };
         if let Some(why) = cut {

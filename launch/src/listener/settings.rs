@@ -29,6 +29,9 @@ pub struct ListenerSettings {
     /// ... up to this size [bytes; nothing of it is kept in memory]
     #[arg(long, env = "LINGER_BYTES_MAX", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1..=BYTES_MAX))]
     pub linger_bytes_max: u64,
+    /// ... on this many connections of a listener at once; for one more the oldest is closed [count; each is a descriptor, beside TCP_CONNECTIONS_MAX]
+    #[arg(long, env = "LINGER_CONNECTIONS_MAX", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub linger_connections_max: u32,
 }
 
 impl ListenerSettings {
@@ -42,6 +45,7 @@ impl ListenerSettings {
             linger: LingerBounds {
                 time_max: Duration::from_millis(self.linger_ms),
                 bytes_max: self.linger_bytes_max,
+                connections_max: self.linger_connections_max as usize,
             },
         }
     }

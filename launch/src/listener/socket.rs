@@ -16,7 +16,7 @@ use super::linger::Lingering;
 
 /// A socket that lingers when it is dropped behind an answer: the service's, one of hyper's own, or
 /// whatever an upgraded connection said. Without an answer (a deadline passed, the client is gone,
-/// the service failed) it closes at once.
+/// the service failed) it closes at once. It also does so where the client has closed its half.
 pub(super) struct Socket {
     /// `None` only while it is dropped.
     stream: Option<Pin<Box<TimeoutStream<TcpStream>>>>,
@@ -24,6 +24,8 @@ pub(super) struct Socket {
     /// hyper has closed it in order. It does so behind its own answers too, but not where a request
     /// to upgrade was refused.
     is_shut: bool,
+    /// The client has closed its half, so that nothing is left to read.
+    is_ended: bool,
     lingering: Arc<Lingering>,
     /// The listener waits for it at its end.
     token: TaskTrackerToken,
@@ -43,6 +45,7 @@ impl Socket {
             stream: Some(Box::pin(stream)),
             head,
             is_shut: false,
+            is_ended: false,
             lingering,
             token,
         }
@@ -56,7 +59,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if (self.is_shut || self.head.is_answered())
+        if !self.is_ended
+            && (self.is_shut || self.head.is_answered())
             && let Some(stream) = self.stream.take()
         {
             self.lingering.linger(stream, self.token.clone());
@@ -71,9 +75,11 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        let has_room = buffer.remaining() > 0;
         let polled = self.stream()?.poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.head.receive();
+        match buffer.filled().get(before..) {
+            Some(received) if !received.is_empty() => self.head.receive(received),
+            _ => self.is_ended |= has_room && matches!(polled, Poll::Ready(Ok(()))),
         }
         polled
     }

@@ -1,5 +1,7 @@
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -31,6 +33,7 @@ fn bounds() -> Bounds {
         linger: LingerBounds {
             time_max: DEADLINE,
             bytes_max: 8 * 1024 * 1024,
+            connections_max: 8,
         },
     }
 }
@@ -53,9 +56,19 @@ async fn serve_with(bounds: Bounds) -> Served {
     let service = service_fn(move |request: Request<RequestBody>| {
         let (arrived, release) = held.clone();
         async move {
-            if request.uri().path() == "/held" {
-                arrived.notify_one();
-                release.notified().await;
+            match request.uri().path() {
+                "/held" => {
+                    arrived.notify_one();
+                    release.notified().await;
+                }
+                "/read" => {
+                    let answer = match read_body(request.into_body()).await {
+                        Ok(length) => format!("{length} bytes ok"),
+                        Err(_) => "cut ok".to_owned(),
+                    };
+                    return Ok(Response::new(answer));
+                }
+                _ => {}
             }
             let Peer(peer) = request.extensions().get().copied().unwrap();
             assert!(peer.ip().is_loopback());
@@ -70,6 +83,14 @@ async fn serve_with(bounds: Bounds) -> Served {
         release,
         serving,
     }
+}
+
+async fn read_body(mut body: RequestBody) -> Result<usize, hyper::Error> {
+    let mut length = 0;
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        length += frame?.data_ref().map_or(0, bytes::Bytes::len);
+    }
+    Ok(length)
 }
 
 async fn send(address: SocketAddr, text: &str) -> TcpStream {
@@ -151,6 +172,115 @@ async fn a_request_after_an_idle_time_has_as_much_time_as_the_first() {
 }
 
 #[tokio::test]
+async fn a_head_that_begins_behind_another_request_has_no_more_time() {
+    let timeout = 3_000 * MS;
+    let served = serve_with(Bounds {
+        header_timeout: timeout,
+        ..bounds()
+    })
+    .await;
+    let get = REQUEST;
+    let with_body = "POST /read HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
+    let chunked = "POST /read HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // What is sent in two parts, and how many answers it has.
+    let cases = [
+        (format!("{get}G"), "", 1),
+        (get.to_owned(), "G", 1),
+        (format!("{get}{get}G"), "", 2),
+        (get.replace('\r', "") + "\n\nG", "", 1),
+        (format!("{with_body}abcG"), "", 1),
+        (with_body.to_owned(), "abcG", 1),
+        (format!("{chunked}0\r\n\r\nG"), "", 1),
+    ];
+    let mut clients = tokio::task::JoinSet::new();
+    for (first, second, answers) in cases {
+        let address = served.address;
+        clients.spawn(async move {
+            let mut stream = send(address, &first).await;
+            stream.write_all(second.as_bytes()).await.unwrap();
+            let began = Instant::now();
+            tokio::time::sleep(timeout * 2 / 3).await;
+            stream.write_all(b"E").await.unwrap();
+            let text = read_to_end(&mut stream).await.unwrap_or_default();
+            let took = began.elapsed();
+            assert_eq!(text.matches("HTTP/1.1 200").count(), answers, "{first:?}");
+            assert!(took < timeout * 4 / 3, "{first:?} {second:?}: {took:?}");
+        });
+    }
+    clients.join_all().await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_behind_its_request_receives_the_answer() {
+    let served = serve_with(bounds()).await;
+    for request in [
+        "GET /held HTTP/1.1\r\n\r\n",
+        "GET /held HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "GET /held HTTP/1.0\r\n\r\n",
+        "POST /held HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        "GET / HTTP/1.1\r\n\r\nGET /held HTTP/1.1\r\n\r\n",
+    ] {
+        let mut stream = send(served.address, request).await;
+        stream.shutdown().await.unwrap();
+        timeout(DEADLINE, served.arrived.notified()).await.unwrap();
+        // Time for the listener to notice the end.
+        tokio::time::sleep(50 * MS).await;
+        served.release.notify_one();
+        let answer = read_to_end(&mut stream).await.unwrap();
+        assert!(answer.ends_with("ok"), "{request:?} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_within_a_body_has_sent_no_body() {
+    let served = serve_with(bounds()).await;
+    for request in [
+        "POST /read HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc",
+        "POST /read HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
+        let mut stream = send(served.address, request).await;
+        stream.shutdown().await.unwrap();
+        let answer = read_to_end(&mut stream).await.unwrap();
+        assert!(answer.ends_with("\r\ncut ok"), "{request:?} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_without_a_request_is_closed_at_once() {
+    let served = serve_with(bounds()).await;
+    for beginning in ["", "GET / HT", REQUEST] {
+        let mut stream = send(served.address, beginning).await;
+        if beginning == REQUEST {
+            read_answer(&mut stream).await;
+        }
+        let began = Instant::now();
+        stream.shutdown().await.unwrap();
+        read_to_end(&mut stream).await.unwrap();
+        let took = began.elapsed();
+        assert!(took < DEADLINE / 2, "{beginning:?}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_keeps_its_place_only_until_its_request_is_answered() {
+    let served = serve_with(Bounds {
+        connections_max: 1,
+        ..bounds()
+    })
+    .await;
+    for is_reset in [false, true] {
+        let gone = send(served.address, "GET /held HTTP/1.1\r\n\r\n").await;
+        timeout(DEADLINE, served.arrived.notified()).await.unwrap();
+        if is_reset {
+            gone.set_zero_linger().unwrap();
+        }
+        drop(gone);
+        served.release.notify_one();
+        read_answer(&mut send(served.address, REQUEST).await).await;
+    }
+}
+
+#[tokio::test]
 async fn no_more_connections_than_the_bound_are_open_and_the_next_one_waits() {
     let served = serve_with(Bounds {
         connections_max: 2,
@@ -179,6 +309,36 @@ async fn a_refused_client_that_stays_keeps_nobody_out() {
     let mut refused = send(served.address, unread).await;
     read_to_end(&mut refused).await.unwrap();
     read_answer(&mut send(served.address, REQUEST).await).await;
+}
+
+#[tokio::test]
+async fn refused_clients_that_stay_take_the_refusal_from_nobody() {
+    const LENGTH: usize = 4 * 1024 * 1024;
+    let served = serve_with(bounds()).await;
+    let mut staying = Vec::new();
+    for _ in 0..3 * bounds().linger.connections_max {
+        let mut stream = send(served.address, "x\r\n\r\n").await;
+        let refusal = read_to_end(&mut stream).await.unwrap();
+        assert!(refusal.starts_with("HTTP/1.1 400 "), "{refusal}");
+        staying.push(stream);
+    }
+    let head = format!("POST / HTTP/1.1\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let mut refused = send(served.address, &head).await;
+    refused.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+    let refusal = read_to_end(&mut refused).await.unwrap();
+    assert!(refusal.ends_with("ok"), "{refusal}");
+    // No more than the bound are still read, and those are the newest.
+    for (index, stream) in staying.iter_mut().rev().enumerate() {
+        let is_read = index + 1 < bounds().linger.connections_max;
+        let wait = if is_read { 100 * MS } else { DEADLINE };
+        let closed = async {
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(MS).await;
+            }
+        };
+        let is_closed = timeout(wait, closed).await.is_ok();
+        assert_eq!(is_closed, !is_read, "{index}");
+    }
 }
 
 #[tokio::test]

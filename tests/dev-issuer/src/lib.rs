@@ -46,6 +46,7 @@ const BOUNDS: Bounds = Bounds {
     linger: LingerBounds {
         time_max: Duration::from_secs(10),
         bytes_max: 8 * 1024 * 1024,
+        connections_max: 1_024,
     },
 };
 /// Nothing publishes them.

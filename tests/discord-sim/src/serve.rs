@@ -26,6 +26,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER: LingerBounds = LingerBounds {
     time_max: Duration::from_secs(10),
     bytes_max: 8 * 1024 * 1024,
+    connections_max: 1_024,
 };
 /// Nothing publishes them.
 const METRICS: MetricNames = MetricNames {

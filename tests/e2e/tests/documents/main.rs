@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod proxy;
+mod refused;
 mod settings;
 mod shells;
 mod units;

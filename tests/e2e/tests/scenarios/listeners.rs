@@ -247,6 +247,22 @@ async fn a_client_that_is_refused_while_it_sends_its_body_receives_the_refusal()
 }
 
 #[tokio::test]
+async fn a_client_that_closes_its_half_behind_a_command_learns_which_room_it_made() {
+    let world = World::start().await;
+    let token = world.token(serde_json::json!({ "sub": "ada" })).await;
+    let body = r#"{"name":"Chess"}"#;
+    let head = format!(
+        "POST /api/create-room HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = connect(&world.hub_url, &head).await;
+    stream.shutdown().await.unwrap();
+    let answer = read_to_end(&mut stream).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer:?}");
+    assert!(answer.contains("Chess"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_browser_that_is_closed_while_it_sends_a_large_message_receives_the_close_code() {
     const LENGTH: u32 = 4 * 1024 * 1024;
     let world = World::start().await;
