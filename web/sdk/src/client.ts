@@ -85,12 +85,16 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const backoff = { ...defaultBackoff, ...options.backoff }
   const tokens = tokenSource(options.getToken, environment, token => {
     // The app has another person now: the page must not show one person's rooms and act as another.
-    if (subscriptions.areOfAnother(token)) line.restart()
+    if (!subscriptions.areOfAnother(token)) return
+    subscriptions.forget()
+    line.restart()
   })
   const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
   const store = createStore(nothing, environment.report)
   let endHide: (() => void) | null = null
   let signedOut = false
+  /** Whether the page connected in this very moment, before anything could happen. */
+  let begins = false
 
   const subscriptions = createSubscriptions({
     guilds: options.guilds,
@@ -130,6 +134,12 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     // The person who connects now may be another one than the person who left.
     if (signedOut) subscriptions.forget()
     signedOut = false
+    if (store.get().connection.state === 'closed') {
+      begins = true
+      void Promise.resolve().then(() => {
+        begins = false
+      })
+    }
     line.connect()
   }
 
@@ -138,8 +148,14 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     endHide = null
     signedOut = true
     tokens.signOut()
-    subscriptions.keepNothing()
+    // React's StrictMode mounts, unmounts and mounts again at once: nobody signs out then.
+    if (begins) void Promise.resolve().then(forgetKept)
+    else subscriptions.keepNothing()
     line.close()
+  }
+
+  function forgetKept() {
+    if (signedOut) subscriptions.keepNothing()
   }
 
   function onHide() {

@@ -116,10 +116,9 @@ export function createLine(parts: LineParts): Line {
   }
 
   function restart() {
-    // Without a socket, no token is in use.
-    if (!socket) return
     tokens.forget()
-    void begin('connect')
+    // Without a socket, no token is in use.
+    if (socket) void begin('connect')
   }
 
   function say(frame: ClientFrame & { id?: Correlation }) {

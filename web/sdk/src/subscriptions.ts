@@ -59,7 +59,7 @@ export interface Subscriptions {
   readonly areOfAnother: (token: string) => boolean
   /** Puts what is known where it survives a reload. */
   readonly keep: () => void
-  /** Empties that place, if it is known whose it is. */
+  /** Empties that place. */
   readonly keepNothing: () => void
 }
 
@@ -211,6 +211,8 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function forget() {
+    // A page that is shown again after `pagehide` still has there what it showed.
+    if (subject !== undefined) keepNothing()
     subject = identity = undefined
     separately = false
     if (tracks.size === 0) return
@@ -239,7 +241,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function keepNothing() {
-    if (subject !== undefined) parts.kept.empty()
+    parts.kept.empty()
   }
 
   function end() {
@@ -254,6 +256,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function forbid() {
+    keepNothing()
     for (const guildId of tracks.keys()) refuse(guildId)
   }
 

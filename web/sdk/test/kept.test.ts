@@ -217,6 +217,84 @@ describe('over a reload', () => {
   })
 })
 
+describe('signing out before the hub has answered empties the place', () => {
+  const tab = async (getToken: () => Promise<string>) => {
+    const { shelf, world } = await reloaded()
+    expect(shelf.items.size).toBe(1)
+    return { shelf, ...start({ environment: world.environment, persist: shelf, getToken }), world }
+  }
+
+  test('where the session has ended, so that getToken rejects', async () => {
+    const { shelf, world, roomwire } = await tab(() => Promise.reject(new Error('no session')))
+    roomwire.connect()
+    await world.settle()
+    roomwire.close()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('where getToken gives a token that is no JWT', async () => {
+    const { shelf, world, roomwire } = await tab(async () => 'opaque')
+    roomwire.connect()
+    await world.settle()
+    expect(shelf.items.size).toBe(1)
+    roomwire.close()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('where getToken gives no token', async () => {
+    const { shelf, world, roomwire } = await tab(async () => '<!doctype html>')
+    roomwire.connect()
+    await world.settle()
+    roomwire.close()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('where getToken has not answered yet', async () => {
+    const { shelf, world, roomwire } = await tab(() => new Promise(() => {}))
+    roomwire.connect()
+    await world.settle()
+    roomwire.close()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('where the page never connected', async () => {
+    const { shelf, roomwire } = await tab(async () => tokenOf('ada'))
+    roomwire.close()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('where the page closes at once, and does not connect again', async () => {
+    const { shelf, world, roomwire } = await tab(async () => tokenOf('ada'))
+    roomwire.connect()
+    roomwire.close()
+    await world.settle()
+    expect(shelf.items.size).toBe(0)
+  })
+
+  test('where the hub sends the page away', async () => {
+    const { shelf, world, roomwire } = await tab(async () => 'opaque')
+    roomwire.connect()
+    await world.settle()
+    world.socket.open()
+    world.socket.end(4403)
+    expect(shelf.items.size).toBe(0)
+  })
+})
+
+test('a page that is hidden and shown again keeps nothing once another person is signed in', async () => {
+  const { shelf, world } = await reloaded()
+  let person = 'ada'
+  const { roomwire } = await load(shelf, world, { getToken: async () => tokenOf(person) })
+  world.socket.hear(welcome())
+  world.hide()
+  expect(shelf.items.size).toBe(1)
+  person = 'grace'
+  world.socket.end(1006)
+  world.now += 3_600_000
+  await roomwire.endRoom('5').catch(() => {})
+  expect(shelf.items.size).toBe(0)
+})
+
 describe('the text', () => {
   const now = 100_000_000
   const kept = { guildId: '1', pos: 'p', asOf: now, choice: null, rooms: [] }

@@ -77,6 +77,44 @@ test('the provider connects once, also under StrictMode, and closes when it leav
   expect(world.timersLeft).toBe(0)
 })
 
+test('StrictMode keeps what was kept for a reload, and unmounting before a token has come deletes it', async () => {
+  const kept = new Map<string, string>()
+  const persist = {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, text: string) => void kept.set(key, text),
+    removeItem: (key: string) => void kept.delete(key),
+  }
+  const options = { url: 'https://hub.example', persist }
+  const mount = async (getToken: () => Promise<string>) => {
+    const world = new World()
+    const roomwire = createRoomwire({ ...options, getToken, environment: world.environment })
+    await act(async () => {
+      root.render(
+        <StrictMode>
+          <RoomwireProvider roomwire={roomwire}>{null}</RoomwireProvider>
+        </StrictMode>,
+      )
+    })
+    return { world, roomwire }
+  }
+  const { world } = await mount(async () => tokenOf('ada'))
+  await act(() => world.settle())
+  world.socket.open()
+  for (const frame of [welcome(), subscribed(), snapshot(rooms)]) world.socket.hear(frame)
+  world.hide()
+  const text = [...kept]
+  expect(text).toHaveLength(1)
+  await act(async () => root.render(null))
+  expect(kept.size).toBe(0)
+
+  for (const [key, value] of text) kept.set(key, value)
+  const reloaded = await mount(() => new Promise(() => {}))
+  expect(kept.size).toBe(1)
+  await act(async () => root.render(null))
+  expect(reloaded.roomwire.getState().connection.state).toBe('closed')
+  expect(kept.size).toBe(0)
+})
+
 test('a provider that unmounts and mounts again, in StrictMode too, is the page of the person who is signed in then', async () => {
   const world = new World()
   let person = 'ada'

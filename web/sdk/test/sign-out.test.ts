@@ -215,6 +215,36 @@ describe('another person without signing out', () => {
     expect(world.socket.sent[0]).toEqual({ type: 'auth', token: tokenOf('grace') })
   })
 
+  test.each([1006, 1013, 4401, 4429, 1008, 4400])(
+    'is noticed by the token of a command after %i: the rooms of the first leave the page',
+    async code => {
+      const { world, roomwire, app, guild, arrive } = await live({ backoff: { baseMs: 1e7, capMs: 1e7 } })
+      world.answer = async () => new Response('{"ok":true}')
+      world.socket.end(code)
+      world.now += 3_580_000
+      expect(guild()?.rooms).toHaveLength(1)
+      app.person = 'grace'
+      await roomwire.endRoom('5')
+      expect(bearers(world)).toEqual([`Bearer ${tokenOf('grace')}`])
+      expect(roomwire.getState().guilds.size).toBe(0)
+      expect(world.sockets).toHaveLength(1)
+      roomwire.connect()
+      await arrive()
+      expect(world.socket.sent[0]).toEqual({ type: 'auth', token: tokenOf('grace') })
+    },
+  )
+
+  test('is noticed by the token of a command after close: the rooms of the first leave the page', async () => {
+    const { world, roomwire, app, guild } = await live()
+    world.answer = async () => new Response('{"ok":true}')
+    roomwire.close()
+    await roomwire.endRoom('5')
+    expect(guild()?.rooms).toHaveLength(1)
+    app.person = 'grace'
+    await roomwire.endRoom('5')
+    expect(roomwire.getState().guilds.size).toBe(0)
+  })
+
   test('is noticed after 4401, before the hub has answered', async () => {
     const { world, roomwire, app } = await live()
     world.socket.end(4401)
