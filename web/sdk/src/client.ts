@@ -5,7 +5,7 @@ import { createDiagnosis } from './diagnosis.js'
 import { browserEnvironment, type Environment } from './environment.js'
 import { createWarner } from './failure.js'
 import type { Guild } from './guild.js'
-import { firstFrameBytesMax } from './hello.js'
+import { firstFrameBytesMax, tokenBytesMax } from './hello.js'
 import { type KeptStorage, keptPlace } from './kept.js'
 import { type Connection, createLine } from './line.js'
 import { type RoomActions, roomActions } from './rest.js'
@@ -164,7 +164,14 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   }
 
   return {
-    ...roomActions({ base, tokens, diagnosis, environment, onFailure: warn }),
+    ...roomActions({
+      base,
+      tokens,
+      diagnosis,
+      environment,
+      tokenBytesMax: tokenBytesMax(frameBytesMax),
+      onFailure: warn,
+    }),
     getState: store.get,
     listen: store.listen,
     connect,

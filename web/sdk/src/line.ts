@@ -8,7 +8,7 @@ import { type Diagnosis, insecure } from './diagnosis.js'
 import { type Environment, WebSocketMissing } from './environment.js'
 import { type FailureReport, failureOfClose } from './failure.js'
 import type { Frame } from './frames.js'
-import { leastBytesOf } from './hello.js'
+import { leastBytesOf, tokenBytesMax } from './hello.js'
 import { openSocket, type Patience, type Socket, type SocketEnd } from './socket.js'
 import { late, refusedToken, TokenFailure, type TokenSource, type TokenWish, tooLargeToken } from './token.js'
 import type { ClientFrame, Correlation } from './wire/index.js'
@@ -225,7 +225,10 @@ export function createLine(parts: LineParts): Line {
     const welcomed = connection.state === 'open'
     const refused = welcomed ? renewing : offered
     // Whether a token has expired is a matter of the hub's clock; this machine's may be wrong.
-    if (code === 4401 && refused !== null) return refusedToken(refused, error?.ts ?? environment.now())
+    if (code === 4401 && refused !== null) {
+      const bytesMax = tokenBytesMax(parts.firstFrameBytesMax)
+      return refusedToken(refused, error?.ts ?? environment.now(), bytesMax)
+    }
     if (code === 1009 && refused !== null)
       return tooLargeToken(refused.length, error?.message ?? 'the hub accepts less')
     const report = failureOfClose(code, error?.message)

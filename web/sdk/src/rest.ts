@@ -34,6 +34,8 @@ export interface ActionParts {
   readonly tokens: TokenSource
   readonly diagnosis: Diagnosis
   readonly environment: Pick<Environment, 'fetch' | 'after' | 'now'>
+  /** How many bytes of a token the hub probably accepts. */
+  readonly tokenBytesMax: number
   /** Called with what made a command fail, where that is not the hub's own refusal. */
   readonly onFailure: (report: FailureReport) => void
 }
@@ -61,7 +63,8 @@ export function roomActions(parts: ActionParts): RoomActions {
     // Tokens may end between two looks at a clock: one more try, with another one.
     const answer = first.status === 401 ? await within(environment, options.signal, again) : first
     if (answer.ok) return answer.text
-    const report = answer.status === 401 ? refusedToken(answer.token, environment.now()) : null
+    const report =
+      answer.status === 401 ? refusedToken(answer.token, environment.now(), parts.tokenBytesMax) : null
     if (report) parts.onFailure(report)
     throw readProblem(answer.status, answer.text, report)
   }

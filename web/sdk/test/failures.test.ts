@@ -292,6 +292,50 @@ describe('a token', () => {
     expect(line.asked()).toBe(1)
   })
 
+  const largeWith = (claims: object) => tokenOf('ada', { ...claims, roles: 'x'.repeat(9_000) })
+
+  test.each([
+    ['expired', { exp: 1_000 - 90 }, 'token_expired', /expired 90 s ago/],
+    ['is not valid yet', { exp: 5_000, nbf: 1_060 }, 'token_invalid', /does not accept the token yet/],
+  ])(
+    'of more than 8 KiB that %s is called that, and another one is asked for',
+    async (_, claims, failure, text) => {
+      const line = await offer(largeWith(claims))
+      expect(line.connection().state).toBe('waiting')
+      expect(reasonOf(line)).toMatchObject({ failure, text: expect.stringMatching(text) })
+      await line.world.pass(600_000)
+      expect(line.asked()).toBeGreaterThan(1)
+    },
+  )
+
+  test('of more than 8 KiB that expired is called that by a command too', async () => {
+    const world = new World()
+    world.answer = async () => new Response('{"code":"UNAUTHORIZED"}', { status: 401 })
+    const { roomwire } = start({
+      environment: world.environment,
+      getToken: async () => largeWith({ exp: 1_000 - 90 }),
+    })
+    expect(await refused(roomwire.endRoom('5'))).toMatchObject({ failure: 'token_expired' })
+  })
+
+  test.each([
+    [16_384, 10_000, 'token_invalid'],
+    [16_384, 12_300, 'token_too_large'],
+    [4_096, 2_000, 'token_invalid'],
+  ])(
+    'with firstFrameBytesMax %i and of %i bytes, if refused, is %s',
+    async (firstFrameBytesMax, bytes, failure) => {
+      const line = start({ firstFrameBytesMax, getToken: async () => large(bytes) })
+      line.roomwire.connect()
+      await line.world.settle()
+      line.world.socket.open()
+      line.world.socket.end(4401)
+      expect(reasonOf(line)).toMatchObject({ failure })
+      line.world.answer = async () => new Response('{"code":"UNAUTHORIZED"}', { status: 401 })
+      expect(await refused(line.roomwire.endRoom('5'))).toMatchObject({ failure })
+    },
+  )
+
   test('that a hub with a lower limit closes over names the size that the hub named', async () => {
     const line = start({ getToken: async () => large(5_000) })
     line.roomwire.connect()
