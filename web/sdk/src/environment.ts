@@ -20,7 +20,11 @@ export interface Environment {
   readonly onHide: (call: () => void) => () => void
   /** Takes what a listener of the page threw. */
   readonly report: (error: unknown) => void
-  /** Says to the developer what is likely wrong, and how to cure it; silent in production. */
+  /**
+   * Says to the developer what is likely wrong, and how to cure it; silent in production. Production is where
+   * `NODE_ENV` is `production`. Without `NODE_ENV`, it is every page whose host is not this machine, and every runtime
+   * that has no page and is not Node. Node without `NODE_ENV` is development.
+   */
   readonly warn: (text: string, cause?: unknown) => void
   /** The page's origin, `null` as a text if it has none; `undefined` where no page is. */
   readonly pageOrigin: () => string | undefined
@@ -101,13 +105,29 @@ function isPage(): boolean {
 /** What bundlers put in the place of `process.env.NODE_ENV`, exactly as it is written below. */
 declare const process: { readonly env: { readonly NODE_ENV?: string } }
 
+/** Whether somebody works on this page or program; see `Environment.warn`. */
 function isDevelopment(): boolean {
+  const mode = nodeEnv()
+  if (mode) return mode !== 'production'
+  const hostname = globalThis.location?.hostname
+  // A page from this very machine is one that somebody works on.
+  if (hostname !== undefined) return /^(localhost|127\.0\.0\.1|\[::1\]|.*\.localhost)$/.test(hostname)
+  return isNode()
+}
+
+/** `NODE_ENV`; `undefined` without a bundler that replaces it and without Node, also where `process` is a shim. */
+function nodeEnv(): string | undefined {
   try {
-    return process.env.NODE_ENV !== 'production'
+    return process.env.NODE_ENV
   } catch {
-    // No bundler and no Node: a page from this very machine is one that somebody works on.
-    return /^(localhost|127\.0\.0\.1|\[::1\]|.*\.localhost)$/.test(globalThis.location?.hostname ?? '')
+    return undefined
   }
+}
+
+/** Whether this is Node. Some bundlers add a shim where a program names `process` by itself. */
+function isNode(): boolean {
+  const { process } = globalThis as { process?: { versions?: { node?: unknown } } }
+  return typeof process?.versions?.node === 'string'
 }
 
 function heed(target: EventTarget, event: string, call: () => void): () => void {

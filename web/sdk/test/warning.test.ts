@@ -8,12 +8,12 @@ afterEach(() => {
 })
 
 /** What `console.warn` gets in a world without `process`, such as a page without a bundler. */
-function warnedOn(hostname: string | undefined): unknown[][] {
+function warnedOn(hostname: string | undefined, shim?: object): unknown[][] {
   const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
   const { process, location } = globalThis
   const put = (name: string, value: unknown) =>
     Object.defineProperty(globalThis, name, { value, configurable: true, writable: true })
-  put('process', undefined)
+  put('process', shim)
   put('location', hostname === undefined ? undefined : { hostname })
   try {
     browserEnvironment.warn('a cause and its cure')
@@ -47,6 +47,23 @@ describe('a warning', () => {
       expect(warnedOn(hostname)).toEqual([['a cause and its cure']])
     },
   )
+
+  const shims = [{}, { env: {} }, { env: { NODE_ENV: '' } }, { env: {}, versions: { node: '22.0.0' } }]
+
+  test.each(shims)('depends on the host of a page where process is the shim %j', shim => {
+    expect(warnedOn('app.example', shim)).toEqual([])
+    expect(warnedOn('localhost', shim)).toHaveLength(1)
+  })
+
+  test('is given in Node without NODE_ENV, and not in other runtimes without a page', () => {
+    expect(warnedOn(undefined, { env: {}, versions: { node: '22.0.0' } })).toHaveLength(1)
+    vi.restoreAllMocks()
+    expect(warnedOn(undefined, { env: {} })).toEqual([])
+  })
+
+  test('is not given to a page on localhost that a bundler built for production', () => {
+    expect(warnedOn('localhost', { env: { NODE_ENV: 'production' } })).toEqual([])
+  })
 
   test.each(['app.example', 'localhost.example', undefined])(
     'is not given on %s to a page without a bundler',
