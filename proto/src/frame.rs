@@ -356,6 +356,11 @@ pub struct ErrorFrame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub re: Option<Correlation>,
+    /// Of an error that ends the connection: its name in the hub's log. A client that was refused has
+    /// no `auth.ok` that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub connection_id: Option<String>,
     /// When this frame was made, in ms since the Unix epoch.
     #[ts(type = "number")]
     pub ts: u64,

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use proto::GuildId;
 use proto::close::CloseCode;
-use proto::frame::{Ack, AckFrame, Correlation, FRAME_VERSION, Notice, NoticeFrame, ServerFrame};
+use proto::frame::{
+    Ack, AckFrame, Correlation, ErrorFrame, FRAME_VERSION, Notice, NoticeFrame, ServerFrame,
+};
 use proto::problem::Code;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -142,6 +144,7 @@ impl Refused {
             "too many different choices of this guild's rooms",
         );
         let error = error_frame(&refusal.retry_after_ms(10_000), self.re.clone(), ts);
+        let error = ServerFrame::Error(error);
         if self.re.is_some() || self.watches_another {
             outbox.push(text(&error));
             return;
@@ -315,7 +318,11 @@ impl<'a> Conversation<'a> {
                     let refusal =
                         Refusal::new(Code::RateLimited, "too many connections of this subject")
                             .retry_after_ms(10_000);
-                    self.send(&error_frame(&refusal, None, launch::clock::now_ms()));
+                    let error = ErrorFrame {
+                        connection_id: Some(format!("{:x}", self.place.id)),
+                        ..error_frame(&refusal, None, launch::clock::now_ms())
+                    };
+                    self.send(&ServerFrame::Error(error));
                     return Some(CloseCode::TooMany);
                 }
             }

@@ -17,7 +17,7 @@ mod hearing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::close::CloseCode;
-use proto::frame::{Ack, ClientFrame, Correlation};
+use proto::frame::{Ack, ClientFrame, Correlation, ErrorFrame, ServerFrame};
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
 
@@ -537,7 +537,12 @@ impl Session {
         ts: u64,
     ) -> Vec<Action> {
         self.phase = Phase::Ended;
-        vec![error(refusal, re, ts), Action::Close(code)]
+        let connection_id = Some(self.connection_id.clone());
+        let last = ErrorFrame {
+            connection_id,
+            ..error_frame(refusal, re, ts)
+        };
+        vec![Action::Send(ServerFrame::Error(last)), Action::Close(code)]
     }
 }
 

@@ -58,12 +58,12 @@ pub(super) fn ack(ack: Ack, re: Option<Correlation>, ts: u64) -> Action {
 
 /// Writing a refusal.
 pub(super) fn error(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> Action {
-    Action::Send(error_frame(refusal, re, ts))
+    Action::Send(ServerFrame::Error(error_frame(refusal, re, ts)))
 }
 
 /// A refusal as an error frame.
-pub fn error_frame(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> ServerFrame {
-    ServerFrame::Error(ErrorFrame {
+pub fn error_frame(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> ErrorFrame {
+    ErrorFrame {
         v: FRAME_VERSION,
         error: FrameError {
             code: refusal.code,
@@ -71,6 +71,7 @@ pub fn error_frame(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> Serve
             retry_after_ms: refusal.retry_after_ms,
         },
         re,
+        connection_id: None,
         ts,
-    })
+    }
 }

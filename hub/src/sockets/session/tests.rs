@@ -531,3 +531,18 @@ fn no_more_is_held_back_than_fits_and_a_pong_that_can_not_be_heard_is_not_missed
     assert!(session.tick(40_000, TS).is_empty());
     assert_eq!(short(&session.tick(49_999, TS)), ["1001"]);
 }
+
+#[test]
+fn an_error_that_ends_the_connection_names_it_as_the_log_does_and_no_other_error_does() {
+    let named = |actions: &[Action]| match &actions[0] {
+        Action::Send(ServerFrame::Error(frame)) => frame.connection_id.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut session = session();
+    let unknown = session.text(r#"{"type":"dance"}"#, false, 0, TS);
+    assert_eq!(named(&unknown), None);
+    say(&mut session, r#"{"type":"auth","token":"t"}"#);
+    let wrong = AuthError::Unauthorized(Reason::new("expired"));
+    let refused = session.verified(Err(wrong), 0, 0, TS);
+    assert_eq!(named(&refused).as_deref(), Some("c"));
+}

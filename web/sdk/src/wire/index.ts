@@ -397,6 +397,11 @@ error: FrameError,
  */
 re?: Correlation, 
 /**
+ * Of an error that ends the connection: its name in the hub's log. A client that was refused has
+ * no `auth.ok` that names it.
+ */
+connectionId?: string, 
+/**
  * When this frame was made, in ms since the Unix epoch.
  */
 ts: number, };
