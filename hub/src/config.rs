@@ -17,7 +17,9 @@ use url::Url;
 
 use crate::auth::reach::{PlainHttp, parse_key_set_url, plain_http_problem};
 use crate::auth::settings::{self as auth, AuthSettings};
-use crate::auth::{AudienceClaim, Audiences, ClaimPath, Issuer, Issuers, read_issuers};
+use crate::auth::{
+    AudienceClaim, Audiences, ClaimPath, Issuer, Issuers, parse_issuer, read_issuers,
+};
 use crate::discord::{ApplicationId, DiscordSettings};
 use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::log::LogSettings as LogBounds;
@@ -63,7 +65,7 @@ pub struct Settings {
     #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_signing_keys)]
     pub hub_secret: SigningKeys,
     /// What `iss` of a token must be, compared as a string; required without JWT_ISSUERS_FILE. Set it to the "iss" of your tokens
-    #[arg(long, env = "JWT_ISSUER")]
+    #[arg(long, env = "JWT_ISSUER", value_parser = parse_issuer)]
     pub jwt_issuer: Option<String>,
     /// A list of audiences of which a token must name one; required without JWT_ISSUERS_FILE. Set it to the "aud" of your tokens
     #[arg(long, env = "JWT_AUDIENCE")]
@@ -797,6 +799,57 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_of_white_space_alone_is_unset() {
+        for (name, _) in Settings::EXAMPLES {
+            let lines = lines(&[(name, " \t")]);
+            let missing = format!("{name} is missing. ");
+            assert!(
+                lines.len() == 1 && lines[0].starts_with(&missing),
+                "{lines:?}"
+            );
+        }
+        let command = Settings::command();
+        let optional = command
+            .get_arguments()
+            .filter_map(|arg| arg.get_env()?.to_str())
+            .filter(|name| !Settings::EXAMPLES.iter().any(|(known, _)| known == name));
+        let blank: Vec<_> = optional.map(|name| (name, " ")).collect();
+        assert_eq!(
+            format!("{:?}", with(&blank).unwrap()),
+            format!("{:?}", with(&[]).unwrap())
+        );
+    }
+
+    #[test]
+    fn an_issuer_and_an_audience_may_hold_an_address_of_ipv6() {
+        let settings = with(&[
+            ("JWT_ISSUER", "http://[::1]:3901"),
+            ("JWT_AUDIENCE", "http://[::1], https://rooms.example.org"),
+        ])
+        .unwrap();
+        assert_eq!(settings.auth().issuers[0].audiences.len(), 2);
+    }
+
+    #[test]
+    fn a_bot_token_in_the_place_of_an_id_or_a_key_is_not_shown() {
+        for name in [
+            "DISCORD_APPLICATION_ID",
+            "DISCORD_PUBLIC_KEY",
+            "GUILD_IDS",
+            "ROOMS_SHOWN",
+        ] {
+            let lines = lines(&[(
+                name,
+                "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs",
+            )]);
+            assert!(
+                lines.len() == 1 && lines[0].starts_with(name) && !lines[0].contains("MTk4"),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
     fn lists_take_commas_and_spaces() {
         let secret = Settings::EXAMPLES[0].1;
         let two = format!("{secret}, {secret}");
@@ -827,6 +880,14 @@ mod tests {
             ("JWT_PUBLIC_JWK_URL", "jwks.json"),
             ("JWT_PUBLIC_JWK_URL", "http://10.0.0.7/keys"),
             ("JWT_AUDIENCE", " , "),
+            ("JWT_AUDIENCE", r#"["a","b"]"#),
+            ("JWT_AUDIENCE", "[a, b]"),
+            ("JWT_AUDIENCE", "'a','b'"),
+            ("JWT_AUDIENCE", "<audience>"),
+            ("JWT_ISSUER", r#"["https://login.example.org"]"#),
+            ("JWT_ISSUER", "https://login.example.org\""),
+            ("JWT_ISSUER", "<https://login.example.org>"),
+            ("JWT_GUILDS_CLAIM", r#"["guilds"]"#),
             ("JWT_AUDIENCE_CLAIM", "sub"),
             ("JWT_GUILDS_CLAIM", "my guilds"),
             ("JWT_ISSUERS_FILE", "/no/such/file"),

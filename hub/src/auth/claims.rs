@@ -22,7 +22,7 @@ pub struct ClaimPath(String);
 /// A text that is not a claim's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "It must be the name or the path of a claim, such as guilds or app_metadata.guilds: 1 to {PATH_BYTES_MAX} bytes without white space."
+    "It must be the name or the path of a claim, such as guilds or app_metadata.guilds: 1 to {PATH_BYTES_MAX} bytes without white space and quotation marks."
 )]
 pub struct NotAPath;
 
@@ -30,7 +30,9 @@ impl FromStr for ClaimPath {
     type Err = NotAPath;
 
     fn from_str(text: &str) -> Result<Self, NotAPath> {
-        let has_gap = |char: char| char.is_whitespace() || char.is_control();
+        let has_gap = |char: char| {
+            char.is_whitespace() || char.is_control() || ['"', '\'', '`'].contains(&char)
+        };
         if text.is_empty() || text.len() > PATH_BYTES_MAX || text.contains(has_gap) {
             return Err(NotAPath);
         }

@@ -83,21 +83,53 @@ impl Audiences {
     }
 }
 
-/// A list without an audience.
+/// A text that is not a list of audiences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("It must be a list of at least one audience.")]
-pub struct NoAudience;
+pub enum NotAudiences {
+    /// It names none.
+    #[error("It must be a list of at least one audience.")]
+    Empty,
+    /// It is written as code writes lists: each mark would be a part of an audience.
+    #[error("{WITHOUT_MARKS} Separate several audiences with commas or spaces, as in one, two.")]
+    Marks,
+}
 
 impl FromStr for Audiences {
-    type Err = NoAudience;
+    type Err = NotAudiences;
 
-    fn from_str(text: &str) -> Result<Self, NoAudience> {
+    fn from_str(text: &str) -> Result<Self, NotAudiences> {
         let audiences: Vec<_> = list::items(text).map(str::to_owned).collect();
         if audiences.is_empty() {
-            return Err(NoAudience);
+            return Err(NotAudiences::Empty);
+        }
+        if audiences.iter().any(|audience| has_marks(audience)) {
+            return Err(NotAudiences::Marks);
         }
         Ok(Self(audiences))
     }
+}
+
+/// What is wrong with a value that [`has_marks`].
+const WITHOUT_MARKS: &str =
+    "It must not contain quotation marks, and not stand in brackets. Write it without them.";
+
+/// Whether an issuer or an audience has the marks of code around it. An IPv6 address in a URL has
+/// brackets too.
+fn has_marks(text: &str) -> bool {
+    text.contains(['"', '\'', '`'])
+        || text.starts_with(['[', '{', '(', '<'])
+        || (text.ends_with([']', '}', ')', '>']) && !text.contains("://"))
+}
+
+/// Reads `JWT_ISSUER`.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_issuer(text: &str) -> Result<String, &'static str> {
+    if has_marks(text) {
+        return Err(WITHOUT_MARKS);
+    }
+    Ok(text.to_owned())
 }
 
 /// One issuer: what its tokens look like, and where its keys are. Also an entry of

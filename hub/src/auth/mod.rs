@@ -28,7 +28,9 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use claims::ClaimPath;
-pub use issuers::{AudienceClaim, Audiences, Issuer, Issuers, read_issuers, warnings};
+pub use issuers::{
+    AudienceClaim, Audiences, Issuer, Issuers, parse_issuer, read_issuers, warnings,
+};
 pub use principal::{Principal, Rights, Subject};
 pub use settings::AuthSettings;
 

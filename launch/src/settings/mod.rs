@@ -3,7 +3,8 @@
 //! A program describes its settings as a `clap::Parser` whose arguments have an `env`, and
 //! implements [`Program`] for it. This module adds what clap lacks:
 //!
-//! - An empty variable counts as unset. White space around a value is removed.
+//! - A variable that is empty or white space alone counts as unset. White space around a value is
+//!   removed.
 //! - A secret `X` (an argument with `hide_env_values`) may come from the file named by `X_FILE`.
 //! - An argument with a `value_delimiter` is a list, see [`list`].
 //! - Every problem is reported, one line each, in our words; then the process ends with code 78.
@@ -13,10 +14,11 @@ pub mod address;
 pub mod list;
 mod near;
 pub mod origin;
+mod secrets;
 mod values;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::process;
 
@@ -29,6 +31,8 @@ use crate::exit;
 
 /// The name of the command that only checks the settings.
 const CHECK: &str = "check";
+/// The longest word that is taken for a misspelled command, in bytes.
+const COMMAND_BYTES_MAX: usize = 12;
 /// The option of [`CHECK`] that also asks the other systems.
 const REACH: &str = "reach";
 
@@ -212,10 +216,15 @@ impl Environment {
         Self(variables.collect())
     }
 
-    /// The value of a variable that is not empty.
+    /// The value of a variable that holds more than white space.
     fn get(&self, name: &str) -> Option<&OsString> {
-        self.0.get(name).filter(|value| !value.is_empty())
+        self.0.get(name).filter(|value| !is_blank(value))
     }
+}
+
+/// Whether a value is empty or white space alone, which counts as unset.
+fn is_blank(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|text| text.trim().is_empty())
 }
 
 fn read<T: Program>(args: Vec<OsString>, environment: &Environment) -> Result<Parsed<T>, Refusal> {
@@ -274,7 +283,12 @@ fn read<T: Program>(args: Vec<OsString>, environment: &Environment) -> Result<Pa
             }
         }
         // A required setting is wrong and has no example, or clap knows a rule of its own.
-        Err(error) if problems.is_empty() => problems.push(Problem::new(&[], first_line(&error))),
+        Err(error) if problems.is_empty() => {
+            problems.push(Problem::new(
+                &[],
+                line_words::<T>(&described::<T>(), &error, false),
+            ));
+        }
         Err(_) => {}
     }
     Err(Refusal::Wrong(Wrong { problems, warnings }))
@@ -300,6 +314,8 @@ fn given_values<T: Program>(
         }
     });
     let mut problems = Vec::new();
+    let first = args.get(1).filter(|first| is_command_like(first));
+    let command = first.and_then(|first| first.to_str().map(str::to_owned));
     let matches = loop {
         let error = match raw.clone().try_get_matches_from(args.clone()) {
             Ok(matches) => break matches,
@@ -311,7 +327,11 @@ fn given_values<T: Program>(
         ) {
             return Err(Refusal::Help(help_text::<T>(error.kind())));
         }
-        problems.push(Problem::new(&[], line_words::<T>(&described, &error)));
+        let may_be_command = command
+            .as_deref()
+            .is_some_and(|command| named(&error) == Some(command));
+        let text = line_words::<T>(&described, &error, may_be_command);
+        problems.push(Problem::new(&[], text));
         // What else stands there still counts.
         let named = named(&error);
         let at = args.iter().skip(1).rposition(|arg| {
@@ -341,7 +361,7 @@ fn given(matches: &ArgMatches, id: &str) -> Option<Given> {
     match matches.try_get_many::<OsString>(id) {
         Ok(values) => {
             let values: Vec<_> = values.into_iter().flatten().cloned().collect();
-            let some = values.iter().any(|value| !value.is_empty());
+            let some = values.iter().any(|value| !is_blank(value));
             some.then_some(Given::Values(values))
         }
         Err(_) => Some(Given::Flag),
@@ -412,11 +432,17 @@ fn named(error: &clap::Error) -> Option<&str> {
 }
 
 /// What is wrong with the form of the command line.
-fn line_words<T: Program>(command: &Command, error: &clap::Error) -> String {
+///
+/// A value on the command line may be a secret whose option is misspelled. So a word is shown only
+/// as an option's name, or as the command that stands first.
+fn line_words<T: Program>(command: &Command, error: &clap::Error, may_be_command: bool) -> String {
     let Some(flag) = named(error) else {
-        return first_line(error);
+        return "The command line is wrong. See --help.".to_owned();
     };
     match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') && secrets::may_hold_one(flag) => {
+            "An option is not known. It is not shown, because it looks like a secret. See --help for all options.".to_owned()
+        }
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
             let known = command.get_arguments().map(values::flag);
             let hint = near::nearest(flag, known).map_or_else(
@@ -429,24 +455,27 @@ fn line_words<T: Program>(command: &Command, error: &clap::Error) -> String {
             "{CHECK} stands in the wrong place. Write {} {CHECK} first.",
             command.get_name()
         ),
-        ErrorKind::UnknownArgument => format!(
+        ErrorKind::UnknownArgument if may_be_command => format!(
             "{} is not a command. See --help for what is allowed.",
             values::shown(flag)
         ),
+        ErrorKind::UnknownArgument => {
+            "A value stands without an option before it. It is not shown, because it may be a secret. Write --<option>=<value>, see --help.".to_owned()
+        }
         ErrorKind::InvalidValue | ErrorKind::TooFewValues => {
             format!("{flag} has no value. Write {flag}=<value>.")
         }
         ErrorKind::ArgumentConflict => format!("{flag} is given twice. Keep one."),
-        _ => first_line(error),
+        ErrorKind::TooManyValues => format!("{flag} takes no value. Write {flag} alone."),
+        _ => format!("{flag} is used wrongly. See --help."),
     }
 }
 
-/// clap's own words, where it has found something that only it knows.
-fn first_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let line = text.lines().next().unwrap_or("error: wrong arguments");
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    format!("The command line is wrong: {line}. See --help.")
+/// Whether a word was probably meant as a command: a short word of lower-case letters.
+fn is_command_like(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| {
+        word.len() <= COMMAND_BYTES_MAX && word.bytes().all(|byte| byte.is_ascii_lowercase())
+    })
 }
 
 fn or_exit<T>(read: Result<Parsed<T>, Refusal>) -> Parsed<T> {

@@ -344,3 +344,107 @@ fn help_names_every_variable_and_the_command() {
         assert!(text.contains(name), "{name} is not in {text}");
     }
 }
+
+/// As Discord makes them, and of nobody.
+const BOT_TOKEN: &str = "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs";
+
+#[test]
+fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
+    for secret in [
+        BOT_TOKEN,
+        "hunter2",
+        "whsec_aHVudGVyMg==",
+        "/whsec_aHVudGVyMg==",
+        "hunter2/hunter2",
+    ] {
+        let found = lines(
+            &[],
+            &[("DISCORD_BOT_TOKEN_FILE", secret), ("JWT_ISSUER", "i")],
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("DISCORD_BOT_TOKEN_FILE names no file.")
+                && !found[0].contains(secret),
+            "{found:?}"
+        );
+    }
+    for path in ["/no/such/file", "./no-such-file", ".", "/"] {
+        let found = lines(
+            &[],
+            &[("DISCORD_BOT_TOKEN_FILE", path), ("JWT_ISSUER", "i")],
+        );
+        let shown = format!("DISCORD_BOT_TOKEN_FILE is \"{path}\".");
+        assert!(found[0].starts_with(&shown), "{found:?}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_another_setting_is_not_shown() {
+    for secret in [
+        BOT_TOKEN,
+        &format!("Bot {BOT_TOKEN}"),
+        "whsec_aHVudGVyMg==",
+        "0123456789abcdef0123456789abcdef",
+    ] {
+        for name in ["HUB_LISTEN", "ROOMS_MAX", "WEB_ORIGIN", "API_URL"] {
+            let found = lines(&[], &[&REQUIRED[..], &[(name, secret)]].concat());
+            for line in found {
+                let line = line.to_lowercase();
+                assert!(line.starts_with(&name.to_lowercase()), "{line}");
+                for part in secret.split([' ', '.']).filter(|part| part.len() > 3) {
+                    assert!(!line.contains(&part.to_lowercase()), "{line}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_behind_a_misspelled_option_is_not_shown() {
+    for args in [
+        vec!["--discord-bot-tokn", "hunter"],
+        vec!["--discord-bot-tokn", "hunter2"],
+        vec!["--discord-bot-tokn=hunter2"],
+        vec!["--runs=1", "hunter"],
+        vec!["hunter2"],
+        vec!["DISCORD_BOT_TOKEN=hunter2"],
+        vec!["--list=hunter2"],
+        vec!["--runs", "1", "hunter", "2"],
+        vec!["-x", "hunter2"],
+        vec!["--whsec_hunter"],
+    ] {
+        let found = lines(&args, &REQUIRED);
+        assert!(!found.is_empty());
+        assert!(
+            !found.iter().any(|line| line.contains("hunter")),
+            "{args:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_setting_of_white_space_alone_is_unset() {
+    for blank in [" ", "\t", " \r\n", "\u{a0}"] {
+        assert_eq!(
+            lines(
+                &[],
+                &[("JWT_ISSUER", blank), ("DISCORD_BOT_TOKEN_FILE", blank)]
+            ),
+            [
+                "DISCORD_BOT_TOKEN is missing. Set it to the bot's token.",
+                "JWT_ISSUER is missing. Set it to the \"iss\" of your tokens.",
+            ]
+        );
+        let defaults = good(
+            &["--runs", blank],
+            &[
+                ("HUB_LISTEN", blank),
+                ("ROOMS_MAX", blank),
+                ("API_URL", blank),
+                ("DISCORD_BOT_TOKEN_FILE", blank),
+            ],
+        );
+        assert_eq!((defaults.rooms_max, defaults.runs), (5, 1));
+        assert!(defaults.api_url.is_none());
+    }
+}

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 
-use super::{Environment, Problem, list};
+use super::{Environment, Problem, list, secrets};
 
 /// The largest secret file that is read, in bytes.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -72,9 +72,16 @@ pub(super) fn from_environment(
         )]),
         (None, Some(path)) => match read_secret(Path::new(path)) {
             Ok(secret) => Ok(vec![secret.into()]),
-            Err(why) => Err(vec![Problem::new(
+            Err(why) if is_path(path) => Err(vec![Problem::new(
                 &[&name],
                 format!("{file} is {}. {why}", shown_os(path)),
+            )]),
+            Err(_) => Err(vec![Problem::new(
+                &[&name],
+                format!(
+                    "{file} names no file. Its value is not shown, because it may be the secret itself. Set {file} to the path of a file, as in /run/secrets/{}, or set {name} to the secret.",
+                    name.to_lowercase()
+                ),
             )]),
         },
         (value, None) => Ok(value.cloned().into_iter().collect()),
@@ -109,10 +116,18 @@ pub(super) fn checked(arg: &Arg, found: Vec<OsString>) -> Result<Vec<String>, Ve
     for value in &values {
         if let Err(error) = try_value(arg, value) {
             let why = why(arg, &error);
-            let text = match (is_secret(arg), is_list) {
-                (true, _) => format!("{name} has a wrong value, which is not shown. {why}"),
-                (false, true) => format!("{name} contains {}. {why}", shown(value)),
-                (false, false) => format!("{name} is {}. {why}", shown(value)),
+            let text = if is_secret(arg) {
+                format!("{name} has a wrong value, which is not shown. {why}")
+            } else if secrets::may_hold_one(value) {
+                // `why` may repeat the value.
+                format!(
+                    "{name} has a wrong value, which is not shown, because it looks like a secret. {}",
+                    allowed(arg)
+                )
+            } else if is_list {
+                format!("{name} contains {}. {why}", shown(value))
+            } else {
+                format!("{name} is {}. {why}", shown(value))
             };
             problems.push(Problem::new(&[&name], text));
         }
@@ -130,6 +145,23 @@ pub(super) fn shown(value: &str) -> String {
     let short: String = value.chars().take(SHOWN_CHARS_MAX).collect();
     let cut = if short.len() < value.len() { "…" } else { "" };
     format!("{short:?}{cut}")
+}
+
+/// Whether a value that names no readable file was meant as a path, so that it may be shown.
+fn is_path(value: &OsStr) -> bool {
+    let text = value.to_string_lossy();
+    let looks_so = text.starts_with(['/', '.']) && !secrets::may_hold_one(&text);
+    looks_so || Path::new(value).exists()
+}
+
+/// What is allowed, without a word of the value.
+fn allowed(arg: &Arg) -> String {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    if help.is_empty() {
+        "See --help.".to_owned()
+    } else {
+        format!("It must be: {}", sentence(&help))
+    }
 }
 
 fn shown_os(value: &OsStr) -> String {

@@ -130,6 +130,19 @@ async fn every_recipe_of_the_page_accepts_its_token_and_refuses_its_variations()
             "rights": names(principal.rights),
         });
         assert_eq!(accepted, recipe.json("json accepted"), "{title}");
+        for words in ["json without guilds", "json with no guilds"] {
+            if recipe.blocks.contains_key(words) {
+                let variation = recipe.json(words);
+                let token = recipe.token(&variation["change"]);
+                let guilds = verifier.verify(&token).await.unwrap().guilds;
+                let guilds = guilds.map(|guilds| guilds.iter().map(ToString::to_string).collect());
+                assert_eq!(
+                    json!(guilds as Option<Vec<String>>),
+                    variation["guilds"],
+                    "{title}"
+                );
+            }
+        }
         let variations = recipe.json("json refused");
         let variations = variations.as_array().unwrap();
         assert!(!variations.is_empty(), "{title}");
