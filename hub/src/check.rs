@@ -105,10 +105,7 @@ async fn keys(settings: &Settings, report: &mut Report) {
                 &about,
                 &format!("{usable} keys can be used, {skipped} of other kinds are passed over"),
             ),
-            Err(why) => report.wrong(
-                &about,
-                &format!("{why}. Is the address the \"jwks_uri\" of your issuer, and can this machine reach it?"),
-            ),
+            Err(why) => report.wrong(&about, &why),
         }
     }
 }

@@ -5,8 +5,11 @@
 //! private network. Link-local addresses are refused: clouds keep their machines' credentials
 //! there. A name is judged by the addresses that it resolves to, at each connection.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use launch::settings::address;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -28,7 +31,7 @@ pub enum PlainHttp {
 pub fn parse_key_set_url(text: &str) -> Result<Url, String> {
     let url = address::parse(text, address::HTTP)?;
     if literal(&url).is_some_and(is_for_machines) {
-        return Err("It must not be a link-local address: clouds keep their machines' credentials there. Name the issuer's own host.".to_owned());
+        return Err("It must not be a link-local address or another one at which clouds keep their machines' credentials. Name the issuer's own host.".to_owned());
     }
     Ok(url)
 }
@@ -77,14 +80,20 @@ fn may_be_asked(address: IpAddr, scheme: &str, plain_http: PlainHttp) -> bool {
     }
 }
 
-/// Link-local addresses; and the two outside of them at which clouds serve a machine's credentials:
-/// `fd00:ec2::254` (AWS) and 100.100.100.200 (Alibaba Cloud).
+/// Outside of the link-local ones, the addresses of IPv6 at which clouds serve a machine's
+/// credentials: AWS (`fd00:ec2::254`), Google Cloud (`fd20:ce::254`) and Scaleway (`fd00:42::42`).
+const FOR_MACHINES: [[u16; 8]; 3] = [
+    [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254],
+    [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254],
+    [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x42],
+];
+
+/// Link-local addresses, [`FOR_MACHINES`], and 100.100.100.200 (Alibaba Cloud).
 fn is_for_machines(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_link_local() || address.octets() == [100, 100, 100, 200],
         IpAddr::V6(address) => {
-            address.is_unicast_link_local()
-                || address.segments() == [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254]
+            address.is_unicast_link_local() || FOR_MACHINES.contains(&address.segments())
         }
     }
 }
@@ -100,29 +109,73 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// None of a name's addresses may be asked.
-#[derive(Debug, thiserror::Error)]
-#[error("the name resolves to no address that is allowed for a key set")]
-struct NoAllowedAddress;
+/// None of a name's addresses may be asked. The words say which ones may, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAllowedAddress {
+    /// By https.
+    #[error(
+        "the name of its host resolves to nothing but addresses at which clouds keep their machines' credentials. Name the issuer's own host, or correct the name's entry in DNS"
+    )]
+    Https,
+    /// Over plain http, from this machine alone.
+    #[error(
+        "the name of its host does not resolve to this machine, and plain http is allowed on loopback alone. Write https://, or set JWKS_ALLOW_HTTP to true for an issuer in your private network"
+    )]
+    Loopback,
+    /// Over plain http, from the private network.
+    #[error(
+        "the name of its host resolves to no address on loopback or in a private network (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7), and plain http is allowed there alone. Write https://, or correct the name's entry in DNS"
+    )]
+    PrivateNetwork,
+}
+
+/// The addresses of a name, as the system or a test knows them.
+pub(super) type Lookup =
+    Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+
+/// Asks the system.
+pub(super) fn system_lookup() -> Lookup {
+    Arc::new(|name| {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    })
+}
 
 /// Resolves names to the addresses that may be asked.
 pub(super) struct AllowedAddresses {
     /// The scheme of the key set's URL.
     pub(super) scheme: String,
     pub(super) plain_http: PlainHttp,
+    pub(super) lookup: Lookup,
+}
+
+impl AllowedAddresses {
+    fn none_of_them(&self) -> NoAllowedAddress {
+        match self.plain_http {
+            _ if self.scheme == "https" => NoAllowedAddress::Https,
+            PlainHttp::Loopback => NoAllowedAddress::Loopback,
+            PlainHttp::PrivateNetwork => NoAllowedAddress::PrivateNetwork,
+        }
+    }
 }
 
 impl Resolve for AllowedAddresses {
     fn resolve(&self, name: Name) -> Resolving {
         let (scheme, plain_http) = (self.scheme.clone(), self.plain_http);
+        let none_of_them = self.none_of_them();
+        let found = (self.lookup)(name.as_str().to_owned());
         Box::pin(async move {
-            // The port is the URL's: the client puts it in.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let allowed: Vec<SocketAddr> = found
-                .filter(|address| may_be_asked(address.ip(), &scheme, plain_http))
+                .await?
+                .into_iter()
+                .filter(|address| may_be_asked(*address, &scheme, plain_http))
+                // The port is the URL's: the client puts it in.
+                .map(|address| SocketAddr::new(address, 0))
                 .collect();
             if allowed.is_empty() {
-                return Err(NoAllowedAddress.into());
+                return Err(none_of_them.into());
             }
             let addresses: Addrs = Box::new(allowed.into_iter());
             Ok(addresses)
@@ -208,6 +261,8 @@ mod tests {
             ("::ffff:169.254.169.254", false, false, false),
             ("fe80::1", false, false, false),
             ("fd00:ec2::254", false, false, false),
+            ("fd20:ce::254", false, false, false),
+            ("fd00:42::42", false, false, false),
             ("100.100.100.200", false, false, false),
         ] {
             let address: IpAddr = address.parse().unwrap();

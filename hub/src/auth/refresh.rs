@@ -17,7 +17,7 @@ use url::Url;
 
 use super::issuers::Issuer;
 use super::jwks::{KeySet, SetError};
-use super::reach::AllowedAddresses;
+use super::reach::{AllowedAddresses, Lookup, NoAllowedAddress, system_lookup};
 use super::settings::AuthSettings;
 
 /// The first pause after a refused connection at start, in milliseconds; it doubles up to the
@@ -33,6 +33,7 @@ pub(super) struct Keys {
     /// Held by the one refresh that is under way.
     flight: Arc<Mutex<()>>,
     client: OnceCell<Client>,
+    lookup: Lookup,
 }
 
 /// What is known of the keys at one moment.
@@ -141,6 +142,9 @@ impl State {
 enum FetchError {
     #[error("the HTTP client can not be made")]
     Client(#[source] reqwest::Error),
+    /// Nothing was asked.
+    #[error(transparent)]
+    NotAllowed(NoAllowedAddress),
     #[error("nothing answers")]
     Refused(#[source] reqwest::Error),
     #[error("no whole answer")]
@@ -158,6 +162,7 @@ impl FetchError {
     fn label(&self) -> &'static str {
         match self {
             Self::Client(_) => "client",
+            Self::NotAllowed(_) => "not_allowed",
             Self::Refused(_) => "refused",
             Self::Broken(error) if error.is_timeout() => "timeout",
             Self::Broken(_) => "broken",
@@ -169,7 +174,7 @@ impl FetchError {
 
     fn reach(&self) -> Reach {
         match self {
-            Self::Client(_) | Self::Refused(_) => Reach::Refused,
+            Self::Client(_) | Self::NotAllowed(_) | Self::Refused(_) => Reach::Refused,
             _ => Reach::Asked,
         }
     }
@@ -177,7 +182,13 @@ impl FetchError {
 
 impl Keys {
     pub(super) fn new(issuer: Issuer, settings: Arc<AuthSettings>) -> Self {
+        Self::with_lookup(issuer, settings, system_lookup())
+    }
+
+    /// As [`Keys::new`], with names resolved by `lookup`.
+    fn with_lookup(issuer: Issuer, settings: Arc<AuthSettings>, lookup: Lookup) -> Self {
         Self {
+            lookup,
             issuer,
             settings,
             state: RwLock::new(State::new()),
@@ -285,12 +296,10 @@ impl Keys {
             .timeout(Duration::from_millis(self.settings.fetch_timeout_ms))
             .send()
             .await
-            .map_err(|error| {
-                if error.is_connect() {
-                    FetchError::Refused(error)
-                } else {
-                    FetchError::Broken(error)
-                }
+            .map_err(|error| match not_allowed(&error) {
+                Some(why) => FetchError::NotAllowed(why),
+                None if error.is_connect() => FetchError::Refused(error),
+                None => FetchError::Broken(error),
             })?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
@@ -310,6 +319,7 @@ impl Keys {
         let addresses = AllowedAddresses {
             scheme: self.issuer.jwks_url.scheme().to_owned(),
             plain_http: self.settings.plain_http,
+            lookup: Arc::clone(&self.lookup),
         };
         Client::builder()
             .redirect(redirect::Policy::none())
@@ -328,12 +338,13 @@ impl Keys {
     /// Fetches the set once, for nobody's use: how many of its keys are usable, and how many are not.
     ///
     /// # Errors
-    /// Why there is no set, in a few words.
+    /// Why there is no set, and what to do, in sentences.
     pub(super) async fn probe(&self) -> Result<(usize, usize), String> {
         match self.fetch().await {
             Ok(set) => Ok((set.usable(), set.skipped())),
-            Err(error) if is_about_certificate(&error) => Err("its certificate is not trusted here. Trust its authority: in the system's store, or by SSL_CERT_FILE".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Err(error) if is_about_certificate(&error) => Err("its certificate is not trusted here. Trust its authority: in the system's store, or by SSL_CERT_FILE.".to_owned()),
+            Err(error @ FetchError::NotAllowed(_)) => Err(format!("{error}.")),
+            Err(error) => Err(format!("{error}. Is the address the \"jwks_uri\" of your issuer, and can this machine reach it?")),
         }
     }
 
@@ -344,6 +355,17 @@ impl Keys {
     fn write(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+fn not_allowed(error: &reqwest::Error) -> Option<NoAllowedAddress> {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(why) = error.downcast_ref::<NoAllowedAddress>() {
+            return Some(*why);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn is_about_certificate(error: &FetchError) -> bool {
@@ -365,6 +387,8 @@ fn as_gauge(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::reach::PlainHttp;
+    use crate::auth::tests::over_http::{Answer, key_server};
 
     const COOLDOWN: Duration = Duration::from_secs(30);
     const INTERVAL: Duration = Duration::from_secs(300);
@@ -373,6 +397,64 @@ mod tests {
     fn one_key() -> KeySet {
         let set = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         KeySet::parse(set, 10).unwrap()
+    }
+
+    /// Keys at this URL, where every name has these addresses.
+    fn keys_at(url: &str, plain_http: PlainHttp, addresses: &'static [&'static str]) -> Keys {
+        let settings = AuthSettings {
+            plain_http,
+            ..AuthSettings::new("issuer", "audience", url.parse().unwrap())
+        };
+        let lookup: Lookup = Arc::new(move |_| {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap());
+            let addresses: Vec<std::net::IpAddr> = addresses.collect();
+            Box::pin(async move { Ok(addresses) })
+        });
+        Keys::with_lookup(settings.issuers[0].clone(), Arc::new(settings), lookup)
+    }
+
+    #[tokio::test]
+    async fn a_name_with_no_allowed_address_is_not_asked_and_the_reason_says_what_is_allowed() {
+        let server = key_server(Answer::Page).await;
+        // Without the guard the system resolves this name, and the server is asked.
+        let mut url = server.url.clone();
+        url.set_host(Some("localhost")).unwrap();
+        for (plain_http, addresses, words) in [
+            (
+                PlainHttp::PrivateNetwork,
+                &["8.8.8.8", "169.254.169.254"][..],
+                "resolves to no address on loopback or in a private network",
+            ),
+            (
+                PlainHttp::PrivateNetwork,
+                &["fd20:ce::254", "fd00:42::42", "fd00:ec2::254"],
+                "Write https://",
+            ),
+            (
+                PlainHttp::Loopback,
+                &["10.0.0.7", "8.8.8.8"],
+                "JWKS_ALLOW_HTTP",
+            ),
+        ] {
+            let keys = keys_at(url.as_str(), plain_http, addresses);
+            let why = keys.probe().await.unwrap_err();
+            assert!(why.contains(words) && why.ends_with('.'), "{why}");
+            let error = keys.fetch().await.err().unwrap();
+            assert!(matches!(error, FetchError::NotAllowed(_)), "{error:?}");
+        }
+        let secure = keys_at(
+            "https://issuer.test/",
+            PlainHttp::Loopback,
+            &["169.254.169.254"],
+        );
+        let why = secure.probe().await.unwrap_err();
+        assert!(why.contains("credentials"), "{why}");
+        assert_eq!(server.asked(), 0);
+        // Of several addresses, the allowed ones are asked.
+        let mixed = keys_at(url.as_str(), PlainHttp::Loopback, &["8.8.8.8", "127.0.0.1"]);
+        let why = mixed.probe().await.unwrap_err();
+        assert!(why.contains("not a JSON Web Key Set"), "{why}");
+        assert_eq!(server.asked(), 1);
     }
 
     #[test]

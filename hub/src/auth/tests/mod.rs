@@ -3,7 +3,7 @@
 mod claims;
 mod forgeries;
 mod identity_providers;
-mod over_http;
+pub(super) mod over_http;
 mod several;
 
 use std::sync::LazyLock;

@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the key server answers next.
 #[derive(Clone)]
-pub(super) enum Answer {
+pub(in crate::auth) enum Answer {
     Set(Value),
     Page,
     Status(StatusCode),
@@ -36,8 +36,8 @@ pub(super) enum Answer {
     Gated(Arc<Semaphore>, Value),
 }
 
-pub(super) struct KeyServer {
-    pub(super) url: Url,
+pub(in crate::auth) struct KeyServer {
+    pub(in crate::auth) url: Url,
     asked: Arc<AtomicUsize>,
     answer: Arc<Mutex<Answer>>,
     _stop: DropGuard,
@@ -62,7 +62,7 @@ async fn answer((asked, answer): Shared) -> Response {
     }
 }
 
-pub(super) async fn key_server(first: Answer) -> KeyServer {
+pub(in crate::auth) async fn key_server(first: Answer) -> KeyServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/keys", listener.local_addr().unwrap());
     let shared: Shared = (Arc::default(), Arc::new(Mutex::new(first)));
@@ -86,11 +86,11 @@ pub(super) async fn key_server(first: Answer) -> KeyServer {
 }
 
 impl KeyServer {
-    pub(super) fn asked(&self) -> usize {
+    pub(in crate::auth) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    pub(super) fn now_answers(&self, answer: Answer) {
+    pub(in crate::auth) fn now_answers(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
 
