@@ -18,7 +18,8 @@ use url::Url;
 use crate::auth::reach::{PlainHttp, parse_key_set_url, plain_http_problem};
 use crate::auth::settings::{self as auth, AuthSettings};
 use crate::auth::{
-    AudienceClaim, Audiences, ClaimPath, Issuer, Issuers, parse_issuer, read_issuers,
+    AudienceClaim, Audiences, ClaimPath, Issuer, IssuersFile, claim_warning, parse_issuer,
+    read_issuers,
 };
 use crate::discord::{ApplicationId, DiscordSettings};
 use crate::discord_http::{InteractionSettings, PublicKey};
@@ -84,7 +85,7 @@ pub struct Settings {
     pub jwt_scope_claim: Option<ClaimPath>,
     /// A JSON file with several issuers, instead of the six settings before
     #[arg(long, env = "JWT_ISSUERS_FILE", value_parser = read_issuers)]
-    pub jwt_issuers_file: Option<Issuers>,
+    pub jwt_issuers_file: Option<IssuersFile>,
     /// With true, key sets may come over plain http from private addresses as well as from loopback
     #[arg(long, env = "JWKS_ALLOW_HTTP", default_value_t = false, action = clap::ArgAction::Set)]
     pub jwks_allow_http: bool,
@@ -414,44 +415,39 @@ impl Program for Settings {
                 text,
             );
         }
-        match self.issuers() {
-            Err(of_issuers) => problems.extend(of_issuers),
-            Ok(issuers) => {
-                let setting = if self.jwt_issuers_file.is_some() {
-                    "JWT_ISSUERS_FILE"
-                } else {
-                    "JWT_PUBLIC_JWK_URL"
-                };
-                for Issuer { jwks_url, .. } in issuers {
-                    let problem = plain_http_problem(&jwks_url, self.plain_http());
-                    problems.extend(problem.map(|problem| {
-                        let text = format!("{setting} has \"{jwks_url}\". {problem}");
-                        Problem::new(&[setting, "JWKS_ALLOW_HTTP"], text)
-                    }));
-                }
-            }
+        if let Err(of_issuers) = self.issuers() {
+            problems.extend(of_issuers);
         }
+        problems.extend(self.plain_http_problems());
         problems
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self) -> Vec<Problem> {
         let bounds = &self.bounds;
-        let issuers = self.issuers().unwrap_or_default();
-        let mut warnings = crate::auth::warnings(&issuers);
+        let mut warnings = self.claim_warnings();
+        let mut warn = |settings: [&str; 2], text: String| {
+            warnings.push(Problem::new(&settings, text));
+        };
         if bounds.request_timeout_ms <= bounds.discord_timeout_ms {
-            warnings.push(format!(
-                "REQUEST_TIMEOUT_MS is {}, not above DISCORD_TIMEOUT_MS, which is {}: a request may end with 408 while Discord still does what it asked for. Raise REQUEST_TIMEOUT_MS, or lower DISCORD_TIMEOUT_MS.",
-                bounds.request_timeout_ms, bounds.discord_timeout_ms
-            ));
+            warn(
+                ["REQUEST_TIMEOUT_MS", "DISCORD_TIMEOUT_MS"],
+                format!(
+                    "REQUEST_TIMEOUT_MS is {}, not above DISCORD_TIMEOUT_MS, which is {}: a request may end with 408 while Discord still does what it asked for. Raise REQUEST_TIMEOUT_MS, or lower DISCORD_TIMEOUT_MS.",
+                    bounds.request_timeout_ms, bounds.discord_timeout_ms
+                ),
+            );
         }
         if bounds.interaction_answer_ms >= DISCORD_WAITS_MS {
-            warnings.push(format!(
-                "INTERACTION_ANSWER_MS is {}, and Discord waits {DISCORD_WAITS_MS} ms for the first answer: slow slash commands will fail. Lower it.",
-                bounds.interaction_answer_ms
-            ));
+            warn(
+                ["INTERACTION_ANSWER_MS"; 2],
+                format!(
+                    "INTERACTION_ANSWER_MS is {}, and Discord waits {DISCORD_WAITS_MS} ms for the first answer: slow slash commands will fail. Lower it.",
+                    bounds.interaction_answer_ms
+                ),
+            );
         }
         if self.interactions_endpoint_url.is_some() && self.discord_public_key.is_none() {
-            warnings.push("INTERACTIONS_ENDPOINT_URL is set and DISCORD_PUBLIC_KEY is not: Discord's requests are answered 404. Set DISCORD_PUBLIC_KEY to the public key of your application.".to_owned());
+            warn(["INTERACTIONS_ENDPOINT_URL", "DISCORD_PUBLIC_KEY"], "INTERACTIONS_ENDPOINT_URL is set and DISCORD_PUBLIC_KEY is not: Discord's requests are answered 404. Set DISCORD_PUBLIC_KEY to the public key of your application.".to_owned());
         }
         warnings
     }
@@ -466,7 +462,16 @@ impl Settings {
         let Some(file) = &self.jwt_issuers_file else {
             return self.only_issuer().map(|only| vec![only]);
         };
-        let Some(first) = file.as_slice().first() else {
+        if !file.problems.is_empty() {
+            let problems = file.problems.iter().map(|problem| {
+                Problem::new(
+                    &["JWT_ISSUERS_FILE"],
+                    format!("JWT_ISSUERS_FILE is wrong. {problem}"),
+                )
+            });
+            return Err(problems.collect());
+        }
+        let Some(first) = file.issuers.first() else {
             return Ok(Vec::new());
         };
         // The settings of a single issuer may stay beside the file, if they say the same.
@@ -510,7 +515,7 @@ impl Settings {
             })
             .collect();
         if problems.is_empty() {
-            Ok(file.as_slice().to_vec())
+            Ok(file.issuers.clone())
         } else {
             Err(problems)
         }
@@ -541,7 +546,11 @@ impl Settings {
         ) else {
             let missing = missing.into_iter().filter(|(is_missing, ..)| *is_missing);
             return Err(missing
-                .map(|(_, name, cure)| Problem::missing(name, cure))
+                // With a file that is wrong by itself, nothing is missing.
+                .map(|(_, name, cure)| {
+                    let text = format!("{name} is missing. {cure}");
+                    Problem::new(&[name, "JWT_ISSUERS_FILE"], text)
+                })
                 .collect());
         };
         let usual = Issuer::new(issuer, "", jwks_url);
@@ -552,6 +561,45 @@ impl Settings {
             scope_claim: self.jwt_scope_claim.clone().unwrap_or(usual.scope_claim),
             ..usual
         })
+    }
+
+    /// The key sets that may not come over plain http, whatever else is wrong.
+    fn plain_http_problems(&self) -> Vec<Problem> {
+        let (setting, key_sets) = match &self.jwt_issuers_file {
+            Some(file) => ("JWT_ISSUERS_FILE", &file.key_sets[..]),
+            None => ("JWT_PUBLIC_JWK_URL", self.jwt_public_jwk_url.as_slice()),
+        };
+        let problems = key_sets.iter().filter_map(|url| {
+            let problem = plain_http_problem(url, self.plain_http())?;
+            let text = format!("{setting} has \"{url}\". {problem}");
+            let is_never_allowed = plain_http_problem(url, PlainHttp::PrivateNetwork).is_some();
+            Some(if is_never_allowed {
+                Problem::new(&[setting], text)
+            } else {
+                Problem::new(&[setting, "JWKS_ALLOW_HTTP"], text)
+            })
+        });
+        problems.collect()
+    }
+
+    /// The claims that people can write themselves, whatever else is wrong.
+    fn claim_warnings(&self) -> Vec<Problem> {
+        if let Some(file) = &self.jwt_issuers_file {
+            let texts = file.issuers.iter().flat_map(crate::auth::warnings);
+            return texts
+                .map(|text| Problem::new(&["JWT_ISSUERS_FILE"], text))
+                .collect();
+        }
+        let of = self.jwt_issuer.as_deref().unwrap_or("your issuer");
+        let claims = [
+            ("JWT_GUILDS_CLAIM", "guilds", &self.jwt_guilds_claim),
+            ("JWT_SCOPE_CLAIM", "rights", &self.jwt_scope_claim),
+        ];
+        let warnings = claims.into_iter().filter_map(|(setting, what, path)| {
+            let text = claim_warning(what, of, path.as_ref()?)?;
+            Some(Problem::new(&[setting], text))
+        });
+        warnings.collect()
     }
 
     fn plain_http(&self) -> PlainHttp {
@@ -747,6 +795,37 @@ mod tests {
 
     use super::*;
 
+    /// What the standard library, clap, serde and the url crate say to programmers.
+    const FOREIGN: [&str; 20] = [
+        "relative URL",
+        "invalid digit",
+        "is not in",
+        "invalid socket",
+        "too large to fit",
+        "without a base",
+        "empty host",
+        "invalid port",
+        "invalid value",
+        "provided string",
+        "parse",
+        "expected",
+        "os error",
+        "No such file",
+        "invalid type",
+        "at line",
+        "EOF",
+        "missing field",
+        "unknown field",
+        "unknown variant",
+    ];
+
+    /// The settings of a single issuer are not set.
+    const NO_ISSUER: [(&str, &str); 3] = [
+        ("JWT_ISSUER", ""),
+        ("JWT_AUDIENCE", ""),
+        ("JWT_PUBLIC_JWK_URL", ""),
+    ];
+
     fn with(changes: &[(&str, &str)]) -> Result<Settings, Refusal> {
         let mut variables: std::collections::HashMap<_, _> =
             Settings::EXAMPLES.iter().copied().collect();
@@ -782,7 +861,7 @@ mod tests {
         assert!(settings.guild_ids.is_empty());
         assert_eq!(settings.hub_listen, "0.0.0.0:3000".parse().unwrap());
         assert_eq!(settings.problems(), []);
-        assert_eq!(settings.warnings(), Vec::<String>::new());
+        assert_eq!(settings.warnings(), []);
     }
 
     #[test]
@@ -891,6 +970,8 @@ mod tests {
             ("JWT_AUDIENCE_CLAIM", "sub"),
             ("JWT_GUILDS_CLAIM", "my guilds"),
             ("JWT_ISSUERS_FILE", "/no/such/file"),
+            ("JWT_ISSUERS_FILE", "/"),
+            ("JWT_ISSUERS_FILE", "'/no/such/file'"),
             ("JWKS_ALLOW_HTTP", "perhaps"),
             ("WEB_ORIGIN", "https://example.org/"),
             ("WEB_ORIGIN", "*"),
@@ -934,31 +1015,21 @@ mod tests {
             ("INTERNAL_LISTEN", "0.0.0.0:3000"),
             ("JWKS_STALE_MAX_MS", "1"),
         ] {
-            let lines = lines(&[(name, value)]);
+            let mut changes = vec![(name, value)];
+            if name == "JWT_ISSUERS_FILE" {
+                changes.extend(NO_ISSUER);
+            }
+            let lines = lines(&changes);
             let line = &lines[0];
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(line.contains(name) && !line.contains("hunter2"), "{line}");
             assert!(line.ends_with('.') && !line.contains('\n'), "{line}");
+            assert!(!FOREIGN.iter().any(|words| line.contains(words)), "{line}");
         }
     }
 
     #[test]
     fn no_words_of_a_library_reach_the_operator() {
-        // What the standard library, clap and the url crate say to programmers.
-        const FOREIGN: [&str; 12] = [
-            "relative URL",
-            "invalid digit",
-            "is not in",
-            "invalid socket",
-            "too large to fit",
-            "without a base",
-            "empty host",
-            "invalid port",
-            "invalid value",
-            "provided string",
-            "parse",
-            "expected",
-        ];
         let command = Settings::command();
         let names: Vec<_> = command
             .get_arguments()
@@ -996,6 +1067,126 @@ mod tests {
         }
     }
 
+    /// The problems and the warnings with this file of issuers, and no other settings of issuers.
+    fn with_file(content: &[u8], changes: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "roomwire-wrong-issuers-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        let mut all = NO_ISSUER.to_vec();
+        all.push(("JWT_ISSUERS_FILE", path.to_str().unwrap()));
+        all.extend(changes);
+        let read = with(&all);
+        std::fs::remove_file(&path).unwrap();
+        match read {
+            Err(Refusal::Wrong(wrong)) => (
+                wrong.problems.iter().map(ToString::to_string).collect(),
+                wrong.warnings,
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_broken_file_of_issuers_is_the_only_problem_and_in_our_words() {
+        for content in [
+            "",
+            " ",
+            "x",
+            "[",
+            "{}",
+            "[]",
+            "[1]",
+            r#""https://a.example""#,
+            r#"[{"issuer":"a""#,
+            "[{'issuer':'a'}]",
+            r#"[{"issuer":"a","audience":["x"],"jwksUrl":"https://a.example/"},]"#,
+            r#"[{"issuer":"a","audience":"x","jwksUrl":"https://a.example/"}]"#,
+            r#"[{"issuer":"a","audience":["x"],"jwksUrl":7}]"#,
+            r#"[{"issuer":"a","audience":["x"]}]"#,
+            r#"[{"issuer":"a","audience":["x"],"jwksUrl":"https://a.example/","discordSubjects":"true"}]"#,
+            r#"[{"issuer":"a","audience":["x"],"jwksUrl":"https://a.example/","audienceClaim":"sub"}]"#,
+            r#"[{"issuer":"a","audience":["x"],"jwksUrl":"https://a.example/","jwks_url":"x"}]"#,
+            r#"[{"issuer":"a","issuer":"a","audience":["x"],"jwksUrl":"https://a.example/"}]"#,
+        ] {
+            let (lines, _) = with_file(content.as_bytes(), &[]);
+            assert_eq!(lines.len(), 1, "{content}: {lines:#?}");
+            let line = &lines[0];
+            assert!(line.starts_with("JWT_ISSUERS_FILE is wrong. "), "{line}");
+            assert!(line.ends_with('.'), "{line}");
+            assert!(!FOREIGN.iter().any(|words| line.contains(words)), "{line}");
+        }
+        let (lines, _) = with_file(&[0xff], &[]);
+        assert!(lines.len() == 1 && lines[0].contains("UTF-8"), "{lines:?}");
+    }
+
+    #[test]
+    fn no_problem_hides_another_one_of_an_issuer() {
+        let found = lines(&[
+            ("JWT_ISSUER", ""),
+            ("JWT_PUBLIC_JWK_URL", "http://8.8.8.8/keys"),
+            ("JWKS_ALLOW_HTTP", "perhaps"),
+        ]);
+        let begin: Vec<_> = found
+            .iter()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(
+            begin,
+            ["JWKS_ALLOW_HTTP", "JWT_ISSUER", "JWT_PUBLIC_JWK_URL"]
+        );
+        let (found, _) = with_file(
+            br#"[{"issuer":"a","audience":[],"jwksUrl":"http://10.0.0.7/keys"},
+                 {"issuer":"b","audience":["x"],"jwksUrl":"http://8.8.8.8/keys"}]"#,
+            &[],
+        );
+        for part in [
+            "audience",
+            "subjectPrefix",
+            "http://10.0.0.7",
+            "http://8.8.8.8",
+        ] {
+            let named = found.iter().filter(|line| line.contains(part));
+            assert_eq!(named.count(), 1, "{part}: {found:#?}");
+        }
+        assert_eq!(found.len(), 4, "{found:#?}");
+    }
+
+    #[test]
+    fn a_writable_claim_is_warned_about_beside_problems() {
+        for other in [
+            ("LOG_LEVEL", "loud"),
+            ("JWT_ISSUER", ""),
+            ("PRIMARY_GUILD_ID", "x"),
+        ] {
+            let refused = with(&[("JWT_GUILDS_CLAIM", "user_metadata.guilds"), other]);
+            let Err(Refusal::Wrong(wrong)) = refused else {
+                panic!("taken")
+            };
+            assert_eq!(wrong.problems.len(), 1, "{wrong:?}");
+            assert!(
+                wrong.warnings.len() == 1 && wrong.warnings[0].contains("user_metadata"),
+                "{wrong:?}"
+            );
+        }
+        let (problems, warnings) = with_file(
+            br#"[{"issuer":"a","audience":["x"],"jwksUrl":"https://a.example/","scopeClaim":"user_metadata.x"}]"#,
+            &[("LOG_LEVEL", "loud")],
+        );
+        assert_eq!((problems.len(), warnings.len()), (1, 1), "{problems:?}");
+        // A stand-in is not what the operator wrote.
+        let refused = with(&[("REQUEST_TIMEOUT_MS", "5000"), ("DISCORD_TIMEOUT_MS", "x")]);
+        let Err(Refusal::Wrong(wrong)) = refused else {
+            panic!("taken")
+        };
+        assert!(wrong.warnings.is_empty(), "{wrong:?}");
+    }
+
     #[test]
     fn what_works_and_is_probably_not_meant_is_warned_about() {
         for (name, value) in [
@@ -1008,7 +1199,7 @@ mod tests {
         ] {
             let warnings = with(&[(name, value)]).unwrap().warnings();
             assert!(
-                warnings.len() == 1 && warnings[0].starts_with(name),
+                warnings.len() == 1 && warnings[0].to_string().starts_with(name),
                 "{warnings:?}"
             );
         }

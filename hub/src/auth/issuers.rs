@@ -3,32 +3,27 @@
 //! Nothing is shared between issuers: each has its own key set, and the subjects of one can never
 //! be those of another.
 
+mod file;
+
 use std::fmt;
 use std::str::FromStr;
 
 use launch::settings::list;
 use proto::UserId;
-use serde::Deserialize;
 use url::Url;
 
 use super::claims::ClaimPath;
 use super::principal::Subject;
-use super::reach::parse_key_set_url;
 
-/// The most issuers of one hub: each has a key set that is kept fresh.
-const ISSUERS_MAX: usize = 16;
-/// The largest file of issuers, in bytes.
-const ISSUERS_FILE_BYTES_MAX: u64 = 64 * 1024;
-/// The longest `subjectPrefix`, in characters. A subject has 255 with it.
-const PREFIX_CHARS_MAX: usize = 64;
+pub use file::{IssuersFile, read_issuers};
+
 /// Subjects of service tokens: no JWT may claim one.
 const SERVICE: &str = "service:";
 /// Subjects that are Discord users.
 const DISCORD: &str = "discord:";
 
 /// The token claim that must name one of the audiences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AudienceClaim {
     /// `aud` (RFC 7519, section 4.1.3).
     #[default]
@@ -134,40 +129,27 @@ pub fn parse_issuer(text: &str) -> Result<String, &'static str> {
 
 /// One issuer: what its tokens look like, and where its keys are. Also an entry of
 /// `JWT_ISSUERS_FILE`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
     /// What `iss` must be, compared as a string.
     pub issuer: String,
     /// The audiences of which a token must name one.
-    #[serde(rename = "audience")]
     pub audiences: Vec<String>,
     /// Where the key set is. Nothing else is ever asked.
-    #[serde(deserialize_with = "key_set_url")]
     pub jwks_url: Url,
     /// The claim that names the audience.
-    #[serde(default)]
     pub audience_claim: AudienceClaim,
     /// The claim that lists the guilds.
-    #[serde(default = "ClaimPath::guilds")]
     pub guilds_claim: ClaimPath,
     /// The claim that names the rights.
-    #[serde(default = "ClaimPath::scope")]
     pub scope_claim: ClaimPath,
     /// The claim with the person's Discord user id. Where a token has it, the subject is
     /// `discord:<id>` instead of `sub`.
-    #[serde(default)]
     pub discord_id_claim: Option<ClaimPath>,
     /// Stands before this issuer's subjects.
-    #[serde(default)]
     pub subject_prefix: Option<String>,
     /// Whether only subjects `discord:<id>` are accepted from this issuer.
-    #[serde(default)]
     pub discord_subjects: bool,
-}
-
-fn key_set_url<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Url, D::Error> {
-    parse_key_set_url(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
 
 impl Issuer {
@@ -185,110 +167,6 @@ impl Issuer {
             discord_subjects: false,
         }
     }
-}
-
-/// The issuers of `JWT_ISSUERS_FILE`, which agree with each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuers(Vec<Issuer>);
-
-impl Issuers {
-    /// The issuers, the first one first.
-    pub fn as_slice(&self) -> &[Issuer] {
-        &self.0
-    }
-
-    /// Reads the content of the file.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong, and what is allowed.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let issuers: Vec<Issuer> = serde_json::from_str(json)
-            .map_err(|error| format!("The file's JSON is wrong: {error}."))?;
-        match disagreements(&issuers).into_iter().next() {
-            Some(problem) => Err(problem),
-            None => Ok(Self(issuers)),
-        }
-    }
-}
-
-/// Reads the file of issuers at this path.
-///
-/// # Errors
-/// As [`Issuers::parse`]; and a file that cannot be read.
-pub fn read_issuers(path: &str) -> Result<Issuers, String> {
-    let unreadable = |error| format!("The file cannot be read: {error}.");
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > ISSUERS_FILE_BYTES_MAX {
-        return Err(format!(
-            "The file is larger than {ISSUERS_FILE_BYTES_MAX} bytes. Remove issuers from it."
-        ));
-    }
-    Issuers::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
-}
-
-/// What is wrong with a list of issuers, one sentence for each problem.
-fn disagreements(issuers: &[Issuer]) -> Vec<String> {
-    let mut problems = Vec::new();
-    if issuers.is_empty() || issuers.len() > ISSUERS_MAX {
-        problems.push(format!("The file must list 1 to {ISSUERS_MAX} issuers."));
-    }
-    for (index, issuer) in issuers.iter().enumerate() {
-        let mut wrong = |what: &str| problems.push(format!("Issuer {}: {what}", index + 1));
-        let earlier = issuers.get(..index).unwrap_or_default();
-        if issuer.issuer.is_empty() {
-            wrong("issuer is empty. Set it to the \"iss\" of its tokens.");
-        }
-        if earlier.iter().any(|other| other.issuer == issuer.issuer) {
-            wrong("its \"issuer\" is listed twice.");
-        }
-        if issuer.audiences.is_empty() || issuer.audiences.iter().any(String::is_empty) {
-            wrong("audience is a list of at least one audience, none of them empty.");
-        }
-        match &issuer.subject_prefix {
-            Some(_) if issuer.discord_subjects => {
-                wrong("it has both subjectPrefix and discordSubjects. Keep one.");
-            }
-            Some(_) if issuer.discord_id_claim.is_some() => {
-                wrong("it has both subjectPrefix and discordIdClaim. Keep one.");
-            }
-            Some(prefix) => {
-                if prefix.chars().count() > PREFIX_CHARS_MAX
-                    || Subject::new(prefix.as_str()).is_none()
-                {
-                    wrong("subjectPrefix is 1 to 64 characters, all of them printable.");
-                }
-                if [SERVICE, DISCORD]
-                    .iter()
-                    .any(|kept| prefix.starts_with(kept))
-                {
-                    wrong("subjectPrefix must not begin with service: or discord:.");
-                }
-                let mut others = earlier
-                    .iter()
-                    .filter_map(|other| other.subject_prefix.as_ref());
-                if others.any(|other| other.starts_with(prefix) || prefix.starts_with(other)) {
-                    wrong(
-                        "its subjectPrefix and that of an earlier issuer begin alike. Choose prefixes of which none is the beginning of another.",
-                    );
-                }
-            }
-            None if index > 0 && !issuer.discord_subjects => {
-                wrong(
-                    "each issuer but the first needs a subjectPrefix, or \"discordSubjects\": true.",
-                );
-            }
-            None => {}
-        }
-        if issuer.discord_subjects && earlier.iter().any(|other| other.discord_subjects) {
-            wrong("an earlier issuer has discordSubjects too. One issuer may name Discord users.");
-        }
-        if issuers.len() > 1 && issuer.discord_id_claim.is_some() && !issuer.discord_subjects {
-            wrong(
-                "discordIdClaim needs \"discordSubjects\": true where several issuers are listed.",
-            );
-        }
-    }
-    problems
 }
 
 /// Which subjects one issuer may name, and as whom they act.
@@ -371,31 +249,30 @@ impl SubjectRule {
     }
 }
 
-/// What an operator should know of these issuers at the start: claims that the person can write
-/// decide nothing that matters. One sentence each.
-pub fn warnings(issuers: &[Issuer]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for issuer in issuers {
-        let paths = [
-            ("guilds", Some(&issuer.guilds_claim)),
-            ("rights", Some(&issuer.scope_claim)),
-            ("Discord id", issuer.discord_id_claim.as_ref()),
-        ];
-        for (what, path) in paths {
-            let Some((path, part)) =
-                path.and_then(|path| Some((path, path.written_by_the_person()?)))
-            else {
-                continue;
-            };
-            warnings.push(format!(
-                "The {what} of tokens from {} come from the claim \"{path}\". People can write \
-                 \"{part}\" themselves at their provider, and give themselves any {what}. Use a \
-                 claim that only your server can write, such as app_metadata or public_metadata.",
-                issuer.issuer
-            ));
-        }
-    }
-    warnings
+/// What an operator should know of the claims that decide about the tokens of an issuer: one that
+/// the person can write decides nothing that matters. A sentence or two, if so.
+///
+/// `what` the claim decides, and whose tokens they are (`of`).
+pub fn claim_warning(what: &str, of: &str, path: &ClaimPath) -> Option<String> {
+    let part = path.written_by_the_person()?;
+    Some(format!(
+        "The {what} of tokens from {of} come from the claim \"{path}\". People can write \
+         \"{part}\" themselves at their provider, and give themselves any {what}. Use a \
+         claim that only your server can write, such as app_metadata or public_metadata."
+    ))
+}
+
+/// As [`claim_warning`], for every claim of an issuer.
+pub fn warnings(issuer: &Issuer) -> Vec<String> {
+    let paths = [
+        ("guilds", Some(&issuer.guilds_claim)),
+        ("rights", Some(&issuer.scope_claim)),
+        ("Discord id", issuer.discord_id_claim.as_ref()),
+    ];
+    paths
+        .into_iter()
+        .filter_map(|(what, path)| claim_warning(what, &issuer.issuer, path?))
+        .collect()
 }
 
 #[cfg(test)]

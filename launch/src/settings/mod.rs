@@ -11,6 +11,7 @@
 //! - A variable that looks like a misspelled setting causes a warning.
 
 pub mod address;
+pub mod file;
 pub mod list;
 mod near;
 pub mod origin;
@@ -50,8 +51,9 @@ pub trait Program: Parser {
         Vec::new()
     }
 
-    /// What works and probably is not what was meant: one sentence or two each.
-    fn warnings(&self) -> Vec<String> {
+    /// What works and probably is not what was meant: one sentence or two each. Those about a
+    /// setting that is wrong by itself are dropped.
+    fn warnings(&self) -> Vec<Problem> {
         Vec::new()
     }
 }
@@ -108,7 +110,7 @@ impl<T> Parsed<T> {
 pub struct Wrong {
     /// Every problem, in the order of the settings; at least one.
     pub problems: Vec<Problem>,
-    /// Variables that look like misspelled settings, one line each.
+    /// What is probably not meant, one line each.
     pub warnings: Vec<String>,
 }
 
@@ -272,13 +274,15 @@ fn read<T: Program>(args: Vec<OsString>, environment: &Environment) -> Result<Pa
     let mut warnings = near::warnings(&T::command(), environment);
     match settings {
         Ok(settings) => {
-            let of_all = settings.problems().into_iter().filter(|problem| {
-                // Whatever a rule says of a setting that is wrong by itself is about a stand-in.
-                !problem.settings.iter().any(|name| wrong.contains(name))
-            });
-            problems.extend(of_all);
+            // What a rule says of a setting that is wrong by itself is about a stand-in.
+            let is_about_given = |found: &Problem| {
+                let mut names = found.settings.iter();
+                !names.any(|name| wrong.contains(name))
+            };
+            problems.extend(settings.problems().into_iter().filter(is_about_given));
+            let given = settings.warnings().into_iter().filter(is_about_given);
+            warnings.extend(given.map(|warning| warning.to_string()));
             if problems.is_empty() {
-                warnings.extend(settings.warnings());
                 return Ok(Parsed { settings, warnings });
             }
         }

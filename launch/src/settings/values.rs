@@ -2,14 +2,13 @@
 
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind as IoErrorKind;
 use std::net::SocketAddr;
 use std::num::ParseIntError;
 use std::path::Path;
 
 use clap::{Arg, Command};
 
-use super::{Environment, Problem, list, secrets};
+use super::{Environment, Problem, file, list, secrets};
 
 /// The largest secret file that is read, in bytes.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -63,27 +62,29 @@ pub(super) fn from_environment(
     }
     let name = name(arg);
     let value = environment.get(&name);
-    let file = format!("{name}_FILE");
-    let path = environment.get(&file).filter(|_| is_secret(arg));
+    let file_name = format!("{name}_FILE");
+    let path = environment.get(&file_name).filter(|_| is_secret(arg));
     match (value, path) {
         (Some(_), Some(_)) => Err(vec![Problem::new(
             &[&name],
-            format!("{name} and {file} are both set. Keep one of them."),
+            format!("{name} and {file_name} are both set. Keep one of them."),
         )]),
-        (None, Some(path)) => match read_secret(Path::new(path)) {
-            Ok(secret) => Ok(vec![secret.into()]),
-            Err(why) if is_path(path) => Err(vec![Problem::new(
-                &[&name],
-                format!("{file} is {}. {why}", shown_os(path)),
-            )]),
-            Err(_) => Err(vec![Problem::new(
-                &[&name],
-                format!(
-                    "{file} names no file. Its value is not shown, because it may be the secret itself. Set {file} to the path of a file, as in /run/secrets/{}, or set {name} to the secret.",
-                    name.to_lowercase()
-                ),
-            )]),
-        },
+        (None, Some(path)) => {
+            match file::read(Path::new(path), SECRET_FILE_BYTES_MAX, "the secret") {
+                Ok(secret) => Ok(vec![secret.into()]),
+                Err(why) if is_path(path) => Err(vec![Problem::new(
+                    &[&name],
+                    format!("{file_name} is {}. {why}", shown_os(path)),
+                )]),
+                Err(_) => Err(vec![Problem::new(
+                    &[&name],
+                    format!(
+                        "{file_name} names no file. Its value is not shown, because it may be the secret itself. Set {file_name} to the path of a file, as in /run/secrets/{}, or set {name} to the secret.",
+                        name.to_lowercase()
+                    ),
+                )]),
+            }
+        }
         (value, None) => Ok(value.cloned().into_iter().collect()),
     }
 }
@@ -292,38 +293,4 @@ fn sentence(text: &str) -> String {
         .chain(letters)
         .chain(stop.chars())
         .collect()
-}
-
-/// Reads the secret of a file, without the white space around it.
-fn read_secret(path: &Path) -> Result<String, String> {
-    let read = std::fs::metadata(path).and_then(|file| {
-        if file.len() > SECRET_FILE_BYTES_MAX {
-            return Ok(None);
-        }
-        std::fs::read_to_string(path).map(Some)
-    });
-    let text = read.map_err(|error| {
-        let words = match error.kind() {
-            IoErrorKind::NotFound => "That file does not exist. Create it, or name another one.",
-            IoErrorKind::PermissionDenied => {
-                "This process is not allowed to read that file. Give its user the right to read it."
-            }
-            IoErrorKind::IsADirectory => "That is a directory. Name a file in it.",
-            IoErrorKind::InvalidData => {
-                "That file is not text in UTF-8. Write the secret into it as text."
-            }
-            _ => "That file cannot be read. Look at it, or name another one.",
-        };
-        words.to_owned()
-    })?;
-    let Some(text) = text else {
-        return Err(format!(
-            "That file is larger than {SECRET_FILE_BYTES_MAX} bytes. It must hold the secret and nothing else."
-        ));
-    };
-    let text = text.trim();
-    if text.is_empty() {
-        return Err("That file is empty. Write the secret into it.".to_owned());
-    }
-    Ok(text.to_owned())
 }

@@ -14,8 +14,12 @@ fn second(more: &Value) -> Value {
     entry
 }
 
-fn parse(entries: &[Value]) -> Result<Issuers, String> {
-    Issuers::parse(&json!(entries).to_string())
+fn parse(entries: &[Value]) -> Result<Vec<Issuer>, String> {
+    let file = IssuersFile::parse(&json!(entries).to_string());
+    match &file.problems[..] {
+        [] => Ok(file.issuers),
+        problems => Err(problems.join("\n")),
+    }
 }
 
 #[test]
@@ -32,7 +36,7 @@ fn a_file_of_issuers_has_the_documented_fields_and_no_others() {
         }),
     ])
     .unwrap();
-    let [a, b, c] = issuers.as_slice() else {
+    let [a, b, c] = &issuers[..] else {
         panic!("{issuers:?}")
     };
     assert_eq!(
@@ -100,7 +104,10 @@ fn issuers_that_could_name_the_same_subject_are_refused_together() {
         ),
         (vec![second(&json!({ "audience": [] }))], "audience"),
         (vec![second(&json!({ "audience": [""] }))], "audience"),
-        (vec![second(&json!({ "audience": "rooms" }))], "rooms"),
+        (
+            vec![second(&json!({ "audience": "rooms" }))],
+            "audience must be a list",
+        ),
         (vec![second(&json!({ "issuer": "" }))], "issuer is empty"),
         (
             vec![second(&json!({ "jwksUrl": "https://169.254.169.254/" }))],
@@ -108,13 +115,19 @@ fn issuers_that_could_name_the_same_subject_are_refused_together() {
         ),
         (vec![second(&json!({ "audienceClaim": "sub" }))], "sub"),
         (vec![second(&json!({ "guildsClaim": "" }))], "path"),
-        (vec![second(&json!({ "subjectPrefix": 7 }))], "7"),
+        (
+            vec![second(&json!({ "subjectPrefix": 7 }))],
+            "subjectPrefix must be a text",
+        ),
     ] {
         let problem = parse(&entries).unwrap_err();
         assert!(problem.contains(names), "{problem}, not {names}");
     }
     for not_a_list in ["", "{}", "null", "[1]", r#"[{"issuer":"a","issuer":"a"}]"#] {
-        assert!(Issuers::parse(not_a_list).is_err(), "{not_a_list}");
+        assert!(
+            !IssuersFile::parse(not_a_list).problems.is_empty(),
+            "{not_a_list}"
+        );
     }
     assert!(
         parse(&[
@@ -138,7 +151,7 @@ fn subjects_of_one_issuer_are_never_those_of_another() {
         second(&json!({ "issuer": "d", "discordSubjects": true })),
     ])
     .unwrap();
-    let all = issuers.as_slice();
+    let all = &issuers[..];
     let subject = |index: usize, sub: &str| {
         let rule = SubjectRule::of(&all[index], all);
         rule.subject(sub).map(|subject| subject.to_string())
@@ -168,7 +181,7 @@ fn subjects_of_one_issuer_are_never_those_of_another() {
         assert_eq!(subject(index, sub).as_deref(), acts_as, "{index} {sub}");
     }
     let alone = parse(&[first()]).unwrap();
-    let rule = SubjectRule::of(&alone.as_slice()[0], alone.as_slice());
+    let rule = SubjectRule::of(&alone[0], &alone);
     assert!(
         rule.subject("discord:1").is_some(),
         "there is no other issuer"
@@ -178,7 +191,7 @@ fn subjects_of_one_issuer_are_never_those_of_another() {
 
 #[test]
 fn a_claim_that_the_person_can_write_causes_a_warning_with_its_name() {
-    let of = |more: &Value| warnings(parse(&[second(more)]).unwrap().as_slice());
+    let of = |more: &Value| warnings(&parse(&[second(more)]).unwrap()[0]);
     assert!(of(&json!({ "guildsClaim": "app_metadata.guilds" })).is_empty());
     for field in ["guildsClaim", "scopeClaim", "discordIdClaim"] {
         let [warning] = &of(&json!({ field: "user_metadata.x" }))[..] else {
@@ -186,4 +199,32 @@ fn a_claim_that_the_person_can_write_causes_a_warning_with_its_name() {
         };
         assert!(warning.contains("user_metadata.x"), "{warning}");
     }
+}
+
+#[test]
+fn every_problem_of_every_entry_is_reported_at_once() {
+    let file = IssuersFile::parse(
+        r#"[
+            {"issuer": "", "audience": "rooms", "jwksUrl": "keys", "audienceClaim": "sub", "guilds": 1},
+            7,
+            {"issuer": "c", "audience": ["x"], "jwksUrl": "http://8.8.8.8/keys", "subjectPrefix": 7},
+            {"issuer": "c", "issuer": "c", "audience": ["x"], "jwksUrl": "https://c.example/"}
+        ]"#,
+    );
+    for (problem, begin) in file.problems.iter().zip([
+        "Issuer 1: \"guilds\" is not a field. Allowed are issuer, ",
+        "Issuer 1: issuer is empty.",
+        "Issuer 1: audience must be a list",
+        "Issuer 1: jwksUrl is wrong. It must begin with https:// or http://.",
+        "Issuer 1: audienceClaim is \"sub\". It must be aud, client_id or azp.",
+        "Issuer 2: it must be an object",
+        "Issuer 3: subjectPrefix must be a text",
+        "Issuer 4: it has \"issuer\" twice.",
+        "Issuer 4: its \"issuer\" is listed twice.",
+        "Issuer 4: each issuer but the first needs a subjectPrefix",
+    ]) {
+        assert!(problem.starts_with(begin), "{problem}, not {begin}");
+    }
+    assert_eq!(file.problems.len(), 10, "{:#?}", file.problems);
+    assert_eq!(file.key_sets.len(), 2);
 }
