@@ -161,7 +161,7 @@ fn allowed(arg: &Arg) -> String {
     if help.is_empty() {
         "See --help.".to_owned()
     } else {
-        format!("It must be: {}", sentence(&help))
+        format!("--help says: {}", sentence(&help))
     }
 }
 
