@@ -585,7 +585,7 @@ impl Settings {
     /// The claims that people can write themselves, whatever else is wrong.
     fn claim_warnings(&self) -> Vec<Problem> {
         if let Some(file) = &self.jwt_issuers_file {
-            let texts = file.issuers.iter().flat_map(crate::auth::warnings);
+            let texts = file.warnings.iter().cloned();
             return texts
                 .map(|text| Problem::new(&["JWT_ISSUERS_FILE"], text))
                 .collect();
@@ -1179,6 +1179,11 @@ mod tests {
             &[("LOG_LEVEL", "loud")],
         );
         assert_eq!((problems.len(), warnings.len()), (1, 1), "{problems:?}");
+        let (_, warnings) = with_file(
+            br#"[{"issuer":"a","audience":"x","jwksUrl":"","guildsClaim":"user_metadata.x"}]"#,
+            &[],
+        );
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
         // A stand-in is not what the operator wrote.
         let refused = with(&[("REQUEST_TIMEOUT_MS", "5000"), ("DISCORD_TIMEOUT_MS", "x")]);
         let Err(Refusal::Wrong(wrong)) = refused else {

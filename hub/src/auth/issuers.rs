@@ -262,18 +262,5 @@ pub fn claim_warning(what: &str, of: &str, path: &ClaimPath) -> Option<String> {
     ))
 }
 
-/// As [`claim_warning`], for every claim of an issuer.
-pub fn warnings(issuer: &Issuer) -> Vec<String> {
-    let paths = [
-        ("guilds", Some(&issuer.guilds_claim)),
-        ("rights", Some(&issuer.scope_claim)),
-        ("Discord id", issuer.discord_id_claim.as_ref()),
-    ];
-    paths
-        .into_iter()
-        .filter_map(|(what, path)| claim_warning(what, &issuer.issuer, path?))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests;

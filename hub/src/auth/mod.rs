@@ -30,7 +30,6 @@ use url::Url;
 pub use claims::ClaimPath;
 pub use issuers::{
     AudienceClaim, Audiences, Issuer, IssuersFile, claim_warning, parse_issuer, read_issuers,
-    warnings,
 };
 pub use principal::{Principal, Rights, Subject};
 pub use settings::AuthSettings;

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use url::Url;
 
-use super::{AudienceClaim, DISCORD, Issuer, SERVICE, WITHOUT_MARKS, has_marks};
+use super::{AudienceClaim, DISCORD, Issuer, SERVICE, WITHOUT_MARKS, claim_warning, has_marks};
 use crate::auth::claims::ClaimPath;
 use crate::auth::principal::Subject;
 use crate::auth::reach::parse_key_set_url;
@@ -45,6 +45,8 @@ pub struct IssuersFile {
     pub key_sets: Vec<Url>,
     /// A sentence or two for each problem; none: the file can be used.
     pub problems: Vec<String>,
+    /// What is probably not meant, also of wrong entries: see [`claim_warning`].
+    pub warnings: Vec<String>,
 }
 
 /// Reads the file of issuers at this path.
@@ -119,6 +121,7 @@ impl IssuersFile {
             found.problems.extend(problems);
             found.key_sets.extend(draft.jwks_url.clone());
             found.issuers.extend(draft.issuer());
+            found.warnings.extend(draft.warnings());
         }
         found
     }
@@ -269,6 +272,19 @@ impl Draft {
                 None
             }
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let of = self.issuer.as_deref().unwrap_or("an issuer");
+        let paths = [
+            ("guilds", &self.guilds_claim),
+            ("rights", &self.scope_claim),
+            ("Discord id", &self.discord_id_claim),
+        ];
+        let warnings = paths
+            .into_iter()
+            .filter_map(|(what, path)| claim_warning(what, of, path.as_ref()?));
+        warnings.collect()
     }
 
     /// The issuer, if its required fields are right.

@@ -191,7 +191,7 @@ fn subjects_of_one_issuer_are_never_those_of_another() {
 
 #[test]
 fn a_claim_that_the_person_can_write_causes_a_warning_with_its_name() {
-    let of = |more: &Value| warnings(&parse(&[second(more)]).unwrap()[0]);
+    let of = |more: &Value| IssuersFile::parse(&json!([second(more)]).to_string()).warnings;
     assert!(of(&json!({ "guildsClaim": "app_metadata.guilds" })).is_empty());
     for field in ["guildsClaim", "scopeClaim", "discordIdClaim"] {
         let [warning] = &of(&json!({ field: "user_metadata.x" }))[..] else {
