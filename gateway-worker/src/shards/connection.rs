@@ -192,10 +192,7 @@ impl Connection {
                 self.dispatch(payload.t.as_deref().unwrap_or(""), payload.s, data);
                 return None;
             }
-            HELLO => {
-                self.greet();
-                return None;
-            }
+            HELLO => return self.greet(),
             RECONNECT => self.tell(GatewayState::Resuming, "reconnect_asked"),
             INVALID_SESSION if data == "true" => {
                 self.tell(GatewayState::Resuming, "session_invalid");
@@ -213,14 +210,20 @@ impl Connection {
         again.then_some(pause)
     }
 
-    /// The connection's HELLO: twilight answers it with RESUME or IDENTIFY.
-    fn greet(&mut self) {
+    /// The connection's HELLO: twilight answers it with RESUME or IDENTIFY when it is polled next.
+    /// Returns how long to wait before a new connection, if there is to be one.
+    fn greet(&mut self) -> Option<Duration> {
         (self.greeted, self.unreached) = (true, 0);
         if self.shard.state() == ShardState::Resuming {
+            if self.is_refused() {
+                // Twilight has connected by itself behind a connection that was cut: not once more.
+                return Some(self.lose_session());
+            }
             metrics::counter!("worker_resumes_total").increment(1);
             self.resuming = Some(Instant::now());
             self.desk.with(Feed::resume_sent);
         }
+        None
     }
 
     /// A connection has ended, and the next is due after this pause. Returns the pause that holds.
