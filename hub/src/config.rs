@@ -80,7 +80,7 @@ pub struct Settings {
     /// The token claim that lists the guilds: a name, or names with dots between as in app_metadata.guilds; never one that people can write themselves [default: guilds]
     #[arg(long, env = "JWT_GUILDS_CLAIM")]
     pub jwt_guilds_claim: Option<ClaimPath>,
-    /// The token claim that names the rights, likewise: a text of words, or an array [default: scope]
+    /// The token claim that names the rights, as the one above names guilds: a text of words, or an array [default: scope]
     #[arg(long, env = "JWT_SCOPE_CLAIM")]
     pub jwt_scope_claim: Option<ClaimPath>,
     /// A JSON file with several issuers, instead of the six settings before

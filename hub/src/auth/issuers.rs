@@ -169,7 +169,7 @@ impl Issuer {
     }
 }
 
-/// Which subjects one issuer may name, and as whom they act.
+/// Which subjects one issuer may name, and the subjects as which they act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SubjectRule {
     prefix: String,

@@ -1,7 +1,7 @@
 //! Who is asking: bearer tokens, proven against the issuer's key set.
 //!
 //! [`Verifier::verify`] is the one way in: `token` reads a token and measures it, `issuers` says
-//! whose tokens are accepted and whom they may name, `jwks` which keys of a set are good for what,
+//! whose tokens are accepted and which subjects they may name, `jwks` which keys of a set are good for what,
 //! `refresh` gets the set, `reach` from where. Tokens are verified each time: nothing about one is
 //! remembered, so a key that left the set is refused at once.
 //!

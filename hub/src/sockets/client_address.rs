@@ -43,7 +43,7 @@ impl FromStr for Network {
 pub enum Client {
     /// An IPv4 address, or the network of an IPv6 address.
     At(IpAddr),
-    /// A peer in a private network, where no proxy is named: whom it stands for is unknown.
+    /// A peer in a private network, where no proxy is named: the client behind it is unknown.
     Unknown,
 }
 

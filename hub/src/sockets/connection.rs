@@ -260,7 +260,7 @@ impl<'a> Conversation<'a> {
         self.go_on()
     }
 
-    /// The client is told nothing of the reason; the log names it with the connection.
+    /// The client gets nothing of the reason. The log names it with the connection.
     fn log_refusal(&self, reason: &Reason) {
         if let Some(unlogged) = self.shared.refusals.admit() {
             let connection_id = format!("{:x}", self.place.id);

@@ -19,7 +19,7 @@ pub fn parse(text: &str) -> Result<String, String> {
         return Err("A wildcard is not an origin: origins are compared letter by letter. List each origin, as in https://a.example.org,https://b.example.org.".to_owned());
     }
     if text.eq_ignore_ascii_case("null") {
-        return Err("Pages of files and of sandboxed frames have this origin, whoever made them. Serve the page over http or https, and list its origin.".to_owned());
+        return Err("Pages of files and of sandboxed frames have this origin, of any author. Serve the page over http or https, and list its origin.".to_owned());
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(without_scheme(text));

@@ -295,7 +295,7 @@ impl Script {
     }
 }
 
-/// Whether a room is hidden, and from whom.
+/// Whether a room is hidden, and from which viewers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hidden {
     No,

@@ -98,7 +98,7 @@ pub fn is_allowed(address: SocketAddr) -> bool {
 /// listener. Keys are made first; the listener queues whoever asks meanwhile.
 ///
 /// # Errors
-/// When the listener is not on a loopback address, or when keys can not be made.
+/// When the listener is not on a loopback address, or when keys cannot be made.
 pub async fn run(
     listener: TcpListener,
     settings: Settings,

@@ -40,7 +40,7 @@ impl Nginx {
             .arg(folder.path())
             .args(["-e", "error.log", "-c"])
             .arg(file)
-            // One process: whoever ends it ends all of it.
+            // One process, so that its end is the end of all of it.
             .args(["-g", "daemon off; master_process off;"])
             .stdin(Stdio::null())
             .spawn()

@@ -154,7 +154,7 @@ test('a provider that unmounts and mounts again, in StrictMode too, is the page 
 
   await act(async () => root.render(null))
   expect(world.socket.closed).toBe(true)
-  // Whoever still holds the line sees what was known, as stale.
+  // A component that still holds the connection sees what was known, as stale.
   expect(roomwire.getState().guilds.get(guildId)).toMatchObject({ loaded: true, stale: true })
   person = 'grace'
   shown.length = 0

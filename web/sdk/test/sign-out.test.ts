@@ -4,7 +4,7 @@ import { type RoomwireOptions, RoomwireProblem } from '../src/index.js'
 import { start } from './lines.js'
 import { gateway, guildId, room, snapshot, subscribed, tokenOf, voice, type World, welcome } from './world.js'
 
-/** A page whose app has signed in `person`, whoever that is at the moment. */
+/** A page whose app has signed in `person`, who may change meanwhile. */
 function page(options: Partial<RoomwireOptions> = {}) {
   const app = { person: 'ada' }
   const line = start({ getToken: async () => tokenOf(app.person), ...options })

@@ -175,7 +175,7 @@ async fn a_client_cannot_choose_a_label_of_any_metric() {
         let path = format!("/api/rooms/canary-{word}");
         let (status, _) = world.rest_with(Method::GET, &path, "canary", None).await;
         assert!(status.is_client_error(), "{status}");
-        // The internal listener, and the worker's: also for whoever reaches them.
+        // The internal listener, and the worker's: also for a client that reaches them.
         for url in [&world.internal_url, &world.worker_url] {
             let url = format!("{url}/canary-{word}");
             world.http.get(url).send().await.unwrap();

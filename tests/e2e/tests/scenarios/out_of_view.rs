@@ -66,7 +66,7 @@ async fn a_channel_that_the_bot_loses_sight_of_by_a_role_alone_stays_hidden_with
     may(&json!(ADMINISTRATOR)).await;
     world.voice(BOSS, Some(STAFF)).await;
     world.voice(ADA, Some(STAFF)).await;
-    // Nothing but the change of the role is told.
+    // Discord sends nothing but the change of the role.
     may(&before).await;
     world.voice(ADA, Some(LOUNGE)).await;
     browser.event("voice.joined").await;
@@ -91,7 +91,7 @@ async fn a_channel_that_the_bot_loses_sight_of_by_a_role_alone_stays_hidden_with
     mirror.converge(&world, &mut browser).await;
     let told = browser.heard.concat();
     for secret in [STAFF, BOSS, "staff-room", "___hidden___"] {
-        assert!(!told.contains(secret), "{secret} was told");
+        assert!(!told.contains(secret), "{secret} was sent");
     }
     assert_eq!(browser.snapshots(), 1, "no second snapshot");
 }
