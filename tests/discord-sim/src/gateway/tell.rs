@@ -111,7 +111,7 @@ impl Gateway {
     }
 
     /// Sends CHANNEL_UPDATE for channels that came into the bot's view, to the sessions that see others
-    /// obfuscated. Of a channel that goes out of view Discord promises no event: it is told with the
+    /// obfuscated. Of a channel that goes out of view Discord promises no event: it is sent with the
     /// channel's next change.
     fn unveil(&mut self, truth: &Truth, visible: &mut Visible, made: &[Transition]) {
         let touched: BTreeSet<Id> = made
