@@ -30,7 +30,7 @@ oracles: ## other people's Discord libraries against the simulator (installed no
 first-use: ## a front-end developer's path through README.md in a fresh clone, timed (FIRST_USE_TARGET: a cargo folder to reuse)
 	@exec node tests/first-use/run.mjs
 
-audit: ## licences, bans, sources, unused dependencies, the compose file (builds its tools on the first run)
+audit: web/node_modules/.package-lock.json ## licences, bans, sources, unused dependencies, the compose file (builds its tools on the first run)
 	@exec tests/audit.sh
 
 console: web/node_modules/.package-lock.json ## the console, as the hub embeds it
