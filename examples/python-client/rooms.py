@@ -1,4 +1,4 @@
-"""Prints who is in which room, live, and continues where it was after a lost connection.
+"""Prints the members of each room, live, and recovers after a lost connection.
 
 A small client of docs/protocol.md ("A client, whole"), for the demo:
 
@@ -16,14 +16,14 @@ from urllib.request import urlopen
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-# After these close codes the same would happen again: somebody has to change something first.
+# After these close codes, reconnecting would fail again until somebody changes something.
 STAY_AWAY = {1000, 1002, 1003, 1007, 1008, 1009, 4400, 4403}
 QUIET_S, PONG_S = 25, 10
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 15
 
 
 class Gap(Exception):
-    """A frame is missing. What is known of the guild cannot be continued."""
+    """A frame is missing, so the next one cannot be applied."""
 
 
 class Guild:
@@ -35,7 +35,7 @@ class Guild:
         self.number = None  # `n` of the newest frame. None: a snapshot must come first
         self.parts = []
         self.gateway = "unknown"
-        self.wait = None  # id of the `subscribe` that is on its way: frames before its answer are of no use
+        self.wait = None  # id of the unanswered `subscribe`: frames before its answer are ignored
 
     def subscribed(self, frame):
         if self.wait not in (None, frame.get("re")):
@@ -113,13 +113,13 @@ class Client:
         self.retry_after_s = self.reconnect_after_s = 0
 
     def run(self):
-        """Returns when the hub says that coming back is of no use."""
+        """Returns when reconnecting would fail again."""
         while True:
             self.retry_after_s = self.reconnect_after_s = 0
             code = self.connection()
             if code in STAY_AWAY:
                 return code
-            # Full jitter: a crowd that lost its hub does not come back in one moment.
+            # Full jitter: clients that lost their hub do not reconnect in one moment.
             ceiling = min(BACKOFF_MAX_S, BACKOFF_S * 2 ** min(self.attempt, 10))
             wait = max(random.uniform(0, ceiling), self.retry_after_s)
             if code in (1001, 1012):
@@ -129,7 +129,7 @@ class Client:
             time.sleep(wait)
 
     def connection(self):
-        """One connection, from its token to its end. Returns its close code; 1006 for the network's."""
+        """One connection, from its token to its end. Returns its close code; 1006 for a lost network."""
         try:
             with urlopen(self.token_url, timeout=10) as response:
                 token = response.read().decode().strip()
@@ -140,7 +140,7 @@ class Client:
         except ConnectionClosed as end:
             return end.rcvd.code if end.rcvd else 1006
         except InvalidStatus as refusal:
-            # Before the upgrade: 503 is a hub that is full or ends. All others would be the same again.
+            # Before the upgrade: 503 is a hub that is full or drains. All others would fail again.
             if refusal.response.status_code != 503:
                 return 4403
             self.retry_after_s = float(refusal.response.headers.get("retry-after", 1))
@@ -161,7 +161,7 @@ class Client:
             return socket.recv(timeout=PONG_S)
 
     def frame(self, socket, frame):
-        """Acts on one frame. What this client does not know is of a newer hub, and is ignored."""
+        """Applies one frame. Unknown frames are from a newer hub, and are ignored."""
         kind, event = frame["type"], frame.get("event")
         id, guild = frame.get("guildId"), self.guilds.get(frame.get("guildId"))
         if kind == "event" and guild:

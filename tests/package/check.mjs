@@ -209,7 +209,7 @@ function ordinaryApps() {
       "-e",
       `import { createRoomwire } from "@roomwire/sdk";
        const roomwire = createRoomwire({ url: "http://127.0.0.1:9", getToken: async () => "token" });
-       roomwire.listen(() => { throw new Error("mine") });
+       roomwire.onChange(() => { throw new Error("mine") });
        roomwire.connect();`,
     ]);
     expect(done.status === 1 && /Error: mine/.test(done.stderr), `${done.status}: ${done.stderr}`);

@@ -101,10 +101,10 @@ test('who may only watch is offered nothing else', async ({ page }) => {
 })
 
 test('the staff room, and who is in it, never comes to the page', async ({ page }) => {
-  const heard: string[] = []
-  page.on('websocket', socket => socket.on('framereceived', frame => heard.push(String(frame.payload))))
+  const received: string[] = []
+  page.on('websocket', socket => socket.on('framereceived', frame => received.push(String(frame.payload))))
   page.on('response', async response => {
-    if (response.url().includes('/api/')) heard.push(await response.text().catch(() => ''))
+    if (response.url().includes('/api/')) received.push(await response.text().catch(() => ''))
   })
   const userId = nobodyElse()
   const staffName = (await channels())[staffRoom]?.name ?? ''
@@ -120,8 +120,8 @@ test('the staff room, and who is in it, never comes to the page', async ({ page 
 
   await expect(room(page, staffRoom)).toHaveCount(0)
   await expect(page.getByText(staffName, { exact: true })).toHaveCount(0)
-  expect(heard.length).toBeGreaterThan(0)
-  expect(heard.filter(text => text.includes(staffRoom))).toEqual([])
+  expect(received.length).toBeGreaterThan(0)
+  expect(received.filter(text => text.includes(staffRoom))).toEqual([])
 })
 
 test('the page loads nothing but itself, and breaks no rule of its security policy', async ({ page }) => {

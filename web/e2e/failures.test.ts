@@ -34,7 +34,7 @@ function failureAt(page: Page, url: string) {
     const { createRoomwire } = await import(source)
     const roomwire = createRoomwire({ url, getToken: async () => 'e30.e30.x' })
     const reason = await new Promise<{ failure: string; text: string }>(resolve => {
-      roomwire.listen(() => {
+      roomwire.onChange(() => {
         const { reason } = roomwire.getState().connection
         if (reason?.hint) resolve(reason)
       })
@@ -85,7 +85,9 @@ test('a page with https in the place of http reports the address that answers', 
   expect(text).toContain(`the hub answers at ${hub},`)
 })
 
-test('a page with its own address in the place of the hub reports that no hub is there', async ({ page }) => {
+test('a page with its own address in the place of the hub reports that the server is no hub', async ({
+  page,
+}) => {
   const { failure, command } = await failureAt(page, stranger.origin)
   expect(failure).toBe('not_a_hub')
   expect(command).toEqual(['NETWORK', 'not_a_hub'])

@@ -61,11 +61,11 @@ export class Program {
       cwd: inCheckout(folder),
       env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
     })
-    const hear = (text: Buffer) => {
+    const receive = (text: Buffer) => {
       this.said += text
     }
-    this.child.stdout?.on('data', hear)
-    this.child.stderr?.on('data', hear)
+    this.child.stdout?.on('data', receive)
+    this.child.stderr?.on('data', receive)
   }
 
   /** Waits for what the program says next. */

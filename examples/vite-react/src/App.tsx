@@ -24,12 +24,12 @@ export default function App() {
   )
 }
 
-/** What the page shows is true now, or as of an earlier time: a page has to say which. */
+/** Shows whether the rooms are live, or why the page is not connected. */
 function Freshness() {
   const connection = useConnection()
   const guild = useGuild()
   const reason = connection.state === 'closed' || connection.state === 'waiting' ? connection.reason : null
-  // A hint says what a developer or an operator has to change. What has none passes by itself.
+  // A hint names what a developer or an operator has to change. A failure without a hint ends by itself.
   if (reason && (connection.state === 'closed' || reason.hint))
     return (
       <p role="alert">

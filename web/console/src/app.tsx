@@ -13,7 +13,7 @@ export function App() {
   const [problem, setProblem] = useState<unknown>(null)
   const [attempt, setAttempt] = useState(0)
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new attempt asks anew
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new attempt loads the configuration again
   useEffect(() => {
     const end = new AbortController()
     loadConsoleConfig(end.signal).then(setConfig, error => {
@@ -22,7 +22,7 @@ export function App() {
     return () => end.abort()
   }, [attempt])
 
-  function again() {
+  function retry() {
     setProblem(null)
     setAttempt(attempt + 1)
   }
@@ -38,7 +38,7 @@ export function App() {
         ) : (
           <>
             <ProblemNote problem={problem} />
-            <button type="button" className="primary" onClick={again}>
+            <button type="button" className="primary" onClick={retry}>
               Try again
             </button>
           </>

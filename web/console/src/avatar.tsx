@@ -7,7 +7,7 @@ interface AvatarProps {
   readonly url?: string | null
 }
 
-/** A picture; initials on a colour until it is here, and if it never comes. */
+/** A picture; initials on a colour until it is loaded, or if it fails. */
 export function Avatar({ id, name, url = null }: AvatarProps) {
   const [broken, setBroken] = useState<string | null>(null)
   return (

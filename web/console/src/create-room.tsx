@@ -5,12 +5,12 @@ import { Icon } from './icons.js'
 import { ProblemNote } from './problem-note.js'
 
 interface CreateRoomProps {
-  /** Where; the hub's primary guild if left out. */
+  /** Default: the hub's primary guild. */
   readonly guildId?: string
   readonly onCreated: (room: CreatedRoom) => void
 }
 
-/** A name and a number of places; the hub chooses what is left out. */
+/** A form for a new room. The hub chooses what is left empty. */
 export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
   const { createRoom } = useRoomActions()
   const [name, setName] = useState('')
@@ -28,7 +28,7 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
       const trimmed = name.trim()
       const room = await createRoom({
         ...(trimmed !== '' && { name: trimmed }),
-        // Discord writes "as many as like" as 0.
+        // 0 is Discord's value for "no limit".
         userLimit: Number(limit),
         ...(guildId !== undefined && { guildId }),
       })

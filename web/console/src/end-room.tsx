@@ -5,10 +5,10 @@ import { Icon } from './icons.js'
 import { ProblemNote } from './problem-note.js'
 import { wordsOfEndProblem } from './problem-words.js'
 
-/** What ending a room is waiting for. */
-type Ending = 'asked' | 'under-way' | 'told' | { readonly problem: unknown }
+/** The steps of ending a room. */
+type Ending = 'asked' | 'under-way' | 'ended' | { readonly problem: unknown }
 
-/** The way to end a room: a button, a question, an answer. The card goes when Discord has told that the room is gone. */
+/** A button, a question and an answer. The card goes when Discord has reported that the room is gone. */
 export function useEndRoom(room: Room, stale: boolean) {
   const { endRoom } = useRoomActions()
   const [ending, setEnding] = useState<Ending | null>(null)
@@ -18,7 +18,7 @@ export function useEndRoom(room: Room, stale: boolean) {
     setEnding('under-way')
     try {
       await endRoom(room.channelId)
-      setEnding('told')
+      setEnding('ended')
     } catch (problem) {
       setEnding({ problem })
     }
@@ -34,7 +34,7 @@ export function useEndRoom(room: Room, stale: boolean) {
           asked.current = true
           setEnding('asked')
         }}
-        // biome-ignore lint/a11y/noAutofocus: who kept the room goes on from where the question was asked
+        // biome-ignore lint/a11y/noAutofocus: after "Keep", the focus returns to the button
         autoFocus={asked.current}
         aria-label={`End ${room.name}`}
         title="End this room"
@@ -65,7 +65,7 @@ interface EndPanelProps {
 function EndPanel({ room, ending, stale, onEnd, onKeep }: EndPanelProps) {
   if (typeof ending === 'object')
     return <ProblemNote problem={ending.problem} wordsOf={wordsOfEndProblem} onDismiss={onKeep} takesFocus />
-  if (ending === 'told') {
+  if (ending === 'ended') {
     return (
       <div className="question" role="status">
         <p tabIndex={-1} ref={takeFocus}>
@@ -86,10 +86,10 @@ function EndPanel({ room, ending, stale, onEnd, onKeep }: EndPanelProps) {
           type="button"
           className="danger"
           data-testid="end-room-confirm"
-          // Not `disabled`, which would take the focus away.
+          // Not `disabled`, which would remove the focus.
           onClick={busy ? undefined : onEnd}
           aria-disabled={busy}
-          // biome-ignore lint/a11y/noAutofocus: the question follows a click on "end", and keyboards go on from here
+          // biome-ignore lint/a11y/noAutofocus: the question follows a click on "end"
           autoFocus
         >
           End room

@@ -21,7 +21,7 @@ const drawings = {
 
 export type IconName = keyof typeof drawings
 
-/** An icon in the colour of the text around it. It is silent: its place has words. */
+/** An icon in the colour of the text around it. It is hidden from screen readers: a text stands beside it. */
 export function Icon({ name }: { readonly name: IconName }) {
   return (
     <svg className="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">

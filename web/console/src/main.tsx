@@ -1,7 +1,7 @@
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './app.js'
-import { Mishap } from './mishap.js'
+import { ErrorBoundary } from './error-boundary.js'
 import { applyStoredTheme } from './theme.js'
 import './styles/base.css'
 import './styles/controls.css'
@@ -13,9 +13,9 @@ const root = document.getElementById('root')
 if (root) {
   createRoot(root).render(
     <StrictMode>
-      <Mishap>
+      <ErrorBoundary>
         <App />
-      </Mishap>
+      </ErrorBoundary>
     </StrictMode>,
   )
 }

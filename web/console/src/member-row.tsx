@@ -4,7 +4,7 @@ import { Icon, type IconName } from './icons.js'
 
 interface MemberRowProps {
   readonly member: Member
-  /** Has left, and is seen for a moment more. */
+  /** Removed, and visible for a moment. */
   readonly leaving: boolean
 }
 
@@ -13,7 +13,7 @@ export function MemberRow({ member, leaving }: MemberRowProps) {
   return (
     <li
       className={leaving ? 'member leaving' : 'member'}
-      // Who has left is not in the room, whatever the eye still sees.
+      // A removed member is not in the room any more.
       {...(leaving ? { 'aria-hidden': true } : { 'data-testid': 'member', 'data-user-id': member.userId })}
     >
       <Avatar id={member.userId} name={member.displayName} url={member.avatarUrl} />
@@ -47,7 +47,7 @@ interface VoiceMark {
   readonly icon: IconName
 }
 
-/** The marks beside a name. What a moderator did hides what the member did likewise. */
+/** The marks beside a name. A mark of a moderator hides the same mark of the member. */
 export function marksOf(member: Member): readonly VoiceMark[] {
   const marks: VoiceMark[] = []
   if (member.selfStream) {

@@ -1,13 +1,13 @@
 interface OccupancyProps {
   readonly here: number
-  /** 0: as many as like. */
+  /** 0: no limit. */
   readonly limit: number
 }
 
 /** More places than this are not drawn one by one. */
 const dotsMax = 12
 
-/** How full a room is: a dot a place where there are few, and always words. */
+/** How full a room is: one dot per place if they are few, and always a text. */
 export function Occupancy({ here, limit }: OccupancyProps) {
   const dots = limit <= dotsMax ? limit : 0
   return (

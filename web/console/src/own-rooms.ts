@@ -1,33 +1,33 @@
 import { useCallback, useSyncExternalStore } from 'react'
 
 const key = 'roomwire.own-rooms'
-/** Of so many rooms this browser remembers who made them, a person. */
+/** The most rooms of a person that this browser remembers. */
 const roomsMax = 100
 
-/** The rooms that this person has made with this browser, in any of its tabs: frames do not say whose a room is. */
+/** The rooms that this person has created in any tab of this browser: frames do not name the owner of a room. */
 export function useOwnRooms(sub: string) {
   const stored = useSyncExternalStore(
-    listen,
+    subscribe,
     useCallback(() => read(sub), [sub]),
   )
   const rooms = parse(stored)
   return {
     made: (channelId: string) => rooms.includes(channelId),
     remember: (channelId: string) => {
-      // Read anew: another tab may have made one since.
+      // Read again: another tab may have created a room since.
       const before = parse(read(sub)).filter(each => each !== channelId)
       write(sub, JSON.stringify([channelId, ...before].slice(0, roomsMax)))
     },
   }
 }
 
-/** What a browser that forbids storage remembers until the next reload. */
+/** Used until the next reload if the browser forbids storage. */
 const unstored = new Map<string, string>()
 const listeners = new Set<() => void>()
 
 function read(sub: string): string {
-  const kept = unstored.get(sub)
-  if (kept !== undefined) return kept
+  const rooms = unstored.get(sub)
+  if (rooms !== undefined) return rooms
   try {
     return localStorage.getItem(`${key}.${sub}`) ?? ''
   } catch {
@@ -45,9 +45,9 @@ function write(sub: string, rooms: string) {
   for (const call of listeners) call()
 }
 
-function listen(changed: () => void) {
+function subscribe(changed: () => void) {
   listeners.add(changed)
-  // Tells of the other tabs.
+  // Changes of the other tabs.
   window.addEventListener('storage', changed)
   return () => {
     listeners.delete(changed)

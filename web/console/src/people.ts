@@ -1,4 +1,4 @@
-/** The people of the demo. The demo's issuer signs for anybody; a real one would ask for a password. */
+/** The people of the demo. The demo's issuer asks for no password. */
 export interface Person {
   readonly sub: string
   readonly name: string

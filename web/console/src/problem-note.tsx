@@ -3,14 +3,14 @@ import { type ProblemWords, wordsOfProblem } from './problem-words.js'
 
 interface ProblemNoteProps {
   readonly problem: unknown
-  /** Chooses the words; where the usual ones say too little. */
+  /** Replaces the usual words. */
   readonly wordsOf?: (problem: unknown) => ProblemWords
   readonly onDismiss?: () => void
-  /** It comes in the place of what had the focus. */
+  /** It replaces the element that had the focus. */
   readonly takesFocus?: boolean
 }
 
-/** What went wrong, where it went wrong. */
+/** A problem, beside the control that caused it. */
 export function ProblemNote({
   problem,
   wordsOf = wordsOfProblem,

@@ -9,13 +9,13 @@ export interface ProblemWords {
   readonly reference: string | null
 }
 
-/** Ending a room failed: the hub says "not found" of every room that is not its own to end. */
+/** Ending a room failed. The hub answers "not found" for every room that this person may not end. */
 export function wordsOfEndProblem(problem: unknown): ProblemWords {
   const words = wordsOfProblem(problem)
   if (!(problem instanceof RoomwireProblem) || problem.code !== 'NOT_FOUND') return words
   return {
     ...words,
-    title: 'This room can not be ended here',
+    title: 'This room cannot be ended here',
     details: ['Either Roomwire did not make it, or you may only end rooms that you made yourself.'],
   }
 }
@@ -28,7 +28,7 @@ export function wordsOfProblem(problem: unknown): ProblemWords {
   const wait = problem.retryAfterMs === null ? [] : [`Try again in ${wordsOfMs(problem.retryAfterMs)}.`]
   const detail = problem.message === problem.title ? [] : [problem.message]
   return {
-    // The hub's title speaks to programmers where its fields speak to people.
+    // The title of a problem with fields is for programmers.
     title: fields.length > 0 ? 'That was not accepted' : problem.title,
     details: [...(fields.length > 0 ? fields : detail), ...wait],
     reference: problem.requestId,

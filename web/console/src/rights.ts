@@ -1,4 +1,4 @@
-/** What a page offers. The hub decides; this only keeps buttons away that would be refused. */
+/** Hides buttons whose commands the hub would refuse. */
 export interface Rights {
   readonly create: boolean
   /** Rooms that this person made. */
@@ -7,7 +7,7 @@ export interface Rights {
   readonly endAny: boolean
 }
 
-/** Reads the words of a token's `scope` as the hub does: none about rooms means the usual three. */
+/** Parses a token's `scope` as the hub does: without a word for rooms, the three usual rights apply. */
 export function rightsOf(scope: string): Rights {
   const words = scope.split(' ').filter(word => word.startsWith('rooms:'))
   if (words.length === 0) return { create: true, endOwn: true, endAny: false }
@@ -15,7 +15,7 @@ export function rightsOf(scope: string): Rights {
   return { create: words.includes('rooms:create'), endOwn: endAny || words.includes('rooms:end'), endAny }
 }
 
-/** What a token says of its bearer, unproven: for words on a page, not for decisions. */
+/** Unverified claims of a token: for display, not for decisions. */
 export interface TokenClaims {
   readonly sub: string
   readonly scope: string

@@ -1,21 +1,21 @@
 import type { Member, Room } from '@roomwire/sdk'
 import { useEndRoom } from './end-room.js'
 import { Icon } from './icons.js'
-import { leavingMs, useLingering } from './lingering.js'
 import { MemberRow } from './member-row.js'
 import { Occupancy } from './occupancy.js'
+import { leavingMs, useDelayedRemoval } from './use-delayed-removal.js'
 
 interface RoomCardProps {
   readonly room: Room
   readonly mayEnd: boolean
-  /** The page does not hear of rooms right now. */
+  /** The rooms may be out of date. */
   readonly stale: boolean
-  /** Is gone, and is seen for a moment more. */
+  /** Removed, and visible for a moment. */
   readonly leaving: boolean
 }
 
 export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
-  const members = useLingering(room.members, keyOfMember, leavingMs())
+  const members = useDelayedRemoval(room.members, keyOfMember, leavingMs())
   const end = useEndRoom(room, stale)
   const name = room.name === room.channelId ? 'Unnamed room' : room.name
   const headingId = `room-${room.channelId}`
@@ -58,7 +58,7 @@ export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
 
 const keyOfMember = (member: Member) => member.userId
 
-/** A room that the hub has made and Discord has not told of yet. */
+/** A room that the hub has created and Discord has not reported yet. */
 export function OpeningCard({ name }: { readonly name: string }) {
   return (
     <li className="room opening" aria-busy="true">

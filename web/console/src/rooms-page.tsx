@@ -3,15 +3,15 @@ import { useConnection, useRooms } from '@roomwire/sdk/react'
 import { useEffect, useMemo, useState } from 'react'
 import { Avatar } from './avatar.js'
 import { CreateRoom } from './create-room.js'
+import { useLeastHealthyGuild } from './guild-health.js'
 import { Icon, Mark } from './icons.js'
-import { leavingMs, useLingering } from './lingering.js'
 import { useOwnRooms } from './own-rooms.js'
 import { OpeningCard, RoomCard } from './room-card.js'
 import type { Signed } from './session.js'
 import { StaleNote, wordsOfStaleness } from './stale-note.js'
 import { ConnectionNote, Status } from './status.js'
 import { ThemeButton } from './theme.js'
-import { useWorstGuild } from './worst-guild.js'
+import { leavingMs, useDelayedRemoval } from './use-delayed-removal.js'
 
 interface RoomsPageProps {
   readonly signed: Signed
@@ -53,7 +53,7 @@ export function RoomsPage({ signed, onSignOut }: RoomsPageProps) {
 }
 
 function Rooms({ signed }: { readonly signed: Signed }) {
-  const guild = useWorstGuild()
+  const guild = useLeastHealthyGuild()
   const stale = guild?.stale ?? true
   const connection = useConnection()
   const rooms = useRooms()
@@ -61,11 +61,11 @@ function Rooms({ signed }: { readonly signed: Signed }) {
   const [opening, setOpening] = useState<readonly CreatedRoom[]>([])
   const [news, setNews] = useState('')
   const sorted = useMemo(() => [...rooms].sort(byAge), [rooms])
-  const cards = useLingering(sorted, keyOfRoom, leavingMs())
+  const cards = useDelayedRemoval(sorted, keyOfRoom, leavingMs())
   const awaited = opening.filter(each => !rooms.some(room => room.channelId === each.channelId))
   const { rights } = signed
 
-  // Seen once, a room is not opening any more, not even when it is gone again.
+  // A room that was shown once is not opening any more, also if it is removed again.
   useEffect(() => {
     const seen = new Set(rooms.map(room => room.channelId))
     setOpening(before =>
@@ -75,9 +75,9 @@ function Rooms({ signed }: { readonly signed: Signed }) {
     )
   }, [rooms])
   useEffect(() => {
-    // While the page hears nothing, it can not say that a room did not come.
+    // While the rooms are stale, the room may exist unseen.
     if (opening.length === 0 || stale) return
-    // Discord tells of a room at once or never: a card that waits for longer would lie.
+    // Discord reports a room at once or never.
     const timer = setTimeout(() => setOpening([]), openingMsMax)
     return () => clearTimeout(timer)
   }, [opening, stale])
@@ -133,7 +133,7 @@ function Rooms({ signed }: { readonly signed: Signed }) {
   )
 }
 
-/** A card for a room that is not there yet is shown for so long, milliseconds. */
+/** How long the card of a room that Discord has not reported is shown, milliseconds. */
 const openingMsMax = 10_000
 
 const keyOfRoom = (room: Room) => room.channelId
@@ -143,7 +143,7 @@ function byAge(a: Room, b: Room): number {
   return a.channelId.length - b.channelId.length || (a.channelId < b.channelId ? -1 : 1)
 }
 
-/** Whether rooms may still come by themselves. */
+/** Whether rooms may still arrive. */
 function mayCome(connection: Connection, guild: Guild | undefined): boolean {
   return connection.state === 'open'
     ? guild !== undefined && guild.following !== 'refused'
@@ -151,14 +151,14 @@ function mayCome(connection: Connection, guild: Guild | undefined): boolean {
 }
 
 function wordsBeforeRooms(connection: Connection, guild: Guild | undefined): string {
-  if (guild?.following === 'postponed') return wordsOfStaleness(connection, guild)
+  if (guild?.following === 'retrying') return wordsOfStaleness(connection, guild)
   if (mayCome(connection, guild)) return 'Asking for the rooms…'
   return connection.state === 'open'
     ? 'You are signed in, but not for any guild that is shown here.'
     : 'This page is not connected to the hub.'
 }
 
-/** What is shown is so; or it was, and may not be so any more; or nobody can say when it was, if ever. */
+/** The rooms are right now; or they were at a known time; or at an unknown time. */
 type Freshness = 'fresh' | 'dated' | 'undated'
 
 function freshnessOf(guild: Guild): Freshness {

@@ -8,7 +8,7 @@ export type Session =
   | { readonly kind: 'demo'; readonly sub: string }
   | { readonly kind: 'token'; readonly token: string }
 
-/** What the page needs to know of who is signed in. */
+/** The person who is signed in. */
 export interface Signed {
   readonly sub: string
   readonly name: string
@@ -17,8 +17,7 @@ export interface Signed {
 }
 
 /**
- * @param onRefused called with the reason when the hub does not accept a pasted token (any more), and there is no way
- * to another
+ * @param onRefused called with the reason when the hub does not accept a pasted token, because the page has no other
  * @returns `null` if the session does not fit this hub
  */
 export function signedOf(
@@ -62,7 +61,7 @@ function wordsOfRefused(claims: TokenClaims): string {
   )
 }
 
-/** What to say of a token that has expired by this machine's clock; `null` if it has not. */
+/** The message for a token that has expired by this machine's clock; `null` if it has not. */
 export function wordsOfExpiry({ expiresAt }: TokenClaims, now: number): string | null {
   if (expiresAt === null || expiresAt > now) return null
   return `This token expired ${wordsOfAgo(now - expiresAt)}. Paste a newer one.`
@@ -112,7 +111,7 @@ export function saveSession(session: Session | null) {
   }
 }
 
-/** Where a reload finds the rooms again; it ends with the tab, and signing out empties it. */
+/** Where the SDK stores the rooms over a reload. It ends with the tab, and signing out clears it. */
 export function tabStorage(): Storage | undefined {
   try {
     return sessionStorage

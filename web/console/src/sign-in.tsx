@@ -9,7 +9,7 @@ import { askIssuer, type Session, wordsOfExpiry } from './session.js'
 
 interface SignInProps {
   readonly config: ConsoleConfig
-  /** Why one is here again. */
+  /** Why the person has to sign in again. */
   readonly notice: string | null
   readonly onSignIn: (session: Session) => void
 }
@@ -45,7 +45,7 @@ function ChoosePerson({ issuerUrl, onSignIn }: ChoosePersonProps) {
     setBusy(sub)
     setProblem(null)
     try {
-      // Asked here once, so that an issuer that is not there is noticed here.
+      // Asked here once, so that a missing issuer is reported here.
       await askIssuer(issuerUrl, sub, scope)
       onSignIn({ kind: 'demo', sub })
     } catch (error) {

@@ -2,7 +2,7 @@ import type { Connection, Gateway, Guild } from '@roomwire/sdk'
 import { useConnection } from '@roomwire/sdk/react'
 import { useNow, wordsOfAgo, wordsOfTime } from './clock.js'
 
-/** Says why what is shown may not be so, and when it was. The page's live region reads the reason out. */
+/** Shows why the rooms may be out of date, and since when. The page's live region reads the reason out. */
 export function StaleNote({ guild }: { readonly guild: Guild }) {
   const connection = useConnection()
   const now = useNow(true)
@@ -23,13 +23,13 @@ export function StaleNote({ guild }: { readonly guild: Guild }) {
 /** Why, in words that stay the same for as long as the reason does. */
 export function wordsOfStaleness(connection: Connection, guild: Guild): string {
   if (connection.state !== 'open') return 'This page does not hear from the hub.'
-  if (guild.following === 'postponed')
-    return 'The hub has no place for this page right now. It is asked again.'
+  if (guild.following === 'retrying')
+    return 'The hub has no capacity for this page right now. The page tries again.'
   if (guild.following !== 'live' || !guild.gateway) return 'This page is catching up with the hub.'
   return wordsOfGatewayReason(guild.gateway)
 }
 
-/** What is the matter between the hub and Discord. A reason that is not known says no more than the state. */
+/** The reason of the state between the hub and Discord. An unknown reason adds nothing to the state. */
 export function wordsOfGatewayReason({ state, reason }: Gateway): string {
   return (reason !== null && reasonWords.get(reason)) || stateWords[state]
 }
@@ -37,7 +37,7 @@ export function wordsOfGatewayReason({ state, reason }: Gateway): string {
 const stateWords = {
   live: 'The hub is following Discord.',
   resuming: 'The hub has lost Discord for a moment and is catching up.',
-  rebuilding: 'The hub is reading the rooms anew.',
+  rebuilding: 'The hub is reading the rooms again.',
   down: 'The hub does not hear from Discord.',
 }
 
@@ -45,27 +45,27 @@ const reasonWords: ReadonlyMap<string, string> = new Map([
   ['no_worker', 'No gateway worker has reported to the hub yet.'],
   ['worker_silent', 'The hub does not hear from its gateway worker.'],
   ['starting', 'The gateway worker is starting.'],
-  ['guild_awaited', 'Discord has not told of this server yet.'],
+  ['guild_awaited', 'Discord has not sent this server yet.'],
   ['connecting', 'The gateway worker is connecting to Discord.'],
   ['connection_closed', 'Discord closed the connection. The gateway worker is on its way back.'],
   ['connection_cut', 'The connection to Discord was cut. The gateway worker is on its way back.'],
   ['reconnect_asked', 'Discord asked for a new connection. The gateway worker is on its way back.'],
-  ['session_invalid', 'Discord ended the session. The rooms are being read anew.'],
+  ['session_invalid', 'Discord ended the session. The rooms are being read again.'],
   ['gateway_silent', 'Discord stopped answering. The gateway worker is on its way back.'],
   ['session_lost', 'Discord does not continue the session. The rooms are being read again.'],
   ['gateway_refusing', 'Discord ends every connection of the gateway worker.'],
-  ['gateway_unreachable', 'Discord can not be reached.'],
-  ['illegible', 'Discord sent what could not be read. The rooms are being read anew.'],
+  ['gateway_unreachable', 'Discord cannot be reached.'],
+  ['illegible', 'Discord sent what could not be read. The rooms are being read again.'],
   ['catching_up', 'The gateway worker is catching up with Discord.'],
-  ['not_told', 'The gateway worker has told nothing of this server.'],
+  ['not_told', 'The gateway worker has reported nothing about this server.'],
   ['identify_budget', 'Discord allows no more new sessions today. The gateway worker waits.'],
   ['outage', 'Discord has an outage on this server.'],
   ['removed', 'The bot is not on this server any more.'],
   ['worker_stopping', 'The gateway worker is stopping.'],
   ['discord_refused', 'Discord refuses the bot. Somebody has to look at its token and its settings.'],
-  ['store_failing', 'The hub can not store what happens. Somebody has to look at its disk.'],
+  ['store_failing', 'The hub cannot store what happens. Somebody has to look at its disk.'],
   ['not_followed', 'No gateway worker follows this server.'],
   ['worker_was_stopped', 'The gateway worker was stopped for a while and is catching up.'],
-  ['refused', 'The hub could not take what the gateway worker told of this server. It is told anew.'],
+  ['refused', 'The hub could not take what the gateway worker sent about this server. It is sent again.'],
   ['too_large', 'This server is larger than the hub can take in.'],
 ])

@@ -2,11 +2,11 @@ import type { Connection, ConnectionEnd, Gateway, Guild } from '@roomwire/sdk'
 import { useConnection, useRoomwire } from '@roomwire/sdk/react'
 import { type ReactNode, useEffect, useState } from 'react'
 import { useNow, wordsOfMs } from './clock.js'
+import { useLeastHealthyGuild } from './guild-health.js'
 import { Icon } from './icons.js'
 import { wordsOfGatewayReason, wordsOfStaleness } from './stale-note.js'
-import { useWorstGuild } from './worst-guild.js'
 
-/** The state of the way here: this page to the hub, and the hub to Discord. */
+/** Two states: this page to the hub, and the hub to Discord. */
 export function Status() {
   return (
     <div className="status">
@@ -17,10 +17,10 @@ export function Status() {
   )
 }
 
-/** Reads out what has changed, and no countdown. */
+/** The live region: announces changes, without a countdown. */
 function Announcement() {
   const connection = useConnection()
-  const guild = useWorstGuild()
+  const guild = useLeastHealthyGuild()
   return (
     <p className="unseen" role="status" data-testid="announcement">
       {wordsToAnnounce(connection, guild)}
@@ -50,11 +50,11 @@ function ConnectionPill() {
   )
 }
 
-/** Why the page is not connected, and what somebody has to do about it; nothing for what passes by itself. */
+/** Why the page is not connected, and what somebody has to change; nothing for failures that end by themselves. */
 export function ConnectionNote() {
   const connection = useConnection()
   const [reason, setReason] = useState<ConnectionEnd | null>(null)
-  // It stays while the next attempt is under way: a note that comes and goes cannot be read.
+  // It stays during the next attempt: a note that comes and goes cannot be read.
   useEffect(() => {
     if (connection.state !== 'connecting') setReason(endOf(connection))
   }, [connection])
@@ -76,13 +76,13 @@ function endOf(connection: Connection): ConnectionEnd | null {
 
 /** Why the page is not connected, as a sentence. */
 export function wordsOfEnd({ text, cause }: ConnectionEnd): string {
-  // The console's own words are better than those about its code.
+  // The console's own text is clearer than the SDK's text about `getToken`.
   if (cause instanceof Error) return cause.message
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }
 
 function GatewayPill() {
-  const guild = useWorstGuild()
+  const guild = useLeastHealthyGuild()
   const connection = useConnection()
   const known = connection.state === 'open' ? (guild?.gateway ?? null) : null
   const now = useNow(known !== null && known.state !== 'live')
@@ -151,7 +151,7 @@ export function wordsOfGateway(gateway: Gateway, now: number): string {
   }
 }
 
-/** The state of the way here in words that stay the same for as long as it does, however often it is tried. */
+/** The text for the live region. It stays the same over repeated attempts. */
 export function wordsToAnnounce(connection: Connection, guild: Guild | undefined): string {
   if (connection.state === 'closed') return wordsOfConnection(connection, 0)
   if (guild?.loaded && guild.stale) return wordsOfStaleness(connection, guild)

@@ -5,16 +5,16 @@ type Theme = 'light' | 'dark'
 
 const key = 'roomwire.theme'
 
-/** Shows the page in the colours that were chosen last; before anything is drawn, so that nothing flashes. */
+/** Applies the stored theme before the first render, so that nothing flashes. */
 export function applyStoredTheme() {
   const chosen = load()
   if (chosen) document.documentElement.dataset.theme = chosen
 }
 
-/** Turns the page's light on or off; until then the system's choice holds. */
+/** Switches between light and dark. Before the first click, the system's choice applies. */
 export function ThemeButton() {
   const [chosen, setChosen] = useState(load)
-  const system = useSyncExternalStore(listen, systemTheme)
+  const system = useSyncExternalStore(subscribe, systemTheme)
   const theme = chosen ?? system
   useEffect(() => {
     if (chosen) document.documentElement.dataset.theme = chosen
@@ -53,7 +53,7 @@ function systemTheme(): Theme {
   return window.matchMedia(prefersDark).matches ? 'dark' : 'light'
 }
 
-function listen(changed: () => void) {
+function subscribe(changed: () => void) {
   const media = window.matchMedia(prefersDark)
   media.addEventListener('change', changed)
   return () => media.removeEventListener('change', changed)

@@ -17,7 +17,7 @@ import {
   welcome,
 } from '../../sdk/test/world.js'
 import { App } from '../src/app.js'
-import { Mishap } from '../src/mishap.js'
+import { ErrorBoundary } from '../src/error-boundary.js'
 import { rightsOf } from '../src/rights.js'
 import { RoomsPage } from '../src/rooms-page.js'
 import { loadSession, saveSession, signedOf } from '../src/session.js'
@@ -72,32 +72,32 @@ async function open(scope: string, rooms = [room('11', [voice('11', '7')]), room
       </RoomwireProvider>,
     )
   })
-  const hear = (...frames: object[]) =>
+  const receive = (...frames: object[]) =>
     act(async () => {
-      for (const frame of frames) world.socket.hear(frame)
+      for (const frame of frames) world.socket.receive(frame)
     })
   await act(async () => world.socket.open())
-  await hear(welcome(), subscribed(), snapshot(rooms))
-  return { world, hear, onSignOut }
+  await receive(welcome(), subscribed(), snapshot(rooms))
+  return { world, receive, onSignOut }
 }
 
-test('rooms and members are shown, and follow what happens', async () => {
-  const { hear } = await open('rooms:read')
+test('rooms and members are shown, and follow events', async () => {
+  const { receive } = await open('rooms:read')
   expect(all('room').map(each => each.dataset.channelId)).toEqual(['11', '12'])
   expect(all('member').map(each => each.dataset.userId)).toEqual(['7'])
   expect(one('connection').dataset.state).toBe('open')
   expect(one('gateway').dataset.state).toBe('live')
-  await hear(
+  await receive(
     event('voice.left', voice('11', '7'), { n: 1 }),
     event('voice.joined', voice('12', '7', { mute: true }), { n: 2 }),
   )
   expect(one('member').closest<HTMLElement>('[data-testid="room"]')?.dataset.channelId).toBe('12')
   expect(one('member').textContent).toContain('Muted by a moderator')
-  await hear(event('room.deleted', { channelId: '12' }, { n: 3 }))
+  await receive(event('room.deleted', { channelId: '12' }, { n: 3 }))
   expect(all('room').map(each => each.dataset.channelId)).toEqual(['11'])
 })
 
-test('names are text, whatever they hold', async () => {
+test('names are shown as text', async () => {
   const name = '<img src=x onerror=alert(1)>'
   await open('rooms:read', [
     room('11', [voice('11', '7', { member: { displayName: name, avatarUrl: 'javascript:1' } })], { name }),
@@ -107,7 +107,7 @@ test('names are text, whatever they hold', async () => {
   expect(page.querySelector('[onerror]')).toBeNull()
 })
 
-test('a name that turns the direction of writing turns nothing but itself', async () => {
+test('a name with right-to-left marks does not turn the text around it', async () => {
   const name = '\u202eevil'
   await open('rooms:read', [
     room('11', [voice('11', '7', { member: { displayName: name, avatarUrl: 'https://x.example/a' } })], {
@@ -117,10 +117,10 @@ test('a name that turns the direction of writing turns nothing but itself', asyn
   expect([...page.querySelectorAll('bdi')].map(each => each.textContent)).toEqual([name, name])
 })
 
-test('what may be out of date says so', async () => {
-  const { hear, world } = await open('rooms:read')
+test('rooms that may be out of date are marked', async () => {
+  const { receive, world } = await open('rooms:read')
   expect(all('stale')).toEqual([])
-  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  await receive(event('gateway.state', { state: 'down', ageMs: 1 }))
   expect(one('stale').textContent).toContain('does not hear from Discord')
   await act(async () => world.socket.end(1006))
   expect(one('stale').textContent).toContain('does not hear from the hub')
@@ -129,12 +129,12 @@ test('what may be out of date says so', async () => {
   expect(all('room')).toHaveLength(2)
 })
 
-test('a page that may be out of date does not speak in the present', async () => {
-  const { hear } = await open('rooms:read')
+test('a stale page describes the past', async () => {
+  const { receive } = await open('rooms:read')
   expect(page.querySelector('.lead')?.textContent).toBe('One person in one room right now.')
-  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  await receive(event('gateway.state', { state: 'down', ageMs: 1 }))
   expect(page.querySelector('.lead')?.textContent).toBe('One person in one room when last heard.')
-  await hear(
+  await receive(
     event('voice.left', voice('11', '7'), { n: 1 }),
     event('room.deleted', { channelId: '11' }, { n: 2 }),
     event('room.deleted', { channelId: '12' }, { n: 3 }),
@@ -143,19 +143,19 @@ test('a page that may be out of date does not speak in the present', async () =>
   expect(page.querySelector('.empty')?.textContent).not.toContain('is open')
 })
 
-test('a hub that knows nothing yet does not say that there was nothing', async () => {
-  const { hear } = await open('rooms:read')
+test('a hub that knows no room yet does not report an empty server', async () => {
+  const { receive } = await open('rooms:read')
   const unheard = { gateway: { state: 'down', ageMs: 1, reason: 'no_worker' } }
-  await hear(subscribed({ recovered: false }), snapshot([], { n: 0 }, unheard))
+  await receive(subscribed({ recovered: false }), snapshot([], { n: 0 }, unheard))
   expect(page.querySelector('.lead')?.textContent).toBe('No room is known yet.')
   expect(page.querySelector('.empty')?.textContent).not.toContain('was open')
   expect(one('stale').textContent).not.toContain('Shown as of')
 })
 
-test('of several guilds the worst is told', async () => {
-  const { hear } = await open('rooms:read')
+test('of several guilds the least healthy one is shown', async () => {
+  const { receive } = await open('rooms:read')
   const other = '100000000000000002'
-  await hear(
+  await receive(
     welcome({ guilds: ['100000000000000001', other] }),
     subscribed({ guildId: other }),
     subscribed(),
@@ -167,12 +167,12 @@ test('of several guilds the worst is told', async () => {
   expect(one('stale').textContent).toContain('does not hear from Discord')
 })
 
-test('what is stale is grey, with the reason in words and the time it is from', async () => {
-  const { hear, world } = await open('rooms:read')
+test('stale rooms are grey, with the reason and the time', async () => {
+  const { receive, world } = await open('rooms:read')
   const list = () => page.querySelector('.rooms')?.className
   world.now = Date.now()
   expect(list()).toBe('rooms')
-  await hear(event('gateway.state', { state: 'down', ageMs: 250_000, reason: 'worker_silent' }))
+  await receive(event('gateway.state', { state: 'down', ageMs: 250_000, reason: 'worker_silent' }))
   expect(list()).toBe('rooms stale')
   expect(one('stale').textContent).toMatch(
     /^The hub does not hear from its gateway worker\. Shown as of .*\d\d.*, 4 minutes ago\.$/,
@@ -183,41 +183,41 @@ test('what is stale is grey, with the reason in words and the time it is from', 
   expect(one('stale').textContent).toMatch(/^This page does not hear from the hub\. .* 4 minutes ago\.$/)
   await act(() => world.pass(500))
   await act(async () => world.socket.open())
-  await hear(welcome(), subscribed({ recovered: true }))
-  // Until the hub has told of Discord, nothing is known to be fresh.
+  await receive(welcome(), subscribed({ recovered: true }))
+  // Until the hub reports the gateway, nothing is fresh.
   expect(one('stale').textContent).toContain('catching up with the hub')
   expect(one('gateway').dataset.state).toBe('unknown')
   expect(list()).toBe('rooms stale')
-  await hear(event('gateway.state', { state: 'live', ageMs: 1 }))
+  await receive(event('gateway.state', { state: 'live', ageMs: 1 }))
   expect(all('stale')).toEqual([])
   expect(list()).toBe('rooms')
 })
 
-test('the live region tells of changes, and does not count down', async () => {
-  const { hear, world } = await open('rooms:read')
-  const told = () => one('announcement').textContent
+test('the live region announces changes, and does not count down', async () => {
+  const { receive, world } = await open('rooms:read')
+  const announced = () => one('announcement').textContent
   expect(page.querySelectorAll('[role="status"]')).toHaveLength(1)
   expect(one('connection').closest('[role="status"]')).toBeNull()
-  expect(told()).toBe('Connected. What is shown is live.')
-  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
-  expect(told()).toBe(one('stale').querySelector('strong')?.textContent)
+  expect(announced()).toBe('Connected. What is shown is live.')
+  await receive(event('gateway.state', { state: 'down', ageMs: 1 }))
+  expect(announced()).toBe(one('stale').querySelector('strong')?.textContent)
   await act(async () => world.socket.end(1006))
-  const lost = told()
+  const lost = announced()
   expect(lost).toContain('does not hear from the hub')
   for (let i = 0; i < 4; i++) {
     await act(() => world.pass(15_000))
-    expect(told()).toBe(lost)
+    expect(announced()).toBe(lost)
   }
 })
 
-test('who may only watch is offered nothing else', async () => {
+test('a person who may only watch gets no buttons', async () => {
   await open('rooms:read')
   expect(all('create-room-submit')).toEqual([])
   expect(all('end-room')).toEqual([])
 })
 
-test('a room is opened, waited for, shown, and may be ended by who made it', async () => {
-  const { hear, world } = await open('rooms:read rooms:create rooms:end')
+test('a created room is awaited, shown, and can be ended by its creator', async () => {
+  const { receive, world } = await open('rooms:read rooms:create rooms:end')
   const made = { channelId: '99', name: 'Talk', guildId: '1', userLimit: 4 }
   world.answer = async () => new Response(JSON.stringify(made), { status: 201 })
   await click('create-room-submit')
@@ -226,7 +226,7 @@ test('a room is opened, waited for, shown, and may be ended by who made it', asy
   expect(page.textContent).toContain('opening…')
   expect(all('end-room')).toEqual([])
 
-  await hear(event('room.created', made, { n: 1 }))
+  await receive(event('room.created', made, { n: 1 }))
   expect(page.textContent).not.toContain('opening…')
   expect(all('end-room')).toHaveLength(1)
 
@@ -236,15 +236,15 @@ test('a room is opened, waited for, shown, and may be ended by who made it', asy
   await click('end-room-confirm')
   await act(() => world.settle())
   expect(world.requests[1]?.url).toBe('https://hub.example/api/end-room/99')
-  await hear(event('room.deleted', made, { n: 2 }))
+  await receive(event('room.deleted', made, { n: 2 }))
   expect(page.querySelector('.opening')).toBeNull()
 })
 
-test('while the gateway is down, what was asked for is done, and waits to be heard of', async () => {
+test('while the gateway is down, commands succeed and their rooms are awaited', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   try {
-    const { hear, world } = await open('rooms:read rooms:create rooms:manage')
-    await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+    const { receive, world } = await open('rooms:read rooms:create rooms:manage')
+    await receive(event('gateway.state', { state: 'down', ageMs: 1 }))
     world.answer = async (_, init) =>
       init.method === 'POST'
         ? new Response('{"channelId":"99","name":"Talk","guildId":"1","userLimit":4}', { status: 201 })
@@ -262,7 +262,7 @@ test('while the gateway is down, what was asked for is done, and waits to be hea
     )
 
     // Heard again, and nothing of the room: it will not come.
-    await hear(event('gateway.state', { state: 'live', ageMs: 1 }))
+    await receive(event('gateway.state', { state: 'live', ageMs: 1 }))
     await act(async () => vi.advanceTimersByTime(10_000))
     expect(page.textContent).not.toContain('opening…')
   } finally {
@@ -270,24 +270,24 @@ test('while the gateway is down, what was asked for is done, and waits to be hea
   }
 })
 
-test('who made a room may end it from another tab too, and nobody else is offered that', async () => {
-  const { hear } = await open('rooms:read rooms:end')
+test('the creator of a room can end it from another tab, and nobody else can', async () => {
+  const { receive } = await open('rooms:read rooms:end')
   expect(all('end-room')).toEqual([])
-  const tell = (rooms: string) =>
+  const store = (rooms: string) =>
     act(async () => {
       localStorage.setItem('roomwire.own-rooms.ada', rooms)
       window.dispatchEvent(new StorageEvent('storage'))
     })
-  await tell('["12"]')
+  await store('["12"]')
   expect(one('end-room').closest<HTMLElement>('[data-testid="room"]')?.dataset.channelId).toBe('12')
-  await tell('{"no":"list"')
+  await store('{"no":"list"')
   expect(all('end-room')).toEqual([])
   localStorage.setItem('roomwire.own-rooms.grace', '["11"]')
-  await hear(event('room.created', { channelId: '13', name: 'More' }, { n: 1 }))
+  await receive(event('room.created', { channelId: '13', name: 'More' }, { n: 1 }))
   expect(all('end-room')).toEqual([])
 })
 
-test('a refusal is shown where it was asked for', async () => {
+test('a problem is shown beside its control', async () => {
   const { world } = await open('rooms:manage rooms:create')
   world.answer = async () =>
     new Response(
@@ -342,12 +342,12 @@ test('the focus stays where a question is asked, answered, refused and dismissed
   expect(focused()).toBe('create-room-name')
 })
 
-test('without rooms the page says a friendly word', async () => {
+test('without rooms the page shows a friendly text', async () => {
   await open('rooms:read', [])
   expect(page.textContent).toContain('It is quiet here')
 })
 
-test('a failure that somebody has to mend is shown with its cure, and one that passes is not', async () => {
+test('a failure with a hint is shown, and one without is not', async () => {
   const { world } = await open('rooms:read')
   await act(async () => world.socket.end(1006))
   expect(all('failure')).toEqual([])
@@ -366,7 +366,7 @@ test('a failure that somebody has to mend is shown with its cure, and one that p
   expect(one('connection').textContent).toContain('Not connected')
 })
 
-test('an issuer that fails says how it fails', async () => {
+test('a failing issuer is reported with its reason', async () => {
   const config = {
     signIn: { kind: 'demo' as const, issuerUrl: 'https://issuer.example' },
     guildIds: ['1'],
@@ -392,7 +392,7 @@ test('an issuer that fails says how it fails', async () => {
 
 const token = `x.${btoa(JSON.stringify({ sub: 'ada', scope: '' }))}.x`
 
-test('a pasted token signs in, and something else does not', async () => {
+test('a pasted token signs in, and other text does not', async () => {
   const onSignIn = vi.fn()
   const config = { signIn: { kind: 'token' as const }, guildIds: ['1'] }
   await act(async () => root.render(<SignIn config={config} notice={null} onSignIn={onSignIn} />))
@@ -477,7 +477,7 @@ test('signing out as Ada and in as Grace leaves nothing of Ada on the page, in t
         subscribed(),
         snapshot([room('11', [voice('11', member, { member: { displayName: member, avatarUrl: '' } })])]),
       ])
-        socket().hear(frame)
+        socket().receive(frame)
     })
   }
   try {
@@ -512,17 +512,17 @@ test('a part of the page that fails does not leave an empty page', async () => {
   }
   await act(async () =>
     root.render(
-      <Mishap>
+      <ErrorBoundary>
         <Broken />
-      </Mishap>,
+      </ErrorBoundary>,
     ),
   )
   expect(page.querySelector('[role="alert"]')?.textContent).toContain('The page has failed')
-  expect(page.querySelector('button')?.textContent).toBe('Load it anew')
+  expect(page.querySelector('button')?.textContent).toBe('Load it again')
   quiet.mockRestore()
 })
 
-test('the colours that were chosen hold before anybody signs in', () => {
+test('the stored theme applies before anybody signs in', () => {
   const { dataset } = document.documentElement
   applyStoredTheme()
   expect(dataset.theme).toBeUndefined()

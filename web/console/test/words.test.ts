@@ -2,13 +2,13 @@ import { type Guild, type Member, RoomwireProblem } from '@roomwire/sdk'
 import { describe, expect, test } from 'vitest'
 import { initialsOf } from '../src/avatar.js'
 import { wordsOfAgo, wordsOfMs, wordsOfTime } from '../src/clock.js'
+import { leastHealthyOf } from '../src/guild-health.js'
 import { marksOf } from '../src/member-row.js'
 import { wordsOfOccupancy } from '../src/occupancy.js'
 import { wordsOfProblem } from '../src/problem-words.js'
 import { readClaims, rightsOf } from '../src/rights.js'
 import { wordsOfGatewayReason } from '../src/stale-note.js'
 import { wordsOfConnection, wordsOfEnd, wordsOfGateway } from '../src/status.js'
-import { worstOf } from '../src/worst-guild.js'
 
 test.each([
   ['Ada Lovelace', 'AL'],
@@ -46,7 +46,7 @@ test.each([
   expect(wordsOfAgo(ms)).toBe(words)
 })
 
-test('a time is told with its day, unless that is today', () => {
+test('a time is shown with its day, unless that is today', () => {
   const noon = new Date(2026, 4, 17, 12, 31).getTime()
   expect(wordsOfTime(noon, noon + 3_600_000)).toMatch(/^12.31\D*$/)
   expect(wordsOfTime(noon, noon + 86_400_000)).toMatch(/17.*12.31|12.31.*17/)
@@ -65,10 +65,10 @@ test.each(
   expect(words).not.toContain('_')
 })
 
-test('of guilds that are off alike, the one that was so for longer is told', () => {
+test('of equally stale guilds, the one that is stale for longer is shown', () => {
   const guild = (guildId: string, staleSince: number): Guild => ({
     guildId,
-    following: 'away',
+    following: 'disconnected',
     loaded: true,
     stale: true,
     staleSince,
@@ -76,7 +76,7 @@ test('of guilds that are off alike, the one that was so for longer is told', () 
     rooms: [],
   })
   const guilds = [guild('1', 50), guild('2', 40), guild('3', 60)]
-  expect(worstOf(new Map(guilds.map(each => [each.guildId, each])))?.guildId).toBe('2')
+  expect(leastHealthyOf(new Map(guilds.map(each => [each.guildId, each])))?.guildId).toBe('2')
 })
 
 test.each([
@@ -101,7 +101,7 @@ describe('rights', () => {
     expect(rightsOf(scope)).toEqual({ create, endOwn, endAny })
   })
 
-  test('the claims of a token are read, and of what is no token are not', () => {
+  test('claims are read from a token, and from nothing else', () => {
     const body = (claims: unknown) => Buffer.from(JSON.stringify(claims)).toString('base64url')
     const claims = { sub: 'zoë', scope: 'rooms:read', exp: 2, iss: 'https://i.example', aud: ['a', 'b'] }
     expect(readClaims(`x.${body(claims)}.x`)).toEqual({
@@ -133,7 +133,7 @@ describe('marks', () => {
   }
   const names = (over: Partial<Member>) => marksOf({ ...plain, ...over }).map(mark => mark.name)
 
-  test('there is one for each flag', () => {
+  test('one mark exists for each flag', () => {
     expect(names({})).toEqual([])
     for (const [flag, name] of [
       ['mute', 'mute'],
@@ -148,12 +148,12 @@ describe('marks', () => {
     }
   })
 
-  test("a moderator's hides one's own", () => {
+  test("a moderator's mark hides the member's own", () => {
     expect(names({ mute: true, selfMute: true, deaf: true, selfDeaf: true })).toEqual(['mute', 'deaf'])
   })
 })
 
-test('a problem is told with its fields, its wait and its reference', () => {
+test('a problem is shown with its fields, its wait and its reference', () => {
   const problem = new RoomwireProblem({
     code: 'BAD_REQUEST',
     status: 400,
@@ -194,7 +194,7 @@ test('why the page is not connected is a sentence', () => {
   )
 })
 
-test('the connection and the gateway are told in words', () => {
+test('the connection and the gateway are described in words', () => {
   const reason = { code: 1012, text: 'the hub is restarting', failure: 'unavailable', hint: null } as const
   const forbidden = { code: 4403, text: 'not allowed', failure: 'forbidden', hint: 'Ask.' } as const
   expect(wordsOfConnection({ state: 'waiting', reason, nextAttemptAt: 5_000 }, 1_000)).toBe(

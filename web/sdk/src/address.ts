@@ -1,12 +1,12 @@
-/** The hub's address, as an app writes it. */
+/** Checks the hub's address in the options. */
 
 const example = 'Set it to the address of your hub, such as "https://hub.example".'
 
 /**
- * Reads `url` of the options.
+ * Checks `url` of the options.
  *
  * @returns the address in lower case, without a slash at its end
- * @throws TypeError which says what is wrong with it and what is allowed
+ * @throws TypeError with what is wrong and what is allowed
  */
 export function hubAddress(url: unknown): string {
   if (url === undefined || url === null || url === '') throw wrong('is missing', String(url))
@@ -31,7 +31,7 @@ function wrong(what: string, url: string, more = ''): TypeError {
   )
 }
 
-/** The address without what may be a password. */
+/** The address without a user name and a password. */
 function hidden(url: string): string {
   return url.replace(/\/\/[^/]*@/, '//…@')
 }

@@ -1,15 +1,15 @@
 import { hubAddress } from './address.js'
+import { firstFrameBytesMax, tokenBytesMax } from './auth-frame.js'
 import { type Backoff, defaultBackoff } from './backoff.js'
 import { forbidden } from './close-codes.js'
 import { createDiagnosis } from './diagnosis.js'
 import { browserEnvironment, type Environment } from './environment.js'
 import { createWarner } from './failure.js'
 import type { Guild } from './guild.js'
-import { firstFrameBytesMax, tokenBytesMax } from './hello.js'
-import { type KeptStorage, keptPlace } from './kept.js'
-import { type Connection, createLine } from './line.js'
+import { type Connection, createHubConnection } from './hub-connection.js'
+import { type PersistedStorage, persistedPlace } from './persisted.js'
 import { type RoomActions, roomActions } from './rest.js'
-import { defaultPatience, type Patience } from './socket.js'
+import { defaultTimeouts, type Timeouts } from './socket.js'
 import { createStore } from './store.js'
 import { createSubscriptions } from './subscriptions.js'
 import { type GetToken, tokenSource } from './token.js'
@@ -22,24 +22,24 @@ export interface RoomwireOptions {
   readonly url: string
   /** Gives a token of the app's own session, whenever one is needed. */
   readonly getToken: GetToken
-  /** Which guilds to follow, at most 100; left out: all that the token allows, also those that a newer token brings. */
+  /** The guilds to follow, at most 100. Default: every guild that the token allows, also those that a newer token adds. */
   readonly guilds?: readonly string[]
-  /** Only these rooms; without `guilds`, as many as fit the first frame (about 400); left out: all. */
+  /** Only these rooms. Without `guilds`, at most as many as fit the first frame (about 400). Default: all rooms. */
   readonly rooms?: readonly string[]
   /**
-   * Where to keep, over a reload of the page, what was shown and where to continue: `sessionStorage`, say. Left out:
-   * nowhere, and nothing of the members outlives the page. Kept are the guilds of one subject for at most an hour,
-   * up to 1 MiB; they are shown as stale until the hub has confirmed them, and forgotten by `close()`.
+   * Where rooms and positions are stored over a reload of the page, such as `sessionStorage`. Default: nowhere, so that
+   * nothing about members outlives the page. Stored are the guilds of one subject, up to 1 MiB, for at most an hour.
+   * They are shown as stale until the hub has confirmed them. `close()` deletes them.
    */
-  readonly persist?: KeptStorage
+  readonly persist?: PersistedStorage
   readonly backoff?: Partial<Backoff>
-  readonly patience?: Partial<Patience>
+  readonly timeouts?: Partial<Timeouts>
   /**
-   * How many bytes the hub accepts as the first frame of a connection: its `UNAUTHENTICATED_MESSAGE_BYTES_MAX`. 4,096 to
-   * 1,048,576; default 12,288. A token has room in it beside about 40 bytes.
+   * The most bytes that the hub accepts as the first frame of a connection: its `UNAUTHENTICATED_MESSAGE_BYTES_MAX`.
+   * 4,096 to 1,048,576; default 12,288. Beside the token, the frame needs about 40 bytes.
    */
   readonly firstFrameBytesMax?: number
-  /** What tests put in place of the browser. */
+  /** Replaces the browser in tests. */
   readonly environment?: Partial<Environment>
 }
 
@@ -49,32 +49,32 @@ export interface RoomwireState {
   readonly guilds: ReadonlyMap<string, Guild>
 }
 
-/** A page's line to a hub. */
+/** A page's connection to a hub, over reconnects. */
 export interface Roomwire extends RoomActions {
   /** The state now: the same object until something changes. */
   readonly getState: () => RoomwireState
-  /** Calls back after every change of the state; the answer ends that. */
-  readonly listen: (listener: () => void) => () => void
+  /** Calls `listener` after every change of the state; the returned function ends that. */
+  readonly onChange: (listener: () => void) => () => void
   /**
-   * Connects; or, if it waits for its next attempt, tries at once. After `close()` it begins as a new page does:
-   * without the token, subject, rooms and positions from before.
+   * Connects. While it waits for its next attempt, it tries at once. After `close()` it begins as a new page does:
+   * without the earlier token, subject, rooms and positions.
    */
   readonly connect: () => void
   /**
-   * Disconnects and stays away, as when a person signs out. The token is dropped at once, and a command that still
-   * waits for one is not sent. What was known can be seen, as stale, until the next `connect()`.
+   * Disconnects and does not reconnect, as when a person signs out. The token is dropped at once. A command that
+   * waits for a token is not sent. The rooms stay visible, as stale, until the next `connect()`.
    */
   readonly close: () => void
-  /** Follows one more guild, or another choice of its rooms; kept over reconnects. */
+  /** Follows one more guild, or another choice of its rooms, also after reconnects. */
   readonly subscribe: (guildId: string, rooms?: readonly string[]) => void
-  /** Follows a guild no longer, and forgets it. */
+  /** Ends following a guild, and forgets it. */
   readonly unsubscribe: (guildId: string) => void
 }
 
 /**
- * Makes a line to a hub. It rests until `connect()`.
+ * Creates a connection to a hub. Nothing happens before `connect()`.
  *
- * @throws TypeError if `url` is no address of a hub
+ * @throws TypeError if `url` is not an address of a hub
  */
 export function createRoomwire(options: RoomwireOptions): Roomwire {
   const environment: Environment = { ...browserEnvironment, ...options.environment }
@@ -84,63 +84,62 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
   const frameBytesMax = options.firstFrameBytesMax ?? firstFrameBytesMax
   const backoff = { ...defaultBackoff, ...options.backoff }
   const tokens = tokenSource(options.getToken, environment, token => {
-    // The app has another person now: the page must not show one person's rooms and act as another.
-    if (!subscriptions.areOfAnother(token)) return
+    // The token belongs to another person: the page must not show one person's rooms and act as another.
+    if (!subscriptions.belongToAnother(token)) return
     subscriptions.forget()
-    line.restart()
+    connection.restart()
   })
   const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
   const store = createStore(nothing, environment.report)
   let endHide: (() => void) | null = null
   let signedOut = false
-  /** Whether the page connected in this very moment, before anything could happen. */
-  let begins = false
+  /** Whether `connect()` was called in this task. */
+  let connectedNow = false
 
   const subscriptions = createSubscriptions({
     guilds: options.guilds,
     rooms: options.rooms,
     firstFrameBytesMax: frameBytesMax,
-    kept: keptPlace(options.persist, base),
+    persisted: persistedPlace(options.persist, base),
     backoff,
     environment,
-    say: frame => line.say(frame),
-    onBroken: why => line.drop(why),
+    send: frame => connection.send(frame),
+    onBroken: why => connection.drop(why),
     onGuilds: guilds => store.set({ ...store.get(), guilds }),
   })
-  const line = createLine({
+  const connection = createHubConnection({
     url: `${base.replace(/^http/, 'ws')}/api/ws`,
     tokens,
     diagnosis,
     firstFrameBytesMax: frameBytesMax,
     backoff,
-    patience: { ...defaultPatience, ...options.patience },
+    timeouts: { ...defaultTimeouts, ...options.timeouts },
     environment,
-    hello: subscriptions.hello,
+    authFrame: subscriptions.authFrame,
     onForbidden: subscriptions.onForbidden,
-    onState: connection => {
-      if (connection.state !== 'open') subscriptions.end()
-      if (connection.state === 'closed' && connection.reason?.code === forbidden) subscriptions.forbid()
-      if ((connection.state === 'waiting' || connection.state === 'closed') && connection.reason)
-        warn(connection.reason)
-      store.set({ ...store.get(), connection })
+    onState: state => {
+      if (state.state !== 'open') subscriptions.end()
+      if (state.state === 'closed' && state.reason?.code === forbidden) subscriptions.forbid()
+      if ((state.state === 'waiting' || state.state === 'closed') && state.reason) warn(state.reason)
+      store.set({ ...store.get(), connection: state })
     },
-    onWelcome: welcome => subscriptions.begin(welcome.sub, welcome.guilds),
+    onAuthOk: ({ sub, guilds }) => subscriptions.begin(sub, guilds),
     onFrame: subscriptions.onFrame,
     onRenewalFailed: warn,
   })
 
   function connect() {
     if (options.persist) endHide ??= environment.onHide(onHide)
-    // The person who connects now may be another one than the person who left.
+    // After signing out, another person may connect.
     if (signedOut) subscriptions.forget()
     signedOut = false
     if (store.get().connection.state === 'closed') {
-      begins = true
+      connectedNow = true
       void Promise.resolve().then(() => {
-        begins = false
+        connectedNow = false
       })
     }
-    line.connect()
+    connection.connect()
   }
 
   function close() {
@@ -148,19 +147,19 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     endHide = null
     signedOut = true
     tokens.signOut()
-    // React's StrictMode mounts, unmounts and mounts again at once: nobody signs out then.
-    if (begins) void Promise.resolve().then(forgetKept)
-    else subscriptions.keepNothing()
-    line.close()
+    // React's StrictMode mounts, unmounts and mounts again in one task, without signing out.
+    if (connectedNow) void Promise.resolve().then(clearPersisted)
+    else subscriptions.clearPersisted()
+    connection.close()
   }
 
-  function forgetKept() {
-    if (signedOut) subscriptions.keepNothing()
+  function clearPersisted() {
+    if (signedOut) subscriptions.clearPersisted()
   }
 
   function onHide() {
-    // A page that the hub sent away begins anew.
-    if (store.get().connection.state !== 'closed') subscriptions.keep()
+    // After a close for good, the next page begins with snapshots.
+    if (store.get().connection.state !== 'closed') subscriptions.persist()
   }
 
   return {
@@ -173,7 +172,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
       onFailure: warn,
     }),
     getState: store.get,
-    listen: store.listen,
+    onChange: store.subscribe,
     connect,
     close,
     subscribe: subscriptions.subscribe,

@@ -1,11 +1,11 @@
 import { type Advice, CLOSE_ADVICE } from './wire/index.js'
 
-/** What to do after a close code; a code that the table does not have is the network's. */
+/** What to do after a close code. Unknown codes are treated as a lost network. */
 export function adviceOf(code: number): Advice {
   return CLOSE_ADVICE[code] ?? 'comeBack'
 }
 
-/** The close code for what a token does not allow. */
+/** The close code if the token does not allow the request. */
 export const forbidden = 4403
 
 /** A close code in words, for people. */
@@ -13,7 +13,7 @@ export function wordsOf(code: number): string {
   return words.get(code) ?? 'connection lost'
 }
 
-/** What the hub said about time before it closed. */
+/** Waits that the hub named before it closed. */
 export interface CloseHints {
   /** From the last `draining` notice, milliseconds. */
   readonly reconnectAfterMs: number | undefined
@@ -21,14 +21,14 @@ export interface CloseHints {
   readonly retryAfterMs: number | undefined
 }
 
-/** No hint of a hub keeps a page away for longer, milliseconds. */
+/** The longest wait that a hint can cause, milliseconds. */
 export const hintMsMax = 600_000
 
 /**
- * Milliseconds until the next attempt, or `null` to stay away.
+ * Milliseconds until the next attempt; `null`: no attempt.
  *
- * @param jitterMs the wait that backoff proposes. A hint replaces it where the table says so, but never by less:
- * a page that keeps failing does not hammer a hub that keeps saying "at once"
+ * @param jitterMs the wait of the backoff. For some codes a hint replaces it, but only if it is longer: a page that keeps
+ * failing must not overload a hub whose hint is 0
  */
 export function waitAfter(code: number, hints: CloseHints, jitterMs: number): number | null {
   switch (adviceOf(code)) {
@@ -64,5 +64,5 @@ const words: ReadonlyMap<number, string> = new Map([
   [4403, 'not allowed'],
   [4408, 'no authentication in time'],
   [4429, 'too many connections or messages'],
-  [4503, 'tokens can not be verified right now'],
+  [4503, 'tokens cannot be verified right now'],
 ])

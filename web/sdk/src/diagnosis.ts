@@ -1,26 +1,26 @@
 /**
- * Why a hub cannot be reached. Browsers hide why a WebSocket or a request failed, so the same address is asked over
- * HTTP: an answer that the page can read says what is there; one that it cannot read says that something is there.
+ * Why a hub cannot be reached. Browsers hide why a WebSocket or a request failed. So the diagnosis sends requests to the
+ * same address. A readable answer shows which server answers; an opaque answer shows only that a server exists.
  */
 import type { Environment } from './environment.js'
 import type { FailureReport } from './failure.js'
 import { parseJson } from './problem.js'
 
-/** Finds out why the hub cannot be reached, for pages that never could. */
+/** Finds out why the hub cannot be reached, for pages that have not reached it yet. */
 export interface Diagnosis {
-  /** Asks at most once in 10 s; between, the answer is the last one. Never rejects; `null` after `prove`, and after `stop`. */
+  /** Asks at most once in 10 s, and repeats its last answer in between. Never rejects; `null` after `prove` and `stop`. */
   readonly ask: () => Promise<FailureReport | null>
-  /** The hub has welcomed this page: what fails from now on is no mistake in its settings. */
+  /** The page has reached the hub: later failures are not mistakes in its settings. */
   readonly prove: () => void
-  /** Ends what is under way. */
+  /** Ends pending requests. */
   readonly stop: () => void
 }
 
-/** A hub that does not answer a request within this time does not answer, milliseconds. */
+/** The time limit of a request, milliseconds. */
 const answerMsMax = 5_000
-/** So long an answer holds: many pages may look for one dead hub at once. Milliseconds. */
+/** An answer is repeated for this long, because many pages may look for one dead hub. Milliseconds. */
 const holdsMs = 10_000
-/** So long an answer holds that is no answer yet. Milliseconds. */
+/** An undecided answer is repeated for this long, milliseconds. */
 const undecidedMs = 1_000
 
 type Parts = Pick<Environment, 'fetch' | 'after' | 'now' | 'pageOrigin'>
@@ -30,7 +30,7 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
   let proven = false
   let last: { at: number; answer: Promise<FailureReport | null> } | null = null
   let stopped = new AbortController()
-  /** How often in a row the hub answered requests, while something else failed. */
+  /** How often in a row the hub answered, while no WebSocket opened. */
   let finds = 0
 
   /** The same address with the other scheme. */
@@ -42,10 +42,10 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
     if (here) {
       const report = reportOf(here)
       finds = report.failure === 'websocket_blocked' ? finds + 1 : 0
-      // A hub that has just started answers now: it was not there when the connection was tried.
+      // The hub may have started after the attempt to connect.
       return finds === 1 ? { failure: 'unreachable', text: 'the hub cannot be reached', hint: null } : report
     }
-    // A page over https may not ask anything over http.
+    // A page over https may not send requests over http.
     const mayAskOther = other.startsWith('https:') || !page?.startsWith('https:')
     const [opaque, there, opaqueThere] = await Promise.all([
       request(base, 'no-cors', signal),
@@ -103,7 +103,7 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
         : `the hub at ${base} does not allow the origin ${page}`,
       hint: noOrigin
         ? 'The page was opened from a file or in a sandboxed frame. Serve it over http, and add its origin to WEB_ORIGIN of the hub.'
-        : `Add ${page} to WEB_ORIGIN of the hub, and restart it. If it is there, the hub is down behind its proxy, or ${base} is not its address.`,
+        : `Add ${page} to WEB_ORIGIN of the hub, and restart it. If it is listed, the hub is down behind its proxy, or ${base} is not its address.`,
     }
   }
 
@@ -120,7 +120,7 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
     const end = new AbortController()
     const give = () => end.abort()
     outer.addEventListener('abort', give)
-    const callOff = environment.after(answerMsMax, give)
+    const cancel = environment.after(answerMsMax, give)
     const ended = new Promise<null>(resolve => end.signal.addEventListener('abort', () => resolve(null)))
     const asked = async () => {
       const init = { mode, credentials: 'omit', cache: 'no-store', signal: end.signal } as const
@@ -133,7 +133,7 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
     } catch {
       return null
     } finally {
-      callOff()
+      cancel()
       outer.removeEventListener('abort', give)
     }
   }
@@ -163,24 +163,24 @@ export function createDiagnosis(base: string, environment: Parts): Diagnosis {
 }
 
 interface Answer {
-  /** Where redirects led to, as far as the page may know. */
+  /** The target of redirects, if the page may see it. */
   readonly movedTo: string | null
   readonly status: number
   readonly text: string
 }
 
-/** What is asked is the very address of the WebSocket: a proxy may pass nothing else on to the hub. */
+/** The address of the WebSocket: a proxy may forward only this one to the hub. */
 function address(base: string): string {
   return `${base}/api/ws`
 }
 
-/** Only a hub answers this way to a request that is no handshake. */
+/** Only a hub answers a request that is no handshake in this way. */
 function isHub(text: string): boolean {
   const type = parseJson(text)?.type
   return typeof type === 'string' && type.startsWith('urn:roomwire:')
 }
 
-/** A page over https has a hub over http. */
+/** The page is loaded over https, and the hub is reached over http. */
 export function insecure(base: string): FailureReport {
   return {
     failure: 'wrong_scheme',

@@ -1,6 +1,6 @@
 import type { FailureReport } from './failure.js'
 
-/** What the SDK takes from the world around it; tests put their own here. */
+/** What the SDK needs from the runtime; tests replace it. */
 export interface Environment {
   /** Opens a WebSocket. */
   readonly openWebSocket: (url: string) => WebSocketLike
@@ -9,24 +9,23 @@ export interface Environment {
   readonly now: () => number
   /** A number in [0, 1). */
   readonly random: () => number
-  /** Calls back once after `ms`; the answer calls it off. */
+  /** Calls `call` once after `ms`; the returned function cancels it. */
   readonly after: (ms: number, call: () => void) => () => void
   /**
-   * Calls back whenever the page may have slept, or may have a network again (`online`, back in sight, thawed); the
-   * answer ends that.
+   * Calls `call` whenever the page may have slept, or may have a network again: `online`, visible, resumed. The returned
+   * function ends that.
    */
   readonly onWake: (call: () => void) => () => void
-  /** Calls back when the page is about to go (`pagehide`), while there is time to store something; the answer ends that. */
+  /** Calls `call` before the page is unloaded (`pagehide`), in time to store something; the returned function ends that. */
   readonly onHide: (call: () => void) => () => void
-  /** Takes what a listener of the page threw. */
+  /** Reports what a listener of the page threw. */
   readonly report: (error: unknown) => void
   /**
-   * Says to the developer what is likely wrong, and how to cure it; silent in production. Production is where
-   * `NODE_ENV` is `production`. Without `NODE_ENV`, it is every page whose host is not this machine, and every runtime
-   * that has no page and is not Node. Node without `NODE_ENV` is development.
+   * Warns the developer of a likely mistake, and how to correct it; silent in production. `NODE_ENV` decides. Without
+   * it, development is Node, and a page whose host is this machine.
    */
   readonly warn: (text: string, cause?: unknown) => void
-  /** The page's origin, `null` as a text if it has none; `undefined` where no page is. */
+  /** The page's origin, the text `null` if it has none; `undefined` without a page. */
   readonly pageOrigin: () => string | undefined
 }
 
@@ -40,7 +39,7 @@ export interface WebSocketLike {
   onerror: (() => void) | null
 }
 
-/** What `openWebSocket` throws where the runtime has no `WebSocket`. */
+/** `openWebSocket` throws it if the runtime has no `WebSocket`. */
 export class WebSocketMissing extends Error {
   readonly report: FailureReport = {
     failure: 'websocket_missing',
@@ -54,7 +53,7 @@ export class WebSocketMissing extends Error {
   }
 }
 
-/** The browser's own; also fits Node, Deno, Bun and React Native. Node 20 has no `WebSocket`. */
+/** The environment of browsers, Node, Deno, Bun and React Native. Node 20 has no `WebSocket`. */
 export const browserEnvironment: Environment = {
   openWebSocket: url => {
     if (typeof WebSocket === 'undefined') throw new WebSocketMissing()
@@ -69,29 +68,29 @@ export const browserEnvironment: Environment = {
   },
   onWake: call => {
     if (!isPage()) return () => {}
-    const seen = () => {
+    const ifVisible = () => {
       if (document.visibilityState === 'visible') call()
     }
     const ends = [
-      heed(window, 'online', call),
-      heed(window, 'pageshow', call),
-      heed(document, 'resume', call),
-      heed(document, 'visibilitychange', seen),
+      addListener(window, 'online', call),
+      addListener(window, 'pageshow', call),
+      addListener(document, 'resume', call),
+      addListener(document, 'visibilitychange', ifVisible),
     ]
     return () => {
       for (const end of ends) end()
     }
   },
-  onHide: call => (isPage() ? heed(window, 'pagehide', call) : () => {}),
+  onHide: call => (isPage() ? addListener(window, 'pagehide', call) : () => {}),
   report: error => {
     if (typeof reportError === 'function') return reportError(error)
-    // Node and older browsers have no `reportError`. Node's own EventTarget rethrows a listener's error in this way.
+    // Node and older browsers have no `reportError`. Node's EventTarget rethrows the error of a listener in this way.
     setTimeout(() => {
       throw error
     })
   },
   warn: (text, ...cause) => {
-    // biome-ignore lint/suspicious/noConsole: this is what it is for
+    // biome-ignore lint/suspicious/noConsole: warnings belong in the console
     if (isDevelopment()) console.warn(text, ...cause)
   },
   pageOrigin: () => (typeof location === 'undefined' ? undefined : location.origin),
@@ -102,20 +101,20 @@ function isPage(): boolean {
   return typeof window !== 'undefined' && typeof document !== 'undefined'
 }
 
-/** What bundlers put in the place of `process.env.NODE_ENV`, exactly as it is written below. */
+/** Bundlers replace `process.env.NODE_ENV`, exactly as it is written below. */
 declare const process: { readonly env: { readonly NODE_ENV?: string } }
 
-/** Whether somebody works on this page or program; see `Environment.warn`. */
+/** Whether this page or program is in development; see `Environment.warn`. */
 function isDevelopment(): boolean {
   const mode = nodeEnv()
   if (mode) return mode !== 'production'
   const hostname = globalThis.location?.hostname
-  // A page from this very machine is one that somebody works on.
+  // A page whose host is this machine is in development.
   if (hostname !== undefined) return /^(localhost|127\.0\.0\.1|\[::1\]|.*\.localhost)$/.test(hostname)
   return isNode()
 }
 
-/** `NODE_ENV`; `undefined` without a bundler that replaces it and without Node, also where `process` is a shim. */
+/** `NODE_ENV`; `undefined` if neither a bundler nor Node sets it, also if `process` is a shim. */
 function nodeEnv(): string | undefined {
   try {
     return process.env.NODE_ENV
@@ -124,13 +123,13 @@ function nodeEnv(): string | undefined {
   }
 }
 
-/** Whether this is Node. Some bundlers add a shim where a program names `process` by itself. */
+/** Whether this is Node. Some bundlers add a shim if a program names `process`. */
 function isNode(): boolean {
   const { process } = globalThis as { process?: { versions?: { node?: unknown } } }
   return typeof process?.versions?.node === 'string'
 }
 
-function heed(target: EventTarget, event: string, call: () => void): () => void {
+function addListener(target: EventTarget, event: string, call: () => void): () => void {
   target.addEventListener(event, call)
   return () => target.removeEventListener(event, call)
 }

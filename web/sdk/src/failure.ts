@@ -1,20 +1,20 @@
 /**
- * Why a page is not connected, or why a command failed: one word for programs, words for people, and what to do.
- * What passes by itself has no hint; a hint is for the developer or the operator who has to change something.
+ * Why a page is not connected, or why a command failed: a code for programs, a text for people, and a hint. A failure that
+ * ends by itself has no hint. A hint is for the developer or the operator who has to change something.
  */
 import { adviceOf, wordsOf } from './close-codes.js'
 
-/** Why something failed. More words may come. */
+/** Why something failed. More values may be added. */
 export type Failure =
   /** Nothing answers at the hub's address. */
   | 'unreachable'
-  /** The hub's address begins with `http` where it has to be `https`, or the other way round. */
+  /** The hub's address must begin with `https` instead of `http`, or the reverse. */
   | 'wrong_scheme'
-  /** Something answers, but not to a page of this origin. */
+  /** A server answers, but does not allow this origin. */
   | 'origin_not_allowed'
-  /** What answers at the address is not a hub. */
+  /** The server at the address is not a hub. */
   | 'not_a_hub'
-  /** The hub answers requests, but no WebSocket opens: a proxy does not pass them on, or the hub is full. */
+  /** The hub answers requests, but no WebSocket opens: a proxy does not forward them, or the hub is full. */
   | 'websocket_blocked'
   /** The browser refuses the address, because of a Content-Security-Policy. */
   | 'blocked_by_page'
@@ -24,17 +24,17 @@ export type Failure =
   | 'token_failed'
   /** `getToken` did not answer in time. */
   | 'token_late'
-  /** `getToken` gave something that is no token: an HTML page, say. */
+  /** `getToken` returned no token, but an HTML page, for example. */
   | 'token_malformed'
   /** The token is larger than the hub accepts. */
   | 'token_too_large'
-  /** The hub did not accept the token, and it has not expired: another issuer, audience or key, say. */
+  /** The hub did not accept the token, and it has not expired: another issuer, audience or key, for example. */
   | 'token_invalid'
   /** The token has expired. */
   | 'token_expired'
   /** The page signed out before the command was sent. */
   | 'signed_out'
-  /** The token is valid, and does not allow this. */
+  /** The token is valid, but does not allow this. */
   | 'forbidden'
   /** Too many connections, frames or requests. */
   | 'limited'
@@ -42,21 +42,21 @@ export type Failure =
   | 'unavailable'
   /** The hub rejected a message of this page. */
   | 'rejected'
-  /** A connection that was open is gone. */
+  /** An open connection was lost. */
   | 'connection_lost'
 
 /** A failure, for programs and for people. */
 export interface FailureReport {
   readonly failure: Failure
-  /** What is wrong, in words for people; no sentence, but a part of one. */
+  /** What is wrong, for people; a part of a sentence. */
   readonly text: string
-  /** What a developer or an operator can do about it, in sentences; `null` where it passes by itself. */
+  /** What a developer or an operator can do, in sentences; `null` if it ends by itself. */
   readonly hint: string | null
   /** What `getToken` threw. */
   readonly cause?: unknown
 }
 
-/** What is known of a connection that ended without being open before. */
+/** The failure of a connection that ended before it was open. */
 export function failureOfClose(code: number, detail: string | undefined): FailureReport {
   const text = detail ? `${wordsOf(code)}: ${detail}` : wordsOf(code)
   switch (code) {
@@ -83,7 +83,7 @@ export function failureOfClose(code: number, detail: string | undefined): Failur
   }
 }
 
-/** Says each failure once in the developer's console. @param warn silent in production */
+/** Writes each failure once to the developer's console. @param warn silent in production */
 export function createWarner(warn: (text: string, cause?: unknown) => void): (report: FailureReport) => void {
   const warned = new Set<Failure>()
   return ({ failure, text, hint, cause }) => {

@@ -1,18 +1,18 @@
 /**
- * Frames of the hub, read from text into types that can not be wrong. What is not known (a type, an event, a
- * field) is passed over: a hub may be newer than the page that talks to it.
+ * Parses frames of the hub into checked types. Unknown types, events and fields are ignored, because a hub may be
+ * newer than the page.
  */
 import type { GatewayState } from './wire/index.js'
 
-/** The gateway's state as a frame tells it. */
+/** The gateway's state in a frame. */
 export interface GatewayReport {
   readonly state: GatewayState
-  /** For how long it has been so, milliseconds. */
+  /** How long the state has lasted, milliseconds. */
   readonly ageMs: number
   readonly reason?: string
 }
 
-/** A room as a frame tells it: what is absent was not said. */
+/** A room in a frame. Optional fields may be absent. */
 export interface RoomReport {
   readonly channelId: string
   readonly name?: string
@@ -21,7 +21,7 @@ export interface RoomReport {
   readonly members: readonly VoiceReport[]
 }
 
-/** A member's voice state as a frame tells it: what is absent was not said. */
+/** A member's voice state in a frame. Optional fields may be absent. */
 export interface VoiceReport {
   readonly channelId: string
   readonly userId: string
@@ -36,7 +36,7 @@ export interface VoiceReport {
   readonly suppress?: boolean
 }
 
-/** What happened in one guild. */
+/** A change of one guild. */
 export type GuildChange =
   | {
       readonly kind: 'snapshot'
@@ -51,7 +51,7 @@ export type GuildChange =
   | { readonly kind: 'voice'; readonly voice: VoiceReport; readonly fresh: boolean }
   | { readonly kind: 'voice-gone'; readonly channelId: string; readonly userId: string }
   | { readonly kind: 'gateway'; readonly gateway: GatewayReport }
-  /** Of a kind that this SDK does not know, or not legible; it still counts. */
+  /** An unknown or unreadable event; its number still counts. */
   | { readonly kind: 'other' }
 
 /** A frame of the hub. */
@@ -66,7 +66,7 @@ export type Frame =
   | {
       readonly kind: 'auth.refreshed'
       readonly expiresInMs: number | undefined
-      /** All guilds that the newer token allows and the hub serves; `undefined` if an older hub does not say. */
+      /** All guilds that the newer token allows and the hub serves; `undefined` from an older hub. */
       readonly guilds: readonly string[] | undefined
     }
   | {
@@ -74,7 +74,7 @@ export type Frame =
       readonly guildId: string
       readonly recovered: boolean
       readonly pos: string | undefined
-      /** Id of the frame that it answers; none for the subscriptions that a connection begins with. */
+      /** Id of the frame that it answers; absent for the subscriptions of the auth frame. */
       readonly re: string | undefined
     }
   | { readonly kind: 'unsubscribed'; readonly guildId: string }
@@ -82,7 +82,7 @@ export type Frame =
   | { readonly kind: 'draining'; readonly reconnectAfterMs: number | undefined }
   | {
       readonly kind: 'error'
-      /** When it was made, by the hub's clock; milliseconds since 1970. */
+      /** Time of the frame by the hub's clock, milliseconds since 1970. */
       readonly ts: number | undefined
       readonly code: string
       readonly message: string
@@ -98,7 +98,7 @@ export type Frame =
       readonly n: number | undefined
     }
 
-/** Reads one message; `null` for what is not a frame or not known. */
+/** Parses one message; `null` for an unknown frame, or no frame. */
 export function readFrame(message: unknown): Frame | null {
   if (typeof message !== 'string') return null
   let frame: unknown
@@ -160,7 +160,7 @@ function readAck(frame: Fields): Frame | null {
   }
 }
 
-/** The token's remaining life by the hub's own clock, so that a wrong clock here does no harm. */
+/** The token's remaining life by the hub's clock, because this machine's clock may be wrong. */
 function expiresInMs(frame: Fields): number | undefined {
   const expiresAt = count(frame.expiresAt)
   const ts = count(frame.ts)
@@ -234,7 +234,7 @@ function readSnapshot(payload: Fields): GuildChange {
   }
 }
 
-/** The rooms of a list, as many as are legible. */
+/** The readable rooms of a list. */
 export function readRooms(rooms: unknown): readonly RoomReport[] {
   if (!Array.isArray(rooms)) return []
   return rooms.map(room => (isRecord(room) ? readRoom(room) : null)).filter(room => room !== null)
@@ -249,9 +249,9 @@ function readRoom(payload: Fields): RoomReport | null {
     members: members
       .map(member => (isRecord(member) ? readVoice(member, channelId) : null))
       .filter(voice => voice !== null),
-    ...said('name', text(payload.name)),
-    ...said('parentId', text(payload.parentId)),
-    ...said('userLimit', count(payload.userLimit)),
+    ...optional('name', text(payload.name)),
+    ...optional('parentId', text(payload.parentId)),
+    ...optional('userLimit', count(payload.userLimit)),
   }
 }
 
@@ -262,32 +262,32 @@ function readVoice(payload: Fields, channelId = text(payload.channelId)): VoiceR
   return {
     channelId,
     userId,
-    ...said('displayName', text(member.displayName)),
-    ...said('avatarUrl', text(member.avatarUrl)),
-    ...said('mute', flag(payload.mute)),
-    ...said('deaf', flag(payload.deaf)),
-    ...said('selfMute', flag(payload.selfMute)),
-    ...said('selfDeaf', flag(payload.selfDeaf)),
-    ...said('selfVideo', flag(payload.selfVideo)),
-    ...said('selfStream', flag(payload.selfStream)),
-    ...said('suppress', flag(payload.suppress)),
+    ...optional('displayName', text(member.displayName)),
+    ...optional('avatarUrl', text(member.avatarUrl)),
+    ...optional('mute', flag(payload.mute)),
+    ...optional('deaf', flag(payload.deaf)),
+    ...optional('selfMute', flag(payload.selfMute)),
+    ...optional('selfDeaf', flag(payload.selfDeaf)),
+    ...optional('selfVideo', flag(payload.selfVideo)),
+    ...optional('selfStream', flag(payload.selfStream)),
+    ...optional('suppress', flag(payload.suppress)),
   }
 }
 
 function readGateway(payload: Fields): GatewayReport | null {
   const state = payload.state
   if (state !== 'live' && state !== 'resuming' && state !== 'rebuilding' && state !== 'down') return null
-  return { state, ageMs: count(payload.ageMs) ?? 0, ...said('reason', text(payload.reason)) }
+  return { state, ageMs: count(payload.ageMs) ?? 0, ...optional('reason', text(payload.reason)) }
 }
 
-/** A JSON object of which nothing is known yet. */
+/** An unchecked JSON object. */
 export type Fields = Readonly<Record<string, unknown>>
 
 export function isRecord(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** A text that says something. */
+/** A text that is not empty. */
 export function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
@@ -308,7 +308,7 @@ function flag(value: unknown): boolean | undefined {
   return typeof value === 'boolean' ? value : undefined
 }
 
-/** A field that is there only if it was said. */
-function said<Name extends string, Value>(name: Name, value: Value | undefined): { [N in Name]?: Value } {
+/** A field that is present only if it has a value. */
+function optional<Name extends string, Value>(name: Name, value: Value | undefined): { [N in Name]?: Value } {
   return (value === undefined ? {} : { [name]: value }) as { [N in Name]?: Value }
 }

@@ -1,13 +1,13 @@
 /**
- * One guild as one subscription after the other tells it. Pure: what came and the time in, the next state out.
- * States are never changed, and what stays equal stays the same object.
+ * The state of one guild over its subscriptions. Pure: a state, a change and the time give the next state.
+ * States are immutable, and equal parts stay the same object.
  */
 import type { GatewayReport, GuildChange, RoomReport } from './frames.js'
-import type { Kept } from './kept.js'
-import { changeRooms, type Room, roomsTold } from './rooms.js'
+import type { PersistedGuild } from './persisted.js'
+import { changeRooms, type Room, roomsOfSnapshot } from './rooms.js'
 import type { GatewayState } from './wire/index.js'
 
-/** How well the hub follows Discord, and since when. */
+/** Whether the hub follows Discord, and since when. */
 export interface Gateway {
   readonly state: GatewayState
   /** By this machine's clock, milliseconds since 1970. */
@@ -17,46 +17,46 @@ export interface Gateway {
 
 /** Whether this page follows the guild. */
 export type Following =
-  /** The hub has not answered yet, or a snapshot is awaited. */
+  /** The hub has not answered yet, or a snapshot is pending. */
   | 'awaited'
-  /** The hub has no place for the subscription now, and is asked again by itself. */
-  | 'postponed'
+  /** The hub has no capacity for the subscription now. The SDK subscribes again. */
+  | 'retrying'
   /** Every event arrives. */
   | 'live'
-  /** The connection is gone; what is shown is what was known. */
-  | 'away'
-  /** The hub refused the subscription, or ended it; nothing is shown any more. */
+  /** The connection is lost. The rooms are the last known ones. */
+  | 'disconnected'
+  /** The hub refused or ended the subscription. No rooms are shown. */
   | 'refused'
 
 /** One guild, immutable. */
 export interface Guild {
   readonly guildId: string
   readonly following: Following
-  /** The rooms are known: an empty `rooms` means that there are none. */
+  /** The rooms are known: an empty `rooms` means that the guild has none. */
   readonly loaded: boolean
-  /** What is shown may be out of date: not followed live, or the gateway is not live, or not known to be. */
+  /** The rooms may be out of date: the guild is not followed live, or its gateway is not known to be live. */
   readonly stale: boolean
   /**
-   * Until when what is shown was known to be so, by this machine's clock, milliseconds since 1970. `null` while it
-   * is known to be so now, while nothing is shown, and where nobody can say: a hub that has just started, and has
-   * not heard of its worker or not been told the guild, does not know how old what it stored is.
+   * The time until which the rooms were known to be right, by this machine's clock, milliseconds since 1970. `null`
+   * while they are known to be right, while none are loaded, and where the time is unknown: a hub that has just
+   * started does not know the age of its stored rooms before its worker reports.
    */
   readonly staleSince: number | null
-  /** As the hub told it over the present subscription; `null` until it has. */
+  /** As the hub reported it over this subscription; `null` before that. */
   readonly gateway: Gateway | null
   readonly rooms: readonly Room[]
 }
 
-/** A guild with what only the client needs to know of it. */
+/** A guild, and what only the client needs to follow it. */
 export interface GuildTrack {
   readonly guild: Guild
-  /** Where to continue from: the position of what `guild.rooms` shows, and never of anything newer. */
+  /** The position of `guild.rooms`, never a newer one. Recovery continues from it. */
   readonly pos: string | undefined
-  /** The number of the last frame taken; `undefined` if the next may have any. */
+  /** The number of the last applied frame; `undefined` if the next frame may have any number. */
   readonly n: number | undefined
-  /** A snapshot that is not whole yet. */
+  /** The parts of a snapshot that is not complete yet. */
   readonly partial: PartialSnapshot | null
-  /** Holes that were seen, without a stretch of good frames since. */
+  /** Gaps since the last `framesToResetGaps` frames without one. */
   readonly gaps: number
 }
 
@@ -69,11 +69,11 @@ interface PartialSnapshot {
   readonly rooms: readonly RoomReport[]
 }
 
-/** A snapshot comes in at most so many parts; the hub cuts at 64 KiB, and no guild fills 16 MiB. */
+/** The most parts of a snapshot. The hub cuts at 64 KiB, and no guild needs 16 MiB. */
 export const snapshotPartsMax = 256
 
-/** After so many frames without a hole, the holes before are forgiven. */
-export const framesToForgive = 100
+/** After this many frames without a gap, `gaps` is reset. */
+export const framesToResetGaps = 100
 
 /** A guild of which nothing is known yet. */
 export function unknownGuild(guildId: string, following: Following = 'awaited'): GuildTrack {
@@ -94,38 +94,40 @@ export function unknownGuild(guildId: string, following: Following = 'awaited'):
   }
 }
 
-/** A guild as it was kept: to be seen as of then, and to be continued from. */
-export function keptGuild(kept: Kept): GuildTrack {
-  const track = unknownGuild(kept.guildId, 'away')
-  const rooms = roomsTold(track.guild, kept.rooms)
-  return { ...track, guild: settle(track.guild, { loaded: true, rooms }, kept.asOf), pos: kept.pos }
-}
-
-/** A subscription was asked for: until it is answered, nothing is known to be so. */
-export function awaitAnswer(track: GuildTrack, now: number): GuildTrack {
-  return { ...track, guild: settle(track.guild, { following: 'awaited' }, now), n: undefined, partial: null }
-}
-
-/** The hub could not take the subscription, and is asked again later. */
-export function postpone(track: GuildTrack, now: number): GuildTrack {
+/** A guild as it was stored: stale since then, with its position. */
+export function persistedTrack(persisted: PersistedGuild): GuildTrack {
+  const track = unknownGuild(persisted.guildId, 'disconnected')
+  const rooms = roomsOfSnapshot(track.guild, persisted.rooms)
   return {
     ...track,
-    guild: settle(track.guild, { following: 'postponed' }, now),
-    n: undefined,
-    partial: null,
+    guild: changeGuild(track.guild, { loaded: true, rooms }, persisted.asOf),
+    pos: persisted.pos,
   }
 }
 
-/** The connection is gone, and with it what the hub said of the gateway. @param heardAt when it was last heard */
-export function leave(track: GuildTrack, heardAt: number): GuildTrack {
-  const guild = settle(track.guild, { following: 'away', gateway: null }, heardAt)
-  return { ...track, guild, n: undefined, partial: null }
+/** After a `subscribe` frame: until its answer, the rooms are stale. */
+export function awaitAnswer(track: GuildTrack, now: number): GuildTrack {
+  return interrupt(track, { following: 'awaited' }, now)
+}
+
+/** The hub has no capacity for the subscription now. */
+export function retryLater(track: GuildTrack, now: number): GuildTrack {
+  return interrupt(track, { following: 'retrying' }, now)
+}
+
+/** The connection is lost. @param receivedAt when its last frame arrived */
+export function disconnect(track: GuildTrack, receivedAt: number): GuildTrack {
+  return interrupt(track, { following: 'disconnected', gateway: null }, receivedAt)
+}
+
+function interrupt(track: GuildTrack, change: Partial<Guild>, at: number): GuildTrack {
+  return { ...track, guild: changeGuild(track.guild, change, at), n: undefined, partial: null }
 }
 
 /**
- * The subscription begins. Recovered, what was missed follows on what is known, the first frame with number 1; else
- * a snapshot follows, and until it is here, what is known keeps the position that it has.
- * The gateway's state is told anew in either case: until then nothing is known to be so.
+ * The subscription begins. If it is recovered, the missed events follow, the first with number 1. Otherwise a snapshot
+ * follows, and until it is complete, rooms and position stay. In both cases the hub reports the gateway's state again.
+ * Until then the rooms are stale.
  */
 export function begin(
   track: GuildTrack,
@@ -133,21 +135,21 @@ export function begin(
   pos: string | undefined,
   now: number,
 ): GuildTrack {
-  const guild = settle(track.guild, { following: recovered ? 'live' : 'awaited', gateway: null }, now)
+  const guild = changeGuild(track.guild, { following: recovered ? 'live' : 'awaited', gateway: null }, now)
   return recovered
     ? { ...track, guild, pos: pos ?? track.pos, n: 0, partial: null }
     : { ...track, guild, n: beforeSnapshot, partial: null }
 }
 
-/** The number before a snapshot's: with a subscription that is not recovered, nothing but its snapshot comes first. */
+/** The number before a snapshot's: a subscription that is not recovered begins with its snapshot. */
 const beforeSnapshot = -1
 
 /**
- * Takes one change in.
+ * Applies one change.
  *
- * @returns the next track, or `'gap'` if something is missing before this one
+ * @returns the next track, or `'gap'` if a frame is missing before this one
  */
-export function take(
+export function applyChange(
   track: GuildTrack,
   change: GuildChange,
   pos: string | undefined,
@@ -155,13 +157,13 @@ export function take(
   now: number,
 ): GuildTrack | 'gap' {
   if (track.guild.following === 'refused') return track
-  if (change.kind === 'gateway') return { ...track, guild: hearGateway(track.guild, change.gateway, now) }
-  // What is not known and not counted says nothing about what is missing.
+  if (change.kind === 'gateway') return { ...track, guild: applyGateway(track.guild, change.gateway, now) }
+  // An unknown event without a number does not show a gap.
   if (change.kind === 'other' && n === undefined) return track
   if (change.kind === 'snapshot') return takeSnapshot(track, change, pos, n, now)
-  // Nothing comes between the parts of one snapshot.
+  // No other frame arrives between the parts of one snapshot.
   if (track.partial) return 'gap'
-  // Whatever comes before the answer belongs to another subscription.
+  // A frame before the answer belongs to an earlier subscription.
   if (track.guild.following !== 'live' && track.n !== beforeSnapshot) return track
   if (n !== undefined && track.n !== undefined && n !== track.n + 1) return 'gap'
   const rooms = changeRooms(track.guild, change)
@@ -170,18 +172,18 @@ export function take(
     guild: rooms === track.guild.rooms ? track.guild : { ...track.guild, rooms },
     pos: pos ?? track.pos,
     n: n ?? track.n,
-    gaps: n !== undefined && n >= framesToForgive ? 0 : track.gaps,
+    gaps: n !== undefined && n >= framesToResetGaps ? 0 : track.gaps,
   }
 }
 
-/** How a hole is mended. */
-export type Mending = 'recover' | 'snapshot' | 'connection'
+/** How a gap is repaired. */
+export type Repair = 'recover' | 'snapshot' | 'connection'
 
 /**
- * Something is missing. The last position was received in order, so the first hole is mended from there; a hub that
- * leaves the next one is asked for a snapshot, and one that spoils that too gets a new connection, with its backoff.
+ * A frame is missing. The last position was received in order, so the first gap is repaired by recovery from there,
+ * the second by a snapshot, and the third by a new connection with backoff.
  */
-export function mend(track: GuildTrack, now: number): { track: GuildTrack; by: Mending } {
+export function repairGap(track: GuildTrack, now: number): { track: GuildTrack; by: Repair } {
   const by =
     track.gaps === 0 && track.pos !== undefined ? 'recover' : track.gaps <= 1 ? 'snapshot' : 'connection'
   const pos = by === 'recover' ? track.pos : undefined
@@ -197,42 +199,36 @@ function takeSnapshot(
 ): GuildTrack | 'gap' {
   const { partial } = track
   const first = part.part === 1
-  // The last part alone carries the position of what is shown then.
+  // Only the last part has the position of the snapshot.
   const fits = partial && part.part === partial.parts + 1 && part.of === partial.of && n === partial.n
   if (part.of > snapshotPartsMax || !(first || fits)) return 'gap'
-  // Told with the first part; what was told since then is newer than what the other parts repeat.
-  const guild = first && part.gateway ? hearGateway(track.guild, part.gateway, now) : track.guild
+  // Later parts repeat the state of the first part. It may be older than one that has arrived since.
+  const guild = first && part.gateway ? applyGateway(track.guild, part.gateway, now) : track.guild
   const rooms = first || !partial ? part.rooms : [...partial.rooms, ...part.rooms]
   if (part.part < part.of) {
-    // The hub has something else to tell than what is shown.
-    const awaited = settle(guild, { following: 'awaited' }, now)
-    return {
-      ...track,
-      guild: awaited,
-      n: undefined,
-      partial: { parts: part.part, of: part.of, n, rooms },
-    }
+    // The rooms that are shown are outdated.
+    const awaited = awaitAnswer({ ...track, guild }, now)
+    return { ...awaited, partial: { parts: part.part, of: part.of, n, rooms } }
   }
   const staleSince = guild.gateway ? knownUntil(guild.gateway) : now
-  const whole = { following: 'live', loaded: true, staleSince, rooms: roomsTold(guild, rooms) } as const
-  return {
-    ...track,
-    guild: settle(guild, whole, now),
-    pos,
-    n,
-    partial: null,
-  }
+  const complete = {
+    following: 'live',
+    loaded: true,
+    staleSince,
+    rooms: roomsOfSnapshot(guild, rooms),
+  } as const
+  return { ...track, guild: changeGuild(guild, complete, now), pos, n, partial: null }
 }
 
-function hearGateway(guild: Guild, report: GatewayReport, now: number): Guild {
+function applyGateway(guild: Guild, report: GatewayReport, now: number): Guild {
   const gateway = gatewaySince(guild, report, now)
-  // The first word over a subscription that goes on from what is known: all of it was so until then.
+  // The first report after a recovery: the rooms are right up to that time.
   const caughtUp = guild.following === 'live' && guild.gateway === null
   const staleSince = caughtUp ? knownUntil(gateway) : null
-  return settle(guild, { gateway, ...(staleSince !== null && { staleSince }) }, gateway.since)
+  return changeGuild(guild, { gateway, ...(staleSince !== null && { staleSince }) }, gateway.since)
 }
 
-/** Until when what the hub has was known to be so, if this is how its gateway is; `null` if that does not say. */
+/** The time until which the hub's rooms were known to be right in this state; `null` if unknown. */
 function knownUntil({ reason, since }: Gateway): number | null {
   return reason === 'no_worker' || reason === 'not_told' ? null : since
 }
@@ -240,19 +236,19 @@ function knownUntil({ reason, since }: Gateway): number | null {
 function gatewaySince(guild: Guild, report: GatewayReport, now: number): Gateway {
   const before = guild.gateway
   const reason = report.reason ?? null
-  // The same state told again keeps its beginning: ages are rounded, and a page must not flicker.
+  // A repeated state keeps its `since`: ages are rounded, and a page must not flicker.
   if (before && before.state === report.state && before.reason === reason) return before
-  // An age of more than the clock itself is no date.
+  // An age may be larger than the clock.
   return { state: report.state, since: Math.max(now - report.ageMs, 0), reason }
 }
 
 /**
- * Applies a change, and what follows from it.
+ * Changes fields, and computes `stale` and `staleSince`.
  *
- * @param at since when it is stale, if this makes it so. What was stale before is as old as it was, unless the change
- * says otherwise
+ * @param at `staleSince`, if the guild becomes stale by this change. A guild that was stale keeps its own, unless the
+ * change has one
  */
-function settle(guild: Guild, change: Partial<Guild>, at: number): Guild {
+function changeGuild(guild: Guild, change: Partial<Guild>, at: number): Guild {
   const changed = { ...guild, ...change }
   const stale = !changed.loaded || changed.following !== 'live' || changed.gateway?.state !== 'live'
   const wasShownStale = guild.loaded && guild.stale

@@ -1,29 +1,30 @@
 import type { Failure, FailureReport } from './failure.js'
+import { type Fields, isRecord } from './frames.js'
 import type { Code, FieldProblem, Problem } from './wire/index.js'
 import { RETRIABLE } from './wire/index.js'
 
-/** What went wrong: one of the hub's codes, or `NETWORK` if no hub answered. */
+/** One of the hub's codes, or `NETWORK` if no hub answered. */
 export type ProblemCode = Code | 'NETWORK'
 
 /** A request that the hub refused (RFC 9457), or that did not reach it. */
 export class RoomwireProblem extends Error {
-  /** What programs act on. */
+  /** The code, for programs. */
   readonly code: ProblemCode
-  /** The HTTP status; 0 if no hub answered: for `NETWORK`, and where the app had no token to give. */
+  /** The HTTP status; 0 if no hub answered: for `NETWORK`, and if the app gave no token. */
   readonly status: number
-  /** The same words for every problem of this code. */
+  /** The same text for every problem of this code. */
   readonly title: string
-  /** Which fields are wrong. */
+  /** The wrong fields. */
   readonly errors: readonly FieldProblem[]
-  /** Names the request in the hub's log. */
+  /** The id of the request in the hub's log. */
   readonly requestId: string | null
-  /** Where waiting helps: how long, milliseconds. */
+  /** When to try again, milliseconds; `null` if unknown. */
   readonly retryAfterMs: number | null
   /** Whether the same request may succeed later. */
   readonly retriable: boolean
-  /** Why no hub answered, or why it did not accept the token; `null` where `code` says it all. */
+  /** Why no hub answered, or why it did not accept the token; otherwise `null`. */
   readonly failure: Failure | null
-  /** What a developer or an operator can do about that. */
+  /** What a developer or an operator can do about `failure`. */
   readonly hint: string | null
 
   constructor(
@@ -45,7 +46,7 @@ export class RoomwireProblem extends Error {
   }
 }
 
-/** Reads a refusal; an answer that is none of the hub's (some proxy's page) becomes one by its status. */
+/** Parses a problem. An answer that is not the hub's, such as a proxy's page, becomes a problem by its status. */
 export function readProblem(
   status: number,
   text: string,
@@ -73,18 +74,14 @@ export function readProblem(
   return new RoomwireProblem(problem, undefined, report)
 }
 
-/** A JSON object; `null` for whatever else the text is. */
-export function parseJson(text: string): Readonly<Record<string, unknown>> | null {
+/** Parses a JSON object; `null` for any other text. */
+export function parseJson(text: string): Fields | null {
   try {
     const body: unknown = JSON.parse(text)
     return isRecord(body) ? body : null
   } catch {
     return null
   }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isFieldProblem(value: unknown): value is FieldProblem {

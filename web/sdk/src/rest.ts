@@ -5,7 +5,7 @@ import { parseJson, RoomwireProblem, readProblem } from './problem.js'
 import { identityOf, refusedToken, TokenFailure, type TokenSource } from './token.js'
 import type { CreatedRoom, CreateRoom, RoomList } from './wire/index.js'
 
-/** How a request is made. */
+/** Options of a request. */
 export interface RequestOptions {
   /** Ends the request early. */
   readonly signal?: AbortSignal
@@ -13,17 +13,17 @@ export interface RequestOptions {
 
 /** Commands to rooms. Each rejects with a `RoomwireProblem`, or with the reason of the signal that ended it. */
 export interface RoomActions {
-  /** Opens a room; it appears in the state when Discord has told of it. */
+  /** Creates a room. It appears in the state when Discord has reported it. */
   readonly createRoom: (room?: CreateRoom, options?: RequestOptions) => Promise<CreatedRoom>
-  /** Ends a room that Roomwire made. A room that is gone already is a success. */
+  /** Ends a room that Roomwire created. Succeeds if the room is gone already. */
   readonly endRoom: (channelId: string, options?: RequestOptions) => Promise<void>
-  /** The rooms now, for whoever needs no live ones. */
+  /** The rooms now, for programs that need no live rooms. */
   readonly listRooms: (guildId?: string, options?: RequestOptions) => Promise<RoomList>
 }
 
 /**
- * An attempt, from asking for a token to the answer's last byte, is given up after this, milliseconds: Discord's own
- * limits may take their time.
+ * The time limit of an attempt, from `getToken` to the last byte of the answer, milliseconds. Discord's rate limits may
+ * delay an answer.
  */
 export const requestMsMax = 15_000
 
@@ -34,9 +34,9 @@ export interface ActionParts {
   readonly tokens: TokenSource
   readonly diagnosis: Diagnosis
   readonly environment: Pick<Environment, 'fetch' | 'after' | 'now'>
-  /** How many bytes of a token the hub probably accepts. */
+  /** The largest token that the hub probably accepts, bytes. */
   readonly tokenBytesMax: number
-  /** Called with what made a command fail, where that is not the hub's own refusal. */
+  /** Called with the reason why a command failed, unless the hub refused it with a problem. */
   readonly onFailure: (report: FailureReport) => void
 }
 
@@ -57,10 +57,10 @@ export function roomActions(parts: ActionParts): RoomActions {
     )
     const again = async (signal: AbortSignal) => {
       const token = await tokenFor('refused').catch(withoutToken)
-      // A command of one person is not repeated as another one's.
+      // A command of one person is not repeated with the token of another.
       return identityOf(token) === identityOf(first.token) ? send(token, signal) : first
     }
-    // Tokens may end between two looks at a clock: one more try, with another one.
+    // The token may expire on its way: one more attempt, with another token.
     const answer = first.status === 401 ? await within(environment, options.signal, again) : first
     if (answer.ok) return answer.text
     const report =
@@ -69,7 +69,7 @@ export function roomActions(parts: ActionParts): RoomActions {
     throw readProblem(answer.status, answer.text, report)
   }
 
-  /** No answer came. Why not, as far as a page can find out. */
+  /** The error of a request without an answer, with the reason if the diagnosis finds it. */
   async function unreached(cause: unknown, signal: AbortSignal): Promise<never> {
     const found = signal.aborted ? null : await parts.diagnosis.ask()
     // A command needs no WebSocket.
@@ -113,7 +113,7 @@ export function roomActions(parts: ActionParts): RoomActions {
   }
 }
 
-/** Lets `work` go on until it is done, its time is over, or the page gives it up. */
+/** Runs `work` until it is done, its time limit is reached, or the page aborts it. */
 async function within<Result>(
   environment: Pick<Environment, 'after'>,
   signal: AbortSignal | undefined,
@@ -123,19 +123,19 @@ async function within<Result>(
   const end = new AbortController()
   const giveUp = () => end.abort(signal?.reason)
   signal?.addEventListener('abort', giveUp)
-  const callOff = environment.after(requestMsMax, () => end.abort(new Error('no answer in time')))
+  const cancel = environment.after(requestMsMax, () => end.abort(new Error('no answer in time')))
   const ended = new Promise<never>((_, reject) => {
     end.signal.addEventListener('abort', () => reject(end.signal.reason))
   })
   try {
-    // Whatever does not listen to the signal, an app's `getToken` say, is left behind.
+    // `getToken`, for example, does not observe the signal. Its result is dropped.
     return await Promise.race([work(end.signal), ended])
   } catch (cause) {
     throwIfAborted(signal)
     if (cause instanceof RoomwireProblem) throw cause
     throw noHub(cause, unreachable)
   } finally {
-    callOff()
+    cancel()
     signal?.removeEventListener('abort', giveUp)
   }
 }
@@ -162,11 +162,11 @@ function noHub(cause: unknown, report: FailureReport | null): RoomwireProblem {
 }
 
 function sentenceOf(text: string): string {
-  // `getToken` stays as it is written in programs.
+  // `getToken` is not capitalized.
   return `${text.replace(/^[a-z]+\b/, word => word.charAt(0).toUpperCase() + word.slice(1))}.`
 }
 
-/** Reads a success; a page of something in between is none. */
+/** Parses a success. The page of a proxy is not one. */
 function readAnswer<Answer>(
   text: string,
   holds: (body: Readonly<Record<string, unknown>>) => boolean,

@@ -1,6 +1,6 @@
 /**
- * The rooms of one guild and who is in them. Pure: what is known and what is told in, what is known next out.
- * Nothing is changed in place, and what stays equal stays the same object, so that React compares by identity.
+ * The rooms of one guild and their members. Pure: rooms and a change give the next rooms.
+ * Nothing is changed in place. Equal rooms and members stay the same object, so that React compares by identity.
  */
 import type { GuildChange, RoomReport, VoiceReport } from './frames.js'
 
@@ -33,9 +33,9 @@ export interface Room {
   readonly name: string
   /** The category's id. */
   readonly parentId: string | null
-  /** How many may be in it; 0: as many as like. */
+  /** The most members; 0: no limit. */
   readonly userLimit: number
-  /** In the order in which they came. */
+  /** In the order in which they joined. */
   readonly members: readonly Member[]
 }
 
@@ -45,7 +45,7 @@ export interface RoomsOfGuild {
   readonly rooms: readonly Room[]
 }
 
-/** The rooms after one change; the same array if nothing is different. */
+/** The rooms after one change; the same array if nothing changed. */
 export function changeRooms(guild: RoomsOfGuild, change: GuildChange): readonly Room[] {
   const { rooms } = guild
   switch (change.kind) {
@@ -66,14 +66,14 @@ export function changeRooms(guild: RoomsOfGuild, change: GuildChange): readonly 
   }
 }
 
-/** The rooms of a snapshot; what equals the room or member known before is that same object. */
-export function roomsTold(guild: RoomsOfGuild, reports: readonly RoomReport[]): readonly Room[] {
+/** The rooms of a snapshot. Rooms and members that are equal to known ones stay the same object. */
+export function roomsOfSnapshot(guild: RoomsOfGuild, reports: readonly RoomReport[]): readonly Room[] {
   const before = new Map(guild.rooms.map(room => [room.channelId, room]))
   const rooms = new Map<string, Room>()
   for (const report of reports) {
     const known = before.get(report.channelId)
     const knownMembers = new Map(known?.members.map(member => [member.userId, member]))
-    // A room may be cut over two parts: its members add up.
+    // A room may be split over two parts: their members are merged.
     const members = new Map(rooms.get(report.channelId)?.members.map(member => [member.userId, member]))
     for (const voice of report.members) {
       const seen = knownMembers.get(voice.userId)
@@ -100,7 +100,7 @@ function withRoom(
   return before && sameRoom(before, after) ? rooms : rooms.with(at, after)
 }
 
-/** A voice state makes its room and its member known; nobody is in two rooms of one guild. */
+/** Adds the voice state, and its room if it is unknown. A user is in one room of a guild at most. */
 function withVoice(guild: RoomsOfGuild, voice: VoiceReport, fresh: boolean): readonly Room[] {
   const known = findMember(guild.rooms, voice.userId)
   const elsewhere = withoutMember(guild.rooms, voice.userId, room => room.channelId !== voice.channelId)
@@ -148,14 +148,14 @@ function reportedRoom(
     guildId,
     channelId: report.channelId,
     name: report.name ?? before?.name ?? report.channelId,
-    // A room outside of every category has none, so absence says something where a name's does not.
+    // Without `parentId` the room is in no category. Without `name` the name is unknown.
     parentId: report.parentId ?? null,
     userLimit: report.userLimit ?? before?.userLimit ?? 0,
     members,
   }
 }
 
-/** @param fresh the member has just come in: a flag that is not told is off, not what it was before */
+/** @param fresh the member has just joined: an absent flag is off, and does not keep its value */
 function reportedMember(voice: VoiceReport, known: Member | undefined, fresh: boolean): Member {
   const before = fresh ? undefined : known
   return {

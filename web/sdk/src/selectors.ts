@@ -1,7 +1,7 @@
-/** Looks into a state. Each gives the same object for as long as what it looks at is the same. */
+/** Parts of a state. Each function returns the same object while that part is the same. */
 import type { RoomwireState } from './client.js'
 import type { Guild } from './guild.js'
-import type { Connection } from './line.js'
+import type { Connection } from './hub-connection.js'
 import type { Room } from './rooms.js'
 
 export function connectionOf(state: RoomwireState): Connection {

@@ -1,35 +1,35 @@
-/** One WebSocket's life: open, say who is there, watch that it lives, end exactly once. */
+/** One WebSocket: opens, sends the auth frame, checks that the hub answers, ends exactly once. */
 import type { CloseHints } from './close-codes.js'
 import type { Environment } from './environment.js'
 import { type Frame, readFrame } from './frames.js'
 import type { ClientFrame, Correlation } from './wire/index.js'
 
-/** How patient a connection is; milliseconds. */
-export interface Patience {
+/** How long a connection waits for the hub, milliseconds. */
+export interface Timeouts {
   /** From the attempt until `auth.ok`. 1,000 to 120,000; default 15,000. */
   readonly connectMs: number
-  /** A connection on which nothing came for so long is asked for a `pong`. 1,000 to 600,000; default 25,000. */
+  /** After this time without a frame, the page sends a `ping`. 1,000 to 600,000; default 25,000. */
   readonly quietMs: number
-  /** A `pong`, or anything else, must come within this. 1,000 to 120,000; default 10,000. */
+  /** After a `ping`, a frame must arrive within this time. 1,000 to 120,000; default 10,000. */
   readonly pongMs: number
 }
 
-/** In a page out of sight, timers run up to a minute late; a page that is later than that was asleep. Milliseconds. */
+/** In a hidden page, timers run up to a minute late. If they are later, the machine was asleep. Milliseconds. */
 const timersLateMs = 60_000
 
-export const defaultPatience: Patience = { connectMs: 15_000, quietMs: 25_000, pongMs: 10_000 }
+export const defaultTimeouts: Timeouts = { connectMs: 15_000, quietMs: 25_000, pongMs: 10_000 }
 
-/** Who is told of a socket's life. */
+/** Callbacks of a socket. */
 export interface SocketEvents {
   readonly onFrame: (frame: Frame) => void
-  /** Called once, last. `code` is 1006 for an end that the hub did not announce. */
+  /** Called once, last. `code` is 1006 if no Close frame arrived. */
   readonly onEnd: (end: SocketEnd) => void
 }
 
 /** How a socket ended. */
 export interface SocketEnd {
   readonly code: number
-  /** The hub's words, or ours. */
+  /** The reason of the hub, or of this page. */
   readonly reason: string
   readonly hints: CloseHints
   /** The error frame right before the end. */
@@ -40,19 +40,19 @@ export interface SocketEnd {
 
 /** An open or opening connection. */
 export interface Socket {
-  /** Says something; nothing happens before the connection is open or after its end. */
-  readonly say: (frame: ClientFrame & { id?: Correlation }) => void
-  /** Asks for a sign of life now. */
+  /** Sends a frame; does nothing before the connection is open or after its end. */
+  readonly send: (frame: ClientFrame & { id?: Correlation }) => void
+  /** Sends a `ping` now. */
   readonly probe: () => void
-  /** Ends it without telling anybody. */
+  /** Ends it without a callback. */
   readonly close: () => void
 }
 
-/** Connects, and speaks first: `hello` is the auth frame. */
+/** Connects, and sends `authFrame` first. */
 export function openSocket(
   url: string,
-  hello: ClientFrame,
-  patience: Patience,
+  authFrame: ClientFrame,
+  timeouts: Timeouts,
   environment: Environment,
   events: SocketEvents,
 ): Socket {
@@ -60,63 +60,63 @@ export function openSocket(
   let retryAfterMs: number | undefined
   let error: SocketEnd['error']
   let opened = false
-  let welcomed = false
+  let authenticated = false
   let ended = false
-  let heardAt = 0
+  let receivedAt = 0
   const ws = environment.openWebSocket(url)
-  let callOff = environment.after(patience.connectMs, () => giveUp('no answer in time'))
+  let cancel = environment.after(timeouts.connectMs, () => giveUp('no answer in time'))
 
   ws.onopen = () => {
     opened = true
-    ws.send(JSON.stringify(hello))
+    ws.send(JSON.stringify(authFrame))
   }
   ws.onmessage = message => {
     const frame = readFrame(message.data)
-    // Anything from the hub is a sign of life, also what is not understood.
-    if (welcomed) listen()
+    // Every message proves that the hub answers, also one that cannot be parsed.
+    if (authenticated) onReceived()
     if (!frame) return
     if (frame.kind === 'draining') reconnectAfterMs = frame.reconnectAfterMs
     if (frame.kind === 'error') retryAfterMs = frame.retryAfterMs
-    // Only the frame right before a close explains it.
+    // Only the last frame before a close explains it.
     error = frame.kind === 'error' ? frame : undefined
     if (frame.kind === 'auth.ok') {
-      welcomed = true
-      listen()
+      authenticated = true
+      onReceived()
     }
     events.onFrame(frame)
   }
   ws.onclose = close => end(close.code, close.reason)
-  // A close follows every error.
+  // A close event follows every error event.
   ws.onerror = () => {}
 
-  function listen() {
-    heardAt = environment.now()
-    callOff()
-    callOff = environment.after(patience.quietMs, probe)
+  function onReceived() {
+    receivedAt = environment.now()
+    cancel()
+    cancel = environment.after(timeouts.quietMs, probe)
   }
 
   function probe() {
-    if (!welcomed || ended) return
-    // What is on the page passes for live until the end: no time is lost on a connection that slept.
-    if (environment.now() - heardAt > patience.quietMs + patience.pongMs + timersLateMs) {
-      return giveUp('no sign of life')
+    if (!authenticated || ended) return
+    // The page shows its rooms as live until the end. So a connection that slept ends at once.
+    if (environment.now() - receivedAt > timeouts.quietMs + timeouts.pongMs + timersLateMs) {
+      return giveUp('no answer to a ping')
     }
-    callOff()
-    say({ type: 'ping' })
-    callOff = environment.after(patience.pongMs, () => giveUp('no sign of life'))
+    cancel()
+    send({ type: 'ping' })
+    cancel = environment.after(timeouts.pongMs, () => giveUp('no answer to a ping'))
   }
 
-  function say(frame: ClientFrame & { id?: Correlation }) {
+  function send(frame: ClientFrame & { id?: Correlation }) {
     if (opened && !ended) ws.send(JSON.stringify(frame))
   }
 
-  /** A dead network reports its close late or never: the end is declared here. */
+  /** A dead network reports its close late or never, so the page ends the socket itself. */
   function giveUp(reason: string) {
-    hangUp()
+    closeSocket()
     end(1006, reason)
   }
 
-  function hangUp() {
+  function closeSocket() {
     ws.onopen = ws.onmessage = ws.onclose = null
     ws.close(1000)
   }
@@ -124,16 +124,16 @@ export function openSocket(
   function end(code: number, reason: string) {
     if (ended) return
     ended = true
-    callOff()
+    cancel()
     events.onEnd({ code, reason, hints: { reconnectAfterMs, retryAfterMs }, error, opened })
   }
 
   function close() {
     if (ended) return
     ended = true
-    callOff()
-    hangUp()
+    cancel()
+    closeSocket()
   }
 
-  return { say, probe, close }
+  return { send, probe, close }
 }

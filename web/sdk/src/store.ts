@@ -1,13 +1,13 @@
-/** Holds one immutable value and tells listeners when another takes its place. */
+/** Holds one immutable value, and calls listeners when another replaces it. */
 export interface Store<Value> {
   readonly get: () => Value
-  /** Puts `value` in place; nobody is told if it is the same. */
+  /** Replaces the value; calls no listener if it is the same. */
   readonly set: (value: Value) => void
-  /** Calls back after every change; the answer ends that. */
-  readonly listen: (listener: () => void) => () => void
+  /** Calls `listener` after every change; the returned function ends that. */
+  readonly subscribe: (listener: () => void) => () => void
 }
 
-/** @param report told of a listener that throws: its failure is not the other listeners' problem */
+/** @param report called with what a listener throws, so that the other listeners still run */
 export function createStore<Value>(first: Value, report: (error: unknown) => void): Store<Value> {
   let value = first
   const listeners = new Set<() => void>()
@@ -24,8 +24,8 @@ export function createStore<Value>(first: Value, report: (error: unknown) => voi
         }
       }
     },
-    listen: listener => {
-      // A listener given twice is told twice, and each end ends one.
+    subscribe: listener => {
+      // A listener that is subscribed twice is called twice, and each returned function ends one.
       const own = () => listener()
       listeners.add(own)
       return () => {

@@ -1,39 +1,40 @@
-/** Which guilds a page follows, and what is known of each, over one connection after the other. */
+/** The guilds that a page follows, and what is known of each, over reconnects. */
+
+import { type AuthFrame, bytesOf } from './auth-frame.js'
 import { type Backoff, fullJitter } from './backoff.js'
 import { hintMsMax } from './close-codes.js'
 import type { Environment } from './environment.js'
 import type { Frame } from './frames.js'
 import {
+  applyChange,
   awaitAnswer,
   begin as beginTrack,
+  disconnect,
   type Guild,
   type GuildTrack,
-  keptGuild,
-  leave,
-  mend,
-  postpone,
-  take,
+  persistedTrack,
+  repairGap,
+  retryLater,
   unknownGuild,
 } from './guild.js'
-import { bytesOf, type Hello } from './hello.js'
-import { type KeptPlace, type Owner, readKept, writeKept } from './kept.js'
+import { type Owner, type PersistedPlace, readPersisted, writePersisted } from './persisted.js'
 import { identityOf } from './token.js'
 import { type ClientFrame, type Correlation, RETRIABLE } from './wire/index.js'
 
-/** What subscriptions are made of, and whom they tell. */
+/** Parts and callbacks of the subscriptions. */
 export interface SubscriptionParts {
-  /** Which guilds every connection begins with; `undefined`: all that the token allows. */
+  /** The guilds of the auth frame; `undefined`: every guild that the token allows. */
   readonly guilds: readonly string[] | undefined
   /** Only these rooms of them. */
   readonly rooms: readonly string[] | undefined
-  /** How many bytes the hub accepts as a first frame. */
+  /** The most bytes that the hub accepts as a first frame. */
   readonly firstFrameBytesMax: number
-  /** Where guilds are kept over a reload. */
-  readonly kept: KeptPlace
+  /** Where guilds are stored over a reload. */
+  readonly persisted: PersistedPlace
   readonly backoff: Backoff
   readonly environment: Pick<Environment, 'now' | 'random' | 'after'>
-  readonly say: (frame: ClientFrame & { id?: Correlation }) => void
-  /** Called when frames keep missing. */
+  readonly send: (frame: ClientFrame & { id?: Correlation }) => void
+  /** Called when frames are missing again and again. */
   readonly onBroken: (why: string) => void
   /** Called with the guilds after each change. */
   readonly onGuilds: (guilds: ReadonlyMap<string, Guild>) => void
@@ -42,28 +43,28 @@ export interface SubscriptionParts {
 export interface Subscriptions {
   readonly subscribe: (guildId: string, rooms?: readonly string[]) => void
   readonly unsubscribe: (guildId: string) => void
-  /** The auth frame, as much of it as the hub takes at once. */
-  readonly hello: (token: string) => Hello
-  /** The hub closed with 4403 on the auth frame; returns whether the next one names fewer guilds. */
+  /** The auth frame, within the size that the hub accepts. */
+  readonly authFrame: (token: string) => AuthFrame
+  /** Called after close code 4403 on the auth frame; returns whether the next one names fewer guilds. */
   readonly onForbidden: () => boolean
-  /** A connection has begun; the hub named its subject, and the guilds that it will follow. */
+  /** Called with the subject and the guilds of `auth.ok`. */
   readonly begin: (sub: string, guilds: readonly string[]) => void
-  /** The connection is gone. */
+  /** Called when the connection is lost. */
   readonly end: () => void
   readonly onFrame: (frame: Frame) => void
-  /** The hub does not let this page in: it shows nothing any more. */
+  /** Called when the hub forbids this page: it shows nothing any more. */
   readonly forbid: () => void
-  /** Another person may connect next: subject, rooms and positions are forgotten. What the page chose to follow stays. */
+  /** Forgets subject, rooms and positions, because another person may connect next. The chosen guilds stay. */
   readonly forget: () => void
-  /** Whether what is shown belongs to somebody else than this token says that it is for. */
-  readonly areOfAnother: (token: string) => boolean
-  /** Puts what is known where it survives a reload. */
-  readonly keep: () => void
-  /** Empties that place. */
-  readonly keepNothing: () => void
+  /** Whether the rooms belong to another person than this token. */
+  readonly belongToAnother: (token: string) => boolean
+  /** Stores rooms and positions for a reload. */
+  readonly persist: () => void
+  /** Deletes what is stored for a reload. */
+  readonly clearPersisted: () => void
 }
 
-/** A connection follows at most so many guilds, unless the hub's SUBSCRIPTIONS_MAX is another. */
+/** The most guilds that a connection follows: the default of the hub's SUBSCRIPTIONS_MAX. */
 const guildsMax = 100
 
 type Refusal = Extract<Frame, { kind: 'error' }>
@@ -72,66 +73,66 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   const { after, now, random } = parts.environment
   let tracks: ReadonlyMap<string, GuildTrack> = new Map()
   let guilds: ReadonlyMap<string, Guild> = new Map()
-  /** Asked for by `subscribe`, with a choice of rooms each. */
+  /** Guilds of `subscribe`, with the chosen rooms of each. */
   const chosen = new Map<string, readonly string[] | undefined>()
-  /** Given up by `unsubscribe`. */
+  /** Guilds of `unsubscribe`. */
   const dropped = new Set<string>()
-  /** Guilds of the options that the auth frame does not name: asked for one by one. */
-  let postponed: readonly string[] = []
+  /** Guilds of the options that did not fit the auth frame: each gets its own `subscribe` frame. */
+  let deferred: readonly string[] = []
   /**
-   * Whether the token may not allow every guild of the options. The hub closes with 4403 where the auth frame names
-   * such a guild. Where a `subscribe` frame names it, only that guild is refused.
+   * Whether the token may not allow every guild of the options. The hub closes with 4403 if the auth frame names
+   * such a guild. If a `subscribe` frame names it, the hub refuses only that guild.
    */
-  let separately = false
-  /** The hub has closed with 4403, and has not said yet which guilds it allows. */
+  let subscribesSeparately = false
+  /** The hub has closed with 4403, and has not yet named the guilds that it allows. */
   let forbiddenSome = false
-  /** Ids of `subscribe` frames without an answer yet, a guild; what comes before it belongs to another subscription. */
+  /** The id of each unanswered `subscribe` frame by guild. Frames before its answer belong to an earlier subscription. */
   const unanswered = new Map<string, string>()
-  let askedCount = 0
-  /** Guilds that the hub could not take: how often in a row, and how to call off asking again. */
-  const refusals = new Map<string, { readonly count: number; readonly callOff: () => void }>()
-  /** The error frame that has just come, if it did not say what it is about: the next frame does. */
+  let requestCount = 0
+  /** Guilds that the hub refused for now: how often in a row, and how to cancel the next request. */
+  const refusals = new Map<string, { readonly count: number; readonly cancel: () => void }>()
+  /** The last frame, if it was an error without `re`: the next frame shows which guild it belongs to. */
   let unnamed: Refusal | undefined
-  /** Whose all this is, in the hub's words; nothing of one subject is shown to another. */
+  /** The subject that the hub named. Nothing of one subject is shown to another. */
   let subject: string | undefined
-  /** The identity of the token that was accepted, or of the one whose guilds were kept. */
+  /** The identity of the accepted token, or of the token that the stored guilds belong to. */
   let identity: string | undefined
-  /** The same of the token that is offered now. */
+  /** The identity of the token in the auth frame. */
   let offered: string | undefined
-  let heardAt = 0
+  let receivedAt = 0
 
   function subscribe(guildId: string, rooms?: readonly string[]) {
     const same = sameChoice(choiceOf(guildId), rooms)
     chosen.set(guildId, rooms)
     dropped.delete(guildId)
     const track = awaitAnswer(trackOf(guildId), now())
-    // A position in one choice of rooms is none in another, and what is outside of it is not shown from now on.
+    // A position is valid for one choice of rooms only, and other rooms are not shown from now on.
     put(same ? track : { ...narrow(track, rooms), pos: undefined })
-    ask(guildId)
+    request(guildId)
   }
 
   function unsubscribe(guildId: string) {
     chosen.delete(guildId)
-    stopAsking(guildId)
+    endRequest(guildId)
     dropped.add(guildId)
-    parts.say({ type: 'unsubscribe', guildId })
+    parts.send({ type: 'unsubscribe', guildId })
     retain(track => track.guild.guildId !== guildId)
   }
 
-  function hello(token: string): Hello {
-    postponed = []
-    offer(identityOf(token))
-    const whole = helloFor(token)
-    const fits = !separately && bytesOf(whole) <= parts.firstFrameBytesMax
+  function authFrame(token: string): AuthFrame {
+    deferred = []
+    prepareFor(identityOf(token))
+    const whole = authFrameFor(token)
+    const fits = !subscribesSeparately && bytesOf(whole) <= parts.firstFrameBytesMax
     if (fits || !whole.guilds) return withPositions(whole)
-    postponed = whole.guilds
+    deferred = whole.guilds
     return { type: 'auth', token, guilds: [] }
   }
 
   function onForbidden(): boolean {
-    // Without a named guild, the hub forbids the page and not a guild.
-    if (separately || postponed.length > 0 || namedGuilds().length === 0) return false
-    separately = forbiddenSome = true
+    // If no guild was named, the hub forbids the page and not a guild.
+    if (subscribesSeparately || deferred.length > 0 || namedGuilds().length === 0) return false
+    subscribesSeparately = forbiddenSome = true
     return true
   }
 
@@ -140,7 +141,7 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     return (parts.guilds ?? []).filter(guildId => !chosen.has(guildId) && !dropped.has(guildId))
   }
 
-  function helloFor(token: string): Hello {
+  function authFrameFor(token: string): AuthFrame {
     return {
       type: 'auth',
       token,
@@ -149,14 +150,14 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     }
   }
 
-  /** Adds where to continue, for as many guilds as there is place for; the others begin with a snapshot. */
-  function withPositions(frame: Hello): Hello {
+  /** Adds positions, for as many guilds as fit. The others begin with a snapshot. */
+  function withPositions(frame: AuthFrame): AuthFrame {
     // Without a prototype, so that every guild id is a key like any other.
     const recover: Record<string, string> = Object.create(null)
     let bytes = bytesOf({ ...frame, recover })
     for (const [guildId, { pos }] of tracks) {
       if (pos === undefined || chosen.has(guildId) || dropped.has(guildId)) continue
-      // The pair's braces weigh more than its comma.
+      // The pair's braces need more bytes than its comma.
       bytes += bytesOf({ [guildId]: pos })
       if (bytes > parts.firstFrameBytesMax) break
       recover[guildId] = pos
@@ -165,23 +166,23 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function begin(sub: string, named: readonly string[]) {
-    heardAt = now()
+    receivedAt = now()
     forbiddenSome = false
-    enter(sub)
-    const asked = [...chosen.keys(), ...postponed]
-    retain(({ guild }) => named.includes(guild.guildId) || asked.includes(guild.guildId))
+    setSubject(sub)
+    const requested = [...chosen.keys(), ...deferred]
+    retain(({ guild }) => named.includes(guild.guildId) || requested.includes(guild.guildId))
     for (const guildId of named) {
-      if (dropped.has(guildId)) parts.say({ type: 'unsubscribe', guildId })
+      if (dropped.has(guildId)) parts.send({ type: 'unsubscribe', guildId })
       else put(awaitAnswer(trackOf(guildId), now()))
     }
-    for (const guildId of asked) {
+    for (const guildId of requested) {
       put(awaitAnswer(trackOf(guildId), now()))
-      ask(guildId)
+      request(guildId)
     }
   }
 
-  /** A token is about to be sent: the rooms of somebody else go now, also if the hub never answers. */
-  function offer(next: string | undefined) {
+  /** Before a token is sent: drops the rooms of another person, also if the hub never answers. */
+  function prepareFor(next: string | undefined) {
     offered = next
     if (next === undefined || next === identity) return
     if (identity !== undefined || subject !== undefined) forget()
@@ -189,44 +190,44 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     restore({ identity: next })
   }
 
-  /** The hub has said whose the connection is. */
-  function enter(sub: string) {
+  /** Takes the subject that the hub named. */
+  function setSubject(sub: string) {
     if (subject !== undefined && subject !== sub) forget()
     if (subject === undefined) restore({ sub })
     subject = sub
     identity = offered
   }
 
-  /** Remembers what was kept of this owner, unless newer is known. */
+  /** Restores the stored guilds of this owner, except guilds that are loaded. */
   function restore(owner: Pick<Owner, 'sub'> | { readonly identity: string }) {
-    const kept = readKept(parts.kept.take(), owner, now())
-    if (!kept) return
-    subject = kept.sub
-    for (const one of kept.guilds) {
+    const persisted = readPersisted(parts.persisted.take(), owner, now())
+    if (!persisted) return
+    subject = persisted.sub
+    for (const one of persisted.guilds) {
       const { guildId } = one
       const wanted = parts.guilds === undefined || parts.guilds.includes(guildId) || chosen.has(guildId)
       if (!wanted || dropped.has(guildId) || trackOf(guildId).guild.loaded) continue
-      if (sameChoice(choiceOf(guildId), one.choice ?? undefined)) put(keptGuild(one))
+      if (sameChoice(choiceOf(guildId), one.choice ?? undefined)) put(persistedTrack(one))
     }
   }
 
   function forget() {
-    // A page that is shown again after `pagehide` still has there what it showed.
-    if (subject !== undefined) keepNothing()
+    // A page that is shown again after `pagehide` has stored its rooms.
+    if (subject !== undefined) clearPersisted()
     subject = identity = undefined
-    separately = false
+    subscribesSeparately = false
     if (tracks.size === 0) return
-    // What the page chose to follow is its own choice, and not a subject's.
+    // The page chose these guilds, and not the subject.
     tracks = new Map([...chosen.keys()].map(guildId => [guildId, unknownGuild(guildId)]))
     guilds = new Map([...tracks].map(([guildId, track]) => [guildId, track.guild]))
     parts.onGuilds(guilds)
   }
 
-  function keep() {
+  function persist() {
     if (subject === undefined) return
     const at = now()
     const guilds = [...tracks.values()].flatMap(({ guild, pos }) =>
-      // What nobody can date is not shown again.
+      // Rooms of unknown age are not shown again.
       pos === undefined || !guild.loaded || (guild.stale && guild.staleSince === null)
         ? []
         : {
@@ -237,31 +238,31 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
             rooms: guild.rooms,
           },
     )
-    parts.kept.put(writeKept({ sub: subject, identity: identity ?? null }, guilds, at))
+    parts.persisted.put(writePersisted({ sub: subject, identity: identity ?? null }, guilds, at))
   }
 
-  function keepNothing() {
-    parts.kept.empty()
+  function clearPersisted() {
+    parts.persisted.clear()
   }
 
   function end() {
-    for (const guildId of [...unanswered.keys(), ...refusals.keys()]) stopAsking(guildId)
+    for (const guildId of [...unanswered.keys(), ...refusals.keys()]) endRequest(guildId)
     unnamed = undefined
-    // A clock that was set back would date the past into the future.
-    const at = Math.min(heardAt, now())
-    for (const track of tracks.values()) put(leave(track, at))
-    // Nobody knows which of the guilds that are shown is the forbidden one.
+    // If the clock was set back, `receivedAt` is in the future.
+    const at = Math.min(receivedAt, now())
+    for (const track of tracks.values()) put(disconnect(track, at))
+    // Any of the guilds may be the forbidden one.
     if (forbiddenSome) forbid()
     forbiddenSome = false
   }
 
   function forbid() {
-    keepNothing()
+    clearPersisted()
     for (const guildId of tracks.keys()) refuse(guildId)
   }
 
   function onFrame(frame: Frame) {
-    heardAt = now()
+    receivedAt = now()
     const before = unnamed
     unnamed = frame.kind === 'error' && frame.re === undefined ? frame : undefined
     if (frame.kind === 'auth.refreshed') return onAllowed(frame.guilds)
@@ -269,16 +270,16 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     if (frame.kind === 'error') return onRefused(frame)
     if (frame.kind !== 'subscribed' && frame.kind !== 'change') return
     const awaited = unanswered.get(frame.guildId)
-    // The gateway's state is the guild's, whichever rooms are chosen.
+    // The gateway's state does not depend on the chosen rooms.
     if (awaited !== undefined && !(frame.kind === 'change' && frame.change.kind === 'gateway')) {
       if (frame.kind !== 'subscribed' || frame.re !== awaited) return
-      stopAsking(frame.guildId)
-      separately &&= namedGuilds().some(isNotAllowed)
+      endRequest(frame.guildId)
+      subscribesSeparately &&= namedGuilds().some(isNotAllowed)
     }
     const track = tracks.get(frame.guildId)
     if (!track) return
     if (frame.kind === 'subscribed') return onSubscribed(track, frame)
-    const next = take(track, frame.change, frame.pos, frame.n, now())
+    const next = applyChange(track, frame.change, frame.pos, frame.n, now())
     if (next === 'gap') onGap(track)
     else put(next)
   }
@@ -288,37 +289,37 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     return unanswered.has(guildId) || tracks.get(guildId)?.guild.following === 'refused'
   }
 
-  /** A newer token allows these guilds: new ones are followed, and those that it lost are forgotten. */
+  /** Follows the guilds that a newer token adds, and forgets those that it does not allow. */
   function onAllowed(allowed: readonly string[] | undefined) {
     if (!allowed) return
-    separately = !namedGuilds().every(guildId => allowed.includes(guildId))
+    subscribesSeparately = !namedGuilds().every(guildId => allowed.includes(guildId))
     const isChosen = (guildId: string) => chosen.has(guildId) || parts.guilds?.includes(guildId) === true
-    // A chosen guild stays, as refused: the hub says so in the frames that follow.
-    const isKept = (guildId: string) => allowed.includes(guildId) || isChosen(guildId)
-    for (const guildId of tracks.keys()) if (!isKept(guildId)) stopAsking(guildId)
-    retain(({ guild }) => isKept(guild.guildId))
+    // A chosen guild stays. The frames that follow report it as refused.
+    const isWanted = (guildId: string) => allowed.includes(guildId) || isChosen(guildId)
+    for (const guildId of tracks.keys()) if (!isWanted(guildId)) endRequest(guildId)
+    retain(({ guild }) => isWanted(guild.guildId))
     for (const guildId of allowed) {
       const track = tracks.get(guildId)
       const wanted = isChosen(guildId) || (parts.guilds === undefined && tracks.size < guildsMax)
       const follows = track !== undefined && track.guild.following !== 'refused'
       if (!wanted || follows || dropped.has(guildId)) continue
       put(awaitAnswer(trackOf(guildId), now()))
-      ask(guildId)
+      request(guildId)
     }
   }
 
   function onSubscribed(track: GuildTrack, { recovered, pos }: Extract<Frame, { kind: 'subscribed' }>) {
     if (!recovered || track.guild.loaded) return put(beginTrack(track, recovered, pos, now()))
-    // Missed events on top of nothing would pass for the whole.
+    // Missed events without the rooms before them are not the whole state.
     put({ ...track, pos: undefined })
-    ask(track.guild.guildId)
+    request(track.guild.guildId)
   }
 
   function onGap(track: GuildTrack) {
-    const mended = mend(track, now())
+    const mended = repairGap(track, now())
     put(mended.track)
     if (mended.by === 'connection') parts.onBroken('frames were missing')
-    else ask(track.guild.guildId)
+    else request(track.guild.guildId)
   }
 
   function onRefused(refusal: Refusal) {
@@ -327,48 +328,48 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
     }
   }
 
-  /** The hub ends a subscription: a newer token does not allow it, or there is no place for it now. */
+  /** The hub ends a subscription: a newer token does not allow it, or the hub has no capacity for it now. */
   function onUnsubscribed(guildId: string, why: Refusal | undefined) {
-    // An answer to `unsubscribe`, if the guild is not followed any more, or asked for anew.
+    // If the guild is not followed, or requested again, this frame answers `unsubscribe`.
     if (tracks.has(guildId) && !unanswered.has(guildId)) refuse(guildId, why)
   }
 
   function refuse(guildId: string, why?: Refusal) {
-    if (why && isForNow(why)) return askLater(guildId, why.retryAfterMs)
-    stopAsking(guildId)
+    if (why && isForNow(why)) return requestLater(guildId, why.retryAfterMs)
+    endRequest(guildId)
     put(unknownGuild(guildId, 'refused'))
   }
 
-  /** Asks again when the hub said, and with jitter: whoever was refused with this page was told the same. */
-  function askLater(guildId: string, retryAfterMs = 0) {
+  /** Requests the guild again at the time that the hub named, with jitter, because other pages got the same time. */
+  function requestLater(guildId: string, retryAfterMs = 0) {
     const count = refusals.get(guildId)?.count ?? 0
     const waitMs = Math.min(retryAfterMs, hintMsMax) + fullJitter(parts.backoff, count, random())
-    // What still comes belongs to the subscription before, and no answer has this id.
-    unanswered.set(guildId, `refused:${askedCount}`)
-    refusals.get(guildId)?.callOff()
-    const callOff = after(waitMs, () => {
+    // Frames that still arrive belong to the earlier subscription, and no answer has this id.
+    unanswered.set(guildId, `refused:${requestCount}`)
+    refusals.get(guildId)?.cancel()
+    const cancel = after(waitMs, () => {
       put(awaitAnswer(trackOf(guildId), now()))
-      ask(guildId)
+      request(guildId)
     })
-    refusals.set(guildId, { count: count + 1, callOff })
-    put(postpone(trackOf(guildId), now()))
+    refusals.set(guildId, { count: count + 1, cancel })
+    put(retryLater(trackOf(guildId), now()))
   }
 
-  /** The guild is answered, or not asked for any more. */
-  function stopAsking(guildId: string) {
+  /** Ends the request for a guild: it is answered, or not wanted any more. */
+  function endRequest(guildId: string) {
     unanswered.delete(guildId)
-    refusals.get(guildId)?.callOff()
+    refusals.get(guildId)?.cancel()
     refusals.delete(guildId)
   }
 
-  /** Asks for a guild, from where it is known. */
-  function ask(guildId: string) {
+  /** Requests a guild, from its position. */
+  function request(guildId: string) {
     const rooms = choiceOf(guildId)
     const { pos } = trackOf(guildId)
-    const id = `subscribe:${++askedCount}`
-    refusals.get(guildId)?.callOff()
+    const id = `subscribe:${++requestCount}`
+    refusals.get(guildId)?.cancel()
     unanswered.set(guildId, id)
-    parts.say({
+    parts.send({
       type: 'subscribe',
       guildId,
       ...(rooms && { rooms: [...rooms] }),
@@ -394,14 +395,14 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   }
 
   function retain(wanted: (track: GuildTrack) => boolean) {
-    const kept = [...tracks].filter(([, track]) => wanted(track))
-    if (kept.length === tracks.size) return
-    tracks = new Map(kept)
-    guilds = new Map(kept.map(([guildId, track]) => [guildId, track.guild]))
+    const wantedTracks = [...tracks].filter(([, track]) => wanted(track))
+    if (wantedTracks.length === tracks.size) return
+    tracks = new Map(wantedTracks)
+    guilds = new Map(wantedTracks.map(([guildId, track]) => [guildId, track.guild]))
     parts.onGuilds(guilds)
   }
 
-  function areOfAnother(token: string): boolean {
+  function belongToAnother(token: string): boolean {
     const next = identityOf(token)
     return next !== undefined && identity !== undefined && next !== identity
   }
@@ -409,20 +410,20 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   return {
     subscribe,
     unsubscribe,
-    hello,
+    authFrame,
     onForbidden,
     begin,
     end,
     onFrame,
     forbid,
     forget,
-    areOfAnother,
-    keep,
-    keepNothing,
+    belongToAnother,
+    persist,
+    clearPersisted,
   }
 }
 
-/** Whether a refusal passes by itself. Too many guilds, say, are as many the next time: no time is named then. */
+/** Whether a later request may succeed. After too many guilds, for example, the hub names no time. */
 function isForNow({ code, retryAfterMs }: Refusal): boolean {
   return code === 'RATE_LIMITED' ? retryAfterMs !== undefined : isRetriable.has(code)
 }

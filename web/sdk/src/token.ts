@@ -4,37 +4,37 @@ import { type Fields, isRecord, text } from './frames.js'
 
 /** Why a token is wanted. */
 export type TokenWish =
-  /** For a connection or a request; a token that still holds will do. */
+  /** For a connection or a request: any valid token. */
   | 'connect'
-  /** The one in use ends soon: a younger one is needed. */
+  /** The token in use expires soon: a newer one is needed. */
   | 'expiring'
-  /** The one in use was refused: another one is needed. */
+  /** The token in use was refused: another one is needed. */
   | 'refused'
 
 /**
- * Gives a token; the app's own session decides how. White space around it is ignored. A rejection, and whatever is
- * no token, is tried again later.
+ * Returns a token of the app's own session. White space around it is ignored. After a rejection, or a result that is no
+ * token, the SDK calls again later.
  */
 export type GetToken = (wish: TokenWish) => Promise<string>
 
-/** Asks the app for tokens, and remembers one for as long as the hub said that it holds. */
+/** Gets tokens from the app, and caches one until it expires by the word of the hub. */
 export interface TokenSource {
-  /** A token; the remembered one only for `connect`. Calls at the same time share one answer. */
+  /** A token; the cached one only for `connect`. Calls at the same time share one answer. */
   readonly get: (wish: TokenWish) => Promise<string>
-  /** `get` for the person who is signed in now: it rejects as soon as the page has signed out. */
+  /** `get` for the person who is signed in now: rejects after the page has signed out. */
   readonly ofPerson: () => (wish: TokenWish) => Promise<string>
-  /** The hub took this token and said for how long it holds, milliseconds. */
-  readonly holds: (token: string, ms: number) => void
-  /** The hub did not take the remembered one. */
+  /** The hub accepted this token, which expires in `ms`. */
+  readonly onAccepted: (token: string, ms: number) => void
+  /** Drops the cached token. */
   readonly forget: () => void
   /**
-   * The page signs out. The remembered token is dropped, and so are the answers that `getToken` still owes: those
-   * waits reject. The next `get` asks the app.
+   * The page signs out. Drops the cached token and the pending answers of `getToken`, whose callers get a rejection.
+   * The next `get` calls the app.
    */
   readonly signOut: () => void
 }
 
-/** Why a token that was asked for did not come. */
+/** Why the app gave no token. */
 export class TokenFailure extends Error {
   readonly report: FailureReport
 
@@ -45,13 +45,13 @@ export class TokenFailure extends Error {
   }
 }
 
-/** An app that has not answered after this has no token to give, milliseconds; the next who asks, asks anew. */
+/** The time limit of `getToken`, milliseconds. The next `get` calls it again. */
 export const tokenMsMax = 15_000
 
-/** A token is not used any more this long before its end, milliseconds. */
+/** The cached token is not used this long before it expires, milliseconds. */
 const marginMs = 30_000
 
-/** @param onToken called with each token that the app gives, before those who wait for it get it */
+/** @param onToken called with each token of the app, before `get` returns it */
 export function tokenSource(
   getToken: GetToken,
   environment: Pick<Environment, 'now' | 'after'>,
@@ -59,7 +59,7 @@ export function tokenSource(
 ): TokenSource {
   let known: { token: string; until: number } | null = null
   let asking: { wish: TokenWish; answer: Promise<string> } | null = null
-  /** Ends the waits for answers of `getToken`. */
+  /** Rejects the pending calls of `getToken`. */
   const waits = new Set<(reason: Error) => void>()
   let signOuts = 0
 
@@ -72,7 +72,7 @@ export function tokenSource(
       giveUp = reject
     })
     waits.add(giveUp)
-    const callOff = environment.after(tokenMsMax, () => giveUp(late()))
+    const cancel = environment.after(tokenMsMax, () => giveUp(late()))
     const given = Promise.resolve()
       .then(() => getToken(wish))
       .catch(failed)
@@ -83,7 +83,7 @@ export function tokenSource(
         return good
       })
       .finally(() => {
-        callOff()
+        cancel()
         waits.delete(giveUp)
         if (asking?.answer === answer) asking = null
       })
@@ -105,7 +105,7 @@ export function tokenSource(
         return token
       }
     },
-    holds: (token, ms) => {
+    onAccepted: (token, ms) => {
       known = { token, until: environment.now() + ms - marginMs }
     },
     forget: () => {
@@ -122,13 +122,13 @@ export function tokenSource(
 
 const signedOut = () => new TokenFailure('signed_out', 'the page signed out', null)
 
-/** The app took too long. */
+/** `getToken` did not answer in time. */
 export const late = () =>
   new TokenFailure('token_late', 'getToken did not answer in time', 'Check the request that it waits for.')
 
 function failed(cause: unknown): never {
   const why = cause instanceof Error ? cause.message || cause.name : String(cause)
-  // An app that rejects with nothing still has a cause.
+  // A rejection without a value still has a cause.
   throw new TokenFailure(
     'token_failed',
     `getToken failed: ${why}`,
@@ -137,7 +137,7 @@ function failed(cause: unknown): never {
   )
 }
 
-/** Reads what the app gave; RFC 6750 says which characters a token has. */
+/** Checks the token of the app. RFC 6750 defines its characters. */
 function readToken(given: unknown): string {
   if (typeof given !== 'string') throw malformed(given === null ? 'null' : `a value of type ${typeof given}`)
   const token = given.trim()
@@ -159,10 +159,10 @@ function malformed(what: string, hint?: string): TokenFailure {
 }
 
 /**
- * Why the hub may have refused this token: its claims are unproven.
+ * Why the hub may have refused this token, by its unverified claims.
  *
  * @param now by the hub's clock, if known
- * @param bytesMax how many bytes of a token the hub probably accepts
+ * @param bytesMax the largest token that the hub probably accepts
  */
 export function refusedToken(token: string, now: number, bytesMax: number): FailureReport {
   const claims = claimsOf(token)
@@ -175,7 +175,7 @@ export function refusedToken(token: string, now: number, bytesMax: number): Fail
     }
   }
   const early = nbf !== undefined && nbf * 1_000 > now
-  // The time of a token is a fact; the limit of this hub is a guess.
+  // The time of a token is known. The limit of this hub is not.
   if (!early && token.length > bytesMax)
     return tooLargeToken(token.length, `a hub accepts ${bytesMax} unless it is set otherwise`)
   return {
@@ -187,7 +187,7 @@ export function refusedToken(token: string, now: number, bytesMax: number): Fail
   }
 }
 
-/** A token that no hub accepts, or not this one. */
+/** The token is larger than the hub accepts. */
 export function tooLargeToken(bytes: number, bound: string): FailureReport {
   return {
     failure: 'token_too_large',
@@ -205,8 +205,8 @@ function namesOf({ iss, aud }: Fields): string {
 }
 
 /**
- * Whose a JWT is: its issuer and subject as one text, unproven; `undefined` if the token does not name its subject. The hub says in
- * `auth.ok` which subject it took the token for, perhaps with a prefix of its own for that issuer.
+ * The issuer and subject of a JWT as one text, unverified; `undefined` if the token has no subject. The subject in
+ * `auth.ok` may have a prefix that the hub adds for that issuer.
  */
 export function identityOf(token: string): string | undefined {
   const claims = claimsOf(token)
@@ -214,7 +214,7 @@ export function identityOf(token: string): string | undefined {
   return sub === undefined ? undefined : JSON.stringify([text(claims?.iss) ?? null, sub])
 }
 
-/** The claims of a JWT, unproven; `undefined` for a token that is none. */
+/** The claims of a JWT, unverified; `undefined` if the token is no JWT. */
 function claimsOf(token: string): Fields | undefined {
   try {
     const body = (token.split('.')[1] ?? '').replace(/-/g, '+').replace(/_/g, '/')

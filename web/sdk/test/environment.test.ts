@@ -20,13 +20,13 @@ const roomwire = (options: object = {}) =>
 test('a listener that throws where reportError is missing is uncaught with its own error', () => {
   vi.useFakeTimers()
   const page = roomwire()
-  const heard: string[] = []
-  page.listen(() => {
+  const received: string[] = []
+  page.onChange(() => {
     throw new Error('mine')
   })
-  page.listen(() => heard.push(page.getState().connection.state))
+  page.onChange(() => received.push(page.getState().connection.state))
   page.connect()
-  expect(heard).toEqual(['connecting'])
+  expect(received).toEqual(['connecting'])
   expect(() => vi.runOnlyPendingTimers()).toThrow('mine')
   page.close()
 })

@@ -2,12 +2,12 @@
 import { describe, expect, test } from 'vitest'
 import type { ConnectionEnd, RoomwireOptions } from '../src/index.js'
 import { createRoomwire, RoomwireProblem } from '../src/index.js'
-import { connected, start } from './lines.js'
+import { connected, start } from './connections.js'
 import { tokenOf, World, welcome } from './world.js'
 
-type Line = ReturnType<typeof start>
+type HubConnection = ReturnType<typeof start>
 
-function reasonOf({ connection }: Pick<Line, 'connection'>): ConnectionEnd {
+function reasonOf({ connection }: Pick<HubConnection, 'connection'>): ConnectionEnd {
   const now = connection()
   const reason = now.state === 'waiting' || now.state === 'closed' ? now.reason : null
   if (!reason) throw new Error(`there is no reason in ${now.state}`)
@@ -96,49 +96,49 @@ describe('getToken', () => {
     ['gives two lines', async () => 'eyJ.eyJ.x\nset-cookie: a', 'token_malformed', 'characters'],
   ])('that %s is distinguished, warned of once, and asked again', async (_, give, failure, words) => {
     let asked = 0
-    const line = start({
+    const page = start({
       getToken: () => {
         asked++
         return give() as Promise<string>
       },
     })
-    line.roomwire.connect()
-    await line.world.settle()
-    expect(line.connection().state).toBe('waiting')
-    expect(reasonOf(line)).toMatchObject({ code: null, failure })
-    expect(reasonOf(line).text).toContain(words)
-    await line.world.pass(60_000)
+    page.roomwire.connect()
+    await page.world.settle()
+    expect(page.connection().state).toBe('waiting')
+    expect(reasonOf(page)).toMatchObject({ code: null, failure })
+    expect(reasonOf(page).text).toContain(words)
+    await page.world.pass(60_000)
     expect(asked).toBeGreaterThan(2)
-    expect(line.world.sockets).toHaveLength(0)
-    expect(line.world.warnings).toHaveLength(1)
-    expect(line.world.warnings[0]).toMatch(/^Roomwire: getToken .*\. [A-Z].*\.$/)
-    const problem = await refused(line.roomwire.endRoom('5'))
+    expect(page.world.sockets).toHaveLength(0)
+    expect(page.world.warnings).toHaveLength(1)
+    expect(page.world.warnings[0]).toMatch(/^Roomwire: getToken .*\. [A-Z].*\.$/)
+    const problem = await refused(page.roomwire.endRoom('5'))
     expect(problem).toBeInstanceOf(RoomwireProblem)
     expect(problem).toMatchObject({ code: 'UNAUTHORIZED', status: 0, failure })
     expect((problem as RoomwireProblem).message).toContain(words)
-    expect(line.world.warnings).toHaveLength(1)
+    expect(page.world.warnings).toHaveLength(1)
   })
 
   test('that throws keeps its error as the cause, on the connection and of a command', async () => {
     const error = new Error('no session')
-    const line = start({ getToken: () => Promise.reject(error) })
-    line.roomwire.connect()
-    await line.world.settle()
-    expect(reasonOf(line).cause).toBe(error)
-    expect(((await refused(line.roomwire.endRoom('5'))) as Error).cause).toBe(error)
+    const page = start({ getToken: () => Promise.reject(error) })
+    page.roomwire.connect()
+    await page.world.settle()
+    expect(reasonOf(page).cause).toBe(error)
+    expect(((await refused(page.roomwire.endRoom('5'))) as Error).cause).toBe(error)
   })
 
   test('that never answers is distinguished from one that fails', async () => {
-    const line = start({ getToken: () => new Promise(() => {}) })
-    line.roomwire.connect()
-    await line.world.pass(15_000)
-    expect(reasonOf(line)).toMatchObject({ failure: 'token_late' })
+    const page = start({ getToken: () => new Promise(() => {}) })
+    page.roomwire.connect()
+    await page.world.pass(15_000)
+    expect(reasonOf(page)).toMatchObject({ failure: 'token_late' })
   })
 
   test('that fails to renew is warned of while the connection is still open', async () => {
     let asked = 0
     const { world, connection } = await connected({
-      patience: { quietMs: 1e8 },
+      timeouts: { quietMs: 1e8 },
       getToken: async () => (++asked === 1 ? 'token-1' : '<html>'),
     })
     await world.pass(3_545_000)
@@ -161,17 +161,17 @@ describe('getToken', () => {
 describe('a token', () => {
   async function offer(token: string, code = 4401) {
     let asked = 0
-    const line = start({
+    const page = start({
       getToken: async () => {
         asked++
         return token
       },
     })
-    line.roomwire.connect()
-    await line.world.settle()
-    line.world.socket.open()
-    line.world.socket.end(code)
-    return { ...line, asked: () => asked }
+    page.roomwire.connect()
+    await page.world.settle()
+    page.world.socket.open()
+    page.world.socket.end(code)
+    return { ...page, asked: () => asked }
   }
   const hour = { exp: 1_000 + 3_600 }
 
@@ -191,52 +191,52 @@ describe('a token', () => {
   })
 
   test('that is refused is judged by the clock of the hub, however wrong the one of this machine is', async () => {
-    const line = start({ getToken: async () => tokenOf('ada', { exp: 5_000 }) })
+    const page = start({ getToken: async () => tokenOf('ada', { exp: 5_000 }) })
     const refuse = async (hubMs: number) => {
-      line.world.socket.open()
-      line.world.socket.hear({
+      page.world.socket.open()
+      page.world.socket.receive({
         v: 1,
         type: 'error',
         error: { code: 'UNAUTHORIZED', message: 'the token does not hold' },
         ts: hubMs,
       })
-      line.world.socket.end(4401)
-      const reason = reasonOf(line)
-      await line.world.pass(15_000)
+      page.world.socket.end(4401)
+      const reason = reasonOf(page)
+      await page.world.pass(15_000)
       return reason
     }
-    line.roomwire.connect()
-    await line.world.settle()
-    line.world.now = 9_000_000_000
+    page.roomwire.connect()
+    await page.world.settle()
+    page.world.now = 9_000_000_000
     expect(await refuse(1_000_000)).toMatchObject({ failure: 'token_invalid' })
-    line.world.now = 1_000
+    page.world.now = 1_000
     expect(await refuse(5_030_000)).toMatchObject({ text: 'the token expired 30 s ago' })
   })
 
   test('that expired on an open connection is no mistake, and nobody is warned', async () => {
-    const line = await connected()
-    line.world.socket.end(4401)
-    expect(reasonOf(line)).toMatchObject({ failure: 'token_expired', hint: null })
-    expect(line.world.warnings).toEqual([])
+    const page = await connected()
+    page.world.socket.end(4401)
+    expect(reasonOf(page)).toMatchObject({ failure: 'token_expired', hint: null })
+    expect(page.world.warnings).toEqual([])
   })
 
   test('that does not allow this page is reported with the words of the hub', async () => {
-    const line = start()
-    line.roomwire.connect()
-    await line.world.settle()
-    line.world.socket.open()
-    line.world.socket.hear({
+    const page = start()
+    page.roomwire.connect()
+    await page.world.settle()
+    page.world.socket.open()
+    page.world.socket.receive({
       v: 1,
       type: 'error',
       error: { code: 'FORBIDDEN', message: 'the token lacks rooms:read' },
       ts: 0,
     })
-    line.world.socket.end(4403)
-    expect(reasonOf(line)).toMatchObject({
+    page.world.socket.end(4403)
+    expect(reasonOf(page)).toMatchObject({
       failure: 'forbidden',
       text: 'not allowed: the token lacks rooms:read',
     })
-    expect(line.world.warnings).toHaveLength(1)
+    expect(page.world.warnings).toHaveLength(1)
   })
 
   test('that is refused by a command says why in the same words', async () => {
@@ -266,30 +266,30 @@ describe('a token', () => {
 
   test('that is too large for the first frame ends it with the size, and getToken is asked once', async () => {
     let asked = 0
-    const line = start({
+    const page = start({
       getToken: async () => {
         asked++
         return large(13_000)
       },
     })
-    line.roomwire.connect()
-    await line.world.settle()
-    await line.world.pass(600_000)
-    expect(line.connection().state).toBe('closed')
-    expect(reasonOf(line)).toMatchObject({ failure: 'token_too_large' })
-    expect(reasonOf(line).text).toMatch(/13000 bytes.*room for 122\d\d$/)
+    page.roomwire.connect()
+    await page.world.settle()
+    await page.world.pass(600_000)
+    expect(page.connection().state).toBe('closed')
+    expect(reasonOf(page)).toMatchObject({ failure: 'token_too_large' })
+    expect(reasonOf(page).text).toMatch(/13000 bytes.*room for 122\d\d$/)
     expect(asked).toBe(1)
-    expect(line.world.sockets).toHaveLength(0)
-    expect(line.world.warnings).toHaveLength(1)
+    expect(page.world.sockets).toHaveLength(0)
+    expect(page.world.warnings).toHaveLength(1)
   })
 
   test('that the hub refuses for its size ends it too, and names the size', async () => {
-    const line = await offer(large(9_000))
-    await line.world.pass(600_000)
-    expect(line.connection().state).toBe('closed')
-    expect(reasonOf(line)).toMatchObject({ failure: 'token_too_large' })
-    expect(reasonOf(line).text).toMatch(/9000 bytes.*accepts 8192 /)
-    expect(line.asked()).toBe(1)
+    const page = await offer(large(9_000))
+    await page.world.pass(600_000)
+    expect(page.connection().state).toBe('closed')
+    expect(reasonOf(page)).toMatchObject({ failure: 'token_too_large' })
+    expect(reasonOf(page).text).toMatch(/9000 bytes.*accepts 8192 /)
+    expect(page.asked()).toBe(1)
   })
 
   const largeWith = (claims: object) => tokenOf('ada', { ...claims, roles: 'x'.repeat(9_000) })
@@ -300,11 +300,11 @@ describe('a token', () => {
   ])(
     'of more than 8 KiB that %s is called that, and another one is asked for',
     async (_, claims, failure, text) => {
-      const line = await offer(largeWith(claims))
-      expect(line.connection().state).toBe('waiting')
-      expect(reasonOf(line)).toMatchObject({ failure, text: expect.stringMatching(text) })
-      await line.world.pass(600_000)
-      expect(line.asked()).toBeGreaterThan(1)
+      const page = await offer(largeWith(claims))
+      expect(page.connection().state).toBe('waiting')
+      expect(reasonOf(page)).toMatchObject({ failure, text: expect.stringMatching(text) })
+      await page.world.pass(600_000)
+      expect(page.asked()).toBeGreaterThan(1)
     },
   )
 
@@ -325,32 +325,32 @@ describe('a token', () => {
   ])(
     'with firstFrameBytesMax %i and of %i bytes, if refused, is %s',
     async (firstFrameBytesMax, bytes, failure) => {
-      const line = start({ firstFrameBytesMax, getToken: async () => large(bytes) })
-      line.roomwire.connect()
-      await line.world.settle()
-      line.world.socket.open()
-      line.world.socket.end(4401)
-      expect(reasonOf(line)).toMatchObject({ failure })
-      line.world.answer = async () => new Response('{"code":"UNAUTHORIZED"}', { status: 401 })
-      expect(await refused(line.roomwire.endRoom('5'))).toMatchObject({ failure })
+      const page = start({ firstFrameBytesMax, getToken: async () => large(bytes) })
+      page.roomwire.connect()
+      await page.world.settle()
+      page.world.socket.open()
+      page.world.socket.end(4401)
+      expect(reasonOf(page)).toMatchObject({ failure })
+      page.world.answer = async () => new Response('{"code":"UNAUTHORIZED"}', { status: 401 })
+      expect(await refused(page.roomwire.endRoom('5'))).toMatchObject({ failure })
     },
   )
 
   test('that a hub with a lower limit closes over names the size that the hub named', async () => {
-    const line = start({ getToken: async () => large(5_000) })
-    line.roomwire.connect()
-    await line.world.settle()
-    line.world.socket.open()
-    line.world.socket.hear({
+    const page = start({ getToken: async () => large(5_000) })
+    page.roomwire.connect()
+    await page.world.settle()
+    page.world.socket.open()
+    page.world.socket.receive({
       v: 1,
       type: 'error',
       error: { code: 'TOO_LARGE', message: 'a message before authentication is at most 4096 bytes' },
       ts: 0,
     })
-    line.world.socket.end(1009)
-    expect(line.connection().state).toBe('closed')
-    expect(reasonOf(line)).toMatchObject({ code: 1009, failure: 'token_too_large' })
-    expect(reasonOf(line).text).toMatch(/5000 bytes.*at most 4096 bytes/)
+    page.world.socket.end(1009)
+    expect(page.connection().state).toBe('closed')
+    expect(reasonOf(page)).toMatchObject({ code: 1009, failure: 'token_too_large' })
+    expect(reasonOf(page).text).toMatch(/5000 bytes.*at most 4096 bytes/)
   })
 
   test('of any size is given to a command: the hub decides', async () => {
@@ -370,25 +370,25 @@ describe('a hub', () => {
   type Answers = Record<string, () => Response>
   const problem = (status: number) => () =>
     Response.json({ type: 'urn:roomwire:bad_request', code: 'BAD_REQUEST' }, { status })
-  const page = () => new Response('<!doctype html>')
+  const html = () => new Response('<!doctype html>')
   const redirected = (url: string) => () =>
     Object.defineProperties(problem(400)(), { redirected: { value: true }, url: { value: url } })
 
   /** A page whose handshakes fail; requests that `answers` does not name fail too. */
   async function unreachable(answers: Answers, options: Partial<RoomwireOptions> = {}, origin?: string) {
-    const line = start(options)
-    const { world } = line
+    const page = start(options)
+    const { world } = page
     if (origin !== undefined) world.pageOrigin = origin
     world.answer = async (url, { mode }) => {
       const answer = answers[`${mode} ${new URL(url).origin}`]
       if (!answer) throw new TypeError('Failed to fetch')
       return answer()
     }
-    line.roomwire.connect()
+    page.roomwire.connect()
     await world.settle()
     world.socket.end(1006)
     await world.settle()
-    return line
+    return page
   }
   const http = { url: 'http://hub.example' }
 
@@ -452,7 +452,7 @@ describe('a hub', () => {
     ],
     [
       'is another server',
-      { 'cors https://hub.example': page },
+      { 'cors https://hub.example': html },
       {},
       undefined,
       'not_a_hub',
@@ -477,72 +477,72 @@ describe('a hub', () => {
   ])(
     'that %s is distinguished, and the developer is warned once',
     async (_, answers, options, origin, failure, words) => {
-      const line = await unreachable(answers, options, origin)
-      expect(line.connection().state).toBe('waiting')
-      expect(reasonOf(line)).toMatchObject({ code: 1006, failure })
-      expect(reasonOf(line).text).toContain(words)
-      expect(reasonOf(line).hint).toMatch(/^[A-Z].*\.$/)
-      const { world } = line
+      const page = await unreachable(answers, options, origin)
+      expect(page.connection().state).toBe('waiting')
+      expect(reasonOf(page)).toMatchObject({ code: 1006, failure })
+      expect(reasonOf(page).text).toContain(words)
+      expect(reasonOf(page).hint).toMatch(/^[A-Z].*\.$/)
+      const { world } = page
       for (let i = 0; i < 5; i++) {
         await world.pass(15_000)
         world.socket.end(1006)
         await world.settle()
-        expect(reasonOf(line)).toMatchObject({ failure })
+        expect(reasonOf(page)).toMatchObject({ failure })
       }
       expect(world.warnings).toHaveLength(1)
       expect(world.warnings[0]).toContain(words)
-      const problem = await refused(line.roomwire.endRoom('5'))
+      const problem = await refused(page.roomwire.endRoom('5'))
       expect(problem).toMatchObject({ code: 'NETWORK', status: 0, failure, retriable: true })
       expect(world.warnings).toHaveLength(1)
     },
   )
 
   test('that answers requests and no WebSockets, twice, is behind a proxy that does not pass them on', async () => {
-    const line = await unreachable({ 'cors https://hub.example': problem(426) })
+    const page = await unreachable({ 'cors https://hub.example': problem(426) })
     // It may have started in this very moment.
-    expect(reasonOf(line)).toMatchObject({ failure: 'unreachable', hint: null })
-    expect(line.world.warnings).toEqual([])
-    await line.world.pass(1_000)
-    line.world.socket.end(1006)
-    await line.world.settle()
-    expect(reasonOf(line)).toMatchObject({ failure: 'websocket_blocked' })
-    expect(reasonOf(line).hint).toContain('Upgrade')
-    expect(line.world.warnings).toHaveLength(1)
+    expect(reasonOf(page)).toMatchObject({ failure: 'unreachable', hint: null })
+    expect(page.world.warnings).toEqual([])
+    await page.world.pass(1_000)
+    page.world.socket.end(1006)
+    await page.world.settle()
+    expect(reasonOf(page)).toMatchObject({ failure: 'websocket_blocked' })
+    expect(reasonOf(page).hint).toContain('Upgrade')
+    expect(page.world.warnings).toHaveLength(1)
   })
 
   test('that is full or draining is only waited for', async () => {
-    const line = await unreachable({ 'cors https://hub.example': problem(503) })
-    expect(reasonOf(line)).toMatchObject({ failure: 'unavailable', hint: null })
-    expect(line.world.warnings).toEqual([])
+    const page = await unreachable({ 'cors https://hub.example': problem(503) })
+    expect(reasonOf(page)).toMatchObject({ failure: 'unavailable', hint: null })
+    expect(page.world.warnings).toEqual([])
   })
 
   test('that is another WebSocket server, which opens and never welcomes, is distinguished too', async () => {
-    const line = start()
-    line.world.answer = async () => page()
-    line.roomwire.connect()
-    await line.world.settle()
-    line.world.socket.open()
-    await line.world.pass(15_000)
-    expect(reasonOf(line)).toMatchObject({ code: 1006, failure: 'not_a_hub' })
-    expect(line.world.warnings).toHaveLength(1)
+    const page = start()
+    page.world.answer = async () => html()
+    page.roomwire.connect()
+    await page.world.settle()
+    page.world.socket.open()
+    await page.world.pass(15_000)
+    expect(reasonOf(page)).toMatchObject({ code: 1006, failure: 'not_a_hub' })
+    expect(page.world.warnings).toHaveLength(1)
   })
 
   test('that a command cannot reach is diagnosed without a connection too', async () => {
-    const line = start()
-    line.world.answer = async (_, { mode }) => {
+    const page = start()
+    page.world.answer = async (_, { mode }) => {
       if (mode !== 'no-cors') throw new TypeError('Failed to fetch')
       return new Response('')
     }
-    const problem = await refused(line.roomwire.createRoom())
+    const problem = await refused(page.roomwire.createRoom())
     expect(problem).toMatchObject({ code: 'NETWORK', failure: 'origin_not_allowed' })
     expect((problem as Error).message).toContain('does not allow the origin https://app.example')
     expect((problem as Error).cause).toBeInstanceOf(TypeError)
   })
 
-  test('that is dead is not asked more often than once in 10 s, and not at all once it has welcomed', async () => {
-    const line = await unreachable({})
-    const { world } = line
-    world.luck = 0
+  test('that is dead is not asked more often than once in 10 s, and not at all after auth.ok', async () => {
+    const page = await unreachable({})
+    const { world } = page
+    world.random = 0
     for (let i = 0; i < 50; i++) {
       await world.pass(100)
       world.socket.end(1006)
@@ -553,11 +553,11 @@ describe('a hub', () => {
     world.wake()
     await world.settle()
     world.socket.open()
-    world.socket.hear(welcome())
+    world.socket.receive(welcome())
     world.requests = []
     for (let i = 0; i < 3; i++) {
       world.socket.end(1006)
-      expect(reasonOf(line).hint).toBeNull()
+      expect(reasonOf(page).hint).toBeNull()
       await world.pass(20_000)
     }
     expect(world.requests).toEqual([])
@@ -574,25 +574,25 @@ describe('a hub', () => {
   })
 
   test('that never answers a question holds up neither the page nor its end', async () => {
-    const line = start()
-    const { world } = line
+    const page = start()
+    const { world } = page
     world.answer = () => new Promise(() => {})
-    line.roomwire.connect()
+    page.roomwire.connect()
     await world.settle()
     world.socket.end(1006)
     await world.pass(11_000)
     world.socket.end(1006)
-    expect(reasonOf(line)).toMatchObject({ failure: 'unreachable' })
-    line.roomwire.close()
+    expect(reasonOf(page)).toMatchObject({ failure: 'unreachable' })
+    page.roomwire.close()
     await world.settle()
     expect(world.timersLeft).toBe(0)
   })
 
   test('that was found and is lost is a lost connection: no mistake, and nobody is warned', async () => {
-    const line = await connected()
-    line.world.socket.end(1006)
-    expect(reasonOf(line)).toMatchObject({ failure: 'connection_lost', hint: null })
-    expect(line.world.warnings).toEqual([])
+    const page = await connected()
+    page.world.socket.end(1006)
+    expect(reasonOf(page)).toMatchObject({ failure: 'connection_lost', hint: null })
+    expect(page.world.warnings).toEqual([])
   })
 
   test('whose address the browser refuses is distinguished from a dead one', async () => {
@@ -604,11 +604,11 @@ describe('a hub', () => {
       const openWebSocket = () => {
         throw new DOMException('not allowed', 'SecurityError')
       }
-      const line = start({ url, environment: { ...world.environment, openWebSocket } })
-      line.roomwire.connect()
+      const page = start({ url, environment: { ...world.environment, openWebSocket } })
+      page.roomwire.connect()
       await world.settle()
-      expect(line.connection().state).toBe('closed')
-      expect(reasonOf(line)).toMatchObject({ code: null, failure })
+      expect(page.connection().state).toBe('closed')
+      expect(reasonOf(page)).toMatchObject({ code: null, failure })
       expect(world.warnings).toHaveLength(1)
     }
   })

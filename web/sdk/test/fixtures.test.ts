@@ -73,15 +73,15 @@ test("the client's frames are those that the hub's tests take", async () => {
     guilds: ['1'],
     rooms: ['2'],
     environment: world.environment,
-    patience: { quietMs: 3_545_000, pongMs: 60_000 },
+    timeouts: { quietMs: 3_545_000, pongMs: 60_000 },
   })
   const pos = 'Zm9yd2FyZC1vbmx5LW9wYXF1ZS1wb3NpdGlvbi0wMDE'
   const connect = async () => {
     await world.settle()
     world.socket.open()
-    world.socket.hear(welcome({ guilds: ['1'], guildId: '1' }))
-    world.socket.hear(subscribed({ guildId: '1' }))
-    world.socket.hear(snapshot([], { guildId: '1', pos }))
+    world.socket.receive(welcome({ guilds: ['1'], guildId: '1' }))
+    world.socket.receive(subscribed({ guildId: '1' }))
+    world.socket.receive(snapshot([], { guildId: '1', pos }))
   }
   roomwire.connect()
   await connect()
@@ -90,8 +90,8 @@ test("the client's frames are those that the hub's tests take", async () => {
   await connect()
   await world.pass(3_545_000)
   roomwire.subscribe('1', ['2'])
-  world.socket.hear(subscribed({ guildId: '1', re: world.socket.lastSent('subscribe')?.id }))
-  world.socket.hear(snapshot([], { guildId: '1', pos }))
+  world.socket.receive(subscribed({ guildId: '1', re: world.socket.lastSent('subscribe')?.id }))
+  world.socket.receive(snapshot([], { guildId: '1', pos }))
   world.socket.end(1006)
   await world.pass(500)
   await connect()

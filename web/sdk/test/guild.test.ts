@@ -2,21 +2,21 @@ import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import { readFrame } from '../src/frames.js'
 import {
+  applyChange,
   awaitAnswer,
   begin,
-  framesToForgive,
+  disconnect,
+  framesToResetGaps,
   type GuildTrack,
-  leave,
-  mend,
+  repairGap,
   snapshotPartsMax,
-  take,
   unknownGuild,
 } from '../src/guild.js'
 import { event, gateway, guildId, room, snapshot, voice } from './world.js'
 
 const now = 50_000
 
-// Properties take their time where the machine is busy with others.
+// Properties applyChange their time where the machine is busy with others.
 vi.setConfig({ testTimeout: 60_000 })
 
 /** Takes frames in, as they come from the wire. */
@@ -24,7 +24,7 @@ function after(track: GuildTrack | 'gap', ...frames: object[]): GuildTrack | 'ga
   return frames.reduce<GuildTrack | 'gap'>((before, each) => {
     const frame = readFrame(JSON.stringify(each))
     if (before === 'gap' || frame?.kind !== 'change') return before
-    return take(before, frame.change, frame.pos, frame.n, now)
+    return applyChange(before, frame.change, frame.pos, frame.n, now)
   }, track)
 }
 
@@ -88,7 +88,7 @@ describe('a snapshot', () => {
     expect(seating(after(before, first, second, third))).toEqual({ 1: ['7', '8'], 2: [] })
   })
 
-  test('in parts begins anew with its first part', () => {
+  test('in parts starts again with its first part', () => {
     const first = part(1, 2, room('1'))
     expect(seating(after(live(), first, first, part(2, 2, room('2'))))).toEqual({ 1: [], 2: [] })
   })
@@ -98,9 +98,9 @@ describe('a snapshot', () => {
     const halfway = held(after(before, part(1, 2, room('1'))))
     expect(halfway.pos).toBe('p1')
     expect(held(after(halfway, part(2, 2))).pos).toBe('q')
-    // Whoever goes in between continues from what is shown.
-    expect(leave(halfway, now)).toMatchObject({ pos: 'p1', partial: null })
-    expect(after(leave(halfway, now), part(2, 2))).toBe('gap')
+    // A client that reconnects in between continues from the old position.
+    expect(disconnect(halfway, now)).toMatchObject({ pos: 'p1', partial: null })
+    expect(after(disconnect(halfway, now), part(2, 2))).toBe('gap')
   })
 
   test('in parts makes what is shown stale from its first part to its last', () => {
@@ -109,7 +109,7 @@ describe('a snapshot', () => {
     expect(held(after(halfway, part(2, 2))).guild).toMatchObject({ stale: false, staleSince: null })
   })
 
-  test('in parts does not tell of the gateway what was so before a newer word', () => {
+  test('in parts does not replace a newer state of the gateway', () => {
     const track = held(after(live(), part(1, 3), gateway('down'), part(2, 3), part(3, 3)))
     expect(track.guild).toMatchObject({ following: 'live', stale: true, gateway: { state: 'down' } })
   })
@@ -177,7 +177,7 @@ describe('rooms', () => {
 })
 
 describe('members', () => {
-  test('join, change and leave', () => {
+  test('join, change and disconnect', () => {
     const joined = event('voice.joined', voice('1', '7'), { n: 1 })
     const muted = event('voice.state_changed', voice('1', '7', { selfMute: true, selfVideo: true }), { n: 2 })
     const left = event('voice.left', voice('1', '7'), { n: 3 })
@@ -206,21 +206,21 @@ describe('members', () => {
     expect(seating(after(live(room('1'), room('2', [voice('2', '7')])), left))).toEqual({ 1: [], 2: ['7'] })
   })
 
-  test('keep their names when a change does not tell them', () => {
+  test('keep their names when a change has none', () => {
     const muted = event('voice.state_changed', { channelId: '1', userId: '7', mute: true }, { n: 1 })
     expect(
       held(after(live(room('1', [voice('1', '7', { selfDeaf: true })])), muted)).guild.rooms[0]?.members,
     ).toMatchObject([{ displayName: 'User 7', mute: true, selfDeaf: true }])
   })
 
-  test('who come in anew have no mark that is not told', () => {
+  test('who join again have no mark that is absent', () => {
     const joined = event('voice.joined', { channelId: '1', userId: '7' }, { n: 1 })
     expect(
       held(after(live(room('1', [voice('1', '7', { selfDeaf: true })])), joined)).guild.rooms[0]?.members,
     ).toMatchObject([{ displayName: 'User 7', selfDeaf: false }])
   })
 
-  test('who are told again as they are change nothing', () => {
+  test('who are repeated without a difference change nothing', () => {
     const before = live(room('1', [voice('1', '7')]))
     expect(held(after(before, event('voice.state_changed', voice('1', '7'), { n: 1 }))).guild).toBe(
       before.guild,
@@ -271,7 +271,7 @@ describe('a subscription that begins', () => {
   const known = () => held(after(live(room('1', [voice('1', '7')])), event('x', {}, { n: 1, pos: 'p5' })))
 
   test('recovered, goes on at once from what was known, and is fresh when the gateway is known to be', () => {
-    const track = begin(leave(known(), 40_000), true, 'p6', now)
+    const track = begin(disconnect(known(), 40_000), true, 'p6', now)
     expect(track.guild).toMatchObject({ following: 'live', stale: true, staleSince: 40_000, gateway: null })
     expect(track.guild.rooms).toBe(track.guild.rooms)
     expect(track.pos).toBe('p6')
@@ -279,7 +279,7 @@ describe('a subscription that begins', () => {
   })
 
   test('recovered while the gateway is not live, is as old as the gateway says', () => {
-    const track = begin(leave(known(), 40_000), true, 'p6', now)
+    const track = begin(disconnect(known(), 40_000), true, 'p6', now)
     const resuming = held(after(track, gateway('resuming', 2_000)))
     expect(resuming.guild).toMatchObject({ stale: true, staleSince: now - 2_000 })
     // The state changes, and what is shown has not become any newer.
@@ -292,14 +292,14 @@ describe('a subscription that begins', () => {
   test.each([
     ['the first missed frame has number 1', 1, false],
     ['there is no frame 0', 0, true],
-    ['a hole is seen before the first', 2, true],
+    ['a gap is seen before the first', 2, true],
   ])('recovered: %s', (_, n, gap) => {
-    const track = begin(leave(known(), 40_000), true, 'p6', now)
+    const track = begin(disconnect(known(), 40_000), true, 'p6', now)
     expect(after(track, event('voice.joined', voice('1', '8'), { n })) === 'gap').toBe(gap)
   })
 
   test('not recovered, keeps what was known with its own position until the snapshot is here', () => {
-    const track = begin(leave(known(), 40_000), false, 'p9', now)
+    const track = begin(disconnect(known(), 40_000), false, 'p9', now)
     expect(track).toMatchObject({
       pos: 'p5',
       guild: { following: 'awaited', stale: true, staleSince: 40_000 },
@@ -315,45 +315,46 @@ describe('what is stale', () => {
   test('is as old as the first of the reasons', () => {
     const down = held(after(live(), gateway('down', 3_000)))
     expect(down.guild.staleSince).toBe(now - 3_000)
-    expect(leave(down, now).guild.staleSince).toBe(now - 3_000)
-    expect(leave(live(), 44_000).guild.staleSince).toBe(44_000)
+    expect(disconnect(down, now).guild.staleSince).toBe(now - 3_000)
+    expect(disconnect(live(), 44_000).guild.staleSince).toBe(44_000)
   })
 
-  test('is no younger for a hub that started again and has not heard of its worker', () => {
-    const unheard = gateway('down', 100, 'no_worker')
-    const known = held(after(begin(leave(live(), 40_000), true, 'p6', now), unheard))
+  test('is no younger for a hub that started again and has not received of its worker', () => {
+    const unreceived = gateway('down', 100, 'no_worker')
+    const known = held(after(begin(disconnect(live(), 40_000), true, 'p6', now), unreceived))
     expect(known.guild).toMatchObject({ stale: true, staleSince: 40_000 })
-    const told = { gateway: { state: 'down', ageMs: 100, reason: 'no_worker' } }
+    const reported = { gateway: { state: 'down', ageMs: 100, reason: 'no_worker' } }
     const fresh = begin(unknownGuild(guildId), false, undefined, now)
-    const shown = held(after(fresh, snapshot([room('1')], {}, told)))
+    const shown = held(after(fresh, snapshot([room('1')], {}, reported)))
     expect(shown.guild).toMatchObject({ loaded: true, stale: true, staleSince: null })
     expect(held(after(shown, gateway('resuming', 50))).guild.staleSince).toBeNull()
-    expect(leave(shown, now).guild.staleSince).toBeNull()
+    expect(disconnect(shown, now).guild.staleSince).toBeNull()
   })
 
   test('has no age while nothing is known', () => {
-    expect(leave(unknownGuild(guildId), now).guild).toMatchObject({ stale: true, staleSince: null })
+    expect(disconnect(unknownGuild(guildId), now).guild).toMatchObject({ stale: true, staleSince: null })
   })
 })
 
-describe('a hole', () => {
-  test('is mended from the last position, then by a snapshot, then by a new connection', () => {
-    const first = mend(live(), now)
+describe('a gap', () => {
+  test('is repaired from the last position, then by a snapshot, then by a new connection', () => {
+    const first = repairGap(live(), now)
     expect(first).toMatchObject({ by: 'recover', track: { pos: 'p1', guild: { following: 'awaited' } } })
-    const second = mend(begin(first.track, true, 'p1', now), now)
+    const second = repairGap(begin(first.track, true, 'p1', now), now)
     expect(second).toMatchObject({ by: 'snapshot', track: { pos: undefined } })
     const whole = held(after(second.track, snapshot()))
-    expect(mend(whole, now)).toMatchObject({ by: 'connection', track: { pos: undefined } })
+    expect(repairGap(whole, now)).toMatchObject({ by: 'connection', track: { pos: undefined } })
   })
 
-  test('without a position is mended by a snapshot', () => {
-    expect(mend(unknownGuild(guildId), now).by).toBe('snapshot')
+  test('without a position is repaired by a snapshot', () => {
+    expect(repairGap(unknownGuild(guildId), now).by).toBe('snapshot')
   })
 
   test('is forgiven after a stretch of good frames', () => {
-    let track = begin(mend(live(), now).track, true, 'p1', now)
-    for (let n = 1; n <= framesToForgive; n++) track = held(after(track, event('x', {}, { n, pos: `p${n}` })))
-    expect(mend(track, now).by).toBe('recover')
+    let track = begin(repairGap(live(), now).track, true, 'p1', now)
+    for (let n = 1; n <= framesToResetGaps; n++)
+      track = held(after(track, event('x', {}, { n, pos: `p${n}` })))
+    expect(repairGap(track, now).by).toBe('recover')
   })
 })
 
@@ -392,7 +393,7 @@ test('however members come, move and go, each is where they went last, and only 
   )
 })
 
-test('no frame, however odd, breaks a guild or reaches a prototype', () => {
+test('no frame breaks a guild or reaches a prototype', () => {
   const before = live(room('1', [voice('1', '7')]))
   const names = fc.constantFrom(
     'guild.snapshot',
@@ -431,7 +432,7 @@ test('no frame, however odd, breaks a guild or reaches a prototype', () => {
   )
 })
 
-test('whatever is lost, doubled or swapped on the way, what is shown was so at the position that is kept', () => {
+test('after any loss, duplication or reordering, the rooms match their position', () => {
   const step = fc.constantFrom(
     ...([
       'happen',
@@ -461,10 +462,10 @@ test('whatever is lost, doubled or swapped on the way, what is shown was so at t
         const userId = ['7', '8', '9'][(truth.length * 7) % 3] ?? '7'
         const leaves = before.includes(userId)
         truth.push(leaves ? before.filter(each => each !== userId) : [...before, userId])
-        queue.push(told(truth.length - 1, ++n))
+        queue.push(frameAt(truth.length - 1, ++n))
       }
       /** The frame of what happened last before `at`. */
-      function told(at: number, n: number) {
+      function frameAt(at: number, n: number) {
         const [before, now] = [truth[at - 1] ?? [], truth[at] ?? []]
         const joined = now.find(userId => !before.includes(userId))
         const left = before.find(userId => !now.includes(userId)) ?? ''
@@ -480,7 +481,7 @@ test('whatever is lost, doubled or swapped on the way, what is shown was so at t
         track = begin(track, recovered, recovered ? track.pos : `p${head}`, now)
         if (recovered) {
           n = head - from
-          const missed = Array.from({ length: n }, (_, at) => told(from + 1 + at, at + 1))
+          const missed = Array.from({ length: n }, (_, at) => frameAt(from + 1 + at, at + 1))
           queue = [gateway(state), ...missed]
         } else {
           n = 0
@@ -494,10 +495,10 @@ test('whatever is lost, doubled or swapped on the way, what is shown was so at t
           )
         }
       }
-      function hear(frame: object | undefined) {
+      function receive(frame: object | undefined) {
         const next = frame ? after(track, frame) : track
         if (next === 'gap') {
-          track = mend(track, now).track
+          track = repairGap(track, now).track
           subscribe()
         } else track = next
       }
@@ -515,13 +516,13 @@ test('whatever is lost, doubled or swapped on the way, what is shown was so at t
         // What has no number is not what is lost here.
         const faulty = queue[0]?.n !== undefined
         if (each === 'happen') happen()
-        else if (each === 'send') hear(queue.shift())
+        else if (each === 'send') receive(queue.shift())
         else if (each === 'lose' && faulty) queue.shift()
-        else if (each === 'double' && faulty) hear(queue[0])
+        else if (each === 'double' && faulty) receive(queue[0])
         else if (each === 'swap' && faulty)
           queue = [...queue.slice(1, 2), ...queue.slice(0, 1), ...queue.slice(2)]
         else if (each === 'cut') {
-          track = leave(track, now)
+          track = disconnect(track, now)
           check()
           subscribe()
         } else if (each === 'down' || each === 'live') {
@@ -530,13 +531,13 @@ test('whatever is lost, doubled or swapped on the way, what is shown was so at t
         }
         check()
       }
-      // A while without faults: a hole shows when the next thing happens, and is mended.
+      // A while without faults: a gap shows when the next thing happens, and is repaired.
       happen()
       happen()
       queue.push(gateway('live'))
       for (let frames = 0; queue.length > 0; frames++) {
         expect(frames).toBeLessThan(500)
-        hear(queue.shift())
+        receive(queue.shift())
         check()
       }
       if (state === 'live') expect(track.guild.stale).toBe(false)

@@ -1,20 +1,20 @@
 /** A page that names its guilds, with a token that does not allow all of them. */
 import { expect, test } from 'vitest'
 import type { RoomwireOptions } from '../src/index.js'
-import { start } from './lines.js'
+import { start } from './connections.js'
 import { event, room, snapshot, subscribed, tokenOf, type World, welcome } from './world.js'
 
 /** A page whose token allows `allowed`, at a hub that answers as docs/protocol.md says. */
 function page(allowed: string[], options: Partial<RoomwireOptions> = {}) {
   const hub = { allowed, asked: 0 }
-  const line = start({
+  const page = start({
     getToken: async () => {
       hub.asked++
       return tokenOf('ada')
     },
     ...options,
   })
-  const { world, roomwire } = line
+  const { world, roomwire } = page
   const error = (re?: unknown) => ({
     v: 1,
     type: 'error',
@@ -24,20 +24,20 @@ function page(allowed: string[], options: Partial<RoomwireOptions> = {}) {
   })
   const begin = (guildId: string, recover: unknown, re?: unknown) => {
     const recovered = typeof recover === 'string'
-    world.socket.hear(subscribed({ guildId, recovered, ...(re !== undefined && { re }) }))
-    if (recovered) world.socket.hear(event('gateway.state', { state: 'live', ageMs: 10 }, { guildId }))
-    else world.socket.hear(snapshot([room(`${guildId}1`)], { guildId, pos: `p${guildId}` }))
+    world.socket.receive(subscribed({ guildId, recovered, ...(re !== undefined && { re }) }))
+    if (recovered) world.socket.receive(event('gateway.state', { state: 'live', ageMs: 10 }, { guildId }))
+    else world.socket.receive(snapshot([room(`${guildId}1`)], { guildId, pos: `p${guildId}` }))
   }
   /** The hub answers the first frame, and whether it lets the page in. */
   const answerHello = () => {
     world.socket.open()
     const [hello] = world.socket.sent as [{ guilds: string[]; recover?: Record<string, string> }]
     if (hello.guilds.some(guildId => !hub.allowed.includes(guildId))) {
-      world.socket.hear(error())
+      world.socket.receive(error())
       world.socket.end(4403)
       return false
     }
-    world.socket.hear(welcome({ guilds: hello.guilds, guildId: hello.guilds[0] }))
+    world.socket.receive(welcome({ guilds: hello.guilds, guildId: hello.guilds[0] }))
     for (const guildId of hello.guilds) begin(guildId, hello.recover?.[guildId])
     return true
   }
@@ -46,7 +46,7 @@ function page(allowed: string[], options: Partial<RoomwireOptions> = {}) {
     const frames = subscribesOf(world)
     for (const { guildId, recover, id } of frames.slice(answered)) {
       if (hub.allowed.includes(String(guildId))) begin(String(guildId), recover, id)
-      else world.socket.hear(error(id))
+      else world.socket.receive(error(id))
     }
     answered = frames.length
   }
@@ -58,7 +58,7 @@ function page(allowed: string[], options: Partial<RoomwireOptions> = {}) {
   }
   const following = () =>
     Object.fromEntries([...roomwire.getState().guilds].map(([guildId, guild]) => [guildId, guild.following]))
-  return { ...line, hub, arrive, answerHello, answerSubscribes, following }
+  return { ...page, hub, arrive, answerHello, answerSubscribes, following }
 }
 
 const subscribesOf = (world: World) => world.socket.sent.filter(frame => frame.type === 'subscribe')
@@ -75,7 +75,7 @@ const refreshed = (world: World, guilds: string[]) => ({
 test('a token without a guild connects a page that names guilds, and a newer one brings them', async () => {
   const { world, roomwire, hub, arrive, answerSubscribes, connection, following } = page([], {
     guilds: ['1'],
-    patience: { quietMs: 1e8 },
+    timeouts: { quietMs: 1e8 },
   })
   roomwire.connect()
   await arrive()
@@ -89,7 +89,7 @@ test('a token without a guild connects a page that names guilds, and a newer one
   expect(hub.asked).toBe(2)
   expect(world.socket.lastSent('refresh')).toBeDefined()
   hub.allowed = ['1']
-  world.socket.hear(refreshed(world, ['1']))
+  world.socket.receive(refreshed(world, ['1']))
   answerSubscribes()
   expect(following()).toEqual({ '1': 'live' })
 })
@@ -173,7 +173,7 @@ test('a newer token that loses a named guild spares the next connection a 4403',
   roomwire.connect()
   await arrive()
   hub.allowed = ['2']
-  world.socket.hear(refreshed(world, ['2']))
+  world.socket.receive(refreshed(world, ['2']))
   world.socket.end(1006)
   await world.pass(500)
   await arrive()

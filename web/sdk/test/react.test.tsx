@@ -43,12 +43,12 @@ async function render(children: ReactNode) {
     )
   })
   await act(() => world.settle())
-  const hear = (...frames: object[]) =>
+  const receive = (...frames: object[]) =>
     act(async () => {
-      for (const frame of frames) world.socket.hear(frame)
+      for (const frame of frames) world.socket.receive(frame)
     })
   await act(async () => world.socket.open())
-  return { world, roomwire, hear }
+  return { world, roomwire, receive }
 }
 
 const rooms = [room('11', [voice('11', '7')]), room('12')]
@@ -61,10 +61,10 @@ test('rooms and members are shown, live', async () => {
       </p>
     ))
   }
-  const { hear } = await render(<Rooms />)
-  await hear(welcome(), subscribed(), snapshot(rooms))
+  const { receive } = await render(<Rooms />)
+  await receive(welcome(), subscribed(), snapshot(rooms))
   expect(page.textContent).toBe('Room 11: User 7Room 12: ')
-  await hear(event('voice.joined', voice('12', '8'), { n: 1 }))
+  await receive(event('voice.joined', voice('12', '8'), { n: 1 }))
   expect(page.textContent).toBe('Room 11: User 7Room 12: User 8')
 })
 
@@ -77,7 +77,7 @@ test('the provider connects once, also under StrictMode, and closes when it leav
   expect(world.timersLeft).toBe(0)
 })
 
-test('StrictMode keeps what was kept for a reload, and unmounting before a token has come deletes it', async () => {
+test('StrictMode keeps what is stored for a reload, and unmounting before the first token deletes it', async () => {
   const kept = new Map<string, string>()
   const persist = {
     getItem: (key: string) => kept.get(key) ?? null,
@@ -100,7 +100,7 @@ test('StrictMode keeps what was kept for a reload, and unmounting before a token
   const { world } = await mount(async () => tokenOf('ada'))
   await act(() => world.settle())
   world.socket.open()
-  for (const frame of [welcome(), subscribed(), snapshot(rooms)]) world.socket.hear(frame)
+  for (const frame of [welcome(), subscribed(), snapshot(rooms)]) world.socket.receive(frame)
   world.hide()
   const text = [...kept]
   expect(text).toHaveLength(1)
@@ -144,12 +144,12 @@ test('a provider that unmounts and mounts again, in StrictMode too, is the page 
     await act(() => world.settle())
     await act(async () => world.socket.open())
   }
-  const hear = (...frames: object[]) =>
+  const receive = (...frames: object[]) =>
     act(async () => {
-      for (const frame of frames) world.socket.hear(frame)
+      for (const frame of frames) world.socket.receive(frame)
     })
   await mount()
-  await hear(welcome(), subscribed(), snapshot(rooms))
+  await receive(welcome(), subscribed(), snapshot(rooms))
   expect(page.textContent).toBe('User 7,')
 
   await act(async () => root.render(null))
@@ -161,7 +161,7 @@ test('a provider that unmounts and mounts again, in StrictMode too, is the page 
   await mount()
   expect(world.sockets).toHaveLength(2)
   expect(world.socket.sent).toEqual([{ type: 'auth', token: tokenOf('grace') }])
-  await hear(welcome({ sub: 'grace' }), subscribed(), snapshot([room('12', [voice('12', '9')])]))
+  await receive(welcome({ sub: 'grace' }), subscribed(), snapshot([room('12', [voice('12', '9')])]))
   expect(page.textContent).toBe('User 9')
   // The very first render is before the effect that connects; every later one is Grace's.
   expect(shown.slice(shown.indexOf(''))).not.toContain('User 7,')
@@ -171,32 +171,32 @@ test('a provider that unmounts and mounts again, in StrictMode too, is the page 
   expect(world.requests[0]?.init.headers).toMatchObject({ authorization: `Bearer ${tokenOf('grace')}` })
 })
 
-test('a room is rendered anew only when it changes', async () => {
+test('a room is rendered again only when it changes', async () => {
   let renders = 0
   function One() {
     renders++
     return <p>{useRoom('11')?.members.length}</p>
   }
-  const { hear } = await render(<One />)
-  await hear(welcome(), subscribed(), snapshot(rooms))
+  const { receive } = await render(<One />)
+  await receive(welcome(), subscribed(), snapshot(rooms))
   const before = renders
-  await hear(event('voice.joined', voice('12', '8'), { n: 1 }))
+  await receive(event('voice.joined', voice('12', '8'), { n: 1 }))
   expect(renders).toBe(before)
-  await hear(event('voice.joined', voice('11', '9'), { n: 2 }))
+  await receive(event('voice.joined', voice('11', '9'), { n: 2 }))
   expect(renders).toBeGreaterThan(before)
   expect(page.textContent).toBe('2')
 })
 
-test('connection and guild tell whether what is shown is so', async () => {
+test('connection and guild show whether the rooms are fresh', async () => {
   function State() {
     const guild = useGuild()
     return `${useConnection().state} ${guild?.gateway?.state ?? '-'} ${guild?.stale ?? '-'}`
   }
-  const { world, hear } = await render(<State />)
+  const { world, receive } = await render(<State />)
   expect(page.textContent).toBe('connecting - -')
-  await hear(welcome(), subscribed(), snapshot(rooms))
+  await receive(welcome(), subscribed(), snapshot(rooms))
   expect(page.textContent).toBe('open live false')
-  await hear(event('gateway.state', { state: 'down', ageMs: 1 }))
+  await receive(event('gateway.state', { state: 'down', ageMs: 1 }))
   expect(page.textContent).toBe('open down true')
   await act(async () => world.socket.end(1006))
   // What the hub said of Discord ended with the connection.
@@ -209,9 +209,9 @@ test('rooms of all guilds are one list', async () => {
       .map(each => each.channelId)
       .join(' ')
   }
-  const { hear } = await render(<Rooms />)
-  await hear(welcome({ guilds: [guildId, '2'] }), subscribed(), snapshot(rooms))
-  await hear(subscribed({ guildId: '2' }), snapshot([room('21')], { guildId: '2' }))
+  const { receive } = await render(<Rooms />)
+  await receive(welcome({ guilds: [guildId, '2'] }), subscribed(), snapshot(rooms))
+  await receive(subscribed({ guildId: '2' }), snapshot([room('21')], { guildId: '2' }))
   expect(page.textContent).toBe('11 12 21')
 })
 
@@ -221,8 +221,8 @@ test('actions are the same functions from render to render', async () => {
     seen.add(useRoomActions())
     return useConnection().state
   }
-  const { hear } = await render(<Actions />)
-  await hear(welcome(), subscribed(), snapshot(rooms))
+  const { receive } = await render(<Actions />)
+  await receive(welcome(), subscribed(), snapshot(rooms))
   // StrictMode renders twice, with a memory for each.
   expect(seen.size).toBeLessThanOrEqual(2)
 })

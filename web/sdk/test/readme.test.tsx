@@ -44,9 +44,9 @@ test('the five lines of the readme are these, and they work', async () => {
   const [socket] = sockets
   await act(async () => {
     socket?.open()
-    socket?.hear(welcome())
-    socket?.hear(subscribed())
-    socket?.hear(snapshot([room('11', [voice('11', '7')]), room('12')]))
+    socket?.receive(welcome())
+    socket?.receive(subscribed())
+    socket?.receive(snapshot([room('11', [voice('11', '7')]), room('12')]))
   })
   const token = 'http://127.0.0.1:3901/token?sub=ada'
   expect(asked).toEqual([token, token])

@@ -93,7 +93,7 @@ describe('tokens', () => {
     roomwire.connect()
     await world.settle()
     world.socket.open()
-    world.socket.hear(welcome({ expiresAt: 1_000_000 + 120_000 }))
+    world.socket.receive(welcome({ expiresAt: 1_000_000 + 120_000 }))
     await roomwire.endRoom('5')
     expect(wishes).toEqual(['connect'])
     // The connection is lost, and the hub's word still holds.
@@ -181,7 +181,7 @@ describe('failures', () => {
     expect(world.requests).toEqual([])
   })
 
-  test.each(['<html>Welcome to our network</html>', 'null', '[]', '{}'])(
+  test.each(['<html>AuthOk to our network</html>', 'null', '[]', '{}'])(
     'of something that answers %j in the place of the hub are problems',
     async text => {
       const page = async () => new Response(text, { status: 200 })

@@ -1,28 +1,28 @@
 /** A person signs out, and perhaps another one signs in: nothing of the first is used or shown for the second. */
 import { describe, expect, test } from 'vitest'
 import { type RoomwireOptions, RoomwireProblem } from '../src/index.js'
-import { start } from './lines.js'
+import { start } from './connections.js'
 import { gateway, guildId, room, snapshot, subscribed, tokenOf, voice, type World, welcome } from './world.js'
 
 /** A page whose app has signed in `person`, who may change meanwhile. */
-function page(options: Partial<RoomwireOptions> = {}) {
+function newPage(options: Partial<RoomwireOptions> = {}) {
   const app = { person: 'ada' }
-  const line = start({ getToken: async () => tokenOf(app.person), ...options })
+  const page = start({ getToken: async () => tokenOf(app.person), ...options })
   const arrive = async (sub: string = app.person) => {
-    await line.world.settle()
-    line.world.socket.open()
-    line.world.socket.hear(welcome({ sub }))
+    await page.world.settle()
+    page.world.socket.open()
+    page.world.socket.receive(welcome({ sub }))
   }
-  return { ...line, app, arrive }
+  return { ...page, app, arrive }
 }
 
 async function live(options: Partial<RoomwireOptions> = {}) {
-  const line = page(options)
-  line.roomwire.connect()
-  await line.arrive()
-  line.world.socket.hear(subscribed())
-  line.world.socket.hear(snapshot([room('11', [voice('11', '7')])]))
-  return line
+  const page = newPage(options)
+  page.roomwire.connect()
+  await page.arrive()
+  page.world.socket.receive(subscribed())
+  page.world.socket.receive(snapshot([room('11', [voice('11', '7')])]))
+  return page
 }
 
 const bearers = (world: World) =>
@@ -42,7 +42,7 @@ describe('the next connect', () => {
   test('shows nothing of the former person, and continues from none of their positions', async () => {
     const { world, roomwire, app, guild, arrive } = await live()
     roomwire.close()
-    expect(guild()).toMatchObject({ loaded: true, stale: true, following: 'away' })
+    expect(guild()).toMatchObject({ loaded: true, stale: true, following: 'disconnected' })
     expect(guild()?.rooms).toHaveLength(1)
     app.person = 'grace'
     roomwire.connect()
@@ -70,7 +70,7 @@ describe('the next connect', () => {
     roomwire.connect()
     expect(guild()).toMatchObject({ loaded: false, rooms: [] })
     await arrive()
-    world.socket.hear(welcome({ sub: 'grace', guilds: ['2'], guildId: '2' }))
+    world.socket.receive(welcome({ sub: 'grace', guilds: ['2'], guildId: '2' }))
     const asked = world.socket.lastSent('subscribe')
     expect(asked).toMatchObject({ guildId, rooms: ['11'] })
     expect(asked).not.toHaveProperty('recover')
@@ -179,7 +179,7 @@ describe('commands', () => {
 
 describe('another person without signing out', () => {
   test('is noticed by the token of a renewal: the page connects as them, and shows nothing of the first', async () => {
-    const { world, roomwire, app, guild, connection, arrive } = await live({ patience: { quietMs: 1e8 } })
+    const { world, roomwire, app, guild, connection, arrive } = await live({ timeouts: { quietMs: 1e8 } })
     app.person = 'grace'
     await world.pass(3_540_000)
     expect(world.sockets).toHaveLength(2)
@@ -204,7 +204,7 @@ describe('another person without signing out', () => {
   })
 
   test('is noticed by the token of a command while the page still connects', async () => {
-    const { world, roomwire, app, arrive } = page()
+    const { world, roomwire, app, arrive } = newPage()
     roomwire.connect()
     await world.settle()
     app.person = 'grace'
@@ -257,32 +257,32 @@ describe('another person without signing out', () => {
 })
 
 test('a hub that prefixes subjects does not make a page forget its rooms at each reconnect', async () => {
-  const { world, roomwire, guild, arrive } = page()
+  const { world, roomwire, guild, arrive } = newPage()
   roomwire.connect()
   await arrive('second-issuer:ada')
-  world.socket.hear(subscribed())
-  world.socket.hear(snapshot([room('11')]))
+  world.socket.receive(subscribed())
+  world.socket.receive(snapshot([room('11')]))
   for (let i = 0; i < 2; i++) {
     world.socket.end(1006)
     await world.pass(1_000)
     expect(guild()?.loaded).toBe(true)
     await arrive('second-issuer:ada')
     expect(world.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p1' } })
-    world.socket.hear(subscribed({ recovered: true, pos: 'p1' }))
-    world.socket.hear(gateway('live'))
+    world.socket.receive(subscribed({ recovered: true, pos: 'p1' }))
+    world.socket.receive(gateway('live'))
     expect(guild()).toMatchObject({ stale: false })
   }
 })
 
 test('two persons with the same subject at two issuers are two persons', async () => {
-  const { world, roomwire, arrive } = page({
+  const { world, roomwire, arrive } = newPage({
     getToken: async () => tokenOf('ada', { iss: `https://${++asked}.example` }),
   })
   let asked = 0
   roomwire.connect()
   await arrive('ada')
-  world.socket.hear(subscribed())
-  world.socket.hear(snapshot([room('11')]))
+  world.socket.receive(subscribed())
+  world.socket.receive(snapshot([room('11')]))
   world.socket.end(4401)
   await world.pass(500)
   expect(roomwire.getState().guilds.size).toBe(0)

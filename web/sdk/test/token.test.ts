@@ -12,38 +12,38 @@ function start(answer: (asked: number) => Promise<string> = async asked => `t${a
   return { world, wishes, tokens }
 }
 
-test('who asks at the same time is given the same answer', async () => {
+test('calls at the same time share one answer', async () => {
   const { tokens, wishes } = start()
   expect(await Promise.all([tokens.get('connect'), tokens.get('connect')])).toEqual(['t1', 't1'])
   expect(await tokens.get('connect')).toBe('t2')
   expect(wishes).toHaveLength(2)
 })
 
-test('a token that is on its way does not answer who needs another one', async () => {
+test('a pending token does not answer a call for another one', async () => {
   const { tokens, wishes } = start()
   expect(await Promise.all([tokens.get('connect'), tokens.get('refused')])).toEqual(['t1', 't2'])
   expect(wishes).toEqual(['connect', 'refused'])
 })
 
-test('a token is remembered for as long as it holds, and not after it was refused', async () => {
+test('a token is cached until it expires or is refused', async () => {
   const { tokens } = start(async asked => {
     if (asked === 2) throw new Error('signed out')
     return `t${asked}`
   })
-  tokens.holds(await tokens.get('connect'), 600_000)
+  tokens.onAccepted(await tokens.get('connect'), 600_000)
   expect(await tokens.get('connect')).toBe('t1')
   await expect(tokens.get('refused')).rejects.toThrow('signed out')
   expect(await tokens.get('connect')).toBe('t3')
 })
 
-test('an app that throws at once has no token to give', async () => {
+test('a getToken that throws gives no token', async () => {
   const { tokens } = start(() => {
     throw new Error('no session')
   })
   await expect(tokens.get('connect')).rejects.toThrow('no session')
 })
 
-test('an app that does not answer is asked anew, and holds nobody up', async () => {
+test('a getToken that does not answer is called again, and blocks nobody', async () => {
   const { tokens, world } = start(asked => (asked === 1 ? new Promise(() => {}) : Promise.resolve('late')))
   const first = tokens.get('connect').catch((error: Error) => error.message)
   await world.settle()

@@ -1,4 +1,4 @@
-/** A world for tests: a clock that moves when told, sockets that a test answers, luck that it chooses. */
+/** A world for tests: a clock, sockets and random numbers that a test controls. */
 import type { Environment, WebSocketLike } from '../src/environment.js'
 
 export class FakeSocket implements WebSocketLike {
@@ -27,8 +27,8 @@ export class FakeSocket implements WebSocketLike {
     this.onopen?.()
   }
 
-  /** The hub says something. */
-  hear(frame: unknown) {
+  /** The hub sends a frame. */
+  receive(frame: unknown) {
     this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) })
   }
 
@@ -50,7 +50,7 @@ interface Timer {
 
 export class World {
   now = 1_000_000
-  luck = 0.5
+  random = 0.5
   sockets: FakeSocket[] = []
   requests: { url: string; init: RequestInit }[] = []
   reports: unknown[] = []
@@ -72,7 +72,7 @@ export class World {
       return this.answer(url, init)
     },
     now: () => this.now,
-    random: () => this.luck,
+    random: () => this.random,
     after: (ms, call) => {
       const timer = { at: this.now + ms, call }
       this.timers.add(timer)

@@ -4,12 +4,12 @@ import type { Roomwire } from '../client.js'
 export const RoomwireContext = createContext<Roomwire | null>(null)
 
 export interface RoomwireProviderProps {
-  /** Made by `createRoomwire`, once, outside of any component. */
+  /** Created by `createRoomwire`, once, outside of any component. */
   readonly roomwire: Roomwire
   readonly children?: ReactNode
 }
 
-/** Connects for as long as it is on the page, and lends the line to the hooks below it. */
+/** Connects while it is mounted, and provides `roomwire` to the hooks below it. */
 export function RoomwireProvider({ roomwire, children }: RoomwireProviderProps) {
   useEffect(() => {
     roomwire.connect()

@@ -6,7 +6,7 @@ const tokenOf = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toS
 const subOf = (token: string) =>
   JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).sub as string
 
-interface Hello {
+interface AuthFrame {
   readonly type: string
   readonly token: string
   readonly recover?: Record<string, string>
@@ -17,7 +17,7 @@ async function speakFor(page: Page) {
   let line: WebSocketRoute | undefined
   const hub = {
     away: false,
-    hellos: [] as Hello[],
+    hellos: [] as AuthFrame[],
     say: (frame: object) => line?.send(JSON.stringify({ v: 1, ts: Date.now(), ...frame })),
     gateway: (state: string, ageMs = 5, reason?: string) =>
       hub.say({ type: 'event', event: 'gateway.state', guildId, payload: { state, ageMs, reason } }),
@@ -33,7 +33,7 @@ async function speakFor(page: Page) {
     if (hub.away) return void socket.close({ code: 1013 })
     line = socket
     socket.onMessage(text => {
-      const hello = JSON.parse(String(text)) as Hello
+      const hello = JSON.parse(String(text)) as AuthFrame
       if (hello.type !== 'auth') return
       hub.hellos.push(hello)
       const recovered = hello.recover?.[guildId] === 'p1'
@@ -95,7 +95,7 @@ async function signIn(page: Page, sub = 'ada') {
   await expect(page.locator('.rooms.stale')).toHaveCount(0)
 }
 
-test('a hub that restarts greys the page, moves nothing, and is heard again', async ({ page }) => {
+test('a hub that restarts greys the page, moves nothing, and reconnects', async ({ page }) => {
   const hub = await speakFor(page)
   await signIn(page)
   const card = page.getByTestId('room')
@@ -108,7 +108,7 @@ test('a hub that restarts greys the page, moves nothing, and is heard again', as
   hub.away = false
   await expect(page.getByTestId('connection')).toHaveAttribute('data-state', 'open')
   expect(hub.hellos.at(-1)?.recover).toEqual({ [guildId]: 'p1' })
-  // The hub has not told yet how Discord is.
+  // The hub has not reported the gateway yet.
   await expect(page.getByTestId('stale')).toContainText('catching up with the hub')
   hub.gateway('live')
   await expect(page.locator('.rooms.stale')).toHaveCount(0)

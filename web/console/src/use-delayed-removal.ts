@@ -1,20 +1,20 @@
 import { useEffect, useLayoutEffect, useState } from 'react'
 
-/** An item of a list; one that has left stays for a moment, so that its leaving can be seen. */
-export interface Lingering<Item> {
+/** An item of a list. A removed item stays for a moment, so that its removal can be animated. */
+export interface Delayed<Item> {
   readonly key: string
   readonly item: Item
   readonly leaving: boolean
 }
 
-/** The items, and for `ms` those that have just left, where they were. */
-export function useLingering<Item>(
+/** The items, and for `ms` the removed ones, at their old places. */
+export function useDelayedRemoval<Item>(
   items: readonly Item[],
   keyOf: (item: Item) => string,
   ms: number,
-): readonly Lingering<Item>[] {
+): readonly Delayed<Item>[] {
   const [shown, setShown] = useState(() => merge([], items, keyOf, 0))
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `keyOf` is the same function in other clothes
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `keyOf` does the same at every render
   useLayoutEffect(() => {
     setShown(before => merge(before, items, keyOf, ms))
   }, [items, ms])
@@ -28,12 +28,12 @@ export function useLingering<Item>(
 }
 
 function merge<Item>(
-  before: readonly Lingering<Item>[],
+  before: readonly Delayed<Item>[],
   items: readonly Item[],
   keyOf: (item: Item) => string,
   ms: number,
-): readonly Lingering<Item>[] {
-  const next: Lingering<Item>[] = items.map(item => ({ key: keyOf(item), item, leaving: false }))
+): readonly Delayed<Item>[] {
+  const next: Delayed<Item>[] = items.map(item => ({ key: keyOf(item), item, leaving: false }))
   if (ms === 0) return next
   const here = new Set(next.map(each => each.key))
   before.forEach((each, at) => {
@@ -42,7 +42,7 @@ function merge<Item>(
   return next
 }
 
-/** How long leaving takes, milliseconds; nothing moves for people who prefer that. */
+/** How long a removed item stays, milliseconds; 0 for people who prefer reduced motion. */
 export function leavingMs(): number {
   return window.matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 220
 }

@@ -2,9 +2,16 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { RoomwireOptions } from '../src/index.js'
-import { keptCharsMax, keptGuildCharsMax, keptMsMax, keptPlace, readKept, writeKept } from '../src/kept.js'
+import {
+  persistedCharsMax,
+  persistedGuildCharsMax,
+  persistedMsMax,
+  persistedPlace,
+  readPersisted,
+  writePersisted,
+} from '../src/persisted.js'
 import { identityOf } from '../src/token.js'
-import { start } from './lines.js'
+import { start } from './connections.js'
 import {
   event,
   gateway,
@@ -33,16 +40,16 @@ class Shelf {
 
 /** A page in a tab: it connects, and its first frame is said. */
 async function load(shelf: Shelf, world: World, options: Partial<RoomwireOptions> = {}) {
-  const line = start({
+  const page = start({
     environment: world.environment,
     getToken: async () => tokenOf('ada'),
     persist: shelf,
     ...options,
   })
-  line.roomwire.connect()
+  page.roomwire.connect()
   await world.settle()
   world.socket.open()
-  return line
+  return page
 }
 
 /** A tab whose page showed one guild, and is gone for a reload. */
@@ -50,26 +57,26 @@ async function reloaded(options: Partial<RoomwireOptions> = {}) {
   const shelf = new Shelf()
   const world = new World()
   await load(shelf, world, options)
-  world.socket.hear(welcome())
-  world.socket.hear(subscribed())
-  world.socket.hear(snapshot([room('11', [voice('11', '7', { selfMute: true })], { parentId: '5' })]))
-  world.socket.hear(event('voice.joined', voice('11', '8'), { n: 1, pos: 'p2' }))
+  world.socket.receive(welcome())
+  world.socket.receive(subscribed())
+  world.socket.receive(snapshot([room('11', [voice('11', '7', { selfMute: true })], { parentId: '5' })]))
+  world.socket.receive(event('voice.joined', voice('11', '8'), { n: 1, pos: 'p2' }))
   world.hide()
   return { shelf, world: Object.assign(new World(), { now: world.now + 1_000 }) }
 }
 
-const shown = (line: { guild: () => { rooms: readonly { channelId: string }[] } | undefined }) =>
-  line.guild()?.rooms.map(each => each.channelId)
+const shown = (page: { guild: () => { rooms: readonly { channelId: string }[] } | undefined }) =>
+  page.guild()?.rooms.map(each => each.channelId)
 
 describe('over a reload', () => {
   test('a page shows what it showed, as stale and as of then, and continues from there', async () => {
     const { shelf, world } = await reloaded()
-    const line = await load(shelf, world)
+    const page = await load(shelf, world)
     expect(world.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p2' } })
-    expect(line.guild()).toMatchObject({
+    expect(page.guild()).toMatchObject({
       loaded: true,
       stale: true,
-      following: 'away',
+      following: 'disconnected',
       staleSince: 1_000_000,
       gateway: null,
       rooms: [
@@ -85,14 +92,14 @@ describe('over a reload', () => {
         },
       ],
     })
-    world.socket.hear(welcome())
-    expect(line.guild()?.stale).toBe(true)
-    world.socket.hear(subscribed({ recovered: true }))
-    expect(line.guild()?.stale).toBe(true)
-    world.socket.hear(gateway('live'))
-    expect(line.guild()).toMatchObject({ stale: false, staleSince: null })
-    world.socket.hear(event('voice.left', voice('11', '7'), { n: 1, pos: 'p3' }))
-    expect(line.guild()?.rooms[0]?.members.map(member => member.userId)).toEqual(['8'])
+    world.socket.receive(welcome())
+    expect(page.guild()?.stale).toBe(true)
+    world.socket.receive(subscribed({ recovered: true }))
+    expect(page.guild()?.stale).toBe(true)
+    world.socket.receive(gateway('live'))
+    expect(page.guild()).toMatchObject({ stale: false, staleSince: null })
+    world.socket.receive(event('voice.left', voice('11', '7'), { n: 1, pos: 'p3' }))
+    expect(page.guild()?.rooms[0]?.members.map(member => member.userId)).toEqual(['8'])
   })
 
   test('what was stale before is as old as it was', async () => {
@@ -111,16 +118,16 @@ describe('over a reload', () => {
 
   test('a guild asked for later, by the same choice of rooms, continues too', async () => {
     const { shelf, world } = await reloaded({ rooms: ['11'] })
-    const line = start({
+    const page = start({
       environment: world.environment,
       getToken: async () => tokenOf('ada'),
       persist: shelf,
     })
-    line.roomwire.subscribe(guildId, ['11'])
-    line.roomwire.connect()
+    page.roomwire.subscribe(guildId, ['11'])
+    page.roomwire.connect()
     await world.settle()
     world.socket.open()
-    world.socket.hear(welcome())
+    world.socket.receive(welcome())
     expect(world.socket.lastSent('subscribe')).toMatchObject({ rooms: ['11'], recover: 'p2' })
   })
 
@@ -133,9 +140,9 @@ describe('over a reload', () => {
     ['a page that does not ask for it', { persist: undefined } as object],
   ])('%s sees nothing of it', async (_, options) => {
     const { shelf, world } = await reloaded()
-    const line = await load(shelf, world, options)
+    const page = await load(shelf, world, options)
     expect(world.socket.sent[0]).not.toHaveProperty('recover')
-    expect(line.roomwire.getState().guilds.size).toBe(0)
+    expect(page.roomwire.getState().guilds.size).toBe(0)
   })
 
   test('what another subject left is gone after that', async () => {
@@ -146,37 +153,37 @@ describe('over a reload', () => {
 
   test('a hub that names another subject than the token did ends it', async () => {
     const { shelf, world } = await reloaded()
-    const line = await load(shelf, world)
-    expect(shown(line)).toEqual(['11'])
-    world.socket.hear(welcome({ sub: 'grace' }))
-    expect(line.guild()).toMatchObject({ loaded: false, rooms: [] })
+    const page = await load(shelf, world)
+    expect(shown(page)).toEqual(['11'])
+    world.socket.receive(welcome({ sub: 'grace' }))
+    expect(page.guild()).toMatchObject({ loaded: false, rooms: [] })
   })
 
   test('a guild that the token does not reach any more is forgotten', async () => {
     const { shelf, world } = await reloaded()
-    const line = await load(shelf, world)
-    world.socket.hear(welcome({ guilds: ['2'], guildId: '2' }))
-    expect([...line.roomwire.getState().guilds.keys()]).toEqual(['2'])
+    const page = await load(shelf, world)
+    world.socket.receive(welcome({ guilds: ['2'], guildId: '2' }))
+    expect([...page.roomwire.getState().guilds.keys()]).toEqual(['2'])
     world.hide()
-    const left = readKept(shelf.getItem('roomwire.kept https://hub.example'), { sub: 'ada' }, world.now)
+    const left = readPersisted(shelf.getItem('roomwire.kept https://hub.example'), { sub: 'ada' }, world.now)
     expect(left?.guilds).toEqual([])
   })
 
   test('a guild that is refused is not kept', async () => {
     const { shelf, world } = await reloaded()
     await load(shelf, world)
-    world.socket.hear(welcome())
-    world.socket.hear({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
+    world.socket.receive(welcome())
+    world.socket.receive({ v: 1, type: 'ack', event: 'unsubscribed', guildId, ts: 0 })
     world.hide()
     expect([...shelf.items.values()].join()).not.toContain('User 7')
   })
 
   test('a page that the hub sent away keeps nothing', async () => {
     const { shelf, world } = await reloaded()
-    const line = await load(shelf, world)
-    expect(shown(line)).toEqual(['11'])
+    const page = await load(shelf, world)
+    expect(shown(page)).toEqual(['11'])
     world.socket.end(4403)
-    expect(line.guild()).toMatchObject({ following: 'refused', loaded: false, rooms: [] })
+    expect(page.guild()).toMatchObject({ following: 'refused', loaded: false, rooms: [] })
     world.hide()
     expect(shelf.items.size).toBe(0)
   })
@@ -184,33 +191,33 @@ describe('over a reload', () => {
   test('a snapshot that was not whole is not kept, and neither is its position', async () => {
     const { shelf, world } = await reloaded()
     await load(shelf, world)
-    world.socket.hear(welcome())
-    world.socket.hear(subscribed({ pos: 'p9' }))
-    world.socket.hear(snapshot([room('21')], { pos: 'p9' }, { part: 1, of: 2 }))
+    world.socket.receive(welcome())
+    world.socket.receive(subscribed({ pos: 'p9' }))
+    world.socket.receive(snapshot([room('21')], { pos: 'p9' }, { part: 1, of: 2 }))
     world.hide()
     const later = Object.assign(new World(), { now: world.now })
-    const line = await load(shelf, later)
-    expect(shown(line)).toEqual(['11'])
+    const page = await load(shelf, later)
+    expect(shown(page)).toEqual(['11'])
     expect(later.socket.sent[0]).toMatchObject({ recover: { [guildId]: 'p2' } })
   })
 
   test('closing forgets it, and a page that begins twice does not', async () => {
     const { shelf, world } = await reloaded()
-    const line = start({
+    const page = start({
       environment: world.environment,
       getToken: async () => tokenOf('ada'),
       persist: shelf,
     })
     // As React does under StrictMode.
-    line.roomwire.connect()
-    line.roomwire.close()
-    line.roomwire.connect()
+    page.roomwire.connect()
+    page.roomwire.close()
+    page.roomwire.connect()
     await world.settle()
     world.socket.open()
-    expect(shown(line)).toEqual(['11'])
+    expect(shown(page)).toEqual(['11'])
     world.hide()
     expect(shelf.items.size).toBe(1)
-    line.roomwire.close()
+    page.roomwire.close()
     expect(shelf.items.size).toBe(0)
     world.hide()
     expect(shelf.items.size).toBe(0)
@@ -285,7 +292,7 @@ test('a page that is hidden and shown again keeps nothing once another person is
   const { shelf, world } = await reloaded()
   let person = 'ada'
   const { roomwire } = await load(shelf, world, { getToken: async () => tokenOf(person) })
-  world.socket.hear(welcome())
+  world.socket.receive(welcome())
   world.hide()
   expect(shelf.items.size).toBe(1)
   person = 'grace'
@@ -300,49 +307,49 @@ describe('the text', () => {
   const kept = { guildId: '1', pos: 'p', asOf: now, choice: null, rooms: [] }
   const ada = { sub: 'ada', identity: '["https://issuer.example","ada"]' }
   const grace = { sub: 'grace', identity: '["https://issuer.example","grace"]' }
-  const text = writeKept(ada, [kept], now)
-  const guildsOf = (text: string, at = now) => readKept(text, { sub: 'ada' }, at)?.guilds
+  const text = writePersisted(ada, [kept], now)
+  const guildsOf = (text: string, at = now) => readPersisted(text, { sub: 'ada' }, at)?.guilds
 
   test('is read back', () => {
-    expect(guildsOf(text, now + keptMsMax)).toEqual([kept])
-    expect(readKept(text, { identity: ada.identity }, now)).toEqual({ sub: 'ada', guilds: [kept] })
-    expect(readKept(text, { identity: grace.identity }, now)).toBeNull()
+    expect(guildsOf(text, now + persistedMsMax)).toEqual([kept])
+    expect(readPersisted(text, { identity: ada.identity }, now)).toEqual({ sub: 'ada', guilds: [kept] })
+    expect(readPersisted(text, { identity: grace.identity }, now)).toBeNull()
   })
 
   test('holds no guild that was last known to be so too long ago', () => {
-    const old = { ...kept, guildId: '2', asOf: now - keptMsMax - 1 }
-    expect(guildsOf(writeKept(ada, [old, kept], now))).toEqual([kept])
+    const old = { ...kept, guildId: '2', asOf: now - persistedMsMax - 1 }
+    expect(guildsOf(writePersisted(ada, [old, kept], now))).toEqual([kept])
   })
 
   test.each([
     ['nothing', null],
     ['no JSON', text.slice(1)],
     ['another version', text.replace('"v":2', '"v":3')],
-    ['another subject', writeKept(grace, [kept], now)],
-    ['too old', writeKept(ada, [kept], now - keptMsMax - 1)],
-    ['of the future', writeKept(ada, [kept], now + 1)],
+    ['another subject', writePersisted(grace, [kept], now)],
+    ['too old', writePersisted(ada, [kept], now - persistedMsMax - 1)],
+    ['of the future', writePersisted(ada, [kept], now + 1)],
     ['of no time', text.replace('"at":100000000', '"at":null')],
     ['a guild without a position', text.replace('"pos":"p"', '"pos":""')],
     ['a guild without rooms', text.replace('"rooms":[]', '"rooms":{}')],
     ['a room that is none', text.replace('"rooms":[]', '"rooms":[{"name":"x"}]')],
     ['an odd choice of rooms', text.replace('"choice":null', '"choice":[1]')],
     ['an odd time', text.replace('"asOf":100000000', '"asOf":"5"')],
-    ['too long', text.replace('"pos":"p"', `"pos":"${'p'.repeat(2 * keptCharsMax)}"`)],
+    ['too long', text.replace('"pos":"p"', `"pos":"${'p'.repeat(2 * persistedCharsMax)}"`)],
   ])('is nothing if it is %s', (_, odd) => {
-    expect(readKept(odd, { sub: 'ada' }, now)).toBeNull()
-    expect(readKept(odd, { identity: ada.identity }, now)).toBeNull()
+    expect(readPersisted(odd, { sub: 'ada' }, now)).toBeNull()
+    expect(readPersisted(odd, { identity: ada.identity }, now)).toBeNull()
   })
 
   test('holds no guild that is too large, and no more guilds than there is place for', () => {
     const large = (chars: number, guildId: string) => ({ ...kept, guildId, pos: 'p'.repeat(chars) })
-    const one = keptGuildCharsMax - 200
+    const one = persistedGuildCharsMax - 200
     const guilds = [
-      large(keptGuildCharsMax, 'too large'),
+      large(persistedGuildCharsMax, 'too large'),
       ...Array.from({ length: 9 }, (_, n) => large(one, `${n}`)),
       large(1, 'small'),
     ]
-    const whole = writeKept(ada, guilds, now)
-    expect(whole.length).toBeLessThan(keptCharsMax + 1_000)
+    const whole = writePersisted(ada, guilds, now)
+    expect(whole.length).toBeLessThan(persistedCharsMax + 1_000)
     expect(guildsOf(whole)?.map(guild => guild.guildId)).toEqual(['0', '1', '2', '3', 'small'])
   })
 
@@ -366,10 +373,10 @@ describe('the text', () => {
     const refuse = () => {
       throw new DOMException('no', 'SecurityError')
     }
-    const place = keptPlace({ getItem: refuse, setItem: refuse, removeItem: refuse }, 'h')
+    const place = persistedPlace({ getItem: refuse, setItem: refuse, removeItem: refuse }, 'h')
     expect(place.take()).toBeNull()
     expect(() => place.put('x')).not.toThrow()
-    expect(() => place.empty()).not.toThrow()
+    expect(() => place.clear()).not.toThrow()
   })
 })
 

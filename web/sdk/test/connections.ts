@@ -1,7 +1,7 @@
 import { createRoomwire, type RoomwireOptions } from '../src/index.js'
 import { guildId, room, snapshot, subscribed, World, welcome } from './world.js'
 
-/** A line that rests, in a world of its own. */
+/** A page before `connect()`, in a world of its own. */
 export function start(options: Partial<RoomwireOptions> = {}) {
   const world = new World()
   const wishes: string[] = []
@@ -19,20 +19,20 @@ export function start(options: Partial<RoomwireOptions> = {}) {
   return { world, wishes, roomwire, guild, connection }
 }
 
-/** A line that the hub has welcomed. */
+/** A page after `auth.ok`. */
 export async function connected(options: Partial<RoomwireOptions> = {}) {
-  const line = start(options)
-  line.roomwire.connect()
-  await line.world.settle()
-  line.world.socket.open()
-  line.world.socket.hear(welcome())
-  return line
+  const page = start(options)
+  page.roomwire.connect()
+  await page.world.settle()
+  page.world.socket.open()
+  page.world.socket.receive(welcome())
+  return page
 }
 
-/** A line with one guild that is followed live. */
+/** A page with one guild that is followed live. */
 export async function live(rooms: object[] = [room('11')], options: Partial<RoomwireOptions> = {}) {
-  const line = await connected(options)
-  line.world.socket.hear(subscribed())
-  line.world.socket.hear(snapshot(rooms))
-  return line
+  const page = await connected(options)
+  page.world.socket.receive(subscribed())
+  page.world.socket.receive(snapshot(rooms))
+  return page
 }

@@ -2,12 +2,12 @@ import { Component, type ReactNode } from 'react'
 import { Mark } from './icons.js'
 import { ProblemNote } from './problem-note.js'
 
-interface MishapProps {
+interface ErrorBoundaryProps {
   readonly children: ReactNode
 }
 
-/** What is left of the page when a part of it fails: words and a way on, instead of nothing. */
-export class Mishap extends Component<MishapProps, { readonly failed: boolean }> {
+/** Replaces the page when a part of it throws: a message and a button to reload, instead of an empty page. */
+export class ErrorBoundary extends Component<ErrorBoundaryProps, { readonly failed: boolean }> {
   override state = { failed: false }
 
   static getDerivedStateFromError() {
@@ -23,7 +23,7 @@ export class Mishap extends Component<MishapProps, { readonly failed: boolean }>
           <h1>Roomwire</h1>
           <ProblemNote problem="The page has failed. Nothing in Discord is changed by that." />
           <button type="button" className="primary" onClick={() => window.location.reload()}>
-            Load it anew
+            Load it again
           </button>
         </div>
       </main>
