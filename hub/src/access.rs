@@ -7,7 +7,7 @@ use proto::problem::Code;
 use proto::{ChannelId, GuildId};
 
 use crate::auth::Principal;
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 use crate::view::{RoomsShown, View};
 
 /// The rules of this hub. A clone is a reference.
@@ -56,7 +56,7 @@ impl Access {
     ///
     /// # Errors
     /// `FORBIDDEN` for a token without the right to read.
-    pub fn readable_guilds(&self, principal: &Principal) -> Result<Vec<GuildId>, Refusal> {
+    pub fn readable_guilds(&self, principal: &Principal) -> Result<Vec<GuildId>, ApiError> {
         may_read(principal)?;
         Ok(self.guilds_of(principal))
     }
@@ -71,10 +71,10 @@ impl Access {
         principal: &Principal,
         guild: GuildId,
         only: Option<BTreeSet<ChannelId>>,
-    ) -> Result<View, Refusal> {
+    ) -> Result<View, ApiError> {
         may_read(principal)?;
         if !self.guilds.contains(&guild) || !self.allows(principal, guild) {
-            return Err(Refusal::new(Code::Forbidden, "not a guild of this token"));
+            return Err(ApiError::new(Code::Forbidden, "not a guild of this token"));
         }
         Ok(self.whole_view(guild, only))
     }
@@ -92,9 +92,9 @@ impl Access {
     }
 }
 
-fn may_read(principal: &Principal) -> Result<(), Refusal> {
+fn may_read(principal: &Principal) -> Result<(), ApiError> {
     if principal.rights.read {
         return Ok(());
     }
-    Err(Refusal::new(Code::Forbidden, "the token lacks rooms:read"))
+    Err(ApiError::new(Code::Forbidden, "the token lacks rooms:read"))
 }

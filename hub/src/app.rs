@@ -14,9 +14,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::access::Access;
@@ -24,16 +21,16 @@ use crate::auth::Verifier;
 use crate::commands::registration;
 use crate::config::Settings;
 use crate::console;
-use crate::cors;
 use crate::discord::Discord;
 use crate::discord_http::Interactions;
+use crate::error::ErrorLog;
 use crate::freshness::Freshness;
+use crate::http::layers;
+use crate::http::queue::{Queue, wait_for_slot};
 use crate::ingest::{Ingest, Turns};
 use crate::log::{Fights, Health, Log};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
-use crate::queue::{Queue, wait_for_slot};
-use crate::refusal::{RefusalLog, write_refusals};
 use crate::rooms::Rooms;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::Ledger;
@@ -44,8 +41,6 @@ use crate::vital::Vital;
 
 /// How often silence is looked for: a fraction of the shortest that matters.
 const TICK: Duration = Duration::from_millis(250);
-/// Smaller answers are not compressed: they fit into one packet.
-const COMPRESSED_FROM_BYTES: u64 = 1_024;
 /// Of both listeners together.
 const LISTENER_METRICS: MetricNames = MetricNames {
     accept_failures: "hub_accept_failures_total",
@@ -86,14 +81,14 @@ pub async fn run(
         settings.fanout(),
     );
     let verifier = Verifier::new(settings.auth());
-    let refusals = RefusalLog::new(bounds.refusals_logged_per_s_max);
+    let errors = ErrorLog::new(bounds.refusals_logged_per_s_max);
     let draining = CancellationToken::new();
     let sockets = Sockets::new(
         verifier.clone(),
         access.clone(),
         fanout.clone(),
         Registry::new(settings.registry()),
-        refusals.clone(),
+        errors.clone(),
         settings.web_origin.clone(),
         settings.sockets(),
         draining.clone(),
@@ -234,12 +229,12 @@ pub async fn run(
     let limits = settings
         .listener
         .bounds(bounds.tcp_connections_max, finish_timeout);
-    let public_router = finish_public(public_router, refusals.clone(), &settings.web_origin);
+    let public_router = layers::public(public_router, errors.clone(), &settings.web_origin);
     let (public_router, end) = (PUBLIC_HTTP.count(public_router), shutdown.clone());
     let public = serve(public, public_router, limits, LISTENER_METRICS, end);
     // The worker may deliver, and operators may look, until the last browser is gone.
     let (internal_router, end) = (
-        INTERNAL_HTTP.count(finish(internal_router, refusals)),
+        INTERNAL_HTTP.count(layers::internal(internal_router, errors)),
         stopped.clone(),
     );
     let internal = serve(internal, internal_router, limits, LISTENER_METRICS, end);
@@ -272,29 +267,6 @@ pub async fn run(
     }
     tracing::info!("hub has stopped");
     Ok(())
-}
-
-/// What every answer goes through, outermost last.
-fn finish(router: Router, refusals: RefusalLog) -> Router {
-    catch_panics(router).layer(from_fn_with_state(refusals, write_refusals))
-}
-
-/// As [`finish`], for a listener that pages of these origins use. Whatever is answered, also to a
-/// request that panicked, a page can read.
-fn finish_public(router: Router, refusals: RefusalLog, origins: &[String]) -> Router {
-    // A compressed answer tells its length to who listens on the line (BREACH). That is harmless
-    // here: no answer has a token or another secret in it, and there are no cookies.
-    let large = SizeAbove::new(COMPRESSED_FROM_BYTES).and(NotForContentType::IMAGES);
-    cors::allow(catch_panics(router), origins)
-        .layer(from_fn_with_state(refusals, write_refusals))
-        .layer(CompressionLayer::new().compress_when(large))
-}
-
-fn catch_panics(router: Router) -> Router {
-    router.layer(CatchPanicLayer::custom(|_| {
-        metrics::counter!("hub_panics_total").increment(1);
-        axum::response::IntoResponse::into_response(StatusCode::INTERNAL_SERVER_ERROR)
-    }))
 }
 
 /// A store that meets a limit on the size of files (`ulimit -f`) is a full disk, and not the end of
@@ -346,55 +318,5 @@ async fn watch_silence(freshness: Freshness, fanout: Fanout, log: Log, stopped: 
             );
             fanout.tell_freshness(&log, &changed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use axum::http::{HeaderValue, Request, header};
-    use axum::routing::get;
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_large_answer_is_compressed_for_clients_that_ask_for_it() {
-        let text = |length| get(move || async move { "x".repeat(length) });
-        let router = Router::new()
-            .route("/large", text(5_000))
-            .route("/small", text(500));
-        let router = finish_public(router, RefusalLog::new(1), &[]);
-        for (path, accepted, encoding) in [
-            ("/large", "br, gzip", Some("gzip")),
-            ("/large", "identity", None),
-            ("/small", "gzip", None),
-        ] {
-            let request = Request::get(path).header(header::ACCEPT_ENCODING, accepted);
-            let answer = router.clone().oneshot(request.body(Body::empty()).unwrap());
-            let answer = answer.await.unwrap();
-            let found = answer.headers().get(header::CONTENT_ENCODING);
-            assert_eq!(
-                found.map(HeaderValue::as_bytes),
-                encoding.map(str::as_bytes)
-            );
-            let varies = answer.headers().get_all(header::VARY).iter();
-            let named = varies.filter(|value| *value == "accept-encoding").count();
-            assert_eq!(named, usize::from(path == "/large"), "{path} {accepted}");
-        }
-    }
-
-    #[tokio::test]
-    #[expect(clippy::unreachable, reason = "the route panics")]
-    async fn a_page_can_read_that_the_hub_has_a_fault() {
-        const ORIGIN: &str = "https://rooms.example.org";
-        let broken = Router::new().route("/", get(|| async { unreachable!("a fault") as () }));
-        let router = finish_public(broken, RefusalLog::new(1), &[ORIGIN.to_owned()]);
-        let request = Request::get("/").header(header::ORIGIN, ORIGIN);
-        let answer = router.oneshot(request.body(Body::empty()).unwrap());
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let allowed = &answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN];
-        assert_eq!(allowed, ORIGIN);
     }
 }

@@ -23,9 +23,9 @@ use crate::auth::{
 };
 use crate::discord::{ApplicationId, DiscordSettings};
 use crate::discord_http::{InteractionSettings, PublicKey};
+use crate::error::ErrorLog;
 use crate::log::LogSettings as LogBounds;
 use crate::log::address::{Durability, StoreAddress};
-use crate::refusal::RefusalLog;
 use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::LedgerSettings;
@@ -273,7 +273,7 @@ pub struct Bounds {
     pub seen_events_max: usize,
 
     /// Refused requests and tokens that are logged in a second; the others are counted [count]
-    #[arg(long, env = "REFUSALS_LOGGED_PER_S_MAX", default_value_t = RefusalLog::PER_S_MAX, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, env = "REFUSALS_LOGGED_PER_S_MAX", default_value_t = ErrorLog::PER_S_MAX, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub refusals_logged_per_s_max: u32,
     /// REST requests that are answered at once; more wait [count]
     #[arg(long, env = "REQUESTS_MAX", default_value_t = 256, value_parser = size(1_000_000))]

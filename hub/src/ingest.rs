@@ -20,9 +20,9 @@ use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, 
 
 use self::form::{Bounds, Delivered};
 pub use self::turns::Turns;
+use crate::error::ApiError;
 use crate::freshness::{Followed, Freshness};
 use crate::log::{Fights, Log, NotTaken, Unavailable};
-use crate::refusal::Refusal;
 use crate::sockets::fanout::Fanout;
 
 /// The door. A clone is a reference.
@@ -82,7 +82,7 @@ async fn deliver(
     State(ingest): State<Ingest>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let answer = ingest.take(&headers, &body).await;
     let outcome = answer
         .as_ref()
@@ -92,7 +92,7 @@ async fn deliver(
 }
 
 impl Ingest {
-    async fn take(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
+    async fn take(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
         let delivery_id = self.verify(headers, body)?;
         crate::faults::pass("verified");
         let newest = || self.log.newest_number().max(launch::clock::now_ms());
@@ -171,7 +171,7 @@ impl Ingest {
         self.fanout.tell_freshness(&self.log, &changed);
     }
 
-    async fn claim(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
+    async fn claim(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
         let id = self.verify(headers, body)?;
         let answer = self.take_claim(id, body).await;
         let outcome = answer
@@ -181,7 +181,7 @@ impl Ingest {
         answer
     }
 
-    async fn take_claim(&self, id: String, body: &[u8]) -> Result<Response, Refusal> {
+    async fn take_claim(&self, id: String, body: &[u8]) -> Result<Response, ApiError> {
         let claim = form::claim(body, self.bounds())?;
         let (shard, now_ms) = (claim.shard.0, self.fanout.elapsed_ms());
         let holder = self.log.holder(shard);
@@ -195,7 +195,7 @@ impl Ingest {
         };
         if let Some(wait_ms) = wait_ms {
             let detail = "two workers take this shard from one another: one of them must stop";
-            return Err(Refusal::new(Code::RateLimited, detail).retry_after_ms(wait_ms));
+            return Err(ApiError::new(Code::RateLimited, detail).retry_after_ms(wait_ms));
         }
         let (worker, guilds) = (claim.worker.clone(), claim.guilds.len());
         let claimed = self.log.claim(id, claim).await.map_err(|why| match why {
@@ -212,7 +212,7 @@ impl Ingest {
         Ok(Json(claimed).into_response())
     }
 
-    async fn identify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
+    async fn identify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
         let id = self.verify(headers, body)?;
         let notice = form::identify_notice(body)?;
         let (shard, bucket) = (notice.shard.0, notice.bucket);
@@ -233,7 +233,7 @@ impl Ingest {
         .into_response())
     }
 
-    fn not_taken(&self, why: NotTaken, link: &Link) -> Refusal {
+    fn not_taken(&self, why: NotTaken, link: &Link) -> ApiError {
         let NotTaken::Conflict(conflict) = why else {
             return unavailable();
         };
@@ -262,7 +262,7 @@ impl Ingest {
     }
 
     /// The id of what is truly signed.
-    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<String, Refusal> {
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
         let signed = Signed {
             id: only(headers, ID_HEADER),
             timestamp: only(headers, TIMESTAMP_HEADER),
@@ -271,8 +271,8 @@ impl Ingest {
         self.keys
             .verify(signed, body, launch::clock::now_ms() / 1000)
             .map_err(|refused| match refused {
-                Refused::BadSignature => Refusal::new(Code::BadSignature, "not truly signed"),
-                Refused::StaleTimestamp => Refusal::new(
+                Refused::BadSignature => ApiError::new(Code::BadSignature, "not truly signed"),
+                Refused::StaleTimestamp => ApiError::new(
                     Code::StaleTimestamp,
                     "sign it again, with this moment's timestamp",
                 ),
@@ -281,18 +281,18 @@ impl Ingest {
     }
 }
 
-fn unavailable() -> Refusal {
-    Refusal::new(Code::Unavailable, "nothing can be stored right now")
+fn unavailable() -> ApiError {
+    ApiError::new(Code::Unavailable, "nothing can be stored right now")
         .retry_after_ms(UNAVAILABLE_RETRY_MS)
 }
 
-fn conflicting(conflict: Conflict) -> Refusal {
+fn conflicting(conflict: Conflict) -> ApiError {
     let detail = match conflict {
         Conflict::Fenced => "a newer worker has this shard",
         Conflict::Unclaimed => "this store is older than the claim: claim anew",
         Conflict::Gap { .. } => "something before this is missing here: tell every guild anew",
     };
-    let mut refusal = Refusal::new(Code::Conflict, detail);
+    let mut refusal = ApiError::new(Code::Conflict, detail);
     refusal.conflict = Some(conflict);
     refusal
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::middleware::from_fn_with_state;
+use hub::error::ErrorLog;
 use hub::freshness::Freshness;
+use hub::http::write_problems;
 use hub::ingest::Ingest;
 use hub::log::{Fights, Log, LogSettings};
-use hub::refusal::{RefusalLog, write_refusals};
 use hub::sockets::fanout::{Fanout, FanoutLimits};
 use proto::GuildId;
 use proto::position::PositionKey;
@@ -59,7 +60,7 @@ impl Door {
         let url = format!("http://{}/api/internal", listener.local_addr().unwrap());
         let router = ingest
             .router()
-            .layer(from_fn_with_state(RefusalLog::new(0), write_refusals));
+            .layer(from_fn_with_state(ErrorLog::new(0), write_problems));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             url,

@@ -10,12 +10,12 @@
 //! request's id.
 
 mod claims;
+mod error;
 mod issuers;
 mod jwks;
 mod principal;
 pub mod reach;
 mod refresh;
-mod refused;
 pub mod settings;
 mod token;
 
@@ -34,9 +34,9 @@ pub use issuers::{
 pub use principal::{Principal, Rights, Subject};
 pub use settings::AuthSettings;
 
+use error::{Claim, Fault, TokenError};
 use issuers::SubjectRule;
 use refresh::{Keys, Last};
-use refused::{Claim, Fault, Refusal};
 use token::{Rules, Unproven};
 
 /// How much of a token's key id goes into the log, in characters; escaped.
@@ -112,14 +112,14 @@ impl Verifier {
     /// [`AuthError`].
     pub async fn verify(&self, token: &str) -> Result<Principal, AuthError> {
         let unproven = Unproven::open(token, self.token_bytes_max)
-            .map_err(|refusal| refused(refusal, None, None))?;
+            .map_err(|error| unauthorized(error, None, None))?;
         let trusted = self
             .select(&unproven)
-            .map_err(|refusal| refused(refusal, None, unproven.kid()))?;
+            .map_err(|error| unauthorized(error, None, unproven.kid()))?;
         let prove = |set: &_| unproven.prove(set, &trusted.rules, launch::clock::now_ms());
         let mut known = trusted.keys.known();
         let mut outcome = prove(&known.set);
-        if outcome == Err(Refusal::UnknownKey) {
+        if outcome == Err(TokenError::UnknownKey) {
             trusted.keys.ask_again().await;
             known = trusted.keys.known();
             outcome = prove(&known.set);
@@ -129,13 +129,13 @@ impl Verifier {
                 counter!("hub_auth_tokens_total", "result" => "accepted").increment(1);
                 Ok(principal)
             }
-            Err(Refusal::UnknownKey) if known.last != Last::Good => {
+            Err(TokenError::UnknownKey) if known.last != Last::Good => {
                 counter!("hub_auth_tokens_total", "result" => "unavailable").increment(1);
                 tracing::debug!("a token cannot be verified: no keys, or not its key");
                 Err(AuthError::Unavailable)
             }
-            Err(refusal) => Err(refused(
-                refusal,
+            Err(error) => Err(unauthorized(
+                error,
                 Some(&trusted.rules.issuer),
                 unproven.kid(),
             )),
@@ -174,7 +174,7 @@ impl Verifier {
 
     /// The issuer whose keys and rules decide on a token. Its own `iss` selects among several, and
     /// is checked again behind the signature.
-    fn select(&self, unproven: &Unproven<'_>) -> Result<&Trusted, Refusal> {
+    fn select(&self, unproven: &Unproven<'_>) -> Result<&Trusted, TokenError> {
         if let [only] = &*self.issuers {
             return Ok(only);
         }
@@ -182,7 +182,7 @@ impl Verifier {
         self.issuers
             .iter()
             .find(|trusted| trusted.rules.issuer.issuer == name)
-            .ok_or(Refusal::Claim(Claim::Issuer, Fault::Is("a string")))
+            .ok_or(TokenError::Claim(Claim::Issuer, Fault::Is("a string")))
     }
 }
 
@@ -192,12 +192,12 @@ impl Trusted {
     }
 }
 
-fn refused(refusal: Refusal, issuer: Option<&Issuer>, kid: Option<&str>) -> AuthError {
-    let label = refusal.label();
+fn unauthorized(error: TokenError, issuer: Option<&Issuer>, kid: Option<&str>) -> AuthError {
+    let label = error.label();
     counter!("hub_auth_tokens_total", "result" => label).increment(1);
     let kid: Option<String> = kid.map(|kid| kid.chars().take(LOGGED_KID_CHARS_MAX).collect());
     tracing::debug!(reason = label, ?kid, "a token is refused");
-    AuthError::Unauthorized(Reason(refusal.describe(issuer)))
+    AuthError::Unauthorized(Reason(error.describe(issuer)))
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ use proto::GuildId;
 use serde_json::{Map, Value};
 
 use super::claims::{kind, read_object};
+use super::error::{Claim, Fault, TokenError};
 use super::issuers::{Issuer, SubjectRule};
 use super::jwks::{KeySet, Lookup, SignatureAlgorithm};
 use super::principal::{Principal, Rights, Subject};
-use super::refused::{Claim, Fault, Refusal};
 
 /// Types (`typ`) of tokens that are meant for us: plain ones, and access tokens (RFC 9068,
 /// section 4). Compared without case (RFC 7515, section 4.1.9).
@@ -61,38 +61,38 @@ impl<'a> Unproven<'a> {
     /// Takes a token of at most `bytes_max` bytes apart and reads its header.
     ///
     /// # Errors
-    /// [`Refusal`], for a token that no key could make good.
-    pub(super) fn open(token: &'a str, bytes_max: usize) -> Result<Self, Refusal> {
+    /// [`TokenError`], for a token that no key could make good.
+    pub(super) fn open(token: &'a str, bytes_max: usize) -> Result<Self, TokenError> {
         if token.len() > bytes_max {
-            return Err(Refusal::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Refusal::Malformed)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
         let header = object(header)?;
         if REFUSED_MEMBERS
             .iter()
             .any(|member| header.contains_key(*member))
         {
-            return Err(Refusal::HeaderMember);
+            return Err(TokenError::HeaderMember);
         }
         // RFC 7516, section 9: an encrypted token has this member, and a signed one has not.
         if header.contains_key("enc") {
-            return Err(Refusal::Encrypted);
+            return Err(TokenError::Encrypted);
         }
         let algorithm = header
             .get("alg")
             .and_then(Value::as_str)
             .and_then(SignatureAlgorithm::named)
-            .ok_or(Refusal::Algorithm)?;
+            .ok_or(TokenError::Algorithm)?;
         match header.get("typ") {
             None => {}
             Some(Value::String(name)) if TYPES.contains(&&*name.to_ascii_lowercase()) => {}
-            Some(_) => return Err(Refusal::Type),
+            Some(_) => return Err(TokenError::Type),
         }
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.clone()),
-            Some(_) => return Err(Refusal::Malformed),
+            Some(_) => return Err(TokenError::Malformed),
         };
         Ok(Self {
             message: message.as_bytes(),
@@ -112,35 +112,35 @@ impl<'a> Unproven<'a> {
     /// else.
     ///
     /// # Errors
-    /// [`Refusal`], where the payload has no `iss` that is a string.
-    pub(super) fn claimed_issuer(&self) -> Result<String, Refusal> {
+    /// [`TokenError`], where the payload has no `iss` that is a string.
+    pub(super) fn claimed_issuer(&self) -> Result<String, TokenError> {
         match object(self.payload)?.get("iss") {
             Some(Value::String(issuer)) => Ok(issuer.clone()),
-            other => Err(Refusal::Claim(Claim::Issuer, Fault::of(other))),
+            other => Err(TokenError::Claim(Claim::Issuer, Fault::of(other))),
         }
     }
 
     /// Proves the signature, then reads the claims, as of `now_ms` (milliseconds since the epoch).
     ///
     /// # Errors
-    /// [`Refusal`]; [`Refusal::UnknownKey`] is the one that another key set could change.
+    /// [`TokenError`]; [`TokenError::UnknownKey`] is the one that another key set could change.
     pub(super) fn prove(
         &self,
         keys: &KeySet,
         rules: &Rules,
         now_ms: u64,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<Principal, TokenError> {
         let candidates = match keys.look_up(self.kid(), self.algorithm) {
             Lookup::Found(candidates) => candidates,
-            Lookup::Unknown => return Err(Refusal::UnknownKey),
-            Lookup::OtherAlgorithm => return Err(Refusal::KeyAlgorithm),
-            Lookup::Ambiguous => return Err(Refusal::AmbiguousKey),
+            Lookup::Unknown => return Err(TokenError::UnknownKey),
+            Lookup::OtherAlgorithm => return Err(TokenError::KeyAlgorithm),
+            Lookup::Ambiguous => return Err(TokenError::AmbiguousKey),
         };
         if !candidates
             .iter()
             .any(|key| key.verifies(self.message, self.signature))
         {
-            return Err(Refusal::Signature);
+            return Err(TokenError::Signature);
         }
         principal(&object(self.payload)?, rules, now_ms)
     }
@@ -150,9 +150,9 @@ fn principal(
     claims: &Map<String, Value>,
     rules: &Rules,
     now_ms: u64,
-) -> Result<Principal, Refusal> {
+) -> Result<Principal, TokenError> {
     let issuer = &rules.issuer;
-    let wrong = |claim| move |value| Refusal::Claim(claim, Fault::of(value));
+    let wrong = |claim| move |value| TokenError::Claim(claim, Fault::of(value));
     match claims.get("iss") {
         Some(Value::String(name)) if *name == issuer.issuer => {}
         other => return Err(wrong(Claim::Issuer)(other)),
@@ -174,13 +174,13 @@ fn principal(
     let leeway_ms = rules.leeway_s.saturating_mul(1000);
     // RFC 7519, section 4.1.4: the time must be *before* the expiry.
     if now_ms >= expires_at_ms.saturating_add(leeway_ms) {
-        return Err(Refusal::Expired);
+        return Err(TokenError::Expired);
     }
     if let Some(not_before) = claims.get("nbf") {
         let not_before_ms =
             date_ms(not_before).ok_or_else(|| wrong(Claim::NotBefore)(Some(not_before)))?;
         if now_ms.saturating_add(leeway_ms) < not_before_ms {
-            return Err(Refusal::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
     }
     let subject = subject(claims, rules)?;
@@ -195,9 +195,9 @@ fn principal(
 }
 
 /// Who acts: the Discord user of `discordIdClaim` where the token has that claim, else `sub`.
-fn subject(claims: &Map<String, Value>, rules: &Rules) -> Result<Subject, Refusal> {
+fn subject(claims: &Map<String, Value>, rules: &Rules) -> Result<Subject, TokenError> {
     let sub = claims.get("sub");
-    let wrong = |claim| move |value| Refusal::Claim(claim, Fault::of(value));
+    let wrong = |claim| move |value| TokenError::Claim(claim, Fault::of(value));
     let named = sub
         .and_then(Value::as_str)
         .filter(|sub| Subject::new(*sub).is_some())
@@ -218,8 +218,8 @@ fn subject(claims: &Map<String, Value>, rules: &Rules) -> Result<Subject, Refusa
 
 /// The guilds of the claim, each once. An entry that is no id makes the token unreadable rather
 /// than narrower: what its issuer meant cannot be known.
-fn guild_ids(claim: &Value) -> Result<Vec<GuildId>, Refusal> {
-    let wrong = |fault| Refusal::Claim(Claim::Guilds, fault);
+fn guild_ids(claim: &Value) -> Result<Vec<GuildId>, TokenError> {
+    let wrong = |fault| TokenError::Claim(Claim::Guilds, fault);
     let mut guilds = Vec::new();
     for entry in claim
         .as_array()
@@ -238,8 +238,8 @@ fn guild_ids(claim: &Value) -> Result<Vec<GuildId>, Refusal> {
 
 /// The rights of the claim: words with spaces between (RFC 6749, section 3.3), or an array of
 /// words.
-fn rights(claim: &Value) -> Result<Rights, Refusal> {
-    let wrong = |fault| Refusal::Claim(Claim::Scope, fault);
+fn rights(claim: &Value) -> Result<Rights, TokenError> {
+    let wrong = |fault| TokenError::Claim(Claim::Scope, fault);
     match claim {
         Value::String(scope) => Ok(Rights::of_scope(scope)),
         Value::Array(entries) => {
@@ -269,9 +269,9 @@ fn date_ms(claim: &Value) -> Option<u64> {
 }
 
 /// A part of the token that is a JSON object.
-fn object(part: &str) -> Result<Map<String, Value>, Refusal> {
+fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     let json = URL_SAFE_NO_PAD
         .decode(part)
-        .map_err(|_| Refusal::Malformed)?;
-    read_object(&json).map_err(|_| Refusal::Malformed)
+        .map_err(|_| TokenError::Malformed)?;
+    read_object(&json).map_err(|_| TokenError::Malformed)
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::Principal;
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 use crate::rooms::Rooms;
 
 /// The longest message (Discord's documentation, "Create Message"); what follows the list must fit too.
@@ -105,7 +105,7 @@ async fn create(
     guild: GuildId,
     name: Option<String>,
     limit: Option<u32>,
-) -> Result<String, Refusal> {
+) -> Result<String, ApiError> {
     let wish = CreateRoom {
         name,
         parent_id: None,
@@ -120,12 +120,12 @@ async fn create(
     ))
 }
 
-fn list(rooms: &Rooms, actor: &Principal, guild: GuildId) -> Result<String, Refusal> {
+fn list(rooms: &Rooms, actor: &Principal, guild: GuildId) -> Result<String, ApiError> {
     let listed = rooms.list(actor, guild, None)?;
     Ok(write_list(&listed.rooms))
 }
 
-async fn end(rooms: &Rooms, actor: &Principal, room: ChannelId) -> Result<String, Refusal> {
+async fn end(rooms: &Rooms, actor: &Principal, room: ChannelId) -> Result<String, ApiError> {
     rooms.end(actor, room).await?;
     Ok("The room is closed.".to_owned())
 }
@@ -158,7 +158,7 @@ fn write_list(rooms: &[SnapshotRoom]) -> String {
 }
 
 /// A refusal in words. It says no more than REST's problem does.
-fn refused(refusal: &Refusal) -> String {
+fn refused(refusal: &ApiError) -> String {
     let mut text = match refusal.code {
         Code::NotFound => "That is not a room that you opened here.".to_owned(),
         Code::RateLimited => "That was too many rooms in a short time.".to_owned(),
@@ -299,13 +299,13 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_wrong_and_when_to_come_back() {
-        let refusal = Refusal::new(Code::BadRequest, "some fields are wrong")
+        let refusal = ApiError::new(Code::BadRequest, "some fields are wrong")
             .field("name", "at most 100 characters");
         assert_eq!(
             refused(&refusal),
             "That did not work: some fields are wrong.\n`name`: at most 100 characters"
         );
-        let refusal = Refusal::new(Code::RateLimited, "…").retry_after_ms(1_001);
+        let refusal = ApiError::new(Code::RateLimited, "…").retry_after_ms(1_001);
         assert_eq!(
             refused(&refusal),
             "That was too many rooms in a short time. Try again in 2 s."

@@ -58,7 +58,7 @@ const FIELDS_MAX: usize = 16;
 
 /// Discord's own form of an error.
 #[derive(Debug, Deserialize)]
-struct ApiError {
+struct ErrorBody {
     code: u64,
     #[serde(default)]
     errors: Option<Value>,
@@ -104,7 +104,7 @@ pub(super) fn said(status: u16, headers: &HeaderMap, body: &[u8]) -> Said {
 /// A page of a proxy, a ban page, an empty body and a code that is not documented for this mean
 /// that Discord did not answer.
 pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
-    let error = serde_json::from_slice::<ApiError>(body).ok();
+    let error = serde_json::from_slice::<ErrorBody>(body).ok();
     let code = error.as_ref().map(|error| error.code);
     match (said.status, code) {
         (429, _) => DiscordError::RateLimited {
@@ -149,7 +149,7 @@ pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
 
 /// The JSON error code of a refusal, for the log.
 pub(super) fn code(body: &[u8]) -> Option<u64> {
-    let error = serde_json::from_slice::<ApiError>(body).ok()?;
+    let error = serde_json::from_slice::<ErrorBody>(body).ok()?;
     Some(error.code)
 }
 

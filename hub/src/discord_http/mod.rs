@@ -32,7 +32,7 @@ use self::interaction::{
 use self::replay::Seen;
 use crate::commands::Command;
 use crate::discord::{ApplicationId, Discord, DiscordError};
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 use crate::rooms::Rooms;
 
 /// How often it is tried to replace "thinking" by an answer.
@@ -129,21 +129,22 @@ impl Interactions {
         self.0.work.wait().await;
     }
 
-    async fn take(&self, request: Request) -> Result<Bytes, Refusal> {
+    async fn take(&self, request: Request) -> Result<Bytes, ApiError> {
         let Some(key) = &self.0.key else {
-            return Err(Refusal::new(Code::NotFound, "not found"));
+            return Err(ApiError::new(Code::NotFound, "not found"));
         };
         let (parts, body) = request.into_parts();
         let body_bytes_max = self.0.settings.body_bytes_max;
         // (A body can also break off; then nobody reads this.)
-        let too_large = |_| Refusal::new(Code::TooLarge, format!("at most {body_bytes_max} bytes"));
+        let too_large =
+            |_| ApiError::new(Code::TooLarge, format!("at most {body_bytes_max} bytes"));
         let body = to_bytes(body, body_bytes_max).await.map_err(too_large)?;
         let now_ms = launch::clock::now_ms();
         key.verify(&parts.headers, &body, now_ms, self.0.settings.window_ms)
             .map_err(|unsigned| {
                 count(unsigned.label());
                 tracing::debug!(reason = unsigned.label(), "an interaction is not signed");
-                Refusal::new(Code::BadSignature, "not truly signed")
+                ApiError::new(Code::BadSignature, "not truly signed")
             })?;
         let interaction: Interaction = serde_json::from_slice(&body).map_err(|_| illegible())?;
         if interaction.r#type == PING {
@@ -157,7 +158,7 @@ impl Interactions {
             .await
             .ok()
             .and_then(|answer| answer.clone());
-        answer.ok_or_else(|| Refusal::new(Code::Internal, "the command failed"))
+        answer.ok_or_else(|| ApiError::new(Code::Internal, "the command failed"))
     }
 
     /// The answer to an interaction: what was answered before, or what is done now.
@@ -242,7 +243,10 @@ impl Interactions {
     }
 }
 
-async fn interact(State(door): State<Interactions>, request: Request) -> Result<Response, Refusal> {
+async fn interact(
+    State(door): State<Interactions>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let answer = door.take(request).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
@@ -252,9 +256,9 @@ fn written(answer: &Value) -> Bytes {
     serde_json::to_vec(answer).unwrap_or_default().into()
 }
 
-fn illegible() -> Refusal {
+fn illegible() -> ApiError {
     count("illegible");
-    Refusal::new(Code::BadRequest, "not an interaction")
+    ApiError::new(Code::BadRequest, "not an interaction")
 }
 
 fn count(outcome: &'static str) {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 
 /// How far the number of a gateway session may be ahead of every number that is known. Sessions are
 /// numbered by the time of day in ms where nothing higher is known, so this is 34 years: no clock
@@ -46,18 +46,18 @@ pub(super) fn delivery(
     body: &[u8],
     bounds: Bounds,
     newest: impl FnOnce() -> u64,
-) -> Result<Delivered, Refusal> {
+) -> Result<Delivered, ApiError> {
     let delivery: ReceivedDelivery = Some(body)
         .filter(|body| is_object(body))
         .and_then(|body| serde_json::from_slice(body).ok())
-        .ok_or_else(|| Refusal::new(Code::BadRequest, "not a delivery as JSON"))?;
+        .ok_or_else(|| ApiError::new(Code::BadRequest, "not a delivery as JSON"))?;
     if delivery.r#type.is_some_and(|named| named != DELIVERY_TYPE) {
-        return Err(Refusal::new(Code::BadRequest, "not a delivery of events")
+        return Err(ApiError::new(Code::BadRequest, "not a delivery of events")
             .field("type", "must be `events` or absent"));
     }
     delivery.shard.map_or(Ok(()), shard)?;
     if delivery.events.len() > bounds.events_max {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             Code::TooLarge,
             format!("at most {} events a delivery", bounds.events_max),
         ));
@@ -117,7 +117,7 @@ fn events(raw: &[&RawValue], from_worker: bool) -> (Vec<Event>, Vec<RefusedEvent
 }
 
 /// What a worker says of itself.
-fn report(body: &[u8], bounds: Bounds) -> Result<Report, Refusal> {
+fn report(body: &[u8], bounds: Bounds) -> Result<Report, ApiError> {
     let report: Report =
         serde_json::from_slice(body).map_err(|error| wrong().field("shard", error.to_string()))?;
     let link = &report.link;
@@ -146,10 +146,10 @@ fn report(body: &[u8], bounds: Bounds) -> Result<Report, Refusal> {
 }
 
 /// Reads a claim.
-pub(super) fn claim(body: &[u8], bounds: Bounds) -> Result<Claim, Refusal> {
+pub(super) fn claim(body: &[u8], bounds: Bounds) -> Result<Claim, ApiError> {
     let claim: Claim = read(body, CLAIM_TYPE, |claim: &Claim| &claim.r#type)?;
     shard(claim.shard)?;
-    let wrong = || Refusal::new(Code::BadRequest, "not a worker's claim");
+    let wrong = || ApiError::new(Code::BadRequest, "not a worker's claim");
     if !(1..=NAME_BYTES_MAX).contains(&claim.worker.len()) {
         return Err(wrong().field("worker", format!("1 to {NAME_BYTES_MAX} bytes")));
     }
@@ -160,7 +160,7 @@ pub(super) fn claim(body: &[u8], bounds: Bounds) -> Result<Claim, Refusal> {
 }
 
 /// Reads a notice that a worker identifies.
-pub(super) fn identify_notice(body: &[u8]) -> Result<IdentifyNotice, Refusal> {
+pub(super) fn identify_notice(body: &[u8]) -> Result<IdentifyNotice, ApiError> {
     let notice: IdentifyNotice = read(body, IDENTIFY_TYPE, |notice: &IdentifyNotice| {
         &notice.r#type
     })?;
@@ -168,15 +168,16 @@ pub(super) fn identify_notice(body: &[u8]) -> Result<IdentifyNotice, Refusal> {
     Ok(notice)
 }
 
-fn wrong() -> Refusal {
-    Refusal::new(Code::BadRequest, "not a worker's delivery")
+fn wrong() -> ApiError {
+    ApiError::new(Code::BadRequest, "not a worker's delivery")
 }
 
-fn shard((shard, count): (u32, u32)) -> Result<(), Refusal> {
+fn shard((shard, count): (u32, u32)) -> Result<(), ApiError> {
     if shard < count {
         return Ok(());
     }
-    Err(Refusal::new(Code::BadRequest, "no such shard").field("shard", "[shard, number of shards]"))
+    Err(ApiError::new(Code::BadRequest, "no such shard")
+        .field("shard", "[shard, number of shards]"))
 }
 
 /// Reads a signed body of this type.
@@ -184,12 +185,12 @@ fn read<T: DeserializeOwned>(
     body: &[u8],
     named: &str,
     name: impl Fn(&T) -> &String,
-) -> Result<T, Refusal> {
+) -> Result<T, ApiError> {
     Some(body)
         .filter(|body| is_object(body))
         .and_then(|body| serde_json::from_slice(body).ok())
         .filter(|read| name(read) == named)
-        .ok_or_else(|| Refusal::new(Code::BadRequest, format!("not a body of type `{named}`")))
+        .ok_or_else(|| ApiError::new(Code::BadRequest, format!("not a body of type `{named}`")))
 }
 
 /// An array can be read as the fields of an object in their order; that is nobody's form.

@@ -18,7 +18,7 @@ use super::wish::wrong_fields;
 use super::{Listed, Rooms};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal, Verifier};
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 use crate::sockets::fanout::Fanout;
 
 /// How much of an unknown field's name is repeated to the sender, in characters.
@@ -58,25 +58,25 @@ impl RoomsApi {
             .with_state(self)
     }
 
-    async fn principal(&self, uri: &Uri, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    async fn principal(&self, uri: &Uri, headers: &HeaderMap) -> Result<Principal, ApiError> {
         let query = uri.query().unwrap_or_default();
         let mut keys = form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key);
         if let Some(key) = keys.find(|key| is_token_key(key)) {
             let why = "a token never goes into the address";
-            return Err(Refusal::new(Code::BadRequest, why).field(key, why));
+            return Err(ApiError::new(Code::BadRequest, why).field(key, why));
         }
         let token = bearer(headers)
-            .ok_or_else(|| Refusal::new(Code::Unauthorized, "a bearer token is needed"))?;
+            .ok_or_else(|| ApiError::new(Code::Unauthorized, "a bearer token is needed"))?;
         self.verifier
             .verify(token)
             .await
             .map_err(|error| match error {
                 AuthError::Unauthorized(reason) => {
-                    Refusal::new(Code::Unauthorized, "the bearer token is invalid")
+                    ApiError::new(Code::Unauthorized, "the bearer token is invalid")
                         .reason(reason.to_string())
                 }
                 AuthError::Unavailable => {
-                    Refusal::new(Code::Unavailable, "tokens can not be verified now")
+                    ApiError::new(Code::Unavailable, "tokens can not be verified now")
                         .retry_after_ms(KEYS_RETRY_MS)
                 }
             })
@@ -96,17 +96,17 @@ impl RoomsApi {
     }
 }
 
-async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Response, Refusal> {
+async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     // Strangers are told so before anything of theirs is read.
     let principal = api.principal(&parts.uri, &parts.headers).await?;
     if !is_json(&parts.headers) {
         let why = "the content type must be application/json";
-        return Err(Refusal::new(Code::BadRequest, why).field("content-type", why));
+        return Err(ApiError::new(Code::BadRequest, why).field("content-type", why));
     }
     // (A body can also break off; then nobody reads this.)
     let too_large = |_| {
-        Refusal::new(
+        ApiError::new(
             Code::TooLarge,
             format!("at most {} bytes", api.body_bytes_max),
         )
@@ -123,7 +123,7 @@ async fn end(
     channel: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Json<EndedRoom>, Refusal> {
+) -> Result<Json<EndedRoom>, ApiError> {
     let principal = api.principal(&uri, &headers).await?;
     api.rooms.end(&principal, channel_of(channel)?).await?;
     Ok(Json(EndedRoom { ok: true }))
@@ -133,11 +133,11 @@ async fn list(
     State(api): State<RoomsApi>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let principal = api.principal(&uri, &headers).await?;
     let guild = guild_of(uri.query().unwrap_or_default())?
         .or_else(|| api.access.primary())
-        .ok_or_else(|| Refusal::new(Code::Forbidden, "not a guild of this token"))?;
+        .ok_or_else(|| ApiError::new(Code::Forbidden, "not a guild of this token"))?;
     Ok(api.answer(api.rooms.list(&principal, guild, None)?))
 }
 
@@ -146,7 +146,7 @@ async fn one(
     channel: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let principal = api.principal(&uri, &headers).await?;
     Ok(api.answer(api.rooms.get(&principal, channel_of(channel)?)?))
 }
@@ -184,11 +184,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-fn channel_of(path: Result<Path<String>, PathRejection>) -> Result<ChannelId, Refusal> {
+fn channel_of(path: Result<Path<String>, PathRejection>) -> Result<ChannelId, ApiError> {
     path.ok()
         .and_then(|Path(text)| text.parse().ok())
         .ok_or_else(|| {
-            Refusal::new(Code::BadRequest, "not a channel's id").field("channelId", NOT_AN_ID)
+            ApiError::new(Code::BadRequest, "not a channel's id").field("channelId", NOT_AN_ID)
         })
 }
 
@@ -196,12 +196,12 @@ const NOT_AN_ID: &str = "a decimal string from 1 to 9223372036854775807";
 
 /// The guild that a query names. What is not known in a query is passed over, but nothing may
 /// stand there twice: two readers would read two things.
-fn guild_of(query: &str) -> Result<Option<GuildId>, Refusal> {
+fn guild_of(query: &str) -> Result<Option<GuildId>, ApiError> {
     let mut seen = Vec::new();
     let mut guild = None;
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         if seen.contains(&key) {
-            let twice = Refusal::new(Code::BadRequest, "something stands in the query twice");
+            let twice = ApiError::new(Code::BadRequest, "something stands in the query twice");
             return Err(twice.field(
                 key.chars().take(64).collect::<String>(),
                 "stands there twice",
@@ -209,19 +209,19 @@ fn guild_of(query: &str) -> Result<Option<GuildId>, Refusal> {
         }
         if key == "guildId" {
             let id = value.parse().map_err(|_| {
-                Refusal::new(Code::BadRequest, "not a guild's id").field("guildId", NOT_AN_ID)
+                ApiError::new(Code::BadRequest, "not a guild's id").field("guildId", NOT_AN_ID)
             })?;
             guild = Some(id);
         }
         seen.push(key);
         if seen.len() > FIELDS_MAX {
-            return Err(Refusal::new(Code::BadRequest, "too much in the query"));
+            return Err(ApiError::new(Code::BadRequest, "too much in the query"));
         }
     }
     Ok(guild)
 }
 
-fn read_wish(body: &Bytes) -> Result<CreateRoom, Refusal> {
+fn read_wish(body: &Bytes) -> Result<CreateRoom, ApiError> {
     // A list of values in a struct's order would be read as the struct, too.
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {
@@ -230,12 +230,12 @@ fn read_wish(body: &Bytes) -> Result<CreateRoom, Refusal> {
     serde_json::from_slice(body).map_err(|_| explain(body))
 }
 
-fn not_an_object() -> Refusal {
-    Refusal::new(Code::BadRequest, "the body must be a JSON object")
+fn not_an_object() -> ApiError {
+    ApiError::new(Code::BadRequest, "the body must be a JSON object")
 }
 
 /// What is wrong with a body that is no wish for a room: every field, not just the first.
-fn explain(body: &[u8]) -> Refusal {
+fn explain(body: &[u8]) -> ApiError {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return not_an_object();
     };
@@ -257,9 +257,9 @@ fn explain(body: &[u8]) -> Refusal {
         detail: "no such field".to_owned(),
     }));
     if wrong.is_empty() {
-        return Refusal::new(Code::BadRequest, "some field stands there twice");
+        return ApiError::new(Code::BadRequest, "some field stands there twice");
     }
-    let mut refusal = Refusal::new(Code::BadRequest, "some fields are wrong");
+    let mut refusal = ApiError::new(Code::BadRequest, "some fields are wrong");
     refusal.errors = wrong;
     refusal
 }

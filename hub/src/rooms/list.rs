@@ -10,8 +10,8 @@ use proto::{ChannelId, GuildId};
 use super::Rooms;
 use super::ledger::OwnedRoom;
 use crate::auth::Principal;
+use crate::error::ApiError;
 use crate::log::{Change, GuildState, Place};
-use crate::refusal::Refusal;
 use crate::view::View;
 
 /// Rooms of one guild as one principal sees them.
@@ -36,7 +36,7 @@ impl Rooms {
         actor: &Principal,
         guild: GuildId,
         only: Option<ChannelId>,
-    ) -> Result<Listed, Refusal> {
+    ) -> Result<Listed, ApiError> {
         let view =
             self.0
                 .access
@@ -48,7 +48,7 @@ impl Rooms {
             (rooms, place)
         });
         let (rooms, place) =
-            read.ok_or_else(|| Refusal::new(Code::Forbidden, "not a guild of this token"))?;
+            read.ok_or_else(|| ApiError::new(Code::Forbidden, "not a guild of this token"))?;
         Ok(Listed { view, rooms, place })
     }
 
@@ -56,14 +56,14 @@ impl Rooms {
     ///
     /// # Errors
     /// `FORBIDDEN`: the right to read is missing. `NOT_FOUND`: there is no such room, or not for them.
-    pub fn get(&self, actor: &Principal, channel: ChannelId) -> Result<Listed, Refusal> {
+    pub fn get(&self, actor: &Principal, channel: ChannelId) -> Result<Listed, ApiError> {
         for guild in self.0.access.guilds_of(actor) {
             let listed = self.list(actor, guild, Some(channel))?;
             if !listed.rooms.is_empty() {
                 return Ok(listed);
             }
         }
-        Err(Refusal::new(Code::NotFound, "no such room"))
+        Err(ApiError::new(Code::NotFound, "no such room"))
     }
 }
 

@@ -33,8 +33,8 @@ use self::wish::{Wanted, problem, read_wish};
 use crate::access::Access;
 use crate::auth::{Principal, Subject};
 use crate::discord::{Discord, NewChannel};
+use crate::error::ApiError;
 use crate::log::{Change, Log, Unavailable};
-use crate::refusal::Refusal;
 
 /// When to come back to a full ledger, in ms: rooms end by and by.
 const LEDGER_FULL_RETRY_MS: u64 = 60_000;
@@ -87,7 +87,7 @@ struct Shared {
 }
 
 /// The place where the outcome of an end will stand.
-type Outcome = watch::Receiver<Option<Result<(), Refusal>>>;
+type Outcome = watch::Receiver<Option<Result<(), ApiError>>>;
 
 impl Rooms {
     /// The rooms of these guilds; [`Rooms::heed_log`] keeps the ledger in line with what is told.
@@ -129,7 +129,7 @@ impl Rooms {
         &self,
         actor: &Principal,
         wish: &CreateRoom,
-    ) -> Result<CreatedRoom, Refusal> {
+    ) -> Result<CreatedRoom, ApiError> {
         let result = self.create_room(actor, wish).await;
         count("hub_rooms_creates_total", &result);
         result
@@ -139,9 +139,9 @@ impl Rooms {
         &self,
         actor: &Principal,
         wish: &CreateRoom,
-    ) -> Result<CreatedRoom, Refusal> {
+    ) -> Result<CreatedRoom, ApiError> {
         if !actor.rights.create {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 Code::Forbidden,
                 "the token lacks rooms:create",
             ));
@@ -150,12 +150,12 @@ impl Rooms {
             .guild_id
             .or_else(|| self.0.access.primary())
             .filter(|guild| self.0.access.guilds_of(actor).contains(guild))
-            .ok_or_else(|| Refusal::new(Code::Forbidden, "not a guild of this token"))?;
+            .ok_or_else(|| ApiError::new(Code::Forbidden, "not a guild of this token"))?;
         let wanted = self.check(guild, wish)?;
         lock(&self.0.creators)
             .take(&actor.subject, self.now_ms())
             .map_err(|wait_ms| {
-                Refusal::new(Code::RateLimited, "too many rooms in a minute")
+                ApiError::new(Code::RateLimited, "too many rooms in a minute")
                     .retry_after_ms(wait_ms)
             })?;
         if !self.0.log.is_storing() {
@@ -163,7 +163,7 @@ impl Rooms {
         }
         let pending = self.0.ledger.begin(guild).map_err(|ledger::LedgerFull| {
             tracing::warn!("the ledger is full; nobody can create a room");
-            Refusal::new(Code::Unavailable, "Roomwire holds as many rooms as it may")
+            ApiError::new(Code::Unavailable, "Roomwire holds as many rooms as it may")
                 .retry_after_ms(LEDGER_FULL_RETRY_MS)
         })?;
         let (rooms, creator) = (self.clone(), actor.subject.clone());
@@ -172,7 +172,7 @@ impl Rooms {
             .work
             .spawn(async move { rooms.make(pending, guild, creator, wanted).await });
         made.await
-            .unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "creating the room failed")))
+            .unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "creating the room failed")))
     }
 
     /// Ledger first, then Discord, then done; or, if Discord refuses, as if it had not begun.
@@ -182,7 +182,7 @@ impl Rooms {
         guild_id: GuildId,
         creator: Subject,
         wanted: Wanted,
-    ) -> Result<CreatedRoom, Refusal> {
+    ) -> Result<CreatedRoom, ApiError> {
         let luck = || RoomName::chosen(rand::Rng::next_u32(&mut rand::rng()));
         let channel = NewChannel {
             name: wanted.name.unwrap_or_else(luck).into_string(),
@@ -313,22 +313,22 @@ impl Rooms {
     /// # Errors
     /// `FORBIDDEN`: neither the right to end nor to manage rooms. `NOT_FOUND`: not a room that
     /// Roomwire made, or not theirs. `DISCORD_FORBIDDEN`, `DISCORD_UNAVAILABLE`.
-    pub async fn end(&self, actor: &Principal, channel: ChannelId) -> Result<(), Refusal> {
+    pub async fn end(&self, actor: &Principal, channel: ChannelId) -> Result<(), ApiError> {
         let result = self.end_room(actor, channel).await;
         count("hub_rooms_ends_total", &result);
         result
     }
 
-    async fn end_room(&self, actor: &Principal, channel: ChannelId) -> Result<(), Refusal> {
+    async fn end_room(&self, actor: &Principal, channel: ChannelId) -> Result<(), ApiError> {
         if !actor.rights.end && !actor.rights.manage {
-            return Err(Refusal::new(Code::Forbidden, "the token lacks rooms:end"));
+            return Err(ApiError::new(Code::Forbidden, "the token lacks rooms:end"));
         }
         let guilds = self.0.access.guilds_of(actor);
         let theirs = |room: &OwnedRoom| {
             guilds.contains(&room.guild_id)
                 && (actor.rights.manage || room.creator == actor.subject)
         };
-        let not_found = || Refusal::new(Code::NotFound, "no such room of yours");
+        let not_found = || ApiError::new(Code::NotFound, "no such room of yours");
         self.0
             .ledger
             .room(channel)
@@ -347,7 +347,7 @@ impl Rooms {
             None => {
                 // Its task is gone without an outcome; the next one may try.
                 lock(&self.0.ending).remove(&channel);
-                Err(Refusal::new(Code::Internal, "ending the room failed"))
+                Err(ApiError::new(Code::Internal, "ending the room failed"))
             }
         }
     }
@@ -376,7 +376,7 @@ impl Rooms {
         Some(outcome)
     }
 
-    async fn unmake(&self, room: &OwnedRoom, by: &Subject) -> Result<(), Refusal> {
+    async fn unmake(&self, room: &OwnedRoom, by: &Subject) -> Result<(), ApiError> {
         let reason = format!("Roomwire: end-room by {by}");
         let deleted = self
             .0
@@ -403,7 +403,7 @@ impl Rooms {
         u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn check(&self, guild: GuildId, wish: &CreateRoom) -> Result<Wanted, Refusal> {
+    fn check(&self, guild: GuildId, wish: &CreateRoom) -> Result<Wanted, ApiError> {
         let mut wrong = match read_wish(wish) {
             Ok(mut wanted) if self.may_be_in(guild, wanted.parent_id) => {
                 wanted.parent_id = wanted.parent_id.or_else(|| self.default_category(guild));
@@ -415,7 +415,7 @@ impl Rooms {
         if !self.may_be_in(guild, wish.parent_id) {
             wrong.push(problem("parentId", refused::NOT_A_CATEGORY));
         }
-        let mut refusal = Refusal::new(Code::BadRequest, "some fields are wrong");
+        let mut refusal = ApiError::new(Code::BadRequest, "some fields are wrong");
         refusal.errors = wrong;
         Err(refusal)
     }
@@ -442,12 +442,12 @@ impl Rooms {
     }
 }
 
-fn unavailable() -> Refusal {
-    Refusal::new(Code::Unavailable, "nothing can be stored right now")
+fn unavailable() -> ApiError {
+    ApiError::new(Code::Unavailable, "nothing can be stored right now")
         .retry_after_ms(UNAVAILABLE_RETRY_MS)
 }
 
-fn count<T>(name: &'static str, result: &Result<T, Refusal>) {
+fn count<T>(name: &'static str, result: &Result<T, ApiError>) {
     let outcome = result
         .as_ref()
         .map_or_else(|refusal| refusal.code.name(), |_| "ok");

@@ -3,7 +3,7 @@
 use proto::problem::Code;
 
 use crate::discord::{DiscordError, Missing, Unknown};
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 
 /// What is wrong with a category that does not exist, and with one that must not be known.
 pub(super) const NOT_A_CATEGORY: &str = "not a category of this guild";
@@ -15,7 +15,7 @@ const UNAVAILABLE_RETRY_MS: u64 = 2_000;
 const UNAUTHORIZED_RETRY_MS: u64 = 60_000;
 
 /// Of creating a channel.
-pub(super) fn create(error: &DiscordError) -> Refusal {
+pub(super) fn create(error: &DiscordError) -> ApiError {
     match error {
         DiscordError::Forbidden(Missing::Permissions) => forbidden(
             "the bot lacks the permission Manage Channels. Give it that permission in this guild, \
@@ -25,12 +25,12 @@ pub(super) fn create(error: &DiscordError) -> Refusal {
             "the bot cannot see where the room is to stand. Give it the permissions View Channel \
              and Connect in this guild, and in the category if there is one",
         ),
-        DiscordError::Full => Refusal::new(
+        DiscordError::Full => ApiError::new(
             Code::Unprocessable,
             "no more channels fit: Discord allows 500 a guild and 50 a category",
         ),
         DiscordError::Invalid { fields } => {
-            let mut refusal = Refusal::new(Code::BadRequest, "Discord calls some fields wrong");
+            let mut refusal = ApiError::new(Code::BadRequest, "Discord calls some fields wrong");
             for field in fields {
                 refusal = match field.as_str() {
                     "parent_id" => refusal.field("parentId", NOT_A_CATEGORY),
@@ -40,7 +40,7 @@ pub(super) fn create(error: &DiscordError) -> Refusal {
                 };
             }
             if refusal.errors.is_empty() {
-                refusal = Refusal::new(Code::Unprocessable, "Discord does not take this room");
+                refusal = ApiError::new(Code::Unprocessable, "Discord does not take this room");
             }
             refusal
         }
@@ -53,7 +53,7 @@ pub(super) fn create(error: &DiscordError) -> Refusal {
 }
 
 /// Of deleting a channel.
-pub(super) fn end(error: &DiscordError) -> Refusal {
+pub(super) fn end(error: &DiscordError) -> ApiError {
     match error {
         DiscordError::Forbidden(Missing::Permissions) => forbidden(
             "the bot lacks the permission Manage Channels in the room's channel. Give it that \
@@ -64,7 +64,7 @@ pub(super) fn end(error: &DiscordError) -> Refusal {
             "the bot cannot see the room's channel. Give it the permissions View Channel and \
              Connect there, or delete the channel in Discord",
         ),
-        DiscordError::Full | DiscordError::Invalid { .. } => Refusal::new(
+        DiscordError::Full | DiscordError::Invalid { .. } => ApiError::new(
             Code::Unprocessable,
             "Discord does not let this channel be deleted",
         ),
@@ -77,7 +77,7 @@ pub(super) fn end(error: &DiscordError) -> Refusal {
 }
 
 /// Of what means the same whatever was asked for.
-fn of_any_call(error: &DiscordError) -> Refusal {
+fn of_any_call(error: &DiscordError) -> ApiError {
     match error {
         DiscordError::NotFound(Unknown::Guild) => forbidden(
             "the bot is not in this guild. Invite it, with the permission Manage Channels",
@@ -86,19 +86,19 @@ fn of_any_call(error: &DiscordError) -> Refusal {
             "this guild requires two-factor authentication for moderation. The owner of the bot's \
              application has to turn it on in their Discord account",
         ),
-        DiscordError::Unauthorized => Refusal::new(
+        DiscordError::Unauthorized => ApiError::new(
             Code::DiscordUnavailable,
             "Discord does not accept the bot's token. The operator has to set DISCORD_BOT_TOKEN",
         )
         .retry_after_ms(UNAUTHORIZED_RETRY_MS),
         DiscordError::RateLimited { retry_after_ms } => {
-            Refusal::new(Code::DiscordUnavailable, "Discord asks to wait")
+            ApiError::new(Code::DiscordUnavailable, "Discord asks to wait")
                 .retry_after_ms(*retry_after_ms)
         }
         DiscordError::NotFound(_)
         | DiscordError::Full
         | DiscordError::Invalid { .. }
-        | DiscordError::Unavailable => Refusal::new(
+        | DiscordError::Unavailable => ApiError::new(
             Code::DiscordUnavailable,
             "Discord does not answer right now",
         )
@@ -106,8 +106,8 @@ fn of_any_call(error: &DiscordError) -> Refusal {
     }
 }
 
-fn forbidden(detail: &'static str) -> Refusal {
-    Refusal::new(Code::DiscordForbidden, detail)
+fn forbidden(detail: &'static str) -> ApiError {
+    ApiError::new(Code::DiscordForbidden, detail)
 }
 
 #[cfg(test)]

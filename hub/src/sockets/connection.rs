@@ -26,7 +26,7 @@ use super::registry::Place;
 use super::session::{Action, Session, Subscribe, error_frame};
 use super::wire::{Reader, Received, Wire, Writer};
 use crate::auth::{AuthError, Principal, Reason};
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 
 /// Lives a connection that was just opened until its end.
 pub(super) async fn live(shared: &Shared, place: Place, wire: Wire) {
@@ -139,7 +139,7 @@ struct Refused {
 
 impl Refused {
     fn say(&self, outbox: &Outbox, ts: u64) {
-        let refusal = Refusal::new(
+        let refusal = ApiError::new(
             Code::Unavailable,
             "too many different choices of this guild's rooms",
         );
@@ -316,7 +316,7 @@ impl<'a> Conversation<'a> {
             Action::Authenticated(principal) => {
                 if !self.place.name(&principal.subject) {
                     let refusal =
-                        Refusal::new(Code::RateLimited, "too many connections of this subject")
+                        ApiError::new(Code::RateLimited, "too many connections of this subject")
                             .retry_after_ms(10_000);
                     let error = ErrorFrame {
                         connection_id: Some(format!("{:x}", self.place.id)),

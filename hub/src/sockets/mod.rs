@@ -36,7 +36,7 @@ use self::session::SessionLimits;
 use self::wire::Handshake;
 use crate::access::Access;
 use crate::auth::Verifier;
-use crate::refusal::{Refusal, RefusalLog};
+use crate::error::{ApiError, ErrorLog};
 
 /// The bounds of the door.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ struct Shared {
     access: Access,
     fanout: Fanout,
     registry: Registry,
-    refusals: RefusalLog,
+    refusals: ErrorLog,
     origins: Vec<String>,
     limits: SocketLimits,
     draining: CancellationToken,
@@ -87,7 +87,7 @@ impl Sockets {
         access: Access,
         fanout: Fanout,
         registry: Registry,
-        refusals: RefusalLog,
+        refusals: ErrorLog,
         origins: Vec<String>,
         limits: SocketLimits,
         draining: CancellationToken,
@@ -143,11 +143,11 @@ impl Shared {
     }
 }
 
-async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Response, Refusal> {
+async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Response, ApiError> {
     let shared = &sockets.0;
     // A route for GET would answer HEAD too.
     if request.method() != Method::GET {
-        let refusal = Refusal::new(Code::BadRequest, "Use GET: this endpoint is a WebSocket.");
+        let refusal = ApiError::new(Code::BadRequest, "Use GET: this endpoint is a WebSocket.");
         let status = StatusCode::METHOD_NOT_ALLOWED;
         return Ok((status, [(header::ALLOW, "GET")], Extension(refusal)).into_response());
     }
@@ -158,11 +158,11 @@ async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Re
     match (origins.next(), origins.next()) {
         (None, _) => {}
         (Some(origin), None) if origin.to_str().is_ok_and(known) => {}
-        _ => return Err(Refusal::new(Code::Forbidden, "not an allowed origin")),
+        _ => return Err(ApiError::new(Code::Forbidden, "not an allowed origin")),
     }
     // Addresses end up in logs and histories.
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             Code::BadRequest,
             "nothing goes into the address; a token goes into the first frame",
         ));
@@ -172,7 +172,7 @@ async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Re
         Err(unfit) => return Ok(unfit.into_response()),
     };
     if shared.draining.is_cancelled() {
-        return Err(Refusal::new(Code::Unavailable, "draining").retry_after_ms(1_000));
+        return Err(ApiError::new(Code::Unavailable, "draining").retry_after_ms(1_000));
     }
     let place = shared
         .registry
@@ -186,7 +186,7 @@ async fn open(State(sockets): State<Sockets>, mut request: Request) -> Result<Re
                 ),
             };
             metrics::counter!("hub_sockets_refused_total", "why" => why).increment(1);
-            Refusal::new(Code::Unavailable, detail).retry_after_ms(5_000)
+            ApiError::new(Code::Unavailable, detail).retry_after_ms(5_000)
         })?;
     let message_timeout = Duration::from_millis(shared.limits.message_timeout_ms);
     let (response, opened) = handshake.accept(shared.limits.message_bytes_max, message_timeout);

@@ -27,7 +27,7 @@ use self::budget::Budget;
 use self::hearing::{HeldBack, Illegible};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal};
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 
 /// The bounds of a connection.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ impl Session {
         if text.len() > self.message_bytes_max() {
             return self.too_big(ts);
         }
-        let bad = |detail| Refusal::new(Code::BadRequest, detail);
+        let bad = |detail| ApiError::new(Code::BadRequest, detail);
         match hearing::read(text) {
             Ok(said) if is_busy && said.0 != ClientFrame::Ping => {
                 self.held_back.push(said, text.len());
@@ -187,7 +187,7 @@ impl Session {
             }
             _ => format!("a message is at most {allowed} bytes"),
         };
-        let refusal = Refusal::new(Code::TooLarge, detail);
+        let refusal = ApiError::new(Code::TooLarge, detail);
         self.end_with_error(&refusal, None, CloseCode::TooBig, ts)
     }
 
@@ -225,12 +225,12 @@ impl Session {
         let principal = match result {
             Ok(principal) => principal,
             Err(AuthError::Unauthorized(_)) => {
-                let refusal = Refusal::new(Code::Unauthorized, "the token is invalid");
+                let refusal = ApiError::new(Code::Unauthorized, "the token is invalid");
                 return self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts);
             }
             Err(AuthError::Unavailable) => {
                 let refusal =
-                    Refusal::new(Code::Unavailable, "tokens can not be verified right now");
+                    ApiError::new(Code::Unavailable, "tokens can not be verified right now");
                 // The token that the connection has holds until its own end.
                 if let Wish::Refresh { open, .. } = wish {
                     self.phase = Phase::Open(open);
@@ -271,11 +271,11 @@ impl Session {
     pub fn tick(&mut self, now_ms: u64, ts: u64) -> Vec<Action> {
         match &self.phase {
             Phase::Greeting { until_ms } if now_ms >= *until_ms => {
-                let refusal = Refusal::new(Code::Unauthorized, "no auth frame in time");
+                let refusal = ApiError::new(Code::Unauthorized, "no auth frame in time");
                 return self.end_with_error(&refusal, None, CloseCode::AuthTimeout, ts);
             }
             Phase::Open(open) if now_ms >= open.expires_ms => {
-                let refusal = Refusal::new(Code::Unauthorized, "the token has expired");
+                let refusal = ApiError::new(Code::Unauthorized, "the token has expired");
                 return self.end_with_error(&refusal, None, CloseCode::Unauthorized, ts);
             }
             _ => {}
@@ -327,7 +327,7 @@ impl Session {
                 vec![Action::Verify(token)]
             }
             (Phase::Greeting { .. }, _) => {
-                let refusal = Refusal::new(Code::Unauthorized, "the first frame is auth");
+                let refusal = ApiError::new(Code::Unauthorized, "the first frame is auth");
                 self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts)
             }
             (Phase::Open(open), ClientFrame::Refresh { token }) => {
@@ -358,7 +358,7 @@ impl Session {
                     ]
                 } else {
                     vec![error(
-                        &Refusal::new(Code::NotFound, "not subscribed to this guild"),
+                        &ApiError::new(Code::NotFound, "not subscribed to this guild"),
                         re,
                         ts,
                     )]
@@ -367,7 +367,7 @@ impl Session {
             (Phase::Open(open), ClientFrame::Auth { .. }) => {
                 self.phase = Phase::Open(open);
                 vec![error(
-                    &Refusal::new(
+                    &ApiError::new(
                         Code::BadRequest,
                         "already authenticated; a newer token comes by refresh",
                     ),
@@ -418,7 +418,7 @@ impl Session {
         };
         if wanted.len() > self.limits.subscriptions_max {
             // Waiting does not help: the same list would be as long.
-            let refusal = Refusal::new(Code::BadRequest, self.too_many_guilds().detail);
+            let refusal = ApiError::new(Code::BadRequest, self.too_many_guilds().detail);
             return self.end_with_error(&refusal, re, CloseCode::BadMessage, ts);
         }
         let views: Result<Vec<_>, _> = wanted
@@ -461,7 +461,7 @@ impl Session {
         ts: u64,
     ) -> Vec<Action> {
         if principal.subject != open.principal.subject {
-            let refusal = Refusal::new(Code::Unauthorized, "a refresh keeps the same subject");
+            let refusal = ApiError::new(Code::Unauthorized, "a refresh keeps the same subject");
             return self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts);
         }
         let expires_at = principal.expires_at_ms;
@@ -479,7 +479,7 @@ impl Session {
             open.subscribed.remove(&guild_id);
             actions.push(Action::Unsubscribe(guild_id));
             actions.push(error(
-                &Refusal::new(Code::Forbidden, "the newer token does not allow a guild"),
+                &ApiError::new(Code::Forbidden, "the newer token does not allow a guild"),
                 None,
                 ts,
             ));
@@ -514,8 +514,8 @@ impl Session {
         vec![Action::Subscribe(Subscribe { view, recover, re })]
     }
 
-    fn too_many_guilds(&self) -> Refusal {
-        Refusal::new(
+    fn too_many_guilds(&self) -> ApiError {
+        ApiError::new(
             Code::RateLimited,
             format!(
                 "at most {} guilds a connection",
@@ -531,7 +531,7 @@ impl Session {
 
     fn end_with_error(
         &mut self,
-        refusal: &Refusal,
+        refusal: &ApiError,
         re: Option<Correlation>,
         code: CloseCode,
         ts: u64,

@@ -19,9 +19,9 @@ use axum::routing::get;
 
 use super::*;
 use crate::auth::AuthSettings;
+use crate::error::ErrorLog;
 use crate::freshness::Freshness;
 use crate::log::{Log, LogSettings};
-use crate::refusal::RefusalLog;
 use crate::view::RoomsShown;
 use crate::view::tests::{guild, public};
 
@@ -81,7 +81,7 @@ impl World {
                 unauthenticated_per_address_max: 64,
                 connections_per_subject_max: 100,
             }),
-            RefusalLog::new(0),
+            ErrorLog::new(0),
             Vec::new(),
             limits,
             draining.clone(),

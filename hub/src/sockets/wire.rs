@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::framing::Framing;
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 
 /// The library reads into a buffer of this size, one a connection.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -120,7 +120,7 @@ pub(super) enum Unfit {
 impl IntoResponse for Unfit {
     fn into_response(self) -> Response {
         match self {
-            Self::Malformed(detail) => Refusal::new(Code::BadRequest, detail).into_response(),
+            Self::Malformed(detail) => ApiError::new(Code::BadRequest, detail).into_response(),
             Self::Version => {
                 let detail = "Use version 13 of the WebSocket protocol.";
                 let headers = [
@@ -128,7 +128,7 @@ impl IntoResponse for Unfit {
                     (header::UPGRADE, "websocket"),
                     (header::CONNECTION, "upgrade"),
                 ];
-                let refusal = Extension(Refusal::new(Code::BadRequest, detail));
+                let refusal = Extension(ApiError::new(Code::BadRequest, detail));
                 (StatusCode::UPGRADE_REQUIRED, headers, refusal).into_response()
             }
         }

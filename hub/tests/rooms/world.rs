@@ -9,9 +9,10 @@ use hub::access::Access;
 use hub::auth::{AuthSettings, Verifier};
 use hub::discord::{Discord, DiscordSettings};
 use hub::discord_http::{InteractionSettings, Interactions, PublicKey};
+use hub::error::ErrorLog;
 use hub::freshness::Freshness;
+use hub::http::write_problems;
 use hub::log::{Log, LogSettings};
-use hub::refusal::{RefusalLog, write_refusals};
 use hub::rooms::api::RoomsApi;
 use hub::rooms::ledger::{Ledger, LedgerSettings};
 use hub::rooms::{Rooms, RoomsSettings};
@@ -208,7 +209,7 @@ impl World {
         let router = Router::new()
             .merge(api.router())
             .merge(door.router())
-            .layer(from_fn_with_state(RefusalLog::new(0), write_refusals));
+            .layer(from_fn_with_state(ErrorLog::new(0), write_problems));
         tokio::spawn(async move { axum::serve(hub_listener, router).await });
         world
     }

@@ -8,7 +8,7 @@ fn signed(claims: &Value) -> String {
     token(&json!({"alg": "EdDSA", "claims": claims}))
 }
 
-fn verify_as(issuer: &Issuer, claims: &Value) -> Result<Principal, Refusal> {
+fn verify_as(issuer: &Issuer, claims: &Value) -> Result<Principal, TokenError> {
     verify_by(issuer, &signed(claims), NOW_MS)
 }
 
@@ -107,8 +107,8 @@ fn the_discord_user_of_a_claim_acts_instead_of_sub() {
         json!(null),
         json!(["42"]),
     ] {
-        let refusal = acts(&json!({"app_metadata": {"discord": wrong}})).unwrap_err();
-        assert_eq!(refusal.label(), "subject", "{wrong}");
+        let error = acts(&json!({"app_metadata": {"discord": wrong}})).unwrap_err();
+        assert_eq!(error.label(), "subject", "{wrong}");
     }
     let service = json!({"sub": "service:x", "app_metadata": {"discord": "42"}});
     assert_eq!(acts(&service).unwrap_err().label(), "subject");
@@ -173,8 +173,8 @@ fn the_reason_for_the_log_names_the_claim_and_its_json_type_and_nothing_else_of_
         (json!({"exp": null}), ["\"exp\"", "is missing"]),
         (json!({"nbf": "4711000"}), ["\"nbf\"", "is a string"]),
     ] {
-        let refusal = verify_as(&named, &claims).unwrap_err();
-        let reason = refusal.describe(Some(&named));
+        let error = verify_as(&named, &claims).unwrap_err();
+        let reason = error.describe(Some(&named));
         assert!(
             parts.iter().all(|part| reason.contains(part)),
             "{claims}: {reason}"
@@ -187,7 +187,7 @@ fn the_reason_for_the_log_names_the_claim_and_its_json_type_and_nothing_else_of_
 fn an_encrypted_token_is_refused_and_the_reason_says_that_it_is_encrypted() {
     // The header of a session token of next-auth, and four parts more.
     let header = encode(r#"{"alg":"dir","enc":"A256CBC-HS512","kid":"k"}"#);
-    let refusal = verify(&format!("{header}..aXY.Y2lwaGVy.dGFn")).unwrap_err();
-    assert_eq!(refusal, Refusal::Encrypted);
-    assert!(refusal.describe(None).contains("JWE"));
+    let error = verify(&format!("{header}..aXY.Y2lwaGVy.dGFn")).unwrap_err();
+    assert_eq!(error, TokenError::Encrypted);
+    assert!(error.describe(None).contains("JWE"));
 }

@@ -6,14 +6,14 @@ use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
+use crate::auth::error::{Claim, Fault};
 use crate::auth::principal::Rights;
-use crate::auth::refused::{Claim, Fault};
 
 const ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
-fn refusal(token: &str) -> Refusal {
+fn error_of(token: &str) -> TokenError {
     match verify(token) {
-        Err(refusal) => refusal,
+        Err(error) => error,
         Ok(principal) => panic!("let in: {principal:?} by {token}"),
     }
 }
@@ -60,11 +60,11 @@ fn the_algorithm_is_one_of_three_and_has_both_names_of_ed25519() {
         "ES384", "ES256K", "ES512", "Ed448", "eddsa", "ED25519", "rs256", "RS256 ", "dir",
     ] {
         let forged = token(&header("alg", json!(name)));
-        assert_eq!(refusal(&forged), Refusal::Algorithm, "{name:?}");
+        assert_eq!(error_of(&forged), TokenError::Algorithm, "{name:?}");
         let (message, _) = forged.rsplit_once('.').unwrap();
         assert_eq!(
-            refusal(&format!("{message}.")),
-            Refusal::Algorithm,
+            error_of(&format!("{message}.")),
+            TokenError::Algorithm,
             "{name:?}"
         );
     }
@@ -74,7 +74,7 @@ fn the_algorithm_is_one_of_three_and_has_both_names_of_ed25519() {
         json!(["EdDSA"]),
         json!({"alg": "EdDSA"}),
     ] {
-        assert_eq!(refusal(&token(&header("alg", alg))), Refusal::Algorithm);
+        assert_eq!(error_of(&token(&header("alg", alg))), TokenError::Algorithm);
     }
 }
 
@@ -151,12 +151,12 @@ fn a_public_key_is_never_taken_for_an_hmac_secret() {
                 let key = EncodingKey::from_secret(&secret);
                 let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, mac).unwrap();
                 let expected = if named == "RS256" {
-                    Refusal::Signature
+                    TokenError::Signature
                 } else {
-                    Refusal::Algorithm
+                    TokenError::Algorithm
                 };
                 let forged = format!("{message}.{signature}");
-                assert_eq!(refusal(&forged), expected, "{form} as {named}");
+                assert_eq!(error_of(&forged), expected, "{form} as {named}");
             }
         }
     }
@@ -184,13 +184,13 @@ fn a_key_that_the_token_brings_or_names_is_not_looked_at() {
                 "{message}.{}",
                 encode(key.sign(message.as_bytes()).unwrap())
             );
-            assert_eq!(refusal(&forged), Refusal::HeaderMember, "{header}");
+            assert_eq!(error_of(&forged), TokenError::HeaderMember, "{header}");
         }
         // Even if it is truly signed.
         if !value.is_null() {
             assert_eq!(
-                refusal(&token(&header(member, value))),
-                Refusal::HeaderMember
+                error_of(&token(&header(member, value))),
+                TokenError::HeaderMember
             );
         }
     }
@@ -200,12 +200,12 @@ fn a_key_that_the_token_brings_or_names_is_not_looked_at() {
 fn a_foreign_key_is_refused_under_our_key_id_and_unknown_under_its_own() {
     for alg in ALGORITHMS {
         let named = token_of(&FOREIGN, &json!({ "alg": alg }));
-        assert_eq!(refusal(&named), Refusal::UnknownKey);
+        assert_eq!(error_of(&named), TokenError::UnknownKey);
         let algorithm: SigningAlgorithm = serde_json::from_value(json!(alg)).unwrap();
         let kid = OURS.signing(algorithm).kid();
         for kid in [json!(kid), json!(null)] {
             let forged = token_of(&FOREIGN, &json!({"alg": alg, "header": {"kid": kid}}));
-            assert_eq!(refusal(&forged), Refusal::Signature, "{alg} {kid}");
+            assert_eq!(error_of(&forged), TokenError::Signature, "{alg} {kid}");
         }
     }
 }
@@ -216,14 +216,14 @@ fn a_key_serves_no_other_algorithm_than_its_own() {
         for claimed in ALGORITHMS.into_iter().filter(|claimed| *claimed != signed) {
             let forged = token(&json!({"alg": signed, "header": {"alg": claimed}}));
             assert_eq!(
-                refusal(&forged),
-                Refusal::KeyAlgorithm,
+                error_of(&forged),
+                TokenError::KeyAlgorithm,
                 "{signed} as {claimed}"
             );
             let unnamed = token(&json!({"alg": signed, "header": {"alg": claimed, "kid": null}}));
             assert_eq!(
-                refusal(&unnamed),
-                Refusal::Signature,
+                error_of(&unnamed),
+                TokenError::Signature,
                 "{signed} as {claimed}"
             );
         }
@@ -241,7 +241,7 @@ fn a_token_without_a_key_id_needs_the_only_key_that_fits() {
     let unproven = Unproven::open(&unnamed, 8 * 1024).unwrap();
     assert_eq!(
         unproven.prove(&both, &rules_of(&issuer()), NOW_MS),
-        Err(Refusal::AmbiguousKey)
+        Err(TokenError::AmbiguousKey)
     );
     let named = token(&json!({"alg": "EdDSA"}));
     let unproven = Unproven::open(&named, 8 * 1024).unwrap();
@@ -269,8 +269,8 @@ fn a_key_id_is_only_ever_compared() {
         &"k".repeat(4000),
     ] {
         assert_eq!(
-            refusal(&token(&header("kid", json!(kid)))),
-            Refusal::UnknownKey,
+            error_of(&token(&header("kid", json!(kid)))),
+            TokenError::UnknownKey,
             "{kid:?}"
         );
     }
@@ -282,8 +282,8 @@ fn a_key_id_is_only_ever_compared() {
         json!({"a": 1}),
     ] {
         assert_eq!(
-            refusal(&token(&header("kid", kid.clone()))),
-            Refusal::Malformed,
+            error_of(&token(&header("kid", kid.clone()))),
+            TokenError::Malformed,
             "{kid}"
         );
     }
@@ -300,8 +300,8 @@ fn extensions_that_change_what_is_signed_are_refused() {
         ("b64", json!(true)),
     ] {
         assert_eq!(
-            refusal(&token(&header(member, value))),
-            Refusal::HeaderMember
+            error_of(&token(&header(member, value))),
+            TokenError::HeaderMember
         );
     }
     // What is not understood and not critical is passed over (RFC 7515, section 4).
@@ -333,8 +333,8 @@ fn only_tokens_of_our_types_are_taken() {
         json!(["JWT"]),
     ] {
         assert_eq!(
-            refusal(&token(&header("typ", typ.clone()))),
-            Refusal::Type,
+            error_of(&token(&header("typ", typ.clone()))),
+            TokenError::Type,
             "{typ}"
         );
     }
@@ -353,7 +353,7 @@ fn issuer_and_audience_are_compared_as_they_are() {
         json!(1),
     ] {
         assert_eq!(
-            refusal(&token(&claim("iss", iss.clone()))).label(),
+            error_of(&token(&claim("iss", iss.clone()))).label(),
             "issuer",
             "{iss}"
         );
@@ -379,7 +379,7 @@ fn issuer_and_audience_are_compared_as_they_are() {
         json!({"roomwire": 1}),
     ] {
         assert_eq!(
-            refusal(&token(&claim("aud", aud.clone()))).label(),
+            error_of(&token(&claim("aud", aud.clone()))).label(),
             "audience",
             "{aud}"
         );
@@ -391,8 +391,8 @@ fn a_token_is_good_until_its_expiry_and_the_leeway_have_passed_to_the_millisecon
     let token = token(&claim("exp", json!(NOW_S)));
     let end_ms = NOW_MS + 60_000;
     assert!(verify_at(&token, end_ms - 1).is_ok());
-    assert_eq!(verify_at(&token, end_ms), Err(Refusal::Expired));
-    assert_eq!(verify_at(&token, u64::MAX), Err(Refusal::Expired));
+    assert_eq!(verify_at(&token, end_ms), Err(TokenError::Expired));
+    assert_eq!(verify_at(&token, u64::MAX), Err(TokenError::Expired));
     let fraction = self::token(&claim("exp", json!(1_800_000_000.5)));
     assert_eq!(
         verify_at(&fraction, NOW_MS).unwrap().expires_at_ms,
@@ -411,15 +411,15 @@ fn a_token_is_good_until_its_expiry_and_the_leeway_have_passed_to_the_millisecon
         json!("Infinity"),
     ] {
         assert_eq!(
-            refusal(&self::token(&claim("exp", exp.clone()))).label(),
+            error_of(&self::token(&claim("exp", exp.clone()))).label(),
             "no_expiry",
             "{exp}"
         );
     }
     for exp in [json!(0), json!(1), json!(0.0)] {
         assert_eq!(
-            refusal(&self::token(&claim("exp", exp.clone()))),
-            Refusal::Expired,
+            error_of(&self::token(&claim("exp", exp.clone()))),
+            TokenError::Expired,
             "{exp}"
         );
     }
@@ -430,7 +430,7 @@ fn a_token_is_not_good_before_its_time_and_the_leeway() {
     let token = token(&claim("nbf", json!(NOW_S)));
     assert_eq!(
         verify_at(&token, NOW_MS - 60_001),
-        Err(Refusal::NotYetValid)
+        Err(TokenError::NotYetValid)
     );
     assert!(verify_at(&token, NOW_MS - 60_000).is_ok());
     for nbf in [
@@ -441,7 +441,7 @@ fn a_token_is_not_good_before_its_time_and_the_leeway() {
         json!(NOW_S + 3600),
     ] {
         assert_eq!(
-            refusal(&self::token(&claim("nbf", nbf.clone()))).label(),
+            error_of(&self::token(&claim("nbf", nbf.clone()))).label(),
             "not_yet_valid",
             "{nbf}"
         );
@@ -452,7 +452,7 @@ fn a_token_is_not_good_before_its_time_and_the_leeway() {
         &json!({"iss": ISSUER, "aud": "roomwire", "sub": "a", "exp": NOW_S, "nbf": null})
             .to_string(),
     );
-    assert_eq!(refusal(&sealed_null).label(), "not_yet_valid");
+    assert_eq!(error_of(&sealed_null).label(), "not_yet_valid");
 }
 
 #[test]
@@ -467,7 +467,7 @@ fn subject_guilds_and_scope_are_what_they_should_be_or_nobody_comes_in() {
         json!("a".repeat(256)),
     ] {
         assert_eq!(
-            refusal(&token(&claim("sub", sub.clone()))).label(),
+            error_of(&token(&claim("sub", sub.clone()))).label(),
             "subject",
             "{sub}"
         );
@@ -487,7 +487,7 @@ fn subject_guilds_and_scope_are_what_they_should_be_or_nobody_comes_in() {
         json!(false),
     ] {
         assert_eq!(
-            refusal(&token(&claim("guilds", guilds.clone()))).label(),
+            error_of(&token(&claim("guilds", guilds.clone()))).label(),
             "claim",
             "{guilds}"
         );
@@ -498,7 +498,7 @@ fn subject_guilds_and_scope_are_what_they_should_be_or_nobody_comes_in() {
     );
     for scope in [json!(1), json!([1]), json!({}), json!(["rooms:read", null])] {
         assert_eq!(
-            refusal(&token(&claim("scope", scope.clone()))).label(),
+            error_of(&token(&claim("scope", scope.clone()))).label(),
             "claim",
             "{scope}"
         );
@@ -519,7 +519,7 @@ fn a_member_that_is_named_twice_makes_the_token_unreadable() {
         r#"{"alg":"EdDSA","x":1,"x":1}"#.to_owned(),
     ] {
         let forged = sealed(SigningAlgorithm::EdDSA, &header, &good_claims);
-        assert_eq!(refusal(&forged), Refusal::Malformed, "{header}");
+        assert_eq!(error_of(&forged), TokenError::Malformed, "{header}");
     }
     for more in [
         r#""sub":"a""#,
@@ -529,7 +529,7 @@ fn a_member_that_is_named_twice_makes_the_token_unreadable() {
     ] {
         let claims = format!("{},{more}}}", &good_claims[..good_claims.len() - 1]);
         let forged = sealed(SigningAlgorithm::EdDSA, good_header, &claims);
-        assert_eq!(refusal(&forged), Refusal::Malformed, "{claims}");
+        assert_eq!(error_of(&forged), TokenError::Malformed, "{claims}");
     }
 }
 
@@ -578,21 +578,21 @@ fn what_has_not_the_form_of_a_token_is_refused() {
         "\u{1f600}.\u{1f600}.\u{1f600}".to_owned(),
     ] {
         // Some are taken apart and then have no good signature; none gets further.
-        let refusal = refusal(&shape);
+        let error = error_of(&shape);
         assert!(
             matches!(
-                refusal,
-                Refusal::Malformed | Refusal::Signature | Refusal::Algorithm
+                error,
+                TokenError::Malformed | TokenError::Signature | TokenError::Algorithm
             ),
-            "{shape}: {refusal:?}"
+            "{shape}: {error:?}"
         );
     }
     for claims in ["[]", "null", "\"a\"", "", "{", "{}x"] {
         let forged = sealed(SigningAlgorithm::EdDSA, r#"{"alg":"EdDSA"}"#, claims);
-        assert_eq!(refusal(&forged), Refusal::Malformed, "{claims}");
+        assert_eq!(error_of(&forged), TokenError::Malformed, "{claims}");
     }
     let long = token(&claim("x", json!("x".repeat(8 * 1024))));
-    assert_eq!(refusal(&long), Refusal::TooLong);
+    assert_eq!(error_of(&long), TokenError::TooLong);
 }
 
 #[test]
@@ -673,7 +673,7 @@ fn an_ecdsa_signature_has_one_form() {
         ("half", r.to_vec()),
         ("nothing", Vec::new()),
     ] {
-        assert_eq!(refusal(&with(&signature)), Refusal::Signature, "{form}");
+        assert_eq!(error_of(&with(&signature)), TokenError::Signature, "{form}");
     }
 }
 
@@ -700,12 +700,12 @@ fn an_ed25519_signature_has_no_second_form() {
             break;
         }
         let forged = format!("{message}.{}", encode(&signature));
-        assert_eq!(refusal(&forged), Refusal::Signature);
+        assert_eq!(error_of(&forged), TokenError::Signature);
     }
     for signature in [vec![0; 64], vec![0; 32], Vec::new()] {
         assert_eq!(
-            refusal(&format!("{message}.{}", encode(signature))),
-            Refusal::Signature
+            error_of(&format!("{message}.{}", encode(signature))),
+            TokenError::Signature
         );
     }
 }
@@ -726,9 +726,9 @@ fn the_examples_of_the_standards_verify_and_their_changed_twins_do_not() {
     let outcome =
         |token: &str| Unproven::open(token, 8 * 1024)?.prove(&keys, &rules_of(&issuer()), NOW_MS);
     for (example, past_the_signature) in [
-        (format!("eyJhbGciOiJSUzI1NiJ9.{claims}.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"), Refusal::Claim(Claim::Issuer, Fault::Is("a string"))),
-        (format!("eyJhbGciOiJFUzI1NiJ9.{claims}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"), Refusal::Claim(Claim::Issuer, Fault::Is("a string"))),
-        ("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg".to_owned(), Refusal::Malformed),
+        (format!("eyJhbGciOiJSUzI1NiJ9.{claims}.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"), TokenError::Claim(Claim::Issuer, Fault::Is("a string"))),
+        (format!("eyJhbGciOiJFUzI1NiJ9.{claims}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"), TokenError::Claim(Claim::Issuer, Fault::Is("a string"))),
+        ("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg".to_owned(), TokenError::Malformed),
     ] {
         assert_eq!(outcome(&example), Err(past_the_signature), "{example}");
         let (message, signature) = example.rsplit_once('.').unwrap();
@@ -736,7 +736,7 @@ fn the_examples_of_the_standards_verify_and_their_changed_twins_do_not() {
         for position in 0..changed.len() {
             changed[position] ^= 1;
             let forged = format!("{message}.{}", encode(&changed));
-            assert_eq!(outcome(&forged), Err(Refusal::Signature), "{forged}");
+            assert_eq!(outcome(&forged), Err(TokenError::Signature), "{forged}");
             changed[position] ^= 1;
         }
     }
@@ -747,7 +747,7 @@ fn the_examples_of_the_standards_verify_and_their_changed_twins_do_not() {
         ),
         format!("eyJhbGciOiJub25lIn0.{claims}."),
     ] {
-        assert_eq!(outcome(&refused), Err(Refusal::Algorithm), "{refused}");
+        assert_eq!(outcome(&refused), Err(TokenError::Algorithm), "{refused}");
     }
 }
 

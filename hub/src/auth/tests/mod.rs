@@ -14,10 +14,10 @@ use dev_issuer::keys::{Ring, SigningAlgorithm};
 use dev_issuer::token::TokenRequest;
 use serde_json::{Value, json};
 
+use super::error::TokenError;
 use super::issuers::{Issuer, SubjectRule};
 use super::jwks::KeySet;
 use super::principal::Principal;
-use super::refused::Refusal;
 use super::token::{Rules, Unproven};
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -46,15 +46,15 @@ fn key_set(ring: &Ring) -> KeySet {
     KeySet::parse(ring.key_set().to_string().as_bytes(), 100).unwrap()
 }
 
-fn verify_at(token: &str, now_ms: u64) -> Result<Principal, Refusal> {
+fn verify_at(token: &str, now_ms: u64) -> Result<Principal, TokenError> {
     verify_by(&issuer(), token, now_ms)
 }
 
-fn verify_by(issuer: &Issuer, token: &str, now_ms: u64) -> Result<Principal, Refusal> {
+fn verify_by(issuer: &Issuer, token: &str, now_ms: u64) -> Result<Principal, TokenError> {
     Unproven::open(token, 8 * 1024)?.prove(&key_set(&OURS), &rules_of(issuer), now_ms)
 }
 
-fn verify(token: &str) -> Result<Principal, Refusal> {
+fn verify(token: &str) -> Result<Principal, TokenError> {
     verify_at(token, NOW_MS)
 }
 

@@ -8,7 +8,7 @@ use proto::frame::{
 use proto::problem::Code;
 
 use crate::auth::Principal;
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 use crate::view::View;
 
 /// What the connection is to do, in order. `Verify` and `Subscribe` take their time.
@@ -42,8 +42,8 @@ pub struct Subscribe {
 }
 
 /// More was said than the budget allows.
-pub(super) fn flooded() -> Refusal {
-    Refusal::new(Code::RateLimited, "too many frames").retry_after_ms(5_000)
+pub(super) fn flooded() -> ApiError {
+    ApiError::new(Code::RateLimited, "too many frames").retry_after_ms(5_000)
 }
 
 /// Writing an answer.
@@ -57,12 +57,12 @@ pub(super) fn ack(ack: Ack, re: Option<Correlation>, ts: u64) -> Action {
 }
 
 /// Writing a refusal.
-pub(super) fn error(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> Action {
+pub(super) fn error(refusal: &ApiError, re: Option<Correlation>, ts: u64) -> Action {
     Action::Send(ServerFrame::Error(error_frame(refusal, re, ts)))
 }
 
 /// A refusal as an error frame.
-pub fn error_frame(refusal: &Refusal, re: Option<Correlation>, ts: u64) -> ErrorFrame {
+pub fn error_frame(refusal: &ApiError, re: Option<Correlation>, ts: u64) -> ErrorFrame {
     ErrorFrame {
         v: FRAME_VERSION,
         error: FrameError {

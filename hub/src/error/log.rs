@@ -1,12 +1,12 @@
-//! Log lines about refusals, at a bounded rate: a stranger who is refused often must not fill a
-//! disk.
+//! Log lines about errors of clients, at a bounded rate: a client that causes many errors must not
+//! fill the disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// How many refusals are logged in a second, and which are not. A clone is a reference.
 #[derive(Debug, Clone)]
-pub struct RefusalLog(Arc<Shared>);
+pub struct ErrorLog(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -38,8 +38,8 @@ impl Second {
     }
 }
 
-impl RefusalLog {
-    /// [`RefusalLog::new`]'s bound where nothing else is set, in lines a second: enough for a
+impl ErrorLog {
+    /// [`ErrorLog::new`]'s bound where nothing else is set, in lines a second: enough for a
     /// person who looks for a reason.
     pub const PER_S_MAX: u32 = 10;
 

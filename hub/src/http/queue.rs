@@ -1,4 +1,4 @@
-//! How many REST requests are answered at once, and how many wait behind them.
+//! A bound on the REST requests that are answered at once, and on those that wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use proto::problem::Code;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::refusal::Refusal;
+use crate::error::ApiError;
 
-/// When a refused client may come back, in ms.
+/// When a rejected client may retry, in ms.
 const RETRY_MS: u64 = 1_000;
 
 /// The queue. A clone is a reference.
@@ -26,7 +26,8 @@ struct Shared {
 }
 
 impl Queue {
-    /// A queue for so many requests at once, and so many that wait for at most this time.
+    /// A queue with `at_once_max` requests in progress and `waiting_max` that wait, each for at most
+    /// `wait_max`.
     pub(crate) fn new(at_once_max: usize, waiting_max: usize, wait_max: Duration) -> Self {
         Self(Arc::new(Shared {
             slots: Semaphore::new(at_once_max),
@@ -44,27 +45,27 @@ pub(crate) async fn wait_for_slot(
     State(queue): State<Queue>,
     request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let queue = &queue.0;
     let _slot = match queue.slots.try_acquire() {
         Ok(slot) => slot,
         Err(_) => {
             let Ok(_place) = queue.waiting.try_acquire() else {
-                return Err(refuse("full"));
+                return Err(unavailable("full"));
             };
             match timeout(queue.wait_max, queue.slots.acquire()).await {
                 Ok(Ok(slot)) => slot,
-                Ok(Err(_)) | Err(_) => return Err(refuse("late")),
+                Ok(Err(_)) | Err(_) => return Err(unavailable("late")),
             }
         }
     };
     Ok(next.run(request).await)
 }
 
-fn refuse(why: &'static str) -> Refusal {
+fn unavailable(why: &'static str) -> ApiError {
     metrics::counter!("hub_requests_refused_total", "why" => why).increment(1);
     let detail = "Too many requests are being answered. Send this one again later.";
-    Refusal::new(Code::Unavailable, detail).retry_after_ms(RETRY_MS)
+    ApiError::new(Code::Unavailable, detail).retry_after_ms(RETRY_MS)
 }
 
 #[cfg(test)]
@@ -78,10 +79,11 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::refusal::{RefusalLog, write_refusals};
+    use crate::error::ErrorLog;
+    use crate::http::write_problems;
 
     #[tokio::test]
-    async fn a_request_past_the_queue_is_refused_and_those_in_it_are_answered() {
+    async fn a_full_queue_rejects_a_request_and_answers_those_that_wait() {
         let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let held = (Arc::clone(&arrived), Arc::clone(&release));
         let route = get(move || {
@@ -95,7 +97,7 @@ mod tests {
         let router = Router::new()
             .route("/", route)
             .layer(from_fn_with_state(queue.clone(), wait_for_slot))
-            .layer(from_fn_with_state(RefusalLog::new(1), write_refusals));
+            .layer(from_fn_with_state(ErrorLog::new(1), write_problems));
         let ask = || {
             let request = Request::get("/").body(Body::empty()).unwrap();
             tokio::spawn(router.clone().oneshot(request))

@@ -1,4 +1,4 @@
-//! Which pages may read the hub's answers: the CORS protocol of the Fetch standard
+//! Which pages may read the hub's responses: the CORS protocol of the Fetch standard
 //! (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 
 use std::time::Duration;
@@ -9,17 +9,17 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::refusal::REQUEST_ID_HEADER;
+use super::problem::REQUEST_ID_HEADER;
 
-/// How long a browser may keep the answer to a preflight.
+/// How long a browser may cache the response to a preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
-/// Lets pages of these origins read every answer of these routes, refusals and unknown paths
-/// included. A page of another origin gets no CORS header at all.
+/// Lets pages of these origins read every response of these routes, errors and unknown paths
+/// included. A page of another origin gets no CORS header.
 pub(crate) fn allow(router: Router, origins: &[String]) -> Router {
     router
         .layer(layer(origins))
-        .layer(map_response(say_nothing_to_others))
+        .layer(map_response(remove_headers_for_others))
 }
 
 fn layer(origins: &[String]) -> CorsLayer {
@@ -42,8 +42,8 @@ fn layer(origins: &[String]) -> CorsLayer {
         .max_age(PREFLIGHT_AGE)
 }
 
-/// The layer names methods and headers to every page. Without an allowed origin they say nothing.
-async fn say_nothing_to_others(mut response: Response) -> Response {
+/// The layer names methods and headers to every page. Without an allowed origin they mean nothing.
+async fn remove_headers_for_others(mut response: Response) -> Response {
     let headers = response.headers_mut();
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         for name in [

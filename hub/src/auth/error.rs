@@ -9,7 +9,7 @@ use super::issuers::Issuer;
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum TokenError {
     /// Longer than the bound.
     TooLong,
     /// Not three parts of base64url, or the first two not JSON objects with unique members.
@@ -77,7 +77,7 @@ impl Fault {
     }
 }
 
-impl Refusal {
+impl TokenError {
     /// A short name, from a fixed set, for a metric's label.
     pub(super) fn label(self) -> &'static str {
         match self {
