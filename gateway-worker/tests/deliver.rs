@@ -1,4 +1,4 @@
-//! The delivery against a small hub that answers as it is told.
+//! The delivery against a small hub whose answers are scripted.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -387,9 +387,9 @@ async fn a_malformed_delivery_is_dropped_and_its_guild_owes_a_snapshot() -> anyh
 async fn a_hub_that_refuses_everything_costs_no_more_than_a_few_events() -> anyhow::Result<()> {
     let guilds = ["1", "2", "3", "4", "5", "6", "7", "8"];
     let mut world = World::of(&guilds, Vec::new()).await?;
-    let mut told = 0;
-    while told < guilds.len() {
-        told += world.attempt().await?.events().len();
+    let mut reported = 0;
+    while reported < guilds.len() {
+        reported += world.attempt().await?.events().len();
     }
     world.refuses.store(true, Ordering::SeqCst);
     for guild in guilds {
@@ -526,7 +526,7 @@ async fn a_claim_is_made_until_it_is_answered_and_never_in_a_hurry() -> anyhow::
 }
 
 #[tokio::test]
-async fn a_hub_that_can_not_leave_its_memory_out_is_not_asked_for_ever() -> anyhow::Result<()> {
+async fn a_hub_that_cannot_leave_its_memory_out_is_not_asked_forever() -> anyhow::Result<()> {
     let (claimant, bodies) = claimant(vec![huge(); 1_000]).await?;
     let claiming = claimant.claim((0, 1), vec!["1".parse()?]);
     let Err(why) = timeout(DEADLINE, claiming).await? else {
@@ -560,7 +560,7 @@ async fn a_hub_that_lacks_what_it_had_gets_a_snapshot_from_there() -> anyhow::Re
 }
 
 #[tokio::test]
-async fn a_hub_that_forgot_the_claim_is_claimed_anew_and_gets_a_snapshot() -> anyhow::Result<()> {
+async fn a_hub_that_forgot_the_claim_is_claimed_again_and_gets_a_snapshot() -> anyhow::Result<()> {
     let forgotten = conflict(&json!({"kind": "unclaimed"}));
     let mut world = World::new(vec![reply(200, receipt()), forgotten]).await?;
     world.attempt().await?;

@@ -193,7 +193,7 @@ async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
 }
 
 #[tokio::test]
-async fn a_worker_tells_where_each_event_stands() {
+async fn each_event_carries_its_mark() {
     let door = Door::open().await;
     let generation = door.claim("a").await;
     let room = |id: &str, at: Value| {
@@ -204,7 +204,7 @@ async fn a_worker_tells_where_each_event_stands() {
             at,
         )
     };
-    let told = with(
+    let body = with(
         delivery(generation),
         "events",
         json!([
@@ -213,7 +213,7 @@ async fn a_worker_tells_where_each_event_stands() {
             room("c", json!([1, 2, 0]))
         ]),
     );
-    let (status, receipt) = door.post("events", &told).await;
+    let (status, receipt) = door.post("events", &body).await;
     assert_eq!(status, 200, "{receipt}");
     assert_eq!(
         (&receipt["accepted"], &receipt["duplicates"]),
@@ -354,8 +354,8 @@ async fn a_guild_that_the_claim_does_not_name_is_not_followed() {
     let roster = json!({"guildId": "1", "rooms": [], "voices": [], "reason": "worker_started"});
     let event =
         json!({"id": "a", "event": "guild.snapshot", "payload": roster, "ts": 1, "at": [1, 2, 0]});
-    let told = with(delivery(generation), "events", json!([event]));
-    assert_eq!(door.post("events", &told).await.0, 200);
+    let body = with(delivery(generation), "events", json!([event]));
+    assert_eq!(door.post("events", &body).await.0, 200);
     let reason = |id: &str| door.freshness.of(id.parse().unwrap(), 0).reason;
     assert_eq!(reason("1"), None);
     assert_eq!(reason("2").as_deref(), Some("not_followed"));
@@ -391,7 +391,7 @@ async fn workers_that_fight_wait_and_those_that_are_restarted_do_not() {
 }
 
 #[tokio::test]
-async fn after_a_lost_store_the_shards_claim_anew_one_after_the_other() {
+async fn after_a_lost_store_the_shards_claim_again_one_after_the_other() {
     let claim_of = |shard: u32, guild: &str| {
         let shard = json!([shard, 2]);
         json!({"type": "claim", "shard": shard, "worker": "process", "guilds": [guild]})

@@ -1,4 +1,4 @@
-//! The simulator's truth, told the way that Discord tells it, with all that is allowed to go wrong.
+//! The simulator's truth as Discord dispatches it, with every fault that Discord's rules allow.
 
 #![expect(clippy::unwrap_used, reason = "a test's own world may fall over")]
 
@@ -49,15 +49,15 @@ pub(crate) enum Wish {
     Repeat {
         count: usize,
     },
-    /// What is so already is told again, under new sequence numbers.
-    TellAgain,
+    /// The current state is dispatched again, under new sequence numbers.
+    DispatchAgain,
     /// A deleted channel is updated.
     LateUpdate,
     /// Two dispatches change places.
     Swap,
-    /// The next change is told in a way that can not be read.
+    /// The next change is dispatched in a form that cannot be read.
     Garble,
-    /// The next change is not told at all; a new gateway session follows it.
+    /// The next change is not dispatched at all. A new gateway session follows it.
     Miss,
     /// A new gateway session.
     Identify,
@@ -80,7 +80,7 @@ pub(crate) fn wishes() -> impl Strategy<Value = Wish> {
         1 => prop_oneof![Just(0), Just(VIEW), Just(ADMINISTRATOR), Just(VIEW | 1)]
             .prop_map(|permissions| Wish::Everyone { permissions }),
         1 => (1..5_usize).prop_map(|count| Wish::Repeat { count }),
-        1 => Just(Wish::TellAgain),
+        1 => Just(Wish::DispatchAgain),
         1 => Just(Wish::LateUpdate),
         1 => Just(Wish::Swap),
         3 => Just(Wish::Garble),
@@ -102,7 +102,7 @@ pub(crate) struct Sent {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Telling {
+enum NextDispatch {
     Plain,
     Garbled,
     Missed,
@@ -116,7 +116,7 @@ pub(crate) struct Discord {
     deleted: Vec<Channel>,
     held: Option<Sent>,
     swap: bool,
-    telling: Telling,
+    next: NextDispatch,
     now: u64,
 }
 
@@ -134,7 +134,7 @@ impl Discord {
             deleted: Vec::new(),
             held: None,
             swap: false,
-            telling: Telling::Plain,
+            next: NextDispatch::Plain,
             now: 1_700_000_000_000,
         }
     }
@@ -148,8 +148,8 @@ impl Discord {
         self.held.take()
     }
 
-    /// What a session is told that is resumed behind this sequence: everything since, in order. None
-    /// if it is not the newest session.
+    /// The dispatches after this sequence, in order, as a resumed session receives them. None if the
+    /// session is not the newest one.
     pub(crate) fn resume(&mut self, session: &str, behind: u64) -> Option<Vec<Sent>> {
         if session != self.session() {
             return None;
@@ -173,7 +173,7 @@ impl Discord {
         self.sent.clear();
         self.held = None;
         self.swap = false;
-        self.telling = Telling::Plain;
+        self.next = NextDispatch::Plain;
         let mut sent = vec![self.send(
             "READY",
             &json!({"guilds": [{"id": guild(), "unavailable": true}]}),
@@ -192,9 +192,9 @@ impl Discord {
         self.swap = false;
         if self.here().unavailable {
             let made = self.truth.set_outage(guild_id(0), false, self.now);
-            sent.extend(self.tell(made.unwrap_or_default()));
+            sent.extend(self.dispatch(made.unwrap_or_default()));
         }
-        if self.telling == Telling::Missed {
+        if self.next == NextDispatch::Missed {
             sent.extend(self.identify());
         }
         sent.extend(self.held.take());
@@ -279,7 +279,7 @@ impl Discord {
                 let from = self.sent.len().saturating_sub(count);
                 return self.sent[from..].to_vec();
             }
-            Wish::TellAgain => return self.tell_again(),
+            Wish::DispatchAgain => return self.dispatch_again(),
             Wish::LateUpdate => {
                 let Some(channel) = self.deleted.last() else {
                     return Vec::new();
@@ -295,17 +295,17 @@ impl Discord {
                 return Vec::new();
             }
             Wish::Garble => {
-                self.telling = Telling::Garbled;
+                self.next = NextDispatch::Garbled;
                 return Vec::new();
             }
             Wish::Miss => {
-                self.telling = Telling::Missed;
+                self.next = NextDispatch::Missed;
                 return Vec::new();
             }
             Wish::Identify => return self.identify(),
             Wish::Ask | Wish::CatchUp => return Vec::new(),
         };
-        let sent = self.tell(made.unwrap_or_default());
+        let sent = self.dispatch(made.unwrap_or_default());
         self.swapped(sent)
     }
 
@@ -448,21 +448,21 @@ impl Discord {
         sent
     }
 
-    /// Tells a change; nothing is told of a guild in an outage.
-    fn tell(&mut self, made: Vec<Transition>) -> Vec<Sent> {
+    /// Dispatches a change. Discord dispatches nothing about a guild in an outage.
+    fn dispatch(&mut self, made: Vec<Transition>) -> Vec<Sent> {
         let mut sent = Vec::new();
         for transition in made {
             if let Change::ChannelDeleted(channel) = &transition.change {
                 self.deleted.push(channel.as_ref().clone());
             }
             let outage = matches!(transition.change, Change::Unavailable | Change::Available);
-            if (self.here().unavailable && !outage) || self.telling == Telling::Missed {
+            if (self.here().unavailable && !outage) || self.next == NextDispatch::Missed {
                 continue;
             }
             let Some((name, mut data)) = self.dispatch_of(&transition.change) else {
                 continue;
             };
-            if self.telling == Telling::Garbled {
+            if self.next == NextDispatch::Garbled {
                 for field in [
                     "channel_id",
                     "permission_overwrites",
@@ -474,11 +474,11 @@ impl Discord {
                         data[field] = json!({"odd": true});
                     }
                 }
-                self.telling = Telling::Plain;
+                self.next = NextDispatch::Plain;
             }
             sent.push(self.send(name, &data));
         }
-        if self.telling == Telling::Missed {
+        if self.next == NextDispatch::Missed {
             return self.identify();
         }
         sent
@@ -526,7 +526,7 @@ impl Discord {
         sent
     }
 
-    fn tell_again(&mut self) -> Vec<Sent> {
+    fn dispatch_again(&mut self) -> Vec<Sent> {
         if self.here().unavailable || self.held.is_some() {
             return Vec::new();
         }

@@ -1,5 +1,5 @@
-//! The chain: whatever is killed, lost, late or repeated, and whatever becomes of the hub's store, the
-//! hub ends as the truth, and hears no event twice.
+//! The chain: after any kill, loss, delay or repetition, and after any loss of the hub's store, the hub's
+//! state equals the truth, and the hub applies no event twice.
 //!
 //! The hub here is the protocol as it is written down, in a few lines: generations, the checkpoint,
 //! one mark for each guild.
@@ -89,7 +89,7 @@ struct Hub {
     mark: Mark,
     state: Reduced,
     lenient: bool,
-    /// What it can not read.
+    /// Ids of events that the hub cannot read.
     poison: BTreeSet<String>,
 }
 
@@ -158,7 +158,7 @@ impl Hub {
         // What could not be read must come again.
         if refused.is_empty() && link.to >= self.reached {
             self.reached = link.to;
-            // What comes late tells nothing of now.
+            // A late delivery says nothing about the present.
             self.absent = link.absent.get(&discord::guild()).copied();
             if let Some(session) = &link.session {
                 assert_eq!(session.number, link.to.session);
@@ -364,7 +364,7 @@ impl World {
                 let session = self.discord.session();
                 self.connect(resume);
                 if session == self.discord.session() {
-                    // The worker tells what comes twice.
+                    // The worker recognises duplicates.
                     self.coming.splice(0..0, late);
                 }
             }
@@ -408,7 +408,7 @@ impl World {
                 && !self.worker.wants_identify()
                 && self.coming.is_empty()
                 && self.worker.is_drained(now)
-                // A refused snapshot that waits for its next attempt is nothing that can be told now.
+                // A refused snapshot that waits for its next attempt cannot be delivered now.
                 && self.worker.health(now).debts == 0
             {
                 return;
@@ -451,7 +451,7 @@ proptest! {
         let health = world.worker.health(7);
         prop_assert_eq!(health.acknowledged_to, health.read);
         prop_assert_eq!(world.hub.reached, health.read);
-        // And whoever takes over now is told nothing that the hub knows already.
+        // A worker that takes over now delivers nothing that the hub knows already.
         let known = world.hub.mark;
         let identifies = world.identifies;
         world.take_over();

@@ -1,5 +1,5 @@
-//! Whatever Discord tells, in whatever way it is allowed to: the roster ends as the truth, and the
-//! events reduce to the same.
+//! For any sequence of dispatches that Discord may send, the roster ends as the truth, and the
+//! events reduce to the same state.
 
 mod discord;
 mod kills;
@@ -167,7 +167,7 @@ impl Worker {
         }
     }
 
-    /// Asks until nothing is open, identifying anew where only that helps.
+    /// Asks until nothing is open, identifying again where only that helps.
     fn catch_up(&mut self, discord: &mut Discord) {
         for _ in 0..1_000 {
             if let Some(question) = self.feed.question() {
@@ -254,7 +254,7 @@ proptest! {
         prop_assert_eq!(reduced.rooms.into_values().collect::<Vec<_>>(), roster.rooms);
         prop_assert_eq!(reduced.voices.into_values().collect::<Vec<_>>(), roster.voices);
 
-        // From any point of the past, the same is told under the same ids.
+        // From any point of the past, the worker makes the same events with the same ids.
         let (feed, given, events) = checkpoints.swap_remove(point.index(checkpoints.len()));
         // The first point is before the worker began.
         let mut again = if given == 0 { Worker::new(limits()) } else {
@@ -265,7 +265,7 @@ proptest! {
         }
         prop_assert_eq!(&again.events[..], &worker.events[events..]);
 
-        // And told again to who knows it already, nothing happens.
+        // Repeated dispatches make no further event.
         let known = worker.events.len();
         let session = discord.session();
         let repeats: Vec<Given> = worker

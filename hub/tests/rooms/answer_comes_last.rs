@@ -1,5 +1,5 @@
-//! What Discord tells of a room before it answers the request that made it: the gateway and REST
-//! are two ways, and neither waits for the other.
+//! Events about a room that arrive before Discord answers the request that created it: the
+//! gateway and REST are independent, and neither waits for the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,8 +81,8 @@ impl Late {
             &RoomsSettings::default(),
         );
         let shutdown = CancellationToken::new();
-        let (heeding, heeded) = (rooms.clone(), shutdown.clone());
-        tokio::spawn(async move { heeding.heed_log(heeded).await });
+        let (following, stop) = (rooms.clone(), shutdown.clone());
+        tokio::spawn(async move { following.heed_log(stop).await });
         Self {
             rooms,
             log,
@@ -93,38 +93,38 @@ impl Late {
         }
     }
 
-    async fn tell(&self, event: &str, payload: Value) {
-        self.worker.tell(event, payload).await.unwrap();
+    async fn deliver(&self, event: &str, payload: Value) {
+        self.worker.deliver(event, payload).await.unwrap();
     }
 
-    async fn tell_created(&self, channel: u64) {
-        self.tell("room.created", room(channel)).await;
+    async fn deliver_created(&self, channel: u64) {
+        self.deliver("room.created", room(channel)).await;
     }
 
-    async fn tell_deleted(&self, channel: u64) {
-        self.tell(
+    async fn deliver_deleted(&self, channel: u64) {
+        self.deliver(
             "room.deleted",
             json!({"guildId": "1", "channelId": channel.to_string()}),
         )
         .await;
     }
 
-    async fn tell_whole(&self, rooms: &[u64]) {
+    async fn deliver_snapshot(&self, rooms: &[u64]) {
         let rooms: Vec<_> = rooms.iter().map(|channel| room(*channel)).collect();
-        self.tell(
+        self.deliver(
             "guild.snapshot",
             json!({"guildId": "1", "rooms": rooms, "voices": [], "reason": "worker_started"}),
         )
         .await;
     }
 
-    /// Waits until all that was told so far was heeded: a room that is told to be gone now is
-    /// disowned after it.
-    async fn heeded(&self) {
+    /// Waits until the rooms have processed every event so far: the log disowns a room that is
+    /// deleted now only after them.
+    async fn processed(&self) {
         let mark = ChannelId::new(BEFORE).unwrap();
         self.log.own(guild(), mark).await.unwrap();
-        self.tell_created(BEFORE).await;
-        self.tell_deleted(BEFORE).await;
+        self.deliver_created(BEFORE).await;
+        self.deliver_deleted(BEFORE).await;
         self.until_disowned(mark).await;
     }
 
@@ -139,16 +139,16 @@ impl Late {
         tokio::time::timeout(PATIENCE, disowned).await.unwrap();
     }
 
-    /// What is listed of our room after Discord made it, when `tell` was told before it said so,
-    /// and whether another one may be made.
-    async fn made_after(&self, tell: impl AsyncFnOnce(&Self)) -> (Vec<bool>, bool) {
+    /// Creates a room, runs `events` before Discord answers, and lists our rooms afterwards: whether
+    /// each is opening, and whether another one may be created.
+    async fn made_after(&self, events: impl AsyncFnOnce(&Self)) -> (Vec<bool>, bool) {
         let wish = CreateRoom::default();
         let actor = ada();
         let create = self.rooms.create(&actor, &wish);
         let answer = async {
             self.asked.acquire().await.unwrap().forget();
-            tell(self).await;
-            self.heeded().await;
+            events(self).await;
+            self.processed().await;
             self.may_answer.add_permits(2);
         };
         let (made, ()) = tokio::join!(create, answer);
@@ -179,34 +179,34 @@ fn ada() -> Principal {
 #[tokio::test]
 async fn a_room_that_was_deleted_before_discord_answered_is_not_listed_and_keeps_no_place() {
     let late = Late::new().await;
-    let tell = async |late: &Late| {
-        late.tell_created(MADE).await;
-        late.tell_deleted(MADE).await;
+    let events = async |late: &Late| {
+        late.deliver_created(MADE).await;
+        late.deliver_deleted(MADE).await;
     };
-    assert_eq!(late.made_after(tell).await, (vec![], true));
+    assert_eq!(late.made_after(events).await, (vec![], true));
 }
 
 #[tokio::test]
-async fn a_room_that_came_and_went_between_two_whole_tellings_is_not_listed_and_keeps_no_place() {
+async fn a_room_that_came_and_went_between_two_snapshots_is_not_listed_and_keeps_no_place() {
     let late = Late::new().await;
-    late.tell_whole(&[]).await;
-    let tell = async |late: &Late| late.tell_whole(&[]).await;
-    assert_eq!(late.made_after(tell).await, (vec![], true));
-    // What was told was older than the room, if it comes after all.
-    late.tell_created(MADE).await;
-    late.heeded().await;
+    late.deliver_snapshot(&[]).await;
+    let events = async |late: &Late| late.deliver_snapshot(&[]).await;
+    assert_eq!(late.made_after(events).await, (vec![], true));
+    // A snapshot that was older than the room is no reason to hide a room that appears later.
+    late.deliver_created(MADE).await;
+    late.processed().await;
     let listed = late.rooms.list(&ada(), guild(), None).unwrap();
-    let told = |room: &&SnapshotRoom| room.room.channel_id.get() == MADE && !room.opening;
-    assert_eq!(listed.rooms.iter().filter(told).count(), 1);
+    let shown = |room: &&SnapshotRoom| room.room.channel_id.get() == MADE && !room.opening;
+    assert_eq!(listed.rooms.iter().filter(shown).count(), 1);
 }
 
 #[tokio::test]
-async fn a_room_that_was_told_of_before_discord_answered_is_not_opening() {
+async fn a_room_whose_creation_was_reported_before_discord_answered_is_not_opening() {
     let late = Late::new().await;
-    let created = async |late: &Late| late.tell_created(MADE).await;
+    let created = async |late: &Late| late.deliver_created(MADE).await;
     assert_eq!(late.made_after(created).await, (vec![false], false));
     let late = Late::new().await;
-    let whole = async |late: &Late| late.tell_whole(&[MADE]).await;
+    let whole = async |late: &Late| late.deliver_snapshot(&[MADE]).await;
     assert_eq!(late.made_after(whole).await, (vec![false], false));
 }
 
@@ -219,11 +219,11 @@ async fn a_room_is_opening_although_another_was_deleted_before_discord_answered(
 #[tokio::test]
 async fn a_room_that_is_gone_when_it_is_published_to_be_ours_is_disowned() {
     let late = Late::new().await;
-    let tell = async |late: &Late| {
-        late.tell_created(MADE).await;
-        late.tell_deleted(MADE).await;
+    let events = async |late: &Late| {
+        late.deliver_created(MADE).await;
+        late.deliver_deleted(MADE).await;
     };
-    late.made_after(tell).await;
+    late.made_after(events).await;
     let made = ChannelId::new(MADE).unwrap();
     late.log.own(guild(), made).await.unwrap();
     late.until_disowned(made).await;
@@ -243,12 +243,12 @@ async fn a_deny_that_was_added_before_discord_answered_hides_the_room_and_an_inh
         (deny(), &["deny", "none", "deny"], false),
     ] {
         let late = Late::answering(answered.clone()).await;
-        let tell = async |late: &Late| {
+        let events = async |late: &Late| {
             for overwrite in reported {
-                late.tell("room.updated", overwritten(overwrite)).await;
+                late.deliver("room.updated", overwritten(overwrite)).await;
             }
         };
-        let (opening, _) = late.made_after(tell).await;
+        let (opening, _) = late.made_after(events).await;
         let expected = if listed { vec![false] } else { vec![] };
         assert_eq!(opening, expected, "{answered} {reported:?}");
     }
@@ -260,18 +260,18 @@ async fn a_room_whose_inherited_deny_was_removed_is_hidden_by_the_next_one_also_
     for removed_before_the_answer in [true, false] {
         let deny = json!([{"id": "1", "type": 0, "allow": "0", "deny": "1024"}]);
         let late = Late::answering(deny).await;
-        let tell = async |late: &Late| {
-            late.tell("room.updated", overwritten("deny")).await;
+        let events = async |late: &Late| {
+            late.deliver("room.updated", overwritten("deny")).await;
             if removed_before_the_answer {
-                late.tell("room.updated", overwritten("none")).await;
+                late.deliver("room.updated", overwritten("none")).await;
             }
         };
-        let (opening, _) = late.made_after(tell).await;
+        let (opening, _) = late.made_after(events).await;
         assert_eq!(opening, [false]);
-        late.tell("room.updated", overwritten("none")).await;
-        late.tell_deleted(MADE).await;
+        late.deliver("room.updated", overwritten("none")).await;
+        late.deliver_deleted(MADE).await;
         late.until_disowned(ChannelId::new(MADE).unwrap()).await;
-        late.tell("room.created", overwritten("deny")).await;
+        late.deliver("room.created", overwritten("deny")).await;
         let mut following = late.log.follow(guild()).unwrap();
         let owned_again = async {
             while !following

@@ -16,10 +16,10 @@ const CREATE: &str = "POST /guilds/*/channels";
 const DELETE: &str = "DELETE /channels/*";
 
 #[tokio::test]
-async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_worker_tells_of_it() {
+async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_worker_reports_it() {
     let world = World::new().await;
     let ada = world.member("ada\u{e9}").await;
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     let created = world
         .create(
             &ada,
@@ -54,7 +54,7 @@ async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_wor
         (one.status, &one.body["rooms"][0]["opening"]),
         (200, &json!(true))
     );
-    world.tell_created(&channel).await;
+    world.deliver_created(&channel).await;
     with_it[2].1 = false;
     assert_eq!(world.listed(&ada).await, with_it);
 }
@@ -80,7 +80,7 @@ async fn what_nobody_chose_the_hub_chooses() {
 async fn every_wrong_field_is_named_and_discord_is_not_asked() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     let wish = json!({"name": "\u{202e}", "parentId": LOUNGE, "userLimit": 100});
     let refused = world.create(&ada, wish).await;
     assert_eq!(refused.code(), (400, "BAD_REQUEST"));
@@ -116,7 +116,7 @@ async fn every_wrong_field_is_named_and_discord_is_not_asked() {
 async fn a_hidden_category_is_refused_like_one_that_does_not_exist() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     let hidden = world
         .create(&ada, json!({"parentId": HIDDEN_CATEGORY}))
         .await
@@ -134,7 +134,7 @@ async fn a_hidden_category_is_refused_like_one_that_does_not_exist() {
 }
 
 #[tokio::test]
-async fn of_a_guild_that_no_worker_told_of_discord_judges_the_category() {
+async fn discord_judges_the_category_of_a_guild_that_no_worker_reported() {
     let world = World::new().await;
     let ada = world.member("ada").await;
     let created = world.create(&ada, json!({"parentId": CATEGORY})).await;
@@ -160,7 +160,7 @@ async fn a_listed_hidden_category_may_be_named() {
     })
     .await;
     let ada = world.member("ada").await;
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     let refused = world
         .create(&ada, json!({"parentId": HIDDEN_CATEGORY}))
         .await;
@@ -181,13 +181,13 @@ async fn where_rooms_are_listed_one_for_which_nobody_names_a_category_is_made_in
     })
     .await;
     let ada = world.member("ada").await;
-    let untold = world.create(&ada, json!({})).await;
+    let early = world.create(&ada, json!({})).await;
     assert_eq!(
-        (untold.status, &untold.body["parentId"]),
+        (early.status, &early.body["parentId"]),
         (201, &Value::Null),
         "no category is known yet"
     );
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     let created = world.create(&ada, json!({})).await;
     assert_eq!(
         (created.status, &created.body["parentId"]),
@@ -207,7 +207,7 @@ async fn where_rooms_are_not_listed_or_no_category_is_a_room_stands_in_none() {
         })
         .await;
         let ada = world.member("ada").await;
-        world.tell_all(&[]).await;
+        world.deliver_snapshot(&[]).await;
         let created = world.create(&ada, json!({})).await;
         assert_eq!(
             (created.status, &created.body["parentId"]),
@@ -448,7 +448,7 @@ async fn too_many_rooms_of_one_subject_are_refused_before_discord_is_asked() {
 #[tokio::test]
 async fn only_its_creator_or_a_manager_ends_a_room_and_only_one_that_roomwire_made() {
     let world = World::new().await;
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     let (ada, bob) = (world.member("ada").await, world.member("bob").await);
     let manager = world.token("mod", json!({"scope": "rooms:manage"})).await;
     let elsewhere = world.token("ada", json!({"guilds": []})).await;
@@ -504,7 +504,7 @@ async fn only_its_creator_or_a_manager_ends_a_room_and_only_one_that_roomwire_ma
     assert_eq!(
         world.end(&bob, &first).await.without_request_id(),
         absent,
-        "nor told of to others"
+        "others do not learn of it"
     );
     assert_eq!(world.listed(&ada).await.len(), 2);
 }
@@ -582,40 +582,48 @@ async fn an_end_that_discord_refuses_can_be_tried_again() {
 async fn a_room_that_somebody_deleted_in_discord_is_ended_with_success() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all(&[]).await;
-    let (told, untold) = (
+    world.deliver_snapshot(&[]).await;
+    let (reported, unreported) = (
         world.room(&ada, json!({})).await,
         world.room(&ada, json!({})).await,
     );
-    for channel in [&told, &untold] {
+    for channel in [&reported, &unreported] {
         let url = format!("{}/_sim/channels/{channel}", world.sim);
         assert_eq!(world.client.delete(url).send().await.unwrap().status(), 200);
     }
-    world.tell_created(&told).await;
+    world.deliver_created(&reported).await;
     world
-        .tell("room.deleted", json!({"guildId": GUILD, "channelId": told}))
+        .deliver(
+            "room.deleted",
+            json!({"guildId": GUILD, "channelId": reported}),
+        )
         .await;
     world
         .until(
-            "the list forgets the room that was told to be gone",
+            "the list drops the room whose deletion was reported",
             || async {
                 world
                     .listed(&ada)
                     .await
                     .iter()
-                    .all(|(channel, _)| *channel != told)
+                    .all(|(channel, _)| *channel != reported)
             },
         )
         .await;
     // Only Discord says for good that a channel is gone.
-    for (asked, channel) in [(1, &told), (2, &untold), (2, &told), (2, &untold)] {
+    for (asked, channel) in [
+        (1, &reported),
+        (2, &unreported),
+        (2, &reported),
+        (2, &unreported),
+    ] {
         assert_eq!(world.end(&ada, channel).await.status, 200);
         assert_eq!(world.asked(DELETE).await, asked);
     }
 }
 
 #[tokio::test]
-async fn a_whole_telling_without_a_room_takes_it_from_the_list_and_a_later_one_brings_it_back() {
+async fn a_snapshot_without_a_room_removes_it_from_the_list_and_a_later_event_restores_it() {
     let world = World::with(Plan {
         shown: RoomsShown::Owned,
         ..Plan::default()
@@ -624,13 +632,13 @@ async fn a_whole_telling_without_a_room_takes_it_from_the_list_and_a_later_one_b
     let ada = world.member("ada").await;
     let channel = world.room(&ada, json!({})).await;
     assert_eq!(world.listed(&ada).await, [(channel.clone(), true)]);
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     world
         .until("it is not listed", || async {
             world.listed(&ada).await.is_empty()
         })
         .await;
-    world.tell_created(&channel).await;
+    world.deliver_created(&channel).await;
     world
         .until("it is listed", || async {
             world.listed(&ada).await == [(channel.clone(), false)]
@@ -640,9 +648,9 @@ async fn a_whole_telling_without_a_room_takes_it_from_the_list_and_a_later_one_b
     assert_eq!(
         world.listed(&ada).await.len(),
         1,
-        "until the worker tells that it is gone"
+        "until the worker reports the deletion"
     );
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     world
         .until("it is not owned any more", || async {
             let owned = |state: &hub::log::GuildState, _| state.owned.len();
@@ -675,9 +683,9 @@ async fn a_room_is_created_to_the_end_although_its_caller_left() {
 async fn a_hidden_room_is_in_no_answer() {
     let world = World::new().await;
     let ada = world.member("ada").await;
-    world.tell_all(&[]).await;
+    world.deliver_snapshot(&[]).await;
     world
-        .tell(
+        .deliver(
             "voice.joined",
             json!({"guildId": GUILD, "channelId": STAFF_ROOM, "userId": "7"}),
         )

@@ -1,4 +1,4 @@
-//! Rooms over a restart of the hub, and over a store that can not be written.
+//! Rooms over a restart of the hub, and over a store that cannot be written.
 
 use std::path::{Path, PathBuf};
 
@@ -41,8 +41,8 @@ impl Life {
             &RoomsSettings::default(),
         );
         let shutdown = CancellationToken::new();
-        let (heeding, heeded) = (rooms.clone(), shutdown.clone());
-        tokio::spawn(async move { heeding.heed_log(heeded).await });
+        let (following, stop) = (rooms.clone(), shutdown.clone());
+        tokio::spawn(async move { following.heed_log(stop).await });
         Self {
             log,
             rooms,
@@ -125,13 +125,13 @@ async fn rooms_are_known_after_a_kill_and_can_be_ended() {
     let (world, directory) = (World::new().await, Directory::new("known"));
     let life = Life::begin(&world, &directory.file());
     let worker = Worker::claim(&life.log, &[guild()]).await;
-    worker.tell("guild.snapshot", whole(&[])).await.unwrap();
+    worker.deliver("guild.snapshot", whole(&[])).await.unwrap();
     let (echoed, opening, ended) = (
         life.create().await,
         life.create().await,
         life.create().await,
     );
-    worker.tell("room.created", room(echoed)).await.unwrap();
+    worker.deliver("room.created", room(echoed)).await.unwrap();
     life.rooms.end(&ada(), ended).await.unwrap();
     let before = life.listed();
     assert_eq!(before, [(echoed, false), (opening, true)]);
@@ -143,28 +143,28 @@ async fn rooms_are_known_after_a_kill_and_can_be_ended() {
         again.rooms.end(&ada(), channel).await.unwrap();
         assert!(world.channel(&channel.to_string()).await.is_null());
     }
-    // Until it is told to be gone it is shown; one that was never told of is not.
+    // A room is listed until its deletion is reported. One that was never reported is not listed.
     assert_eq!(again.listed(), [(echoed, false)]);
 }
 
 #[tokio::test]
-async fn what_was_told_just_before_a_kill_is_heeded_after_it() {
-    let (world, directory) = (World::new().await, Directory::new("heeded"));
+async fn events_just_before_a_kill_are_processed_after_the_restart() {
+    let (world, directory) = (World::new().await, Directory::new("processed"));
     let file = directory.file();
     let life = Life::begin(&world, &file);
     let worker = Worker::claim(&life.log, &[guild()]).await;
-    worker.tell("guild.snapshot", whole(&[])).await.unwrap();
+    worker.deliver("guild.snapshot", whole(&[])).await.unwrap();
     let (gone, there, late) = (
         life.create().await,
         life.create().await,
         life.create().await,
     );
     for channel in [gone, there] {
-        worker.tell("room.created", room(channel)).await.unwrap();
+        worker.deliver("room.created", room(channel)).await.unwrap();
     }
     life.log.close().await;
     drop(life);
-    // The hub is there, and nobody heeds: as if it had died at once.
+    // The log is open without the rooms, as if the hub had died at once.
     let settings = LogSettings {
         store: StoreAddress::File(file.clone()),
         ..LogSettings::default()
@@ -172,7 +172,7 @@ async fn what_was_told_just_before_a_kill_is_heeded_after_it() {
     let (log, _) = Log::open(&[guild()], "test", &settings).unwrap();
     let worker = Worker::claim(&log, &[guild()]).await;
     let deleted = json!({"guildId": GUILD, "channelId": gone});
-    worker.tell("room.deleted", deleted).await.unwrap();
+    worker.deliver("room.deleted", deleted).await.unwrap();
     log.close().await;
     drop(log);
 
@@ -184,8 +184,8 @@ async fn what_was_told_just_before_a_kill_is_heeded_after_it() {
         })
         .await;
     let owned = |log: &Log| {
-        log.read(guild(), |told, _| {
-            told.owned.iter().copied().collect::<Vec<_>>()
+        log.read(guild(), |state, _| {
+            state.owned.iter().copied().collect::<Vec<_>>()
         })
     };
     world
@@ -195,11 +195,11 @@ async fn what_was_told_just_before_a_kill_is_heeded_after_it() {
         .await;
     life.log.close().await;
     drop(life);
-    // What is told as a whole without a room that was made before: it is missing.
+    // A snapshot without a room that was created earlier makes that room missing.
     let (log, _) = Log::open(&[guild()], "test", &settings).unwrap();
     let worker = Worker::claim(&log, &[guild()]).await;
     worker
-        .tell("guild.snapshot", whole(&[there]))
+        .deliver("guild.snapshot", whole(&[there]))
         .await
         .unwrap();
     log.close().await;
@@ -210,19 +210,19 @@ async fn what_was_told_just_before_a_kill_is_heeded_after_it() {
         .await;
     // It comes after all.
     let worker = Worker::claim(&life.log, &[guild()]).await;
-    worker.tell("room.created", room(late)).await.unwrap();
+    worker.deliver("room.created", room(late)).await.unwrap();
     let both = [(there, false), (late, false)];
     world
-        .until("it is there", async || life.listed() == both)
+        .until("the room is listed", async || life.listed() == both)
         .await;
 }
 
 #[tokio::test]
-async fn a_room_that_can_not_be_stored_is_not_made_or_is_deleted_again() {
+async fn a_room_that_cannot_be_stored_is_not_made_or_is_deleted_again() {
     let (world, directory) = (World::new().await, Directory::new("unstored"));
     let life = Life::begin(&world, &directory.file());
     let worker = Worker::claim(&life.log, &[guild()]).await;
-    worker.tell("guild.snapshot", whole(&[])).await.unwrap();
+    worker.deliver("guild.snapshot", whole(&[])).await.unwrap();
     let other = rusqlite::Connection::open(directory.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let wish = CreateRoom::default();
@@ -243,7 +243,7 @@ async fn a_room_that_can_not_be_stored_is_not_made_or_is_deleted_again() {
     assert_eq!(world.asked(route).await, 1);
     other.execute_batch("ROLLBACK").unwrap();
     let another = room(ChannelId::new(77).unwrap());
-    worker.tell("room.created", another).await.unwrap();
+    worker.deliver("room.created", another).await.unwrap();
     let made = life.create().await;
     assert_eq!(life.listed(), [(made, true)]);
 }

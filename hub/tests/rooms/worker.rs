@@ -1,4 +1,4 @@
-//! The worker's part: claims the shard, and delivers what a test tells.
+//! A worker for tests: it claims the shard and delivers events.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ pub(crate) struct Worker {
     log: Log,
     generation: u64,
     session: u64,
-    told: AtomicU64,
+    delivered: AtomicU64,
 }
 
 impl Worker {
@@ -31,13 +31,13 @@ impl Worker {
             log: log.clone(),
             generation: claimed.generation,
             session: claimed.last_session + 1,
-            told: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
         }
     }
 
     /// Delivers one event.
-    pub(crate) async fn tell(&self, event: &str, payload: Value) -> Result<Appended, NotTaken> {
-        let sequence = self.told.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(crate) async fn deliver(&self, event: &str, payload: Value) -> Result<Appended, NotTaken> {
+        let sequence = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
         let at = Reached {
             session: self.session,
             sequence,

@@ -1,5 +1,5 @@
 //! The world of these tests: a simulated Discord, an issuer, and the hub's two doors to rooms. The
-//! worker's part, telling the log of the guild, is played by the tests.
+//! tests take the worker's part and deliver the guild's events to the log.
 
 use std::time::Duration;
 
@@ -173,9 +173,9 @@ impl World {
             discord.clone(),
             &plan.rooms,
         );
-        let heeding = rooms.clone();
-        let heeded = shutdown.clone();
-        tokio::spawn(async move { heeding.heed_log(heeded).await });
+        let following = rooms.clone();
+        let stop = shutdown.clone();
+        tokio::spawn(async move { following.heed_log(stop).await });
         let jwks_url = format!("{issuer}/.well-known/jwks.json").parse().unwrap();
         let api = RoomsApi {
             verifier: Verifier::new(AuthSettings::new(issuer.clone(), "roomwire", jwks_url)),
@@ -335,14 +335,14 @@ impl World {
             .await
     }
 
-    /// Tells the log something, as the worker would.
-    pub(crate) async fn tell(&self, event: &str, payload: Value) {
-        let told = self.worker.tell(event, payload).await.unwrap();
-        assert_eq!(told.accepted, 1);
+    /// Delivers an event to the log, as the worker does.
+    pub(crate) async fn deliver(&self, event: &str, payload: Value) {
+        let appended = self.worker.deliver(event, payload).await.unwrap();
+        assert_eq!(appended.accepted, 1);
     }
 
-    /// Tells the log of the whole guild, with these rooms besides those of the start.
-    pub(crate) async fn tell_all(&self, rooms: &[Value]) {
+    /// Delivers a snapshot of the guild with these rooms beside the initial ones.
+    pub(crate) async fn deliver_snapshot(&self, rooms: &[Value]) {
         let room = |channel: &str, kind: &str, audience: &str| json!({"guildId": GUILD, "channelId": channel, "name": "x", "kind": kind, "audience": audience});
         let mut all = vec![
             room(CATEGORY, "category", "everyone"),
@@ -352,16 +352,16 @@ impl World {
             room(STAFF_ROOM, "voice", "restricted"),
         ];
         all.extend_from_slice(rooms);
-        self.tell(
+        self.deliver(
             "guild.snapshot",
             json!({"guildId": GUILD, "rooms": all, "voices": [], "reason": "worker_started"}),
         )
         .await;
     }
 
-    /// Tells the log that a channel was made, as the worker would on Discord's echo.
-    pub(crate) async fn tell_created(&self, channel: &str) {
-        self.tell(
+    /// Delivers the event that the worker sends after Discord's CHANNEL_CREATE.
+    pub(crate) async fn deliver_created(&self, channel: &str) {
+        self.deliver(
             "room.created",
             json!({"guildId": GUILD, "channelId": channel, "name": "x", "userLimit": 4}),
         )
