@@ -50,7 +50,7 @@ step check "TypeScript: types and lint" npm --prefix web run check
 step check "the console builds" npm --prefix web run build
 step check "Rust: formatting" cargo fmt --all --check
 step check "Rust: clippy, warnings denied" cargo clippy --workspace --all-targets -- -D warnings
-step check "Rust: clippy with faults" cargo clippy -p model -p hub -p gateway-worker --features model/faults --all-targets -- -D warnings
+step check "Rust: clippy with faults" cargo clippy -p model -p hub -p gateway-worker --features model/faults,hub/faults --all-targets -- -D warnings
 step check "programs" cargo build --workspace --bins
 step check "documents: tables of settings" node docs/settings.mjs --check
 step check "documents: tables of metrics" docs/metrics.sh

@@ -259,7 +259,7 @@ impl Courier {
         (self.set_aside, self.refused_whole) = (0, false);
         metrics::counter!("worker_events_delivered_total").increment(receipt.accepted);
         metrics::counter!("worker_events_duplicate_total").increment(receipt.duplicates);
-        crate::faults::pass("acknowledged");
+        launch::mutation::pass("acknowledged");
         let (acknowledged, read) = self.desk.with(|feed| {
             feed.delivered(parcel, receipt, now);
             feed.acknowledged_of_read()

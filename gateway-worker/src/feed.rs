@@ -28,7 +28,6 @@
 //! A worker can be overtaken without hearing of it, when the hub's store has lost its claim: it finds
 //! a later session than its own at its next claim. Then it is a new worker, and identifies.
 
-pub mod broken;
 mod chain;
 mod desk;
 mod followed;

@@ -151,7 +151,7 @@ impl Hub {
             .body(body)
             .send()
             .await;
-        crate::faults::pass("posted");
+        launch::mutation::pass("posted");
         let response = match sent {
             Ok(response) => response,
             Err(error) if error.is_timeout() => return Err(Silence::Timeout),

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proto::GuildId;
 use proto::chain::{Mark, Reached};
 
-use crate::feed::broken::{Rule, broken};
+use launch::mutation::{Rule, disabled};
 
 pub use debt::{Debt, Trouble};
 pub use group::{Group, Origin};
@@ -163,7 +163,7 @@ impl Outbox {
         if fits {
             debt.pay(snapshot.mark());
             self.queue(snapshot);
-            if broken(Rule::SnapshotsLast)
+            if disabled(Rule::SnapshotsLast)
                 && let Some(last) = self.groups.pop_back()
             {
                 self.groups.insert(self.in_flight, last);
@@ -204,7 +204,7 @@ impl Outbox {
         for group in &delivered {
             if self.debts.get(&group.guild()).is_some_and(|debt| {
                 group.origin() == Origin::Snapshot
-                    && (debt.paying() == Some(group.mark()) || broken(Rule::DatedDebts))
+                    && (debt.paying() == Some(group.mark()) || disabled(Rule::DatedDebts))
             }) {
                 self.debts.remove(&group.guild());
             }
@@ -270,7 +270,7 @@ impl Outbox {
         let indebted = self.debts.iter().any(|(_, debt)| !paid_by_it(debt));
         let mut behind = self.behind();
         if (indebted || behind.any(|group| group.origin() != Origin::Dispatch))
-            && !broken(Rule::CheckpointBehindDebts)
+            && !disabled(Rule::CheckpointBehindDebts)
         {
             return acked;
         }
@@ -279,7 +279,7 @@ impl Outbox {
             // One dispatch may have made groups of several guilds.
             Some(next) => flying
                 .map(Group::read)
-                .filter(|read| *read < next.read() || broken(Rule::SnapshotsLast))
+                .filter(|read| *read < next.read() || disabled(Rule::SnapshotsLast))
                 .max(),
         };
         told.map_or(acked, |told| told.max(acked))

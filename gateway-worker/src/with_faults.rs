@@ -1,1 +1,8 @@
-main.rs
+//! The gateway worker with fail points, for tests.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    gateway_worker::program::main().await
+}

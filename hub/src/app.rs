@@ -28,7 +28,6 @@ use crate::freshness::Freshness;
 use crate::http::layers;
 use crate::http::queue::{Queue, wait_for_slot};
 use crate::ingest::{Ingest, Turns};
-use crate::log::{Fights, Health, Log};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
 use crate::rooms::Rooms;
@@ -38,6 +37,7 @@ use crate::sockets::Sockets;
 use crate::sockets::fanout::Fanout;
 use crate::sockets::registry::Registry;
 use crate::vital::Vital;
+use roomlog::{Fights, Health, Log};
 
 /// How often silence is looked for: a fraction of the shortest that matters.
 const TICK: Duration = Duration::from_millis(250);

@@ -13,8 +13,8 @@ use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::discord::{Application, Discord, Unseen};
 use crate::discord_http::PublicKey;
-use crate::log::reach::{self, Place};
 use crate::view::RoomsShown;
+use roomlog::reach::{self, Place};
 
 /// Discord's channel types of rooms: voice and stage ("Channel Types").
 const ROOMS: [u32; 2] = [2, 13];

@@ -24,8 +24,6 @@ use crate::auth::{
 use crate::discord::{ApplicationId, DiscordSettings};
 use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::error::ErrorLog;
-use crate::log::LogSettings as LogBounds;
-use crate::log::address::{Durability, StoreAddress};
 use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::LedgerSettings;
@@ -36,6 +34,8 @@ use crate::sockets::history::HistoryBounds;
 use crate::sockets::registry::RegistryLimits;
 use crate::sockets::session::SessionLimits;
 use crate::view::RoomsShown;
+use roomlog::LogSettings as LogBounds;
+use roomlog::address::{Durability, StoreAddress};
 
 /// How long Discord waits for the first answer to an interaction, in ms ("Responding to an
 /// Interaction" in Discord's documentation).

@@ -22,8 +22,8 @@ use self::form::{Bounds, Delivered};
 pub use self::turns::Turns;
 use crate::error::ApiError;
 use crate::freshness::{Followed, Freshness};
-use crate::log::{Fights, Log, NotTaken, Unavailable};
 use crate::sockets::fanout::Fanout;
+use roomlog::{Fights, Log, NotTaken, Unavailable};
 
 /// The door. A clone is a reference.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ async fn deliver(
 impl Ingest {
     async fn take(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
         let delivery_id = self.verify(headers, body)?;
-        crate::faults::pass("verified");
+        launch::mutation::pass("verified");
         let newest = || self.log.newest_number().max(launch::clock::now_ms());
         let Delivered {
             report,

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Verifier;
 use crate::freshness::Freshness;
-use crate::log::Log;
 use crate::metrics::METRICS;
+use roomlog::Log;
 
 /// What is asked for its state. A clone is a reference.
 #[derive(Clone)]

@@ -14,8 +14,8 @@ use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
 use proto::{ChannelId, GuildId};
 use sha2::{Digest, Sha256};
 
-use crate::log::state::{RoomState, unknown_room};
-use crate::log::{Change, GuildState};
+use roomlog::state::{RoomState, unknown_room};
+use roomlog::{Change, GuildState};
 
 /// The setting `ROOMS_SHOWN`: which rooms browsers may see at all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,12 +12,12 @@ use hub::error::ErrorLog;
 use hub::freshness::Freshness;
 use hub::http::write_problems;
 use hub::ingest::Ingest;
-use hub::log::{Fights, Log, LogSettings};
 use hub::sockets::fanout::{Fanout, FanoutLimits};
 use proto::GuildId;
 use proto::position::PositionKey;
 use proto::signing::SigningKeys;
 use reqwest::Client;
+use roomlog::{Fights, Log, LogSettings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

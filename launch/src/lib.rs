@@ -10,6 +10,7 @@ pub mod exit;
 pub mod listener;
 pub mod logs;
 pub mod metrics;
+pub mod mutation;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

@@ -9,11 +9,11 @@ use proto::event::{Event, Fact};
 use proto::gateway::GatewayState;
 use proto::problem::Code;
 
-use super::broken::{Rule, broken};
 use super::followed::{Followed, Presence};
 use super::{Feed, report};
 use crate::dispatch::Subject;
 use crate::outbox::{Group, Origin, Rejected, Trouble};
+use launch::mutation::{Rule, disabled};
 
 /// One delivery's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Feed {
             return;
         }
         let own = self.stream.session().map(|session| session.number);
-        if own.is_some_and(|own| own < newest) && !broken(Rule::Overtaken) {
+        if own.is_some_and(|own| own < newest) && !disabled(Rule::Overtaken) {
             self.begin_anew(claimed);
             return;
         }

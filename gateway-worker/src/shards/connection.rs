@@ -259,11 +259,11 @@ impl Connection {
         };
         let read = dispatch::read(name, data);
         let now = launch::clock::now_ms();
-        crate::faults::pass("received");
+        launch::mutation::pass("received");
         let tally = self
             .desk
             .with(|feed| feed.read(session.id(), sequence, read, now));
-        crate::faults::pass("queued");
+        launch::mutation::pass("queued");
         count(tally);
         let shard = self.id.number();
         if tally.illegible {

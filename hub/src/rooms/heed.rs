@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Rooms;
 use super::ledger::Standing;
-use crate::log::state::may_deny_everyone;
-use crate::log::{Change, Following};
+use roomlog::state::may_deny_everyone;
+use roomlog::{Change, Following};
 
 /// How long to wait until what could not be stored is tried again: nothing is told meanwhile.
 const STORE_AGAIN: Duration = Duration::from_secs(1);

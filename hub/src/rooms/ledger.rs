@@ -14,7 +14,7 @@ use imbl::OrdSet;
 use proto::{ChannelId, GuildId};
 
 pub use self::room::{OwnedRoom, Standing};
-use crate::log::LedgerRow;
+use roomlog::LedgerRow;
 
 /// How many channels that were told to be gone are remembered for a room that is being made: as
 /// many as Discord allows a guild, which no guild loses while one call is under way.

@@ -11,8 +11,8 @@ use super::Rooms;
 use super::ledger::OwnedRoom;
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::log::{Change, GuildState, Place};
 use crate::view::View;
+use roomlog::{Change, GuildState, Place};
 
 /// Rooms of one guild as one principal sees them.
 #[derive(Debug)]

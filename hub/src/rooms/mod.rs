@@ -34,7 +34,7 @@ use crate::access::Access;
 use crate::auth::{Principal, Subject};
 use crate::discord::{Discord, NewChannel};
 use crate::error::ApiError;
-use crate::log::{Change, Log, Unavailable};
+use roomlog::{Change, Log, Unavailable};
 
 /// When to come back to a full ledger, in ms: rooms end by and by.
 const LEDGER_FULL_RETRY_MS: u64 = 60_000;

@@ -37,8 +37,8 @@ use super::pen::{self, Pen};
 use super::recovery::{Beginning, STORE_CHANGED};
 use super::watched::{Scene, Watcher};
 use crate::freshness::Freshness;
-use crate::log::{Change, Entry, Following, GuildState, Log, Place};
 use crate::view::{Before, View};
+use roomlog::{Change, Entry, Following, GuildState, Log, Place};
 
 /// Names one connection of this hub.
 pub type ConnectionId = u64;

@@ -12,9 +12,9 @@ use proto::position::Position;
 
 use super::frames::{Run, bytes_of};
 use super::pen::Pen;
-use crate::log::tail::Tail;
-use crate::log::{Change, Place};
 use crate::view::{Before, View};
+use roomlog::tail::Tail;
+use roomlog::{Change, Place};
 
 /// So many entries are replayed at once. A tail keeps a state as often: nothing is replayed twice.
 const PIECE_ENTRIES: u64 = 64;

@@ -10,8 +10,8 @@ use proto::gateway::GatewayPayload;
 use proto::position::{Position, PositionKey, UNFINISHED};
 
 use super::frames::unnumbered;
-use crate::log::{Entry, Place};
 use crate::view::View;
+use roomlog::{Entry, Place};
 
 /// What a receiver's number adds to a frame, in bytes.
 const NUMBER_BYTES: usize = 28;

@@ -13,9 +13,9 @@ use super::fanout::{Fanout, GuildFanout};
 use super::frames::Run;
 use super::history::{History, piece_before, place_at, replay};
 use super::pen::Pen;
-use crate::log::Place;
-use crate::log::tail::Tail;
 use crate::view::View;
+use roomlog::Place;
+use roomlog::tail::Tail;
 
 /// How a subscription begins.
 pub(super) enum Beginning {

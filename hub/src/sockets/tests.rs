@@ -21,9 +21,9 @@ use super::*;
 use crate::auth::AuthSettings;
 use crate::error::ErrorLog;
 use crate::freshness::Freshness;
-use crate::log::{Log, LogSettings};
 use crate::view::RoomsShown;
 use crate::view::tests::{guild, public};
+use roomlog::{Log, LogSettings};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const ISSUER: &str = "http://issuer.example";

@@ -14,8 +14,8 @@ use super::frames::{Frame, Run};
 use super::history::History;
 use super::outbox::Outbox;
 use super::pen::Pen;
-use crate::log::{GuildState, Place};
 use crate::view::View;
+use roomlog::{GuildState, Place};
 
 /// How old the gateway's age may be in a snapshot that is shared, in ms.
 const SNAPSHOT_SHARED_MS: u64 = 250;

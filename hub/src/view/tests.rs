@@ -6,7 +6,7 @@ use proto::UserId;
 use proto::event::{Member, Overwrite, RoomGone, VoiceFlags};
 
 use super::*;
-use crate::log::Teller;
+use roomlog::Teller;
 
 const GUILD: u64 = 1;
 /// Ids that can not be part of any other text of a frame.

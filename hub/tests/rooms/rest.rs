@@ -653,7 +653,7 @@ async fn a_snapshot_without_a_room_removes_it_from_the_list_and_a_later_event_re
     world.deliver_snapshot(&[]).await;
     world
         .until("it is not owned any more", || async {
-            let owned = |state: &hub::log::GuildState, _| state.owned.len();
+            let owned = |state: &roomlog::GuildState, _| state.owned.len();
             world.log.read(GUILD.parse().unwrap(), owned) == Some(0)
         })
         .await;

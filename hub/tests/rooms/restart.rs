@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use hub::access::Access;
 use hub::auth::{Principal, Rights, Subject};
-use hub::log::address::StoreAddress;
-use hub::log::{Log, LogSettings};
 use hub::rooms::ledger::{Ledger, LedgerSettings};
 use hub::rooms::{Rooms, RoomsSettings};
 use hub::view::RoomsShown;
 use proto::problem::Code;
 use proto::rest::CreateRoom;
 use proto::{ChannelId, GuildId};
+use roomlog::address::StoreAddress;
+use roomlog::{Log, LogSettings};
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

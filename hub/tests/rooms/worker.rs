@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hub::log::{Appended, Log, NotTaken};
 use proto::GuildId;
 use proto::chain::{CLAIM_TYPE, Claim, GatewaySession, Link, Mark, Reached};
 use proto::event::Event;
+use roomlog::{Appended, Log, NotTaken};
 use serde_json::{Value, json};
 
 pub(crate) struct Worker {

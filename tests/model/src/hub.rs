@@ -1,10 +1,10 @@
 //! The hub: the real [`Truth`], and what its logs have told so far.
 
-use hub::log::truth::{History, Truth, Written};
-use hub::log::{Change, GuildState, Place};
 use proto::chain::{Claimed, Conflict};
 use proto::delivery::Receipt;
 use proto::event::{Event, Fact};
+use roomlog::truth::{History, Truth, Written};
+use roomlog::{Change, GuildState, Place};
 
 use crate::discord::{Discord, GUILDS, guild_id, guild_of};
 use crate::judge::{Entry, Told};

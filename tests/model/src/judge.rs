@@ -6,9 +6,9 @@
 //! Discord's REST may be ahead of the stream and tell of what the stream then tells again: from
 //! there on it counts where the guild ends, not how it got there.
 
-use hub::log::GuildState;
 use proto::chain::Mark;
 use proto::event::{Fact, Voice};
+use roomlog::GuildState;
 
 use crate::discord::{Discord, Sent, guild_id, room_of, user_of};
 

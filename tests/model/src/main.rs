@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway_worker::feed::broken as worker_rules;
-use hub::log::broken as hub_rules;
+use launch::mutation::{self, Rule};
 use model::bounds::Bounds;
 use model::search::explore;
 
@@ -23,12 +22,11 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(name) = &options.broken {
-        let here = hub_rules::Rule::named(name).map(hub_rules::set);
-        let there = worker_rules::Rule::named(name).map(worker_rules::set);
-        if here.or(there).is_none() {
+        let Some(rule) = Rule::named(name) else {
             println!("no such rule: {name}");
             return ExitCode::FAILURE;
-        }
+        };
+        mutation::set(rule);
     }
     match explore(&options.bounds) {
         Ok(figures) => {

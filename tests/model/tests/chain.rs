@@ -8,8 +8,7 @@
     reason = "a test: what it saw is printed, what goes wrong ends it"
 )]
 
-use gateway_worker::feed::broken as worker_rules;
-use hub::log::broken as hub_rules;
+use launch::mutation::{self, Rule};
 use model::bounds::Bounds;
 use model::search::explore;
 
@@ -40,9 +39,7 @@ fn holds(bounds: &Bounds) {
 
 #[track_caller]
 fn is_missed(rule: &str, bounds: &Bounds) {
-    let here = hub_rules::Rule::named(rule).map(hub_rules::set);
-    let there = worker_rules::Rule::named(rule).map(worker_rules::set);
-    assert!(here.or(there).is_some(), "{rule} is no rule");
+    mutation::set(Rule::named(rule).expect(rule));
     let violation = explore(bounds).expect_err("nobody missed the rule");
     println!("{rule}: {violation}");
     assert!(!violation.trace.is_empty());

@@ -4,7 +4,7 @@ use proto::{ChannelId, GuildId};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Subject;
-use crate::log::{Change, LedgerRow};
+use roomlog::{Change, LedgerRow};
 
 /// Where a room is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::auth::Subject;
-use crate::log::Change;
+use roomlog::Change;
 
 fn ledger(rooms_max: usize, past_max: usize) -> Ledger {
     Ledger::new(LedgerSettings {

@@ -9,9 +9,9 @@ use proto::frame::ViewEvent;
 use serde_json::Value;
 
 use super::super::*;
-use crate::log::LogSettings;
 use crate::view::RoomsShown;
 use crate::view::tests::{Browser, ROOMS, channel, guild, here, public};
+use roomlog::LogSettings;
 
 /// A log and the fan-out that follows it, step by step.
 pub(super) struct Bench {

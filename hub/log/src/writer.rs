@@ -184,7 +184,7 @@ impl Writer {
             metrics::histogram!("hub_store_group_jobs")
                 .record(u32::try_from(jobs).unwrap_or(u32::MAX));
             self.heal();
-            crate::faults::pass("stored");
+            launch::mutation::pass("stored");
         }
         let Draft {
             memory,
@@ -196,7 +196,7 @@ impl Writer {
         self.memory = memory;
         self.published
             .publish(self.memory.truth.clone(), written, &aged, now_ms);
-        crate::faults::pass("published");
+        launch::mutation::pass("published");
         true
     }
 

@@ -15,39 +15,39 @@ use super::group::Group;
 use super::read::{Found, Reader};
 use super::schema;
 use super::{Failure, Shape, Store, StoreBounds, connect, json, prepare};
-use crate::log::StoreError;
-use crate::log::files::Files;
-use crate::log::tail::{Known, Tail};
-use crate::log::truth::{History, Truth};
-use crate::log::writer::LedgerRow;
+use crate::StoreError;
+use crate::files::Files;
+use crate::tail::{Known, Tail};
+use crate::truth::{History, Truth};
+use crate::writer::LedgerRow;
 
 /// What was kept.
-pub(in crate::log) struct Kept {
+pub(crate) struct Kept {
     /// Names the store.
-    pub(in crate::log) store: String,
-    pub(in crate::log) truth: Truth,
+    pub(crate) store: String,
+    pub(crate) truth: Truth,
     /// Each guild's past.
-    pub(in crate::log) pasts: BTreeMap<GuildId, KeptPast>,
+    pub(crate) pasts: BTreeMap<GuildId, KeptPast>,
     /// Ids of events told by hand, oldest first.
-    pub(in crate::log) seen: Vec<Arc<str>>,
+    pub(crate) seen: Vec<Arc<str>>,
     /// The number of the next one.
-    pub(in crate::log) next_seen: u64,
+    pub(crate) next_seen: u64,
     /// The ledger's rooms.
-    pub(in crate::log) rooms: Vec<LedgerRow>,
+    pub(crate) rooms: Vec<LedgerRow>,
 }
 
 /// One guild's past, as far as it is kept.
-pub(in crate::log) struct KeptPast {
-    pub(in crate::log) tail: Tail,
+pub(crate) struct KeptPast {
+    pub(crate) tail: Tail,
     /// Offsets that entries were kept at, and when, oldest first, as many as there are strides.
-    pub(in crate::log) times: VecDeque<(u64, u64)>,
+    pub(crate) times: VecDeque<(u64, u64)>,
     /// When the newest entry was kept; 0 without one.
-    pub(in crate::log) newest_ms: u64,
+    pub(crate) newest_ms: u64,
 }
 
 impl KeptPast {
     /// The past of a guild that begins.
-    pub(in crate::log) fn begin(history: &History) -> Self {
+    pub(crate) fn begin(history: &History) -> Self {
         Self {
             tail: Tail::begin(Known {
                 place: history.place,
@@ -102,7 +102,7 @@ impl From<rusqlite::Error> for NotOpen {
 impl Store {
     /// Opens the store of these guilds, and forgets all others. A damaged one is set aside, and an
     /// empty one takes its place. `named` names a new one.
-    pub(in crate::log) fn open(
+    pub(crate) fn open(
         path: &Path,
         bounds: &StoreBounds,
         guilds: &[GuildId],

@@ -12,7 +12,7 @@ use proto::GuildId;
 use proto::chain::{Absence, Checkpoint, Claim, Conflict, Link, Mark, Reached};
 use serde::{Deserialize, Serialize};
 
-use super::broken::{Rule, broken};
+use launch::mutation::{Rule, disabled};
 
 /// How long an identify counts, in ms: Discord's window (its documentation, "Session Start Limit").
 const IDENTIFIES_MS: u64 = 24 * 60 * 60 * 1000;
@@ -158,7 +158,7 @@ impl Chain {
     pub fn judge(&self, link: &Link) -> Result<(), Conflict> {
         let holder = self.recognise(link.shard, link.generation)?;
         let (reached, taken) = (holder.reached, holder.taken);
-        if (link.from > reached || link.taken > taken) && !broken(Rule::Chain) {
+        if (link.from > reached || link.taken > taken) && !disabled(Rule::Chain) {
             return Err(Conflict::Gap { reached, taken });
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Chain {
     /// lost, the shards of one process claim anew one after the other.
     pub fn recognise(&self, (shard, of): (u32, u32), generation: u64) -> Result<&Holder, Conflict> {
         match self.holders.get(&shard) {
-            Some(holder) if holder.generation == generation || broken(Rule::Generation) => {
+            Some(holder) if holder.generation == generation || disabled(Rule::Generation) => {
                 Ok(holder)
             }
             _ => {
@@ -198,7 +198,7 @@ impl Chain {
         holder.taken = holder.taken.max(taken);
         // A delivery that comes late may be from before the loss: a lost session stays lost.
         holder.lost = holder.lost.max(link.lost);
-        let lost = if broken(Rule::LostSessions) {
+        let lost = if disabled(Rule::LostSessions) {
             link.lost
         } else {
             holder.lost

@@ -1,12 +1,11 @@
 //! The log: the ordered events of each guild. Append is publish.
 //!
 //! A guild's log keeps the guild's whole truth, hidden rooms included; what a viewer may see of it
-//! is decided where it is read ([`crate::view`]). One thread writes ([`writer`]): what is told is
+//! is decided where it is read (the hub's `view`). One thread writes ([`writer`]): what is told is
 //! tried on a copy, made durable, and only then published and acknowledged. What is durable is in
 //! one file ([`store`]), from which a hub that starts again has all of it back.
 
 pub mod address;
-pub mod broken;
 pub mod chain;
 mod fights;
 mod files;

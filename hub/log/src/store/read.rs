@@ -11,11 +11,11 @@ use super::group::{GuildRow, HolderRow, ReachedRow};
 use super::load::KeptPast;
 use super::schema::{self, sum};
 use super::{Failure, Shape};
-use crate::log::chain::{Chain, Holder};
-use crate::log::tail::{Known, STRIDE, Tail};
-use crate::log::truth::{History, chained};
-use crate::log::writer::LedgerRow;
-use crate::log::{Change, Entry, GuildState, Place};
+use crate::chain::{Chain, Holder};
+use crate::tail::{Known, STRIDE, Tail};
+use crate::truth::{History, chained};
+use crate::writer::LedgerRow;
+use crate::{Change, Entry, GuildState, Place};
 
 /// All that stands in a store.
 pub(super) struct Found {

@@ -1,7 +1,7 @@
 //! What outlives the process, what fails, what is forgotten.
 
 use super::*;
-use crate::log::Change;
+use crate::Change;
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
@@ -256,7 +256,7 @@ async fn a_change_that_panics_leaves_nothing_behind() {
     let (_place, log, mut worker) = begun("panic", vec![snapshot(1, &[11])]).await;
     let before = truth(&log);
     let faulty = log.submit(|draft| {
-        draft.memory.truth.chain = crate::log::chain::Chain::default();
+        draft.memory.truth.chain = crate::chain::Chain::default();
         assert!(draft.claimed, "a fault");
     });
     assert_eq!(faulty.await, Err(Unavailable));

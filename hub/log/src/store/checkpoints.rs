@@ -163,7 +163,7 @@ fn checkpoint(connection: &Connection, how: &str) -> Result<Checkpoint, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::address::Durability;
+    use crate::address::Durability;
 
     #[test]
     fn a_journal_at_its_bound_is_cut_unless_somebody_reads_it() {

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::checkpoints::Checkpointer;
 use super::{Failure, Store, connect, prepare};
-use crate::log::files::{NotTaken, remove};
+use crate::files::{NotTaken, remove};
 
 /// Between two attempts: each copies the whole store.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Sees to it that what is open is what the next start finds.
-    pub(in crate::log) fn keep_place(&mut self, now_ms: u64) -> Result<(), Failure> {
+    pub(crate) fn keep_place(&mut self, now_ms: u64) -> Result<(), Failure> {
         if self.files.are_in_place() {
             if self.anew_failed_at.take().is_some() {
                 // Somebody put the files back.

@@ -146,7 +146,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::log::{Log, LogSettings};
+    use crate::{Log, LogSettings};
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("hub-reach-{name}-{}", std::process::id()));

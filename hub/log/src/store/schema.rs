@@ -4,11 +4,11 @@ use sha2::{Digest, Sha256};
 
 /// Which form this file has (`PRAGMA user_version`). A higher one is of a later Roomwire. Form 2
 /// keeps which denies a guild's channels inherit: in its bases, in entries and in rows of the ledger.
-pub(in crate::log) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 2;
 /// The oldest form that is read, and made one of [`VERSION`].
 pub(super) const OLDEST: i64 = 1;
 /// Marks a file as one of Roomwire's ("RWIR", `PRAGMA application_id`).
-pub(in crate::log) const APPLICATION: i64 = 0x5257_4952;
+pub(crate) const APPLICATION: i64 = 0x5257_4952;
 
 /// `bases`: states of guilds. `entries`: what came after the oldest of them. `guilds`: where each
 /// stands. `holders`, `reached`: who has which shard, and how far it was told. `seen`: ids of events

@@ -133,8 +133,8 @@ mod tests {
     use proto::{ChannelId, GuildId};
 
     use super::*;
-    use crate::log::Change;
-    use crate::log::state::unknown_room;
+    use crate::Change;
+    use crate::state::unknown_room;
 
     fn at(offset: u64) -> Place {
         Place {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::log::truth::History;
-use crate::log::{Change, Teller};
+use crate::truth::History;
+use crate::{Change, Teller};
 
 /// What happens to a log and to a pure truth alike.
 #[derive(Debug, Clone)]

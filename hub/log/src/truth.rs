@@ -14,9 +14,9 @@ use proto::problem::Code;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::broken::{Rule, broken};
 use super::chain::{Chain, Holder};
 use super::{Appended, Change, Entry, GuildState, Place, Teller};
+use launch::mutation::{Rule, disabled};
 
 /// The workers and the guilds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -213,7 +213,7 @@ impl Truth {
             };
             let new = match event.at {
                 Some(at) if teller == Teller::Worker => {
-                    let new = at > history.mark || broken(Rule::Watermark);
+                    let new = at > history.mark || disabled(Rule::Watermark);
                     history.mark = history.mark.max(at);
                     new
                 }

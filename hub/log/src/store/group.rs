@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{self, sum};
 use super::{Failure, PAGE_BYTES, Shape, Shapes, StoreBounds, json};
-use crate::log::chain::{Chain, Holder};
-use crate::log::truth::{History, Written};
-use crate::log::writer::{Draft, Memory};
-use crate::log::{GuildState, Place};
+use crate::chain::{Chain, Holder};
+use crate::truth::{History, Written};
+use crate::writer::{Draft, Memory};
+use crate::{GuildState, Place};
 
 /// How much a probe writes besides what was refused, in bytes: about what a group does.
 const PROBE_BYTES: u64 = 64 * 1024;

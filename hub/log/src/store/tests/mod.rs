@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::log::address::StoreAddress;
-use crate::log::truth::Truth;
-use crate::log::{Health, LedgerRow, Log, LogSettings, NotTaken, Unavailable};
+use crate::address::StoreAddress;
+use crate::truth::Truth;
+use crate::{Health, LedgerRow, Log, LogSettings, NotTaken, Unavailable};
 
 /// A directory of one test, gone with it.
 struct Place(PathBuf);

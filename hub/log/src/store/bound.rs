@@ -10,8 +10,8 @@ use proto::GuildId;
 
 use super::group::Group;
 use super::{Failure, PAGE_BYTES, Shape, Shapes};
-use crate::log::truth::History;
-use crate::log::writer::{Draft, Memory};
+use crate::truth::History;
+use crate::writer::{Draft, Memory};
 
 /// Which part of the bound is kept free.
 const RESERVE: u64 = 16;

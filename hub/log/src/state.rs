@@ -327,11 +327,12 @@ impl GuildState {
 
 /// Whether a room as it is reported may have a deny of @everyone viewing its channel. One that the bot
 /// may not view says nothing of its overwrites.
-pub(crate) fn may_deny_everyone(room: &Room) -> bool {
+pub fn may_deny_everyone(room: &Room) -> bool {
     room.overwrite == Overwrite::Deny || room.audience == Audience::Obfuscated
 }
 
-pub(crate) fn unknown_room(guild_id: GuildId, channel_id: ChannelId, audience: Audience) -> Room {
+/// A room of which only the id is known.
+pub fn unknown_room(guild_id: GuildId, channel_id: ChannelId, audience: Audience) -> Room {
     Room {
         guild_id,
         channel_id,
