@@ -1,6 +1,6 @@
 """Prints the members of each room, live, and recovers after a lost connection.
 
-A small client of docs/protocol.md ("A client, whole"), for the demo:
+A small client of docs/protocol.md ("A complete client"), for the demo:
 
     python rooms.py [hub] [token URL]
 
