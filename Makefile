@@ -6,7 +6,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .PHONY: help demo test bench chaos oracles first-use audit console build clean
 
-help: ## what there is
+help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: console ## the whole system against the simulated Discord, at http://127.0.0.1:3000 (DEMO_QUIET=1: nobody moves; WEB_ORIGIN: your own page's origin)

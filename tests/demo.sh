@@ -61,7 +61,7 @@ public_key="$(curl --silent http://127.0.0.1:3900/_sim/state | sed -E 's/.*"publ
 start dev-issuer ISSUER_LISTEN=127.0.0.1:3901 ${own_pages:+ISSUER_ORIGINS="$own_pages"}
 answers http://127.0.0.1:3901/.well-known/jwks.json dev-issuer
 
-# The simulated Discord begins anew with each demo, so the hub's memory does too.
+# Each demo has a new simulated Discord, so the hub's store is new too.
 start hub STORE_URL="sqlite://$logs/hub.db" HUB_LISTEN=127.0.0.1:3000 INTERNAL_LISTEN=127.0.0.1:3100 HUB_SECRET="$secret" \
     JWT_ISSUER=http://127.0.0.1:3901 JWT_AUDIENCE=roomwire \
     JWT_PUBLIC_JWK_URL=http://127.0.0.1:3901/.well-known/jwks.json \

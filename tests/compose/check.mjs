@@ -193,7 +193,7 @@ rule(
   ]),
 )
 rule(
-  'who shares a network with another stands on one that is there',
+  'a service that shares a network names an existing service',
   services.map(([name, it]) => {
     const other = it.network_mode?.match(/^service:(.+)$/)?.[1]
     return other && !compose.services[other] && `${name} shares with ${other}`

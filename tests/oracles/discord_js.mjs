@@ -1,5 +1,5 @@
-// A bot on discord.js: says on standard output, one JSON object a line, what it sees; does on
-// standard input what it is told.
+// A bot on discord.js. Writes what it sees to standard output, and reads commands from standard input: one
+// JSON object per line.
 
 import { ChannelType, Client, GatewayIntentBits, version } from "discord.js";
 import { createInterface } from "node:readline";

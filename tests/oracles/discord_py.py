@@ -1,5 +1,5 @@
-"""A bot on discord.py: says on standard output, one JSON object a line, what it sees; does on
-standard input what it is told."""
+"""A bot on discord.py. Writes what it sees to standard output, and reads commands from standard input: one
+JSON object per line."""
 
 import asyncio
 import json

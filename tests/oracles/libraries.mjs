@@ -12,7 +12,7 @@ const GUILD = "100000000000000001";
 const LOUNGE = "100000000000000011";
 const STUDY_HALL = "100000000000000012";
 const GRACE = "200000000000000002";
-/** How long a fact may take; a library may wait 5 s and more before it identifies anew. */
+/** How long a fact may take; a library may wait 5 s and more before it identifies again. */
 const DEADLINE_MS = 40_000;
 
 let passed = 0;
@@ -34,8 +34,8 @@ class Program {
     });
   }
 
-  tell(wish) {
-    this.child.stdin.write(`${JSON.stringify(wish)}\n`);
+  send(command) {
+    this.child.stdin.write(`${JSON.stringify(command)}\n`);
   }
 
   /** The next thing of this kind that fits, after what was found before. */
@@ -120,7 +120,7 @@ async function drive(name, command) {
       await bot.sees("voice", { name: "Grace", before: "Study hall", after: null });
     });
     await check(name, "creates, changes and deletes a channel, and sees its echo", async () => {
-      bot.tell({ do: "create", name: "By the library" });
+      bot.send({ do: "create", name: "By the library" });
       // Without its limit: a library that keeps one object a channel may show it changed already.
       await bot.sees("created", { name: "By the library" });
       await bot.sees("updated", { name: "By the library", limit: 5 });
@@ -129,16 +129,16 @@ async function drive(name, command) {
       equal(auditLog[0].reason, "Für den Test", "reason");
     });
     await check(name, "understands a refusal", async () => {
-      bot.tell({ do: "refused" });
+      bot.send({ do: "refused" });
       await bot.sees("refused", { code: 50035, status: 400 });
     });
     await check(name, "registers a command", async () => {
-      bot.tell({ do: "commands" });
+      bot.send({ do: "commands" });
       equal((await bot.sees("commands")).names, ["room"], "commands");
     });
     await check(name, "waits out a rate limit", async () => {
       await sim.control("POST", "rest", { match: "POST /guilds/*/channels", status: 429, retryAfter: 0.3, times: 2 });
-      bot.tell({ do: "create", name: "After a while" });
+      bot.send({ do: "create", name: "After a while" });
       await bot.sees("created", { name: "After a while" });
       await bot.sees("deleted", { name: "After a while" });
     });
@@ -160,7 +160,7 @@ async function drive(name, command) {
         equal([after.identify, after.resumed], [before.identify, before.resumed + 1], "identifies and resumes");
       });
     }
-    await check(name, "identifies anew after op 9 with d: false", async () => {
+    await check(name, "identifies again after op 9 with d: false", async () => {
       const former = new Set((await sessions()).map(({ session }) => session));
       await gateway({ action: "invalidate", resumable: false });
       await becomes("another session", async () =>
@@ -194,7 +194,7 @@ for (let index = 0; index + 1 < libraries.length; index += 2) {
   try {
     await drive(libraries[index], libraries[index + 1]);
   } catch {
-    // Counted and told already, unless it never came so far.
+    // Counted and reported already, unless it failed before that.
     if (failed === 0) {
       failed++;
     }

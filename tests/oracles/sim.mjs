@@ -18,7 +18,7 @@ function program() {
     { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 1 << 26 },
   );
   if (built.status !== 0) {
-    throw new Error("discord-sim can not be built");
+    throw new Error("discord-sim cannot be built");
   }
   const executables = built.stdout
     .split("\n")
