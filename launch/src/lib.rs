@@ -11,6 +11,7 @@ pub mod listener;
 pub mod logs;
 pub mod metrics;
 pub mod mutation;
+pub mod rate;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

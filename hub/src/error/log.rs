@@ -4,60 +4,55 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// How many refusals are logged in a second, and which are not. A clone is a reference.
+use launch::rate::{RateBucket, RateLimit};
+
+/// Which errors are logged. A clone is a reference.
 #[derive(Debug, Clone)]
 pub struct ErrorLog(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    per_s_max: u32,
+    limit: RateLimit,
     started: Instant,
-    second: Mutex<Second>,
+    lines: Mutex<Lines>,
 }
 
-/// What was logged in one second.
 #[derive(Debug, Default)]
-struct Second {
-    number: u64,
-    lines: u32,
-    /// Refusals without a line, since the last line.
+struct Lines {
+    bucket: RateBucket,
+    /// Errors since the last line that were not logged.
     unlogged: u64,
 }
 
-impl Second {
-    fn admit(&mut self, number: u64, lines_max: u32) -> Option<u64> {
-        if number != self.number {
-            (self.number, self.lines) = (number, 0);
-        }
-        if self.lines >= lines_max {
+impl Lines {
+    fn admit(&mut self, limit: RateLimit, now_ms: u64) -> Option<u64> {
+        if self.bucket.take(limit, now_ms).is_err() {
             self.unlogged += 1;
             return None;
         }
-        self.lines += 1;
         Some(std::mem::take(&mut self.unlogged))
     }
 }
 
 impl ErrorLog {
-    /// [`ErrorLog::new`]'s bound where nothing else is set, in lines a second: enough for a
-    /// person who looks for a reason.
+    /// The default bound, in lines a second: enough for an operator who looks for a reason.
     pub const PER_S_MAX: u32 = 10;
 
-    /// Logs at most this many refusals in a second.
+    /// Logs at most this many errors a second.
     pub fn new(per_s_max: u32) -> Self {
         Self(Arc::new(Shared {
-            per_s_max,
+            limit: RateLimit::per_second(per_s_max, per_s_max),
             started: Instant::now(),
-            second: Mutex::default(),
+            lines: Mutex::default(),
         }))
     }
 
-    /// Whether a refusal may be logged now; then the number of refusals that were not logged since
-    /// the last line.
+    /// Whether an error may be logged now. If so, the number of errors since the last line that were
+    /// not logged.
     pub fn admit(&self) -> Option<u64> {
-        let number = self.0.started.elapsed().as_secs();
-        let mut second = self.0.second.lock().unwrap_or_else(PoisonError::into_inner);
-        let admitted = second.admit(number, self.0.per_s_max);
+        let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let admitted = lines.admit(self.0.limit, now_ms);
         if admitted.is_none() {
             metrics::counter!("hub_refusals_unlogged_total").increment(1);
         }
@@ -70,11 +65,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_refusals_has_few_lines_a_second_and_the_next_line_counts_the_others() {
-        let mut second = Second::default();
-        let lines: Vec<_> = (0..1_000).filter_map(|_| second.admit(5, 3)).collect();
-        assert_eq!(lines, [0, 0, 0]);
-        assert_eq!(second.admit(6, 3), Some(997));
-        assert_eq!(second.admit(6, 3), Some(0));
+    fn a_flood_of_errors_has_few_lines_a_second_and_the_next_line_counts_the_others() {
+        let (mut lines, limit) = (Lines::default(), RateLimit::per_second(3, 3));
+        let logged: Vec<_> = (0..1_000)
+            .filter_map(|_| lines.admit(limit, 5_000))
+            .collect();
+        assert_eq!(logged, [0, 0, 0]);
+        assert_eq!(lines.admit(limit, 6_000), Some(997));
+        assert_eq!(lines.admit(limit, 6_000), Some(0));
     }
 }

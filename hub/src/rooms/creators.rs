@@ -2,28 +2,25 @@
 
 use std::collections::HashMap;
 
+use launch::rate::{RateBucket, RateLimit};
+
 use crate::auth::Subject;
 
-/// What a minute is, in ms.
-const MINUTE_MS: u64 = 60_000;
-
-/// For each subject a bucket that holds a minute's rooms and fills evenly. A subject whose bucket
-/// is full again is forgotten.
+/// A bucket for each subject that created a room in the last minute.
 pub(super) struct Creators {
-    interval_ms: u64,
+    limit: RateLimit,
     max: usize,
-    /// When each bucket will be full again.
-    full_at_ms: HashMap<Subject, u64>,
+    buckets: HashMap<Subject, RateBucket>,
 }
 
 impl Creators {
-    /// `per_minute` rooms a subject (at least one); at most `max` subjects are remembered. When
-    /// more than that create rooms within a minute, further ones wait.
+    /// `per_minute` rooms a subject (at least one), and buckets of at most `max` subjects. When more
+    /// subjects create rooms within a minute, further ones wait.
     pub(super) fn new(per_minute: u32, max: usize) -> Self {
         Self {
-            interval_ms: MINUTE_MS / u64::from(per_minute.max(1)),
+            limit: RateLimit::per_minute(per_minute),
             max,
-            full_at_ms: HashMap::new(),
+            buckets: HashMap::new(),
         }
     }
 
@@ -32,24 +29,18 @@ impl Creators {
     /// # Errors
     /// How long to wait, in ms.
     pub(super) fn take(&mut self, subject: &Subject, now_ms: u64) -> Result<(), u64> {
-        let full_at_ms = self
-            .full_at_ms
-            .get(subject)
-            .copied()
-            .unwrap_or(0)
-            .max(now_ms);
-        let empty_by_ms = full_at_ms + self.interval_ms - now_ms;
-        if empty_by_ms > MINUTE_MS {
-            return Err(empty_by_ms - MINUTE_MS);
+        if let Some(bucket) = self.buckets.get_mut(subject) {
+            return bucket.take(self.limit, now_ms);
         }
-        if self.full_at_ms.len() >= self.max && !self.full_at_ms.contains_key(subject) {
-            self.full_at_ms.retain(|_, full_at_ms| *full_at_ms > now_ms);
-            if self.full_at_ms.len() >= self.max {
-                return Err(self.interval_ms);
+        if self.buckets.len() >= self.max {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now_ms));
+            if self.buckets.len() >= self.max {
+                return Err(self.limit.interval_ms());
             }
         }
-        self.full_at_ms
-            .insert(subject.clone(), full_at_ms + self.interval_ms);
+        let mut bucket = RateBucket::default();
+        bucket.take(self.limit, now_ms)?;
+        self.buckets.insert(subject.clone(), bucket);
         Ok(())
     }
 }
@@ -63,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_holds_so_many_rooms_for_each_subject() {
+    fn each_subject_may_create_its_rooms_of_a_minute() {
         let mut creators = Creators::new(3, 100);
         let (ada, bob) = (subject("ada"), subject("bob"));
         for _ in 0..3 {
@@ -73,7 +64,7 @@ mod tests {
         assert_eq!(
             creators.take(&ada, 1_005_000),
             Err(15_000),
-            "asking costs nothing"
+            "a refusal costs nothing"
         );
         assert_eq!(creators.take(&bob, 1_005_000), Ok(()));
         assert_eq!(creators.take(&ada, 1_020_000), Ok(()));
@@ -85,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_subjects_there_are_the_memory_is_bounded() {
+    fn the_memory_is_bounded_for_any_number_of_subjects() {
         let mut creators = Creators::new(10, 2);
         assert_eq!(creators.take(&subject("a"), 0), Ok(()));
         assert_eq!(creators.take(&subject("b"), 0), Ok(()));
@@ -93,13 +84,13 @@ mod tests {
         assert_eq!(
             creators.take(&subject("a"), 0),
             Ok(()),
-            "who is known goes on"
+            "a subject with a bucket goes on"
         );
         assert_eq!(
             creators.take(&subject("c"), 6_000),
             Ok(()),
             "b's bucket is full again"
         );
-        assert_eq!(creators.full_at_ms.len(), 2);
+        assert_eq!(creators.buckets.len(), 2);
     }
 }

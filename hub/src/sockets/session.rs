@@ -11,11 +11,11 @@
 //! Time is monotonic, in ms, and comes from outside.
 
 mod action;
-mod budget;
 mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use launch::rate::{RateBucket, RateLimit};
 use proto::close::CloseCode;
 use proto::frame::{Ack, ClientFrame, Correlation, ErrorFrame, ServerFrame};
 use proto::problem::Code;
@@ -23,7 +23,6 @@ use proto::{ChannelId, GuildId};
 
 pub use self::action::{Action, Subscribe, error_frame};
 use self::action::{ack, error, flooded};
-use self::budget::Budget;
 use self::hearing::{HeldBack, Illegible};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal};
@@ -60,7 +59,8 @@ pub struct Session {
     limits: SessionLimits,
     access: Access,
     phase: Phase,
-    budget: Budget,
+    frame_rate: RateLimit,
+    frame_budget: RateBucket,
     held_back: HeldBack,
     ping_due_ms: u64,
     pong_due_ms: Option<u64>,
@@ -105,7 +105,8 @@ impl Session {
             phase: Phase::Greeting {
                 until_ms: now_ms + limits.auth_timeout_ms,
             },
-            budget: Budget::new(&limits, now_ms),
+            frame_rate: RateLimit::per_second(limits.frames_per_s_max, limits.frames_burst_max),
+            frame_budget: RateBucket::default(),
             held_back: HeldBack::new(limits.held_back_bytes_max),
             ping_due_ms: now_ms + limits.ping_interval_ms,
             pong_due_ms: None,
@@ -120,7 +121,7 @@ impl Session {
         if matches!(self.phase, Phase::Ended) {
             return Vec::new();
         }
-        if !self.budget.spend(&self.limits, now_ms) {
+        if !self.may_receive(now_ms) {
             return self.end_with_error(&flooded(), None, CloseCode::TooMany, ts);
         }
         if text.len() > self.message_bytes_max() {
@@ -250,11 +251,16 @@ impl Session {
     /// A ping or pong came. A pong that is waited for costs nothing; too many others end the connection.
     pub fn control(&mut self, pong: bool, now_ms: u64, ts: u64) -> Vec<Action> {
         let awaited = pong && self.pong_due_ms.take().is_some();
-        if awaited || self.budget.spend(&self.limits, now_ms) {
+        if awaited || self.may_receive(now_ms) {
             Vec::new()
         } else {
             self.end_with_error(&flooded(), None, CloseCode::TooMany, ts)
         }
+    }
+
+    /// Takes one frame from the client's budget; false if it is exhausted.
+    fn may_receive(&mut self, now_ms: u64) -> bool {
+        self.frame_budget.take(self.frame_rate, now_ms).is_ok()
     }
 
     /// When [`Session::tick`] has something to do next.
