@@ -1,4 +1,4 @@
-//! The command `hub check --reach`: asks the other systems, and changes nothing.
+//! The command `hub check --reach`: calls the other systems, and changes nothing.
 
 mod permissions;
 
@@ -11,7 +11,7 @@ use url::Url;
 use crate::access::Access;
 use crate::auth::Verifier;
 use crate::config::Settings;
-use crate::discord::{Application, Discord, Unseen};
+use crate::discord::{Application, Discord, ReadError};
 use crate::discord_http::PublicKey;
 use crate::view::RoomsShown;
 use roomlog::reach::{self, Place};
@@ -21,7 +21,7 @@ const ROOMS: [u32; 2] = [2, 13];
 /// How many channels a line names.
 const NAMED_MAX: usize = 5;
 
-/// Asks the issuer of tokens, the store's place and Discord: one line for each check.
+/// Checks the issuers of tokens, the store's directory and Discord: one line for each check.
 pub async fn reach(settings: &Settings, report: &mut Report) {
     keys(settings, report).await;
     store(settings, report);
@@ -35,7 +35,7 @@ pub async fn reach(settings: &Settings, report: &mut Report) {
     let bot = match discord.bot_user().await {
         Ok(bot) => bot.id,
         Err(why) => {
-            report.wrong("Discord", &cannot_be_asked(why, settings));
+            report.wrong("Discord", &cannot_be_read(why, settings));
             return;
         }
     };
@@ -49,7 +49,7 @@ pub async fn reach(settings: &Settings, report: &mut Report) {
             Some(application)
         }
         Err(why) => {
-            report.wrong("application", &cannot_be_asked(why, settings));
+            report.wrong("application", &cannot_be_read(why, settings));
             None
         }
     };
@@ -63,20 +63,20 @@ pub async fn reach(settings: &Settings, report: &mut Report) {
         let about = format!("guild {guild}");
         match of_guild(&discord, *guild, bot, report).await {
             Ok(channels) => seen.extend(channels),
-            Err(Unseen::Hidden) => report.wrong(
+            Err(ReadError::Hidden) => report.wrong(
                 &about,
                 "the bot is not in it. Invite the bot, or correct PRIMARY_GUILD_ID and GUILD_IDS.",
             ),
-            Err(why) => report.wrong(&about, &cannot_be_asked(why, settings)),
+            Err(why) => report.wrong(&about, &cannot_be_read(why, settings)),
         }
         if let (Some(application), true) = (&application, settings.discord_public_key.is_some()) {
             match discord.may_have_commands(application.id, *guild).await {
                 Ok(()) => report.ok(&about, "it may have slash commands"),
-                Err(Unseen::Hidden) => report.wrong(
+                Err(ReadError::Hidden) => report.wrong(
                     &about,
                     "it may not have slash commands. Invite the bot once more, with the scope applications.commands.",
                 ),
-                Err(why) => report.wrong(&about, &cannot_be_asked(why, settings)),
+                Err(why) => report.wrong(&about, &cannot_be_read(why, settings)),
             }
         }
     }
@@ -199,7 +199,7 @@ async fn of_guild(
     id: GuildId,
     bot: UserId,
     report: &mut Report,
-) -> Result<BTreeSet<ChannelId>, Unseen> {
+) -> Result<BTreeSet<ChannelId>, ReadError> {
     let about = format!("guild {id}");
     let guild = discord.guild(id).await?;
     let member = discord.member(id, bot).await?;
@@ -242,15 +242,15 @@ async fn of_guild(
     Ok(channels.iter().map(|channel| channel.id).collect())
 }
 
-fn cannot_be_asked(why: Unseen, settings: &Settings) -> String {
+fn cannot_be_read(why: ReadError, settings: &Settings) -> String {
     match why {
-        Unseen::Token => "it refuses DISCORD_BOT_TOKEN (401). Copy the token from the page Bot of your application, or reset it there.".to_owned(),
-        Unseen::Hidden => "the bot may not read it (403 or 404). Is the token that of this application?".to_owned(),
-        Unseen::Silent => format!(
+        ReadError::Token => "it refuses DISCORD_BOT_TOKEN (401). Copy the token from the page Bot of your application, or reset it there.".to_owned(),
+        ReadError::Hidden => "the bot may not read it (403 or 404). Is the token that of this application?".to_owned(),
+        ReadError::NoResponse => format!(
             "no answer of Discord comes from {}. Can this machine reach it without a proxy?",
             settings.discord_api_url
         ),
-        Unseen::Status(status) => format!("it answers with status {status}. Try again later."),
+        ReadError::Status(status) => format!("it answers with status {status}. Try again later."),
     }
 }
 

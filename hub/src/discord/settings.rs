@@ -1,31 +1,34 @@
-//! Where Discord is, who we are there, and the bounds of asking it.
+//! Discord's address, the bot's identity, and the bounds of calls.
 
 use launch::Secret;
 use tokio::sync::Semaphore;
+use twilight_model::id::Id;
+use twilight_model::id::marker::ApplicationMarker;
 use url::Url;
 
-use super::ApplicationId;
+/// An application of Discord's developer portal.
+pub type ApplicationId = Id<ApplicationMarker>;
 
-/// Where Discord is, who we are there, and the bounds of asking it.
+/// Discord's address, the bot's identity, and the bounds of calls.
 #[derive(Debug, Clone)]
 pub struct DiscordSettings {
-    /// Where the API is: scheme and host, without a path.
+    /// The API's address: scheme and host, without a path.
     pub api_url: Url,
     /// The bot's token.
     pub bot_token: Secret,
-    /// The bot's application; asked of Discord when first needed if it is not given.
+    /// The bot's application. Without it the hub asks Discord when it first needs it.
     pub application_id: Option<ApplicationId>,
-    /// How long one call may take as a whole, in ms, waiting for its turn included.
+    /// How long one call may take in all, in ms, with the wait in the queue.
     pub timeout_ms: u64,
-    /// How many calls are under way at most.
+    /// The most calls in progress.
     pub concurrent_max: usize,
-    /// How many calls wait for their turn at most; one more is refused.
+    /// The most calls that wait. One more is rejected.
     pub waiting_max: usize,
-    /// How many calls a second at most.
+    /// The most calls a second.
     pub per_second_max: u32,
-    /// After how many answers of 401, 403 and 429 in 10 minutes Discord is left alone.
+    /// After this many responses 401, 403 and 429 in 10 minutes no call is made.
     pub invalid_answers_max: usize,
-    /// The largest answer that is read, in bytes.
+    /// The largest response that is read, in bytes.
     pub answer_bytes_max: usize,
 }
 
@@ -35,7 +38,7 @@ impl DiscordSettings {
     /// [`DiscordSettings::concurrent_max`]: at Discord's usual 100 to 200 ms a call, more than its
     /// 50 calls a second need.
     pub const CONCURRENT_MAX: usize = 16;
-    /// [`DiscordSettings::waiting_max`]: what is through within the timeout.
+    /// [`DiscordSettings::waiting_max`]: as many as finish within the timeout.
     pub const WAITING_MAX: usize = 64;
     /// [`DiscordSettings::per_second_max`]: Discord allows a bot 50, and the worker needs a few.
     pub const PER_SECOND_MAX: u32 = 45;
@@ -59,8 +62,8 @@ impl DiscordSettings {
         }
     }
 
-    /// How many calls are under way at most, and how many with those that wait, as far as a
-    /// semaphore can count.
+    /// The most calls in progress, and the most in progress or waiting, as far as a semaphore can
+    /// count.
     pub(super) fn permits(&self) -> (usize, usize) {
         let countable = |permits: usize| permits.min(Semaphore::MAX_PERMITS);
         let admitted_max = self.concurrent_max.saturating_add(self.waiting_max);
@@ -73,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_large_its_bounds_are_a_client_can_be_made() {
+    fn a_client_can_be_made_with_any_bounds() {
         let url = Url::parse("http://127.0.0.1:1").unwrap();
         for (concurrent_max, waiting_max) in
             [(usize::MAX, 64), (16, usize::MAX), (usize::MAX, usize::MAX)]
         {
             let mut settings = DiscordSettings::new(url.clone(), Secret::new("x"));
             (settings.concurrent_max, settings.waiting_max) = (concurrent_max, waiting_max);
-            assert!(super::super::Discord::new(settings).is_ok());
+            assert!(crate::discord::Discord::new(settings).is_ok());
         }
     }
 }

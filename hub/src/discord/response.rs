@@ -1,4 +1,4 @@
-//! What Discord's answers mean. Pure.
+//! What Discord's responses mean. Pure.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::pace::{PAUSE_MAX_MS, Said};
-use super::{DiscordError, Missing, Unknown};
+use super::error::{DiscordError, Missing, Unknown};
+use super::rate_limiter::{PAUSE_MAX_MS, ResponseLimits};
 
 // Discord's list of JSON error codes ("Opcodes and Status Codes", "JSON").
-/// "General error (such as a malformed request body, amongst other things)", and what a plain status
-/// comes with, such as `{"message": "401: Unauthorized", "code": 0}`.
+/// "General error (such as a malformed request body, amongst other things)". A plain status has it
+/// too, as in `{"message": "401: Unauthorized", "code": 0}`.
 const GENERAL_ERROR: u64 = 0;
-/// The lowest code that is documented besides it. A proxy's JSON has statuses for codes.
+/// The lowest code that is documented besides it. A proxy's JSON has HTTP statuses as codes.
 const DOCUMENTED_FIRST: u64 = 10_001;
 /// "Unknown channel".
 const UNKNOWN_CHANNEL: u64 = 10_003;
@@ -49,14 +49,14 @@ const NO_INDEX_YET: u64 = 110_000;
 const NO_APPLICATION_YET: u64 = 110_001;
 /// "API resource is currently overloaded. Try again a little later".
 const OVERLOADED: u64 = 130_000;
-/// The word inside an invalid form that means: this category holds 50 channels already.
+/// The code inside an invalid form for a category that already holds 50 channels.
 const CATEGORY_FULL: &str = "CHANNEL_PARENT_MAX_CHANNELS";
-/// A 429 that does not say how long is worth a second.
-const RETRY_UNSAID_MS: u64 = 1_000;
-/// How many wrong fields of an answer are read.
+/// How long to wait after a 429 without a time, in milliseconds.
+const RETRY_DEFAULT_MS: u64 = 1_000;
+/// How many wrong fields of a response are read.
 const FIELDS_MAX: usize = 16;
 
-/// Discord's own form of an error.
+/// Discord's form of an error.
 #[derive(Debug, Deserialize)]
 struct ErrorBody {
     code: u64,
@@ -71,44 +71,44 @@ struct LimitedBody {
     global: bool,
 }
 
-/// What an answer says about further calls.
-pub(super) fn said(status: u16, headers: &HeaderMap, body: &[u8]) -> Said {
+/// What a response says about further calls.
+pub(super) fn limits(status: u16, headers: &HeaderMap, body: &[u8]) -> ResponseLimits {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let seconds = |name: &str| text(name)?.parse().ok().and_then(to_ms);
-    let mut said = Said {
+    let mut limits = ResponseLimits {
         status,
-        ..Said::default()
+        ..ResponseLimits::default()
     };
     if status == 429 {
         let limited = serde_json::from_slice::<LimitedBody>(body).ok();
         let in_body = limited.as_ref().and_then(|body| to_ms(body.retry_after));
         let wait_ms = in_body.or_else(|| seconds("retry-after"));
-        said.retry_after_ms = Some(wait_ms.unwrap_or(RETRY_UNSAID_MS).min(PAUSE_MAX_MS));
-        // Without Discord's form and headers it is the ban of this address, which Cloudflare keeps
+        limits.retry_after_ms = Some(wait_ms.unwrap_or(RETRY_DEFAULT_MS).min(PAUSE_MAX_MS));
+        // Without Discord's form and headers it is Cloudflare's ban of this address
         // ("Invalid Request Limit aka Cloudflare bans").
         let is_discords = limited.is_some() || text("x-ratelimit-scope").is_some();
-        said.global = limited.is_some_and(|body| body.global)
+        limits.global = limited.is_some_and(|body| body.global)
             || text("x-ratelimit-global") == Some("true")
             || text("x-ratelimit-scope") == Some("global")
             || !is_discords;
-        said.shared = text("x-ratelimit-scope") == Some("shared");
+        limits.shared = text("x-ratelimit-scope") == Some("shared");
     } else if text("x-ratelimit-remaining") == Some("0") {
-        said.exhausted_ms = seconds("x-ratelimit-reset-after");
+        limits.exhausted_ms = seconds("x-ratelimit-reset-after");
     }
-    said
+    limits
 }
 
-/// What a refusal means. `said` is what [`said`] read of the same answer.
+/// The error of a response that is no success. `limits` are those of the same response.
 ///
-/// Only Discord's own JSON says anything ("JSON Error Codes"), whatever type it is labelled with.
-/// A page of a proxy, a ban page, an empty body and a code that is not documented for this mean
-/// that Discord did not answer.
-pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
-    let error = serde_json::from_slice::<ErrorBody>(body).ok();
-    let code = error.as_ref().map(|error| error.code);
-    match (said.status, code) {
+/// Only Discord's own JSON counts ("JSON Error Codes"), with any content type. A proxy's page, a ban
+/// page, an empty body and a code that is not documented for the status are
+/// [`DiscordError::Unavailable`].
+pub(super) fn error(limits: ResponseLimits, body: &[u8]) -> DiscordError {
+    let parsed = serde_json::from_slice::<ErrorBody>(body).ok();
+    let code = parsed.as_ref().map(|body| body.code);
+    match (limits.status, code) {
         (429, _) => DiscordError::RateLimited {
-            retry_after_ms: said.retry_after_ms.unwrap_or(RETRY_UNSAID_MS),
+            retry_after_ms: limits.retry_after_ms.unwrap_or(RETRY_DEFAULT_MS),
         },
         (401, Some(GENERAL_ERROR | UNAUTHORIZED | INVALID_TOKEN)) => DiscordError::Unauthorized,
         (404, Some(UNKNOWN_CHANNEL)) => DiscordError::NotFound(Unknown::Channel),
@@ -124,8 +124,8 @@ pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
             fields: BTreeSet::from(["name".to_owned()]),
         },
         (400, Some(INVALID_FORM)) => {
-            let errors = error.and_then(|error| error.errors);
-            let is_full = |errors: &Value| says(errors, CATEGORY_FULL);
+            let errors = parsed.and_then(|body| body.errors);
+            let is_full = |errors: &Value| has_code(errors, CATEGORY_FULL);
             if errors.as_ref().is_some_and(is_full) {
                 return DiscordError::Full;
             }
@@ -133,13 +133,13 @@ pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
                 fields: fields(errors.as_ref()),
             }
         }
-        // What Discord calls temporary, although it is no 5xx.
+        // Temporary according to Discord, although no 5xx.
         (400..=499, Some(DISABLED | OVERLOADED | NO_INDEX_YET | NO_APPLICATION_YET)) => {
             DiscordError::Unavailable
         }
-        // Another 403 is none of the permissions that are documented.
+        // Another 403 is no documented lack of a permission.
         (401 | 403 | 404 | 407 | 408, _) => DiscordError::Unavailable,
-        // The request itself is wrong, in a way that no field names.
+        // The request is wrong, and no field is named.
         (400..=499, Some(GENERAL_ERROR | DOCUMENTED_FIRST..)) => DiscordError::Invalid {
             fields: BTreeSet::new(),
         },
@@ -147,7 +147,7 @@ pub(super) fn meaning(said: Said, body: &[u8]) -> DiscordError {
     }
 }
 
-/// The JSON error code of a refusal, for the log.
+/// The JSON error code of a response, for the log.
 pub(super) fn code(body: &[u8]) -> Option<u64> {
     let error = serde_json::from_slice::<ErrorBody>(body).ok()?;
     Some(error.code)
@@ -161,14 +161,14 @@ fn fields(errors: Option<&Value>) -> BTreeSet<String> {
         .unwrap_or_default()
 }
 
-/// Whether an error of this code stands anywhere inside.
-fn says(errors: &Value, code: &str) -> bool {
+/// Whether an error with this code exists at any depth.
+fn has_code(errors: &Value, code: &str) -> bool {
     match errors {
         Value::Object(inner) => {
             inner.get("code").and_then(Value::as_str) == Some(code)
-                || inner.values().any(|value| says(value, code))
+                || inner.values().any(|value| has_code(value, code))
         }
-        Value::Array(inner) => inner.iter().any(|value| says(value, code)),
+        Value::Array(inner) => inner.iter().any(|value| has_code(value, code)),
         _ => false,
     }
 }
@@ -176,7 +176,7 @@ fn says(errors: &Value, code: &str) -> bool {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "`as` saturates; negative and not-a-number are sorted out before"
+    reason = "`as` saturates; negative numbers and NaN are excluded before"
 )]
 fn to_ms(seconds: f64) -> Option<u64> {
     (seconds >= 0.0).then(|| (seconds * 1000.0).ceil() as u64)
@@ -203,11 +203,11 @@ mod tests {
 
     fn meaning_of(status: u16, content_type: &'static str, body: &str) -> DiscordError {
         let headers = headers(&[("content-type", content_type)]);
-        meaning(said(status, &headers, body.as_bytes()), body.as_bytes())
+        error(limits(status, &headers, body.as_bytes()), body.as_bytes())
     }
 
     #[test]
-    fn an_answer_means_what_discord_documents() {
+    fn a_response_means_what_discord_documents() {
         use DiscordError::{Forbidden, Full, NotFound, Unauthorized};
         for (status, body, meant) in [
             (
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_discords_says_neither_that_it_is_forbidden_nor_that_it_is_gone() {
+    fn a_response_of_a_proxy_means_neither_forbidden_nor_not_found() {
         let foreign = [
             ("text/html", HTML),
             (
@@ -345,7 +345,7 @@ mod tests {
             let found = meaning_of(status, "application/json", &body);
             let meant = match status {
                 429 => DiscordError::RateLimited {
-                    retry_after_ms: RETRY_UNSAID_MS,
+                    retry_after_ms: RETRY_DEFAULT_MS,
                 },
                 _ => DiscordError::Unavailable,
             };
@@ -354,22 +354,22 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_page_stops_every_call_for_as_long_as_it_says_and_no_longer_than_an_hour() {
+    fn a_ban_page_pauses_every_call_for_as_long_as_it_asks_and_at_most_an_hour() {
         for (pairs, body, retry_after_ms, global) in [
             (&[("retry-after", "600")][..], HTML, 600_000, true),
-            (&[][..], "error code: 1015", RETRY_UNSAID_MS, true),
+            (&[][..], "error code: 1015", RETRY_DEFAULT_MS, true),
             (&[("retry-after", "1e300")][..], HTML, PAUSE_MAX_MS, true),
             (&[][..], r#"{"retry_after":1e300}"#, PAUSE_MAX_MS, false),
             (
                 &[("x-ratelimit-scope", "user")][..],
                 "",
-                RETRY_UNSAID_MS,
+                RETRY_DEFAULT_MS,
                 false,
             ),
         ] {
-            let said = said(429, &headers(pairs), body.as_bytes());
+            let limits = limits(429, &headers(pairs), body.as_bytes());
             assert_eq!(
-                (said.retry_after_ms, said.global),
+                (limits.retry_after_ms, limits.global),
                 (Some(retry_after_ms), global),
                 "{pairs:?} {body}"
             );
@@ -416,11 +416,11 @@ mod tests {
             ),
             (&[("retry-after", "NaN")][..], "", 1_000, true, false),
         ] {
-            let said = said(429, &headers(pairs), body.as_bytes());
+            let limits = limits(429, &headers(pairs), body.as_bytes());
             let meant = DiscordError::RateLimited { retry_after_ms };
-            assert_eq!(meaning(said, body.as_bytes()), meant, "{pairs:?} {body}");
+            assert_eq!(error(limits, body.as_bytes()), meant, "{pairs:?} {body}");
             assert_eq!(
-                (said.global, said.shared),
+                (limits.global, limits.shared),
                 (global, shared),
                 "{pairs:?} {body}"
             );
@@ -435,7 +435,7 @@ mod tests {
                 ("x-ratelimit-reset-after", "0.75"),
             ])
         };
-        assert_eq!(said(201, &left("0"), b"").exhausted_ms, Some(750));
-        assert_eq!(said(201, &left("1"), b"").exhausted_ms, None);
+        assert_eq!(limits(201, &left("0"), b"").exhausted_ms, Some(750));
+        assert_eq!(limits(201, &left("1"), b"").exhausted_ms, None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the command `check` reads at Discord. Nothing here changes anything.
+//! Reads for the command `check`. Nothing here changes anything at Discord.
 
 use std::time::Duration;
 
@@ -9,22 +9,23 @@ use twilight_http::request::Request;
 use twilight_http::routing::Route;
 
 use super::call::Call;
-use super::{ApplicationId, Discord};
+use super::client::Discord;
+use super::settings::ApplicationId;
 
-/// How often a call is repeated that Discord asks to make later.
+/// How often a rate-limited read is tried.
 const ATTEMPTS_MAX: u32 = 3;
-/// The longest wait that is worth it, in ms.
+/// The longest wait before the next attempt, in ms.
 const WAIT_MAX_MS: u64 = 10_000;
 
-/// Why something cannot be read.
+/// Why a read failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unseen {
+pub enum ReadError {
     /// 401: the token is wrong.
     Token,
     /// 403 or 404: the bot may not read it, or it does not exist.
     Hidden,
-    /// No answer in time, or none that is Discord's.
-    Silent,
+    /// No response in time, or none in Discord's form.
+    NoResponse,
     /// Another status.
     Status(u16),
 }
@@ -82,7 +83,7 @@ pub struct Channel {
     pub id: ChannelId,
     /// Its type.
     pub r#type: u32,
-    /// What its roles and members may do otherwise than in the guild.
+    /// Its exceptions from the guild's permissions.
     #[serde(default)]
     pub permission_overwrites: Vec<Overwrite>,
 }
@@ -90,7 +91,7 @@ pub struct Channel {
 /// An exception from a guild's permissions ("Overwrite Object").
 #[derive(Debug, Deserialize)]
 pub struct Overwrite {
-    /// Of which role or member.
+    /// The id of the role or member.
     pub id: String,
     /// The allowed permissions, as a decimal number.
     pub allow: String,
@@ -102,90 +103,91 @@ impl Discord {
     /// The bot's own user, which exists if the token is right.
     ///
     /// # Errors
-    /// [`Unseen`].
-    pub async fn bot_user(&self) -> Result<BotUser, Unseen> {
-        self.look(&Route::GetCurrentUser).await
+    /// [`ReadError`].
+    pub async fn bot_user(&self) -> Result<BotUser, ReadError> {
+        self.read(&Route::GetCurrentUser).await
     }
 
     /// The bot's application.
     ///
     /// # Errors
-    /// [`Unseen`].
-    pub async fn application(&self) -> Result<Application, Unseen> {
-        self.look(&Route::GetCurrentUserApplicationInfo).await
+    /// [`ReadError`].
+    pub async fn application(&self) -> Result<Application, ReadError> {
+        self.read(&Route::GetCurrentUserApplicationInfo).await
     }
 
     /// A guild with its roles.
     ///
     /// # Errors
-    /// [`Unseen`]; [`Unseen::Hidden`] if the bot is not in it.
-    pub async fn guild(&self, guild: GuildId) -> Result<Guild, Unseen> {
+    /// [`ReadError`]; [`ReadError::Hidden`] if the bot is not in it.
+    pub async fn guild(&self, guild: GuildId) -> Result<Guild, ReadError> {
         let route = Route::GetGuild {
             guild_id: guild.get(),
             with_counts: false,
         };
-        self.look(&route).await
+        self.read(&route).await
     }
 
     /// A member of a guild.
     ///
     /// # Errors
-    /// [`Unseen`].
-    pub async fn member(&self, guild: GuildId, user: UserId) -> Result<Member, Unseen> {
+    /// [`ReadError`].
+    pub async fn member(&self, guild: GuildId, user: UserId) -> Result<Member, ReadError> {
         let route = Route::GetMember {
             guild_id: guild.get(),
             user_id: user.get(),
         };
-        self.look(&route).await
+        self.read(&route).await
     }
 
     /// The channels of a guild, as far as the bot may view them.
     ///
     /// # Errors
-    /// [`Unseen`].
-    pub async fn channels(&self, guild: GuildId) -> Result<Vec<Channel>, Unseen> {
+    /// [`ReadError`].
+    pub async fn channels(&self, guild: GuildId) -> Result<Vec<Channel>, ReadError> {
         let route = Route::GetChannels {
             guild_id: guild.get(),
         };
-        self.look(&route).await
+        self.read(&route).await
     }
 
     /// Whether the application may have slash commands in a guild: it may not if the bot was
     /// invited without the scope `applications.commands`.
     ///
     /// # Errors
-    /// [`Unseen`]; [`Unseen::Hidden`] if it may not.
+    /// [`ReadError`]; [`ReadError::Hidden`] if it may not.
     pub async fn may_have_commands(
         &self,
         application: ApplicationId,
         guild: GuildId,
-    ) -> Result<(), Unseen> {
+    ) -> Result<(), ReadError> {
         let route = Route::GetGuildCommands {
             application_id: application.get(),
             guild_id: guild.get(),
             with_localizations: None,
         };
-        let serde::de::IgnoredAny = self.look(&route).await?;
+        let serde::de::IgnoredAny = self.read(&route).await?;
         Ok(())
     }
 
-    async fn look<T: DeserializeOwned>(&self, route: &Route<'_>) -> Result<T, Unseen> {
-        let limit = Duration::from_millis(self.0.settings.timeout_ms);
+    async fn read<T: DeserializeOwned>(&self, route: &Route<'_>) -> Result<T, ReadError> {
         let mut attempts = 1;
         loop {
-            let sent = self.send(Call::Look, Request::builder(route));
-            let Ok(Ok((said, body))) = tokio::time::timeout(limit, sent).await else {
-                return Err(Unseen::Silent);
+            let sent = self.send(Call::Check, Request::builder(route));
+            let Ok(Ok((limits, body))) = tokio::time::timeout(self.timeout(), sent).await else {
+                return Err(ReadError::NoResponse);
             };
-            match (said.status, said.retry_after_ms) {
-                (200, _) => return serde_json::from_slice(&body).map_err(|_| Unseen::Silent),
-                (401, _) => return Err(Unseen::Token),
-                (403 | 404, _) => return Err(Unseen::Hidden),
+            match (limits.status, limits.retry_after_ms) {
+                (200, _) => {
+                    return serde_json::from_slice(&body).map_err(|_| ReadError::NoResponse);
+                }
+                (401, _) => return Err(ReadError::Token),
+                (403 | 404, _) => return Err(ReadError::Hidden),
                 (429, Some(wait_ms)) if attempts < ATTEMPTS_MAX && wait_ms <= WAIT_MAX_MS => {
                     attempts += 1;
                     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                 }
-                (status, _) => return Err(Unseen::Status(status)),
+                (status, _) => return Err(ReadError::Status(status)),
             }
         }
     }
