@@ -108,6 +108,18 @@ pub struct Entry {
     pub ts: u64,
 }
 
+/// An entry that is published, with the guild's state on both sides of it: followers apply nothing.
+/// The states share what they have in common, so that each costs next to nothing.
+#[derive(Debug)]
+pub struct Applied {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// The guild before the entry.
+    pub before: GuildState,
+    /// The guild with the entry.
+    pub after: GuildState,
+}
+
 /// A guild's state, and everything that comes after it.
 pub struct Following {
     /// Where the state was taken.
@@ -118,7 +130,7 @@ pub struct Following {
     pub tail: Tail,
     /// What comes after it, in order and without a gap. A follower that lags loses its place and
     /// follows anew.
-    pub entries: broadcast::Receiver<Arc<Entry>>,
+    pub entries: broadcast::Receiver<Arc<Applied>>,
 }
 
 /// What became of the events of one delivery.

@@ -11,7 +11,7 @@ use super::settings::LogSettings;
 use super::store::KeptPast;
 use super::tail::Known;
 use super::truth::{History, Truth, Written};
-use super::{Entry, GuildState, Place, lock};
+use super::{Applied, GuildState, Place, lock};
 
 /// What readers see: never more than is durable.
 pub(super) struct Published {
@@ -22,7 +22,7 @@ pub(super) struct Published {
 
 pub(super) struct GuildLog {
     pub(super) shown: Mutex<Shown>,
-    pub(super) followers: broadcast::Sender<Arc<Entry>>,
+    pub(super) followers: broadcast::Sender<Arc<Applied>>,
 }
 
 /// What readers see of a guild.
@@ -99,7 +99,8 @@ impl GuildLog {
     /// middle of a delivery.
     fn publish(&self, written: Vec<Written>, bounds: PastBounds, now_ms: u64) {
         let mut shown = lock(&self.shown);
-        for Written { entry, after, .. } in written {
+        for Written { applied, .. } in written {
+            let Applied { entry, after, .. } = &*applied;
             shown.place = entry.place;
             if entry.place.offset == 0 {
                 shown.past = Past::begin(Known {
@@ -107,11 +108,11 @@ impl GuildLog {
                     state: after.clone(),
                 });
             } else {
-                shown.past.push(Arc::clone(&entry), &after, bounds, now_ms);
+                shown.past.push(Arc::clone(entry), after, bounds, now_ms);
             }
-            shown.state = after;
+            shown.state.clone_from(after);
             // Nobody following is fine.
-            let _followed = self.followers.send(entry);
+            let _followed = self.followers.send(applied);
         }
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::chain::{Chain, Holder};
-use super::{Appended, Change, Entry, GuildState, Place, Teller};
+use super::{Appended, Applied, Change, Entry, GuildState, Place, Teller};
 use launch::mutation::{Rule, disabled};
 
 /// The workers and the guilds.
@@ -51,10 +51,8 @@ pub struct Told {
 pub struct Written {
     /// Whose log.
     pub guild: GuildId,
-    /// The entry.
-    pub entry: Arc<Entry>,
-    /// The guild with it.
-    pub after: GuildState,
+    /// The entry, and the guild on both sides of it.
+    pub applied: Arc<Applied>,
     /// The entry's change, as it is kept.
     pub json: Vec<u8>,
 }
@@ -271,18 +269,22 @@ impl History {
         } else {
             self.place.offset += 1;
         }
+        let before = self.state.clone();
         self.state.apply(&change);
         // Strings, numbers and lists: nothing in a change can fail to be written.
         let json = serde_json::to_vec(&change).unwrap_or_default();
         self.place.check = chained(self.place, &json, ts);
         Written {
             guild,
-            entry: Arc::new(Entry {
-                place: self.place,
-                change,
-                ts,
+            applied: Arc::new(Applied {
+                entry: Arc::new(Entry {
+                    place: self.place,
+                    change,
+                    ts,
+                }),
+                before,
+                after: self.state.clone(),
             }),
-            after: self.state.clone(),
             json,
         }
     }

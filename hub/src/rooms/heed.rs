@@ -38,7 +38,7 @@ impl Rooms {
             self.catch_up(guild, &following).await;
             loop {
                 match following.entries.recv().await {
-                    Ok(entry) => self.heed(guild, &entry.change).await,
+                    Ok(applied) => self.heed(guild, &applied.entry.change).await,
                     // What was missed is in the state of the next follower.
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return,

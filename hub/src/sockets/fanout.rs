@@ -38,7 +38,7 @@ use super::recovery::{Beginning, STORE_CHANGED};
 use super::watched::{Scene, Watcher};
 use crate::freshness::Freshness;
 use crate::view::{Before, View};
-use roomlog::{Change, Entry, Following, GuildState, Log, Place};
+use roomlog::{Applied, Change, Entry, Following, GuildState, Log, Place};
 
 /// Names one connection of this hub.
 pub type ConnectionId = u64;
@@ -213,8 +213,8 @@ impl Fanout {
                 () = shutdown.cancelled() => return,
             };
             let passed = match received {
-                Ok(entry) => {
-                    self.pass_on_together(guild, &entry, &mut following.entries)
+                Ok(first) => {
+                    self.pass_on_together(guild, &first, &mut following.entries)
                         .await
                 }
                 Err(error) => Err(error),
@@ -399,27 +399,27 @@ impl Fanout {
     async fn pass_on_together(
         &self,
         guild: GuildId,
-        first: &Entry,
-        entries: &mut broadcast::Receiver<Arc<Entry>>,
+        first: &Applied,
+        entries: &mut broadcast::Receiver<Arc<Applied>>,
     ) -> Result<(), RecvError> {
         let Some(door) = self.0.guilds.get(&guild) else {
             return Ok(());
         };
         let _turn = door.turn.lock().await;
         let published = self.0.log.read(guild, |_, place| place);
-        let mut at = first.place;
-        self.pass_on(guild, first);
+        let mut at = first.entry.place;
+        self.pass_on(guild, &first.entry);
         while published.is_some_and(|published| at < published) {
             // Connections have their turns, to write what they were told.
             tokio::task::consume_budget().await;
-            let entry = match entries.try_recv() {
-                Ok(entry) => entry,
+            let applied = match entries.try_recv() {
+                Ok(applied) => applied,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
                 Err(TryRecvError::Lagged(missed)) => return Err(RecvError::Lagged(missed)),
             };
-            at = entry.place;
-            self.pass_on(guild, &entry);
+            at = applied.entry.place;
+            self.pass_on(guild, &applied.entry);
         }
         Ok(())
     }

@@ -132,8 +132,8 @@ impl Late {
         let mut following = self.log.follow(guild()).unwrap();
         let disowned = async {
             while following.state.owned.contains(&channel) {
-                let entry = following.entries.recv().await.unwrap();
-                following.state.apply(&entry.change);
+                let applied = following.entries.recv().await.unwrap();
+                following.state.clone_from(&applied.after);
             }
         };
         tokio::time::timeout(PATIENCE, disowned).await.unwrap();
@@ -279,8 +279,8 @@ async fn a_room_whose_inherited_deny_was_removed_is_hidden_by_the_next_one_also_
                 .owned
                 .contains(&ChannelId::new(MADE).unwrap())
             {
-                let entry = following.entries.recv().await.unwrap();
-                following.state.apply(&entry.change);
+                let applied = following.entries.recv().await.unwrap();
+                following.state.clone_from(&applied.after);
             }
         };
         tokio::time::timeout(PATIENCE, owned_again).await.unwrap();

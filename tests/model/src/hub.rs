@@ -108,7 +108,7 @@ impl Hub {
         discord: &Discord,
     ) -> Result<(), String> {
         let guild = guild_of(written.guild);
-        let fact = match &written.entry.change {
+        let fact = match &written.applied.entry.change {
             Change::Told(fact) => fact,
             change => return Err(format!("guild {guild}: nobody told {change:?}")),
         };
@@ -116,7 +116,7 @@ impl Hub {
         let Some(event) = events.find(|event| event.fact == *fact) else {
             return Err(format!("guild {guild}: the hub had to add {fact:?}"));
         };
-        if matches!(fact, Fact::Snapshot(_)) && written.entry.place.epoch <= NOWHERE.epoch {
+        if matches!(fact, Fact::Snapshot(_)) && written.applied.entry.place.epoch <= NOWHERE.epoch {
             return Err(format!("guild {guild}: an epoch that may have been before"));
         }
         let state = &mut states[usize::from(guild)];
@@ -124,12 +124,12 @@ impl Hub {
             fact,
             at: event.at.unwrap_or_default(),
             before: state,
-            after: &written.after,
+            after: &written.applied.after,
         };
         let told = &mut self.told[usize::from(guild)];
         told.hear(guild, &entry, discord)
             .map_err(|wrong| format!("guild {guild}: {wrong}\n     in {event:?}"))?;
-        *state = written.after.clone();
+        *state = written.applied.after.clone();
         Ok(())
     }
 

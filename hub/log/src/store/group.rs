@@ -12,7 +12,7 @@ use super::{Failure, PAGE_BYTES, Shape, Shapes, StoreBounds, json};
 use crate::chain::{Chain, Holder};
 use crate::truth::{History, Written};
 use crate::writer::{Draft, Memory};
-use crate::{GuildState, Place};
+use crate::{Applied, GuildState, Place};
 
 /// How much a probe writes besides what was refused, in bytes: about what a group does.
 const PROBE_BYTES: u64 = 64 * 1024;
@@ -80,13 +80,14 @@ impl Group<'_> {
         self.bytes += PAGE_BYTES;
         let snapshot = written
             .iter()
-            .rposition(|written| written.entry.place.offset == 0);
+            .rposition(|written| written.applied.entry.place.offset == 0);
         for written in written.iter().skip(snapshot.unwrap_or(0)) {
-            let place = written.entry.place;
+            let Applied { entry, after, .. } = &*written.applied;
+            let place = entry.place;
             if place.offset == 0 {
                 self.delete_past(guild, u64::MAX)?;
                 shape.bases.clear();
-                self.write_base(guild, shape, place, &written.after)?;
+                self.write_base(guild, shape, place, after)?;
                 continue;
             }
             let digest = sum(
@@ -103,7 +104,7 @@ impl Group<'_> {
                 .execute(params![
                     guild.get().cast_signed(),
                     place.offset.cast_signed(),
-                    written.entry.ts.cast_signed(),
+                    entry.ts.cast_signed(),
                     self.now_ms.cast_signed(),
                     place.check,
                     written.json,
@@ -111,7 +112,7 @@ impl Group<'_> {
                 ])?;
             self.bytes += written.json.len() as u64 + 64;
             if shape.is_due(place.offset, self.now_ms, self.bounds) {
-                self.write_base(guild, shape, place, &written.after)?;
+                self.write_base(guild, shape, place, after)?;
             }
         }
         if shape.trim(history.place.offset, self.now_ms, self.bounds) {

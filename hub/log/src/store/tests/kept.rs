@@ -84,7 +84,7 @@ async fn what_can_not_be_written_is_not_acknowledged_not_seen_and_heals() {
     assert_eq!(truth(&log), before);
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
     assert_eq!(log.append(vec![by_hand("x")], 0).await.unwrap().accepted, 1);
-    assert_eq!(following.entries.try_recv().unwrap().place.offset, 1);
+    assert_eq!(following.entries.try_recv().unwrap().entry.place.offset, 1);
     tended.end().await;
 }
 

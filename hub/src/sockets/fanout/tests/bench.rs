@@ -123,8 +123,8 @@ impl Bench {
     }
 
     pub(super) fn pass_on(&mut self) {
-        while let Ok(entry) = self.following.entries.try_recv() {
-            self.fanout.pass_on(guild(), &entry);
+        while let Ok(applied) = self.following.entries.try_recv() {
+            self.fanout.pass_on(guild(), &applied.entry);
         }
     }
 
