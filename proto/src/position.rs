@@ -1,19 +1,22 @@
 //! A place in a guild's log, as a browser keeps it: opaque.
 //!
-//! A position says how many events a guild's log holds, and some of them are about rooms that the
-//! browser must not even guess at. So a position is written encrypted (AES-128 over two blocks,
-//! chained, the first of which begins with a salt): two positions of the same place look unrelated.
-//! It is not authenticated, and need not be: a forged one leads at worst to another place
-//! in the forger's own view. A text that this key did not seal is recognised all the same, but for
-//! one in 65,536: its epoch is beyond [`EPOCH_MAX`].
+//! A position counts the events of a guild's log, and some of them concern rooms that the viewer
+//! must not see. So a position is sealed with AES-128-GCM-SIV (RFC 8452) under a key of the hub,
+//! with a random nonce for each text:
 //!
-//! A key may be followed by former ones, which open and do not seal: so the secret can be replaced
-//! while browsers hold positions. Which key sealed a text is found by trying.
+//! - The text does not reveal the count.
+//! - Two texts of the same place differ. With a nonce derived from the place, equal texts would show
+//!   that nothing happened between two requests, and different texts that a hidden event did.
+//! - A nonce that repeats reveals only that the same place was sealed twice. This is why the mode is
+//!   GCM-SIV and not GCM: 96 random bits need no counter that survives a restart.
+//! - A text that this key did not seal does not open.
+//!
+//! Former keys may follow the key. They open and do not seal, so the secret can be replaced while
+//! browsers hold positions. [`PositionKey::open`] tries each key.
 
 use std::sync::Arc;
 
-use aes::Aes128;
-use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use aes_gcm_siv::{AeadInOut, Aes128GcmSiv, KeyInit};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
@@ -21,35 +24,34 @@ use sha2::Sha256;
 
 use crate::signing::SigningKeys;
 
-const BLOCK: usize = 16;
-/// How long a written position is, in characters.
-pub const SEALED_CHARS: usize = 43;
+/// The length of the random part of a text, in bytes.
+pub const NONCE_BYTES: usize = 12;
+const BODY_BYTES: usize = 26;
+const TAG_BYTES: usize = 16;
+const SEALED_BYTES: usize = NONCE_BYTES + BODY_BYTES + TAG_BYTES;
+/// The length of a sealed position, in characters. Browsers may rely on 96 at most.
+pub const SEALED_CHARS: usize = SEALED_BYTES.div_ceil(3) * 4;
+const _: () = assert!(SEALED_CHARS <= 96 && SEALED_BYTES.is_multiple_of(3));
 
 /// A place in one guild's log, as one view sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Position {
+pub struct ViewPosition {
     /// Which continuous history.
     pub epoch: u64,
     /// How many events of it.
     pub offset: u64,
-    /// Which event is at `offset`: names another after the store was replaced by an older copy.
+    /// Identifies the event at `offset`: another one stands there after the store was replaced by
+    /// an older copy.
     pub check: u32,
     /// An event may be several frames in a view (a room that becomes visible brings its members).
-    /// 0: all of those at `offset` were seen; else only so many, or [`UNFINISHED`].
+    /// 0: the viewer has all frames of the event at `offset`. Otherwise the number of its frames
+    /// that the viewer has, or [`UNFINISHED`].
     pub step: u16,
-    /// Which view: what was seen up to here differs from view to view.
+    /// The fingerprint of the view: the events up to here differ from view to view.
     pub view: u32,
 }
 
-/// The highest offset that a position can name.
-pub const OFFSET_MAX: u64 = (1 << 48) - 1;
-
-/// The highest epoch that a position can name. Epochs are about the time of their beginning in ms
-/// since the Unix epoch: this one is in the year 10889.
-pub const EPOCH_MAX: u64 = (1 << 48) - 1;
-
-/// As a [`Position::step`]: what stands here was not told whole, and can not be continued. Nobody
-/// who holds such a position has seen the guild as it was there.
+/// As a [`ViewPosition::step`]: the viewer has only a part of a snapshot, and cannot continue here.
 pub const UNFINISHED: u16 = u16::MAX;
 
 /// Seals and opens positions. A clone is a reference.
@@ -58,19 +60,19 @@ pub struct PositionKey(Arc<Keys>);
 
 struct Keys {
     /// Seals, and opens.
-    first: Aes128,
+    first: Aes128GcmSiv,
     /// Open what the first did not seal.
-    former: Vec<Aes128>,
+    former: Vec<Aes128GcmSiv>,
 }
 
 impl PositionKey {
-    /// A key that follows from a secret and is of no use for anything else.
+    /// Derives the key from a secret. The key serves no other purpose.
     pub fn derive(secret: &[u8]) -> Self {
         Self::of(secret, std::iter::empty())
     }
 
-    /// The key of a door's secrets: the first seals, all open. At most as many are tried for one
-    /// text as [`SigningKeys`] takes.
+    /// Derives one key from each secret: the first seals, all open. [`SigningKeys`] bounds their
+    /// number.
     pub fn derive_all(secrets: &SigningKeys) -> Self {
         Self::of(secrets.first(), secrets.former())
     }
@@ -82,79 +84,79 @@ impl PositionKey {
         }))
     }
 
-    /// The position as text. `salt` makes equal positions look different; draw it at random.
-    pub fn seal(&self, position: Position, salt: u64) -> String {
-        let mut first = [0; BLOCK];
-        first[..8].copy_from_slice(&salt.to_be_bytes());
-        first[8..].copy_from_slice(&position.epoch.min(EPOCH_MAX).to_be_bytes());
-        let mut second = [0; BLOCK];
-        let [_, _, offset @ ..] = position.offset.min(OFFSET_MAX).to_be_bytes();
-        second[..6].copy_from_slice(&offset);
-        second[6..8].copy_from_slice(&position.step.to_be_bytes());
-        second[8..12].copy_from_slice(&position.check.to_be_bytes());
-        second[12..].copy_from_slice(&position.view.to_be_bytes());
-
-        let mut first = first.into();
-        self.0.first.encrypt_block(&mut first);
-        for (byte, chained) in second.iter_mut().zip(first.iter()) {
-            *byte ^= chained;
-        }
-        let mut second = second.into();
-        self.0.first.encrypt_block(&mut second);
-
-        let mut sealed = [0; 2 * BLOCK];
-        sealed[..BLOCK].copy_from_slice(&first);
-        sealed[BLOCK..].copy_from_slice(&second);
+    /// The position as text. `nonce` makes equal positions look different: draw it at random.
+    pub fn seal(&self, position: ViewPosition, nonce: [u8; NONCE_BYTES]) -> String {
+        let mut body = write(position);
+        #[expect(
+            clippy::expect_used,
+            reason = "the mode takes up to 2^36 bytes (RFC 8452, section 6)"
+        )]
+        let tag = self
+            .0
+            .first
+            .encrypt_inout_detached(&nonce.into(), &[], body.as_mut_slice().into())
+            .expect("a short body");
+        let mut sealed = [0; SEALED_BYTES];
+        sealed[..NONCE_BYTES].copy_from_slice(&nonce);
+        sealed[NONCE_BYTES..][..BODY_BYTES].copy_from_slice(&body);
+        sealed[NONCE_BYTES + BODY_BYTES..].copy_from_slice(&tag);
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
-    /// The position of a text that this key or a former one sealed; `None` for any other text, but
-    /// for one in 65,536 (a key) of the right form, which opens as nonsense: its epoch and view
-    /// match nothing.
-    pub fn open(&self, text: &str) -> Option<Position> {
+    /// The position of a text that this key or a former one sealed; `None` for any other text.
+    pub fn open(&self, text: &str) -> Option<ViewPosition> {
         if text.len() != SEALED_CHARS {
             return None;
         }
-        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+        let (sealed, tag) = rest.split_first_chunk::<BODY_BYTES>()?;
+        let (nonce, tag) = ((*nonce).into(), tag.try_into().ok()?);
         let keys = std::iter::once(&self.0.first).chain(&self.0.former);
-        { keys }.find_map(|key| open_with(key, &sealed))
+        { keys }.find_map(|key| {
+            let mut body = *sealed;
+            key.decrypt_inout_detached(&nonce, &[], body.as_mut_slice().into(), &tag)
+                .ok()?;
+            read(&body)
+        })
     }
 }
 
-fn cipher(secret: &[u8]) -> Aes128 {
+fn cipher(secret: &[u8]) -> Aes128GcmSiv {
     #[expect(
         clippy::expect_used,
         reason = "HMAC takes a key of any length (RFC 2104)"
     )]
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret).expect("any length");
-    mac.update(b"roomwire position 1");
-    let digest = mac.finalize().into_bytes();
-    let mut key = [0; BLOCK];
-    key.copy_from_slice(&digest[..BLOCK]);
-    Aes128::new(&key.into())
+    mac.update(b"roomwire position 2");
+    let digest: [u8; 32] = mac.finalize().into_bytes().into();
+    let (key, _) = digest.split_at(16);
+    let mut first = [0; 16];
+    first.copy_from_slice(key);
+    Aes128GcmSiv::new(&first.into())
 }
 
-fn open_with(key: &Aes128, sealed: &[u8; 2 * BLOCK]) -> Option<Position> {
-    let (first, second): (&[u8; BLOCK], &[u8; BLOCK]) =
-        (sealed.first_chunk()?, sealed.last_chunk()?);
-    let mut head = (*first).into();
-    key.decrypt_block(&mut head);
-    let epoch = u64::from_be_bytes(*head.last_chunk()?);
-    if epoch > EPOCH_MAX {
-        return None;
-    }
-    let mut opened = (*second).into();
-    key.decrypt_block(&mut opened);
-    for (byte, chained) in opened.iter_mut().zip(first) {
-        *byte ^= chained;
-    }
-    let [a, b, c, d, e, f] = *opened.first_chunk()?;
-    Some(Position {
-        epoch,
-        offset: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-        step: u16::from_be_bytes(*opened[6..8].first_chunk()?),
-        check: u32::from_be_bytes(*opened[8..12].first_chunk()?),
-        view: u32::from_be_bytes(*opened.last_chunk()?),
+fn write(position: ViewPosition) -> [u8; BODY_BYTES] {
+    let mut body = [0; BODY_BYTES];
+    body[..8].copy_from_slice(&position.epoch.to_be_bytes());
+    body[8..16].copy_from_slice(&position.offset.to_be_bytes());
+    body[16..20].copy_from_slice(&position.check.to_be_bytes());
+    body[20..22].copy_from_slice(&position.step.to_be_bytes());
+    body[22..].copy_from_slice(&position.view.to_be_bytes());
+    body
+}
+
+fn read(body: &[u8; BODY_BYTES]) -> Option<ViewPosition> {
+    let (epoch, rest) = body.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let (check, rest) = rest.split_first_chunk()?;
+    let (step, view) = rest.split_first_chunk()?;
+    Some(ViewPosition {
+        epoch: u64::from_be_bytes(*epoch),
+        offset: u64::from_be_bytes(*offset),
+        check: u32::from_be_bytes(*check),
+        step: u16::from_be_bytes(*step),
+        view: u32::from_be_bytes(view.try_into().ok()?),
     })
 }
 
@@ -164,42 +166,60 @@ mod tests {
 
     use super::*;
 
+    const SOMEWHERE: ViewPosition = ViewPosition {
+        epoch: 1_730_000_000_000,
+        offset: 7,
+        check: 9,
+        step: 0,
+        view: 3,
+    };
+
+    fn nonce(first: u8) -> [u8; NONCE_BYTES] {
+        let mut nonce = [0; NONCE_BYTES];
+        nonce[0] = first;
+        nonce
+    }
+
     proptest! {
         #[test]
-        fn what_was_sealed_opens_the_same(
-            epoch in 0..=EPOCH_MAX, offset in 0..=OFFSET_MAX, check: u32, step: u16, view: u32, salt: u64,
+        fn a_sealed_position_opens_the_same(
+            epoch: u64, offset: u64, check: u32, step: u16, view: u32, nonce: [u8; NONCE_BYTES],
         ) {
             let key = PositionKey::derive(b"secret");
-            let position = Position { epoch, offset, check, step, view };
-            let text = key.seal(position, salt);
+            let position = ViewPosition { epoch, offset, check, step, view };
+            let text = key.seal(position, nonce);
             prop_assert_eq!(text.len(), SEALED_CHARS);
             prop_assert_eq!(key.open(&text), Some(position));
-            prop_assert_ne!(key.seal(position, salt.wrapping_add(1)), text);
+            let mut other = nonce;
+            other[0] ^= 1;
+            prop_assert_ne!(key.seal(position, other), text);
         }
 
         #[test]
-        fn any_text_opens_without_a_panic(text in ".{0,60}") {
+        fn any_text_opens_without_a_panic(text in ".{0,100}") {
             PositionKey::derive(b"secret").open(&text);
+        }
+
+        #[test]
+        fn a_changed_text_does_not_open(index in 0..SEALED_CHARS, by in 1..64_usize) {
+            const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let key = PositionKey::derive(b"secret");
+            let mut text = key.seal(SOMEWHERE, nonce(5)).into_bytes();
+            let at = ALPHABET.iter().position(|letter| *letter == text[index]).unwrap();
+            text[index] = ALPHABET[(at + by) % 64];
+            prop_assert_eq!(key.open(&String::from_utf8(text).unwrap()), None);
         }
     }
 
     #[test]
-    fn what_another_key_sealed_is_no_position() {
+    fn another_key_does_not_open_a_position() {
         let (ours, theirs) = (
             PositionKey::derive(b"secret"),
             PositionKey::derive(b"another"),
         );
-        let opened = (0..200).filter(|salt| {
-            let position = Position {
-                epoch: 1_730_000_000_000,
-                offset: 7,
-                check: 9,
-                step: 0,
-                view: 3,
-            };
-            theirs.open(&ours.seal(position, *salt)).is_some()
-        });
-        assert_eq!(opened.count(), 0);
+        for first in 0..=255 {
+            assert_eq!(theirs.open(&ours.seal(SOMEWHERE, nonce(first))), None);
+        }
     }
 
     #[test]
@@ -208,38 +228,25 @@ mod tests {
         let key = |secrets: String| PositionKey::derive_all(&SigningKeys::parse(&secrets).unwrap());
         let (old_alone, new_alone) = (key(old.clone()), key(new.clone()));
         let both = key(format!("{new},{old}"));
-        let position = Position {
-            epoch: 1_730_000_000_000,
-            offset: 7,
-            check: 9,
-            step: 0,
-            view: 3,
-        };
-        for salt in 0..50 {
-            assert_eq!(both.open(&old_alone.seal(position, salt)), Some(position));
-            let sealed = both.seal(position, salt);
-            assert_eq!(sealed.len(), SEALED_CHARS);
-            assert_eq!(new_alone.open(&sealed), Some(position));
-            assert_eq!(old_alone.open(&sealed), None);
-        }
+        let by_the_former = old_alone.seal(SOMEWHERE, nonce(1));
+        assert_eq!(both.open(&by_the_former), Some(SOMEWHERE));
+        let sealed = both.seal(SOMEWHERE, nonce(2));
+        assert_eq!(new_alone.open(&sealed), Some(SOMEWHERE));
+        assert_eq!(old_alone.open(&sealed), None);
     }
 
     #[test]
     fn neighbouring_positions_share_no_part() {
         let key = PositionKey::derive(b"secret");
-        let at = |offset, salt| {
-            key.seal(
-                Position {
-                    epoch: 1,
-                    offset,
-                    check: 0,
-                    step: 0,
-                    view: 1,
-                },
-                salt,
-            )
+        let at = |offset, first| {
+            let position = ViewPosition {
+                offset,
+                ..SOMEWHERE
+            };
+            let sealed = key.seal(position, [first; NONCE_BYTES]);
+            URL_SAFE_NO_PAD.decode(sealed).unwrap()
         };
         let (a, b) = (at(1, 10), at(2, 11));
-        assert!(a[..21] != b[..21] && a[22..] != b[22..]);
+        assert!(a.iter().zip(&b).filter(|(a, b)| a == b).count() < 4);
     }
 }

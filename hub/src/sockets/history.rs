@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use imbl::Vector;
 use proto::event::Fact;
-use proto::position::Position;
+use proto::position::ViewPosition;
 
 use super::frames::{Run, bytes_of};
 use super::pen::Pen;
@@ -81,7 +81,7 @@ impl History {
     }
 
     /// Whether everything after a position is here.
-    pub fn covers(&self, position: &Position) -> bool {
+    pub fn covers(&self, position: &ViewPosition) -> bool {
         // Within an entry, the rest of that same entry is asked for.
         let begun = u64::from(position.step > 0);
         position
@@ -92,7 +92,7 @@ impl History {
 
     /// Everything after a position that is covered; `None` if nothing stands there in this view.
     /// Costs the same however much it is.
-    pub fn since(&self, position: &Position) -> Option<Run> {
+    pub fn since(&self, position: &ViewPosition) -> Option<Run> {
         let seen = |mark: &Mark| {
             mark.offset < position.offset
                 || mark.offset == position.offset
@@ -239,8 +239,8 @@ mod tests {
         history
     }
 
-    fn at(offset: usize, step: u32) -> Position {
-        Position {
+    fn at(offset: usize, step: u32) -> ViewPosition {
+        ViewPosition {
             epoch: 1,
             offset: offset as u64,
             check: 0,

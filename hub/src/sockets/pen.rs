@@ -1,13 +1,13 @@
 //! What one view is told, as bytes: the frames of an entry, a snapshot in its parts.
 //!
-//! Pure but for the salt of positions and the time of a snapshot.
+//! Pure but for the nonce of positions and the time of a snapshot.
 
 use bytes::Bytes;
 use imbl::Vector;
 use proto::GuildId;
 use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, ViewEvent};
 use proto::gateway::GatewayPayload;
-use proto::position::{Position, PositionKey, UNFINISHED};
+use proto::position::{PositionKey, UNFINISHED, ViewPosition};
 
 use super::frames::unnumbered;
 use crate::view::View;
@@ -130,14 +130,14 @@ impl Pen {
 
 /// A position of any view, sealed.
 pub fn seal(positions: &PositionKey, place: Place, step: u16, view: u32) -> String {
-    let position = Position {
+    let position = ViewPosition {
         epoch: place.epoch,
         offset: place.offset,
         check: place.check,
         step,
         view,
     };
-    positions.seal(position, rand::Rng::next_u64(&mut rand::rng()))
+    positions.seal(position, rand::RngExt::random(&mut rand::rng()))
 }
 
 /// The same rooms in their order, in portions of at most `bytes` of JSON where that is possible.

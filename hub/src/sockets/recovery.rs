@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use proto::position::{Position, UNFINISHED};
+use proto::position::{UNFINISHED, ViewPosition};
 use tokio::sync::SemaphorePermit;
 
 use super::fanout::{Fanout, GuildFanout};
@@ -20,7 +20,7 @@ use roomlog::tail::Tail;
 /// How a subscription begins.
 pub(super) enum Beginning {
     /// Behind this position, with what was missed.
-    Continue(Position, Run),
+    Continue(ViewPosition, Run),
     /// With a snapshot, for this reason.
     Anew(Cow<'static, str>),
     /// With a snapshot, as soon as the fan-out has settled.
@@ -28,7 +28,7 @@ pub(super) enum Beginning {
 }
 
 /// What a client asks for: a position of its view, or a snapshot for this reason.
-pub(super) type Wanted = Result<Position, &'static str>;
+pub(super) type Wanted = Result<ViewPosition, &'static str>;
 
 /// No position was given, or one that was given before a snapshot had come whole.
 const SUBSCRIBED: &str = "subscribed";
@@ -119,7 +119,7 @@ impl Fanout {
 
     /// What has to be replayed before a position can be continued from; `None` if nothing has to,
     /// or if nothing would help.
-    fn missing(&self, view: &View, position: &Position) -> Option<Missing> {
+    fn missing(&self, view: &View, position: &ViewPosition) -> Option<Missing> {
         let now_ms = self.elapsed_ms();
         let mut fanout = self.lock(view.guild())?;
         let tail = self.tail(view)?;
@@ -132,7 +132,7 @@ impl Fanout {
         Some(Missing { tail, to })
     }
 
-    async fn replay(&self, view: &View, position: &Position, missing: Missing) {
+    async fn replay(&self, view: &View, position: &ViewPosition, missing: Missing) {
         let bounds = self.0.limits.recovery;
         let pen = Pen::new(&self.0.positions, view);
         let mut past = History::begin(missing.to);
@@ -179,7 +179,7 @@ impl Fanout {
 }
 
 /// Whether the log can continue from a position, given where the fan-out is.
-fn judge(position: &Position, at: Place, tail: &Tail) -> Result<(), &'static str> {
+fn judge(position: &ViewPosition, at: Place, tail: &Tail) -> Result<(), &'static str> {
     if position.epoch != at.epoch {
         return Err(STORE_CHANGED);
     }

@@ -127,6 +127,8 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
         let known = [
             (&view, "", "bad_position"),
             (&view, "garbage", "bad_position"),
+            (&view, &"A".repeat(72), "bad_position"),
+            // As sealed by an earlier version.
             (&view, &"A".repeat(43), "bad_position"),
             (&view, &"\u{e9}".repeat(60), "bad_position"),
             (&view, &foreign, "bad_position"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use proto::position::{Position, PositionKey};
+use proto::position::{PositionKey, ViewPosition};
 use proto::signing::SigningKeys;
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::checker::{Frame, Id};
 /// What every position stands for.
 pub(super) struct Positions {
     key: PositionKey,
-    events: HashMap<(Id, Position), String>,
-    scenes: HashMap<(Id, Position), String>,
+    events: HashMap<(Id, ViewPosition), String>,
+    scenes: HashMap<(Id, ViewPosition), String>,
     /// The check of each place: without it a position must name one event only as well.
     checks: HashMap<(Id, u64, u64), u32>,
     /// The epochs of each guild.
