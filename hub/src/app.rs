@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
+use launch::clock::Monotonic;
 use launch::listener::{MetricNames, serve};
 use proto::position::PositionKey;
 use proto::rest::{ConsoleConfig, SignIn};
@@ -30,6 +31,7 @@ use crate::http::queue::{Queue, wait_for_slot};
 use crate::ingest::{Ingest, Turns};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
+use crate::positions::Positions;
 use crate::rooms::Rooms;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::Ledger;
@@ -71,14 +73,16 @@ pub async fn run(
     heed_file_limit();
     let (log, kept_rooms) = Log::open(access.guilds(), &store, &settings.log())?;
     let ruined = watch_ruin(&log);
-    let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, 0);
-    let positions = PositionKey::derive_all(&settings.hub_secret);
+    let clock = Monotonic::start();
+    let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, clock);
+    let positions = Positions::new(PositionKey::derive_all(&settings.hub_secret));
     let (fanout, followed) = Fanout::new(
         &log,
         access.guilds(),
         freshness.clone(),
-        positions,
+        positions.clone(),
         settings.fanout(),
+        clock,
     );
     let verifier = Verifier::new(settings.auth());
     let errors = ErrorLog::new(bounds.refusals_logged_per_s_max);
@@ -108,14 +112,14 @@ pub async fn run(
         keys: settings.hub_secret.clone(),
         log: log.clone(),
         freshness: freshness.clone(),
-        fanout: fanout.clone(),
+        clock,
         body_bytes_max: bounds.delivery_bytes_max,
         events_max: bounds.delivery_events_max,
         guilds_max: bounds.claim_guilds_max,
         fights: Arc::new(Mutex::new(Fights::new(bounds.fencings_per_minute_max))),
         turns: Arc::new(Mutex::new(Turns::after(
             log.identified_ago_ms(launch::clock::now_ms()),
-            fanout.elapsed_ms(),
+            clock.elapsed_ms(),
         ))),
     };
 
@@ -132,7 +136,8 @@ pub async fn run(
         verifier: verifier.clone(),
         access: access.clone(),
         rooms: rooms.clone(),
-        fanout: fanout.clone(),
+        positions,
+        freshness: freshness.clone(),
         body_bytes_max: bounds.request_bytes_max,
     };
     let key = settings.discord_public_key.clone();
@@ -149,17 +154,13 @@ pub async fn run(
             fanout.run(guild, following, log, stopped.clone()),
         );
     }
-    let (watched, told) = (freshness.clone(), fanout.clone());
     vital.spawn(
         "store watch",
-        watch_store(watched, told, log.clone(), stopped.clone()),
+        watch_store(freshness.clone(), log.clone(), stopped.clone()),
     );
     let (tended, stop_tending) = (log.clone(), stopped.clone());
     vital.spawn("retention", async move { tended.tend(stop_tending).await });
-    vital.spawn(
-        "silence watch",
-        watch_silence(freshness, fanout.clone(), log.clone(), stopped.clone()),
-    );
+    vital.spawn("silence watch", watch_silence(freshness, stopped.clone()));
     let (heeding, heeded) = (rooms.clone(), stopped.clone());
     vital.spawn("ledger", async move { heeding.heed_log(heeded).await });
     if signed_doors_open {
@@ -289,13 +290,12 @@ fn watch_ruin(log: &Log) -> impl Future<Output = ()> + use<> {
     }
 }
 
-/// Tells viewers when nothing can be stored: what they see grows old until it can be.
-async fn watch_store(freshness: Freshness, fanout: Fanout, log: Log, stopped: CancellationToken) {
+/// Reports to `freshness` whether the log can store events.
+async fn watch_store(freshness: Freshness, log: Log, stopped: CancellationToken) {
     let mut health = log.health();
     loop {
         let is_storing = *health.borrow_and_update() == Health::Storing;
-        let changed = freshness.store(is_storing, fanout.elapsed_ms());
-        fanout.tell_freshness(&log, &changed);
+        freshness.set_storing(is_storing);
         tokio::select! {
             changed = health.changed() => if changed.is_err() { return },
             () = stopped.cancelled() => return,
@@ -303,20 +303,19 @@ async fn watch_store(freshness: Freshness, fanout: Fanout, log: Log, stopped: Ca
     }
 }
 
-async fn watch_silence(freshness: Freshness, fanout: Fanout, log: Log, stopped: CancellationToken) {
+async fn watch_silence(freshness: Freshness, stopped: CancellationToken) {
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = stopped.cancelled() => return,
         }
-        let changed = freshness.tick(fanout.elapsed_ms());
-        if !changed.is_empty() {
+        let guilds = freshness.tick();
+        if guilds > 0 {
             tracing::warn!(
-                guilds = changed.len(),
-                "nothing heard of the worker; telling viewers that what they see is old"
+                guilds,
+                "the worker is silent; these guilds are shown as down"
             );
-            fanout.tell_freshness(&log, &changed);
         }
     }
 }

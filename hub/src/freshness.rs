@@ -1,166 +1,94 @@
-//! How fresh each guild is: what the worker says of its gateway connection, and how long ago.
+//! How fresh each guild is: the worker's report on its gateway connection, and its age.
 //!
-//! Pure but for its lock: `now_ms` is monotonic and comes from outside.
+//! [`Freshness`] reads the clock and announces changes. [`Guilds`] holds the rules, and is pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::delivery::GatewayReport;
 use proto::gateway::{GatewayPayload, GatewayState};
+use tokio::sync::watch;
 
 /// The freshness of all guilds of this hub. A clone is a reference.
 #[derive(Clone)]
 pub struct Freshness(Arc<Shared>);
 
 struct Shared {
-    book: Mutex<Book>,
+    guilds: Mutex<Guilds>,
+    /// A new version of a guild's channel announces that its freshness changed.
+    changes: BTreeMap<GuildId, watch::Sender<()>>,
     silence_max_ms: u64,
+    clock: Monotonic,
 }
 
-struct Book {
-    guilds: BTreeMap<GuildId, Gateway>,
-    /// Since when nothing that is told can be kept, and so nothing is heard.
-    failing_since_ms: Option<u64>,
-}
-
-/// What this hub has of a guild that a worker reports.
+/// What this hub knows of a guild on which a worker reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Followed {
-    /// The worker's claim does not name it.
-    Not,
-    /// It was never told as a whole.
-    Untold,
-    /// It was told.
-    Told,
+pub enum Coverage {
+    /// The worker's claim does not name the guild.
+    NotFollowed,
+    /// The log has no snapshot of the guild.
+    NoSnapshot,
+    /// The log has the guild's state.
+    Complete,
 }
-
-#[derive(Debug, Clone)]
-struct Gateway {
-    state: GatewayState,
-    reason: Option<String>,
-    since_ms: u64,
-    heard_ms: u64,
-}
-
-/// Guilds whose state is another now.
-pub type Changed = Vec<GuildId>;
 
 impl Freshness {
-    /// Nothing heard of any guild yet. After `silence_max_ms` without a delivery a guild is `down`.
-    pub fn new(guilds: &[GuildId], silence_max_ms: u64, now_ms: u64) -> Self {
-        let unheard = Gateway {
-            state: GatewayState::Down,
-            reason: Some("no_worker".to_owned()),
-            since_ms: now_ms,
-            heard_ms: now_ms,
-        };
-        let guilds = guilds
-            .iter()
-            .map(|guild| (*guild, unheard.clone()))
-            .collect();
+    /// No report on any guild yet. After `silence_max_ms` without a report a guild is `down`.
+    pub fn new(guilds: &[GuildId], silence_max_ms: u64, clock: Monotonic) -> Self {
+        let channels = guilds.iter().map(|guild| (*guild, watch::Sender::new(())));
         Self(Arc::new(Shared {
-            book: Mutex::new(Book {
-                guilds,
-                failing_since_ms: None,
-            }),
+            guilds: Mutex::new(Guilds::new(guilds, clock.elapsed_ms())),
+            changes: channels.collect(),
             silence_max_ms,
+            clock,
         }))
     }
 
-    /// How long nothing may be heard of a guild's worker, in ms.
+    /// The longest time without a report on a guild, in ms.
     pub fn silence_max_ms(&self) -> u64 {
         self.0.silence_max_ms
     }
 
-    /// A worker reports of the guilds of one shard. One that it does not follow, or never told of
-    /// as a whole, is not live, whatever the connection is: there is nothing to be fresh.
+    /// Announces each later change of a guild's freshness; `None` for a guild of another hub.
+    pub fn changes(&self, guild: GuildId) -> Option<watch::Receiver<()>> {
+        self.0.changes.get(&guild).map(watch::Sender::subscribe)
+    }
+
+    /// Stores a worker's report on the guilds of one shard. A guild without a complete state is not
+    /// live, whatever the state of the connection.
     pub fn report(
         &self,
         shard: (u32, u32),
         report: &GatewayReport,
-        followed: impl Fn(GuildId) -> Followed,
-        now_ms: u64,
-    ) -> Changed {
-        let mut changed = Vec::new();
-        for (guild, gateway) in self
-            .lock()
-            .guilds
-            .iter_mut()
-            .filter(|(guild, _)| guild.shard(shard.1) == shard.0)
-        {
-            let (mut state, mut reason) = report
-                .guilds
-                .get(guild)
-                .map_or((report.state, report.reason.as_deref()), |own| {
-                    (own.state, own.reason.as_deref())
-                });
-            match followed(*guild) {
-                Followed::Not => (state, reason) = (GatewayState::Down, Some("not_followed")),
-                Followed::Untold if state == GatewayState::Live => {
-                    (state, reason) = (GatewayState::Rebuilding, Some("not_told"));
-                }
-                Followed::Untold | Followed::Told => {}
-            }
-            gateway.heard_ms = now_ms;
-            if gateway.turn(state, reason, now_ms) {
-                changed.push(*guild);
-            }
-        }
-        changed
+        coverage: impl Fn(GuildId) -> Coverage,
+    ) {
+        self.update(|guilds, now_ms| guilds.report(shard, report, coverage, now_ms));
     }
 
-    /// Time passes: guilds of which nothing was heard for too long are `down`.
-    pub fn tick(&self, now_ms: u64) -> Changed {
-        let mut changed = Vec::new();
-        for (guild, gateway) in &mut self.lock().guilds {
-            if now_ms.saturating_sub(gateway.heard_ms) >= self.0.silence_max_ms
-                && gateway.state != GatewayState::Down
-                // From the last word on, nothing was known.
-                && gateway.turn(GatewayState::Down, Some("worker_silent"), gateway.heard_ms)
-            {
-                changed.push(*guild);
-            }
-        }
-        changed
+    /// Marks guilds `down` whose worker is silent, and returns their number. Call it often.
+    pub fn tick(&self) -> usize {
+        let silence_max_ms = self.0.silence_max_ms;
+        self.update(|guilds, now_ms| guilds.tick(silence_max_ms, now_ms))
     }
 
-    /// Whether what is told can be kept: while it can not be, every guild is `down`.
-    pub fn store(&self, is_storing: bool, now_ms: u64) -> Changed {
-        let mut book = self.lock();
-        if book.failing_since_ms.is_none() == is_storing {
-            return Vec::new();
-        }
-        book.failing_since_ms = (!is_storing).then_some(now_ms);
-        book.guilds.keys().copied().collect()
+    /// Says whether the log can store events. While it cannot, every guild is `down`.
+    pub fn set_storing(&self, is_storing: bool) {
+        self.update(|guilds, now_ms| guilds.set_storing(is_storing, now_ms));
     }
 
     /// How fresh a guild is now.
-    pub fn of(&self, guild: GuildId, now_ms: u64) -> GatewayPayload {
-        let book = self.lock();
-        let down = |since_ms: u64, reason: Option<&str>| GatewayPayload {
-            state: GatewayState::Down,
-            age_ms: now_ms.saturating_sub(since_ms),
-            reason: reason.map(str::to_owned),
-        };
-        match (book.guilds.get(&guild), book.failing_since_ms) {
-            (None, _) => down(now_ms, None),
-            (Some(_), Some(since_ms)) => down(since_ms, Some("store_failing")),
-            (Some(gateway), None) => gateway.payload(now_ms),
-        }
+    pub fn of(&self, guild: GuildId) -> GatewayPayload {
+        self.lock().of(guild, self.0.clock.elapsed_ms())
     }
 
-    /// Every guild with its state.
+    /// The state of every guild.
     pub fn states(&self) -> Vec<(GuildId, GatewayState)> {
-        let book = self.lock();
-        let failing = book.failing_since_ms.map(|_| GatewayState::Down);
-        let guilds = book.guilds.iter();
-        guilds
-            .map(|(guild, gateway)| (*guild, failing.unwrap_or(gateway.state)))
-            .collect()
+        self.lock().states()
     }
 
-    /// How many guilds are in each state: live, resuming, rebuilding, down.
+    /// The number of guilds in each state: live, resuming, rebuilding, down.
     pub fn counts(&self) -> [usize; 4] {
         let mut counts = [0; 4];
         for (_, state) in self.states() {
@@ -174,13 +102,134 @@ impl Freshness {
         counts
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn update(&self, update: impl FnOnce(&mut Guilds, u64) -> Vec<GuildId>) -> usize {
+        let changed = update(&mut self.lock(), self.0.clock.elapsed_ms());
+        let channels = changed.iter().filter_map(|guild| self.0.changes.get(guild));
+        channels.for_each(|channel| channel.send_replace(()));
+        changed.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Guilds> {
+        self.0.guilds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The freshness of all guilds at given times, in ms of a monotonic clock. Each change returns the
+/// guilds whose state or reason is another now.
+struct Guilds {
+    guilds: BTreeMap<GuildId, Gateway>,
+    /// Since when the log cannot store events.
+    failing_since_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+struct Gateway {
+    state: GatewayState,
+    reason: Option<String>,
+    since_ms: u64,
+    reported_ms: u64,
+}
+
+impl Guilds {
+    fn new(guilds: &[GuildId], now_ms: u64) -> Self {
+        let unreported = Gateway {
+            state: GatewayState::Down,
+            reason: Some("no_worker".to_owned()),
+            since_ms: now_ms,
+            reported_ms: now_ms,
+        };
+        Self {
+            guilds: guilds
+                .iter()
+                .map(|guild| (*guild, unreported.clone()))
+                .collect(),
+            failing_since_ms: None,
+        }
+    }
+
+    fn report(
+        &mut self,
+        shard: (u32, u32),
+        report: &GatewayReport,
+        coverage: impl Fn(GuildId) -> Coverage,
+        now_ms: u64,
+    ) -> Vec<GuildId> {
+        let mut changed = Vec::new();
+        for (guild, gateway) in self
+            .guilds
+            .iter_mut()
+            .filter(|(guild, _)| guild.shard(shard.1) == shard.0)
+        {
+            let (mut state, mut reason) = report
+                .guilds
+                .get(guild)
+                .map_or((report.state, report.reason.as_deref()), |own| {
+                    (own.state, own.reason.as_deref())
+                });
+            match coverage(*guild) {
+                Coverage::NotFollowed => {
+                    (state, reason) = (GatewayState::Down, Some("not_followed"));
+                }
+                Coverage::NoSnapshot if state == GatewayState::Live => {
+                    (state, reason) = (GatewayState::Rebuilding, Some("not_told"));
+                }
+                Coverage::NoSnapshot | Coverage::Complete => {}
+            }
+            gateway.reported_ms = now_ms;
+            if gateway.set(state, reason, now_ms) {
+                changed.push(*guild);
+            }
+        }
+        changed
+    }
+
+    fn tick(&mut self, silence_max_ms: u64, now_ms: u64) -> Vec<GuildId> {
+        let mut changed = Vec::new();
+        for (guild, gateway) in &mut self.guilds {
+            if now_ms.saturating_sub(gateway.reported_ms) >= silence_max_ms
+                && gateway.state != GatewayState::Down
+                // The state is unknown since the last report.
+                && gateway.set(GatewayState::Down, Some("worker_silent"), gateway.reported_ms)
+            {
+                changed.push(*guild);
+            }
+        }
+        changed
+    }
+
+    fn set_storing(&mut self, is_storing: bool, now_ms: u64) -> Vec<GuildId> {
+        if self.failing_since_ms.is_none() == is_storing {
+            return Vec::new();
+        }
+        self.failing_since_ms = (!is_storing).then_some(now_ms);
+        self.guilds.keys().copied().collect()
+    }
+
+    fn of(&self, guild: GuildId, now_ms: u64) -> GatewayPayload {
+        let down = |since_ms: u64, reason: Option<&str>| GatewayPayload {
+            state: GatewayState::Down,
+            age_ms: now_ms.saturating_sub(since_ms),
+            reason: reason.map(str::to_owned),
+        };
+        match (self.guilds.get(&guild), self.failing_since_ms) {
+            (None, _) => down(now_ms, None),
+            (Some(_), Some(since_ms)) => down(since_ms, Some("store_failing")),
+            (Some(gateway), None) => gateway.payload(now_ms),
+        }
+    }
+
+    fn states(&self) -> Vec<(GuildId, GatewayState)> {
+        let failing = self.failing_since_ms.map(|_| GatewayState::Down);
+        let guilds = self.guilds.iter();
+        guilds
+            .map(|(guild, gateway)| (*guild, failing.unwrap_or(gateway.state)))
+            .collect()
     }
 }
 
 impl Gateway {
-    fn turn(&mut self, state: GatewayState, reason: Option<&str>, since_ms: u64) -> bool {
+    /// Whether the state or the reason is another now.
+    fn set(&mut self, state: GatewayState, reason: Option<&str>, since_ms: u64) -> bool {
         if self.state == state && self.reason.as_deref() == reason {
             return false;
         }
@@ -194,7 +243,7 @@ impl Gateway {
 
     fn payload(&self, now_ms: u64) -> GatewayPayload {
         let from_ms = if self.state == GatewayState::Live {
-            self.heard_ms
+            self.reported_ms
         } else {
             self.since_ms
         };
@@ -210,6 +259,8 @@ impl Gateway {
 mod tests {
     use super::*;
 
+    const SILENCE_MAX_MS: u64 = 6_000;
+
     fn report(state: GatewayState) -> GatewayReport {
         GatewayReport {
             state,
@@ -218,106 +269,111 @@ mod tests {
         }
     }
 
+    fn guild(id: u64) -> GuildId {
+        GuildId::new(id).unwrap()
+    }
+
+    fn count(guilds: &Guilds, state: GatewayState) -> usize {
+        let states = guilds.states();
+        states.iter().filter(|(_, one)| *one == state).count()
+    }
+
     #[test]
-    fn a_guild_is_down_until_a_worker_speaks_and_after_it_fell_silent() {
-        let guild = GuildId::new(1).unwrap();
-        let freshness = Freshness::new(&[guild], 6_000, 0);
-        assert_eq!(freshness.of(guild, 50).state, GatewayState::Down);
-        assert_eq!(freshness.of(guild, 50).age_ms, 50);
+    fn a_guild_is_down_before_the_first_report_and_after_a_silence() {
+        let mut guilds = Guilds::new(&[guild(1)], 0);
+        let live = report(GatewayState::Live);
+        assert_eq!(guilds.of(guild(1), 50).state, GatewayState::Down);
+        assert_eq!(guilds.of(guild(1), 50).age_ms, 50);
+        let changed = guilds.report((0, 1), &live, |_| Coverage::Complete, 100);
+        assert_eq!(changed, [guild(1)]);
+        let changed = guilds.report((0, 1), &live, |_| Coverage::Complete, 2_100);
+        assert!(changed.is_empty(), "the same state");
+        assert_eq!(guilds.of(guild(1), 2_150).age_ms, 50);
+        assert!(guilds.tick(SILENCE_MAX_MS, 8_099).is_empty());
+        assert_eq!(guilds.tick(SILENCE_MAX_MS, 8_100), [guild(1)]);
+        let payload = guilds.of(guild(1), 8_100);
         assert_eq!(
-            freshness
-                .report((0, 1), &report(GatewayState::Live), |_| Followed::Told, 100)
-                .len(),
-            1
-        );
-        assert!(
-            freshness
-                .report(
-                    (0, 1),
-                    &report(GatewayState::Live),
-                    |_| Followed::Told,
-                    2_100
-                )
-                .is_empty(),
-            "nothing new"
-        );
-        assert_eq!(freshness.of(guild, 2_150).age_ms, 50);
-        assert!(freshness.tick(8_099).is_empty());
-        assert_eq!(freshness.tick(8_100), [guild]);
-        let told = freshness.of(guild, 8_100);
-        assert_eq!(
-            (told.state, told.age_ms),
+            (payload.state, payload.age_ms),
             (GatewayState::Down, 6_000),
-            "since the last word"
+            "since the last report"
         );
-        assert!(freshness.tick(9_000).is_empty(), "told once");
-        assert_eq!(freshness.of(guild, 9_100).age_ms, 7_000);
+        assert!(guilds.tick(SILENCE_MAX_MS, 9_000).is_empty(), "once");
+        assert_eq!(guilds.of(guild(1), 9_100).age_ms, 7_000);
     }
 
     #[test]
-    fn a_report_is_of_the_guilds_of_its_shard() {
-        let guilds = [
-            GuildId::new(1 << 22).unwrap(),
-            GuildId::new(2 << 22).unwrap(),
-        ];
-        let freshness = Freshness::new(&guilds, 6_000, 0);
-        let changed = freshness.report((1, 2), &report(GatewayState::Live), |_| Followed::Told, 0);
-        assert_eq!(changed.len(), 1);
-        assert_eq!(changed[0], guilds[0]);
-        assert_eq!(freshness.counts(), [1, 0, 0, 1]);
+    fn a_report_covers_the_guilds_of_its_shard() {
+        let all = [guild(1 << 22), guild(2 << 22)];
+        let mut guilds = Guilds::new(&all, 0);
+        let live = report(GatewayState::Live);
+        let changed = guilds.report((1, 2), &live, |_| Coverage::Complete, 0);
+        assert_eq!(changed, [all[0]]);
+        assert_eq!(count(&guilds, GatewayState::Live), 1);
+        assert_eq!(count(&guilds, GatewayState::Down), 1);
     }
 
     #[test]
-    fn a_guild_that_the_worker_does_not_follow_or_never_told_of_is_not_live() {
-        let guild = GuildId::new(1).unwrap();
-        for (followed, state, expected) in [
+    fn a_guild_without_a_complete_state_is_not_live() {
+        for (coverage, state, expected) in [
             (
-                Followed::Untold,
+                Coverage::NoSnapshot,
                 GatewayState::Live,
                 (GatewayState::Rebuilding, Some("not_told")),
             ),
             (
-                Followed::Untold,
+                Coverage::NoSnapshot,
                 GatewayState::Resuming,
                 (GatewayState::Resuming, None),
             ),
             (
-                Followed::Not,
+                Coverage::NotFollowed,
                 GatewayState::Live,
                 (GatewayState::Down, Some("not_followed")),
             ),
             (
-                Followed::Told,
+                Coverage::Complete,
                 GatewayState::Live,
                 (GatewayState::Live, None),
             ),
         ] {
-            let freshness = Freshness::new(&[guild], 6_000, 0);
-            freshness.report((0, 1), &report(state), |_| followed, 0);
-            let told = freshness.of(guild, 0);
+            let mut guilds = Guilds::new(&[guild(1)], 0);
+            guilds.report((0, 1), &report(state), |_| coverage, 0);
+            let payload = guilds.of(guild(1), 0);
             assert_eq!(
-                (told.state, told.reason.as_deref()),
+                (payload.state, payload.reason.as_deref()),
                 expected,
-                "{followed:?}"
+                "{coverage:?}"
             );
         }
     }
 
     #[test]
-    fn while_nothing_can_be_stored_every_guild_is_down() {
-        let guild = GuildId::new(1).unwrap();
-        let freshness = Freshness::new(&[guild], 6_000, 0);
-        freshness.report((0, 1), &report(GatewayState::Live), |_| Followed::Told, 0);
-        assert!(freshness.store(true, 0).is_empty());
-        assert_eq!(freshness.store(false, 1_000), [guild]);
-        assert!(freshness.store(false, 1_500).is_empty(), "told once");
-        let told = freshness.of(guild, 2_000);
+    fn while_the_log_cannot_store_events_every_guild_is_down() {
+        let mut guilds = Guilds::new(&[guild(1)], 0);
+        let live = report(GatewayState::Live);
+        guilds.report((0, 1), &live, |_| Coverage::Complete, 0);
+        assert!(guilds.set_storing(true, 0).is_empty());
+        assert_eq!(guilds.set_storing(false, 1_000), [guild(1)]);
+        assert!(guilds.set_storing(false, 1_500).is_empty(), "once");
+        let payload = guilds.of(guild(1), 2_000);
         assert_eq!(
-            (told.state, told.age_ms, told.reason.as_deref()),
+            (payload.state, payload.age_ms, payload.reason.as_deref()),
             (GatewayState::Down, 1_000, Some("store_failing"))
         );
-        assert_eq!(freshness.counts(), [0, 0, 0, 1]);
-        assert_eq!(freshness.store(true, 3_000), [guild]);
-        assert_eq!(freshness.of(guild, 3_000).state, GatewayState::Live);
+        assert_eq!(count(&guilds, GatewayState::Down), 1);
+        assert_eq!(guilds.set_storing(true, 3_000), [guild(1)]);
+        assert_eq!(guilds.of(guild(1), 3_000).state, GatewayState::Live);
+    }
+
+    #[test]
+    fn a_change_is_announced_to_the_followers_of_its_guild() {
+        let all = [guild(1 << 22), guild(2 << 22)];
+        let freshness = Freshness::new(&all, SILENCE_MAX_MS, Monotonic::start());
+        let [changed, other] = all.map(|guild| freshness.changes(guild).unwrap());
+        let live = report(GatewayState::Live);
+        freshness.report((1, 2), &live, |_| Coverage::Complete);
+        assert!(changed.has_changed().unwrap());
+        assert!(!other.has_changed().unwrap());
+        assert!(freshness.changes(guild(3)).is_none());
     }
 }

@@ -13,6 +13,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use launch::clock::Monotonic;
 use proto::chain::{Conflict, IdentifyNoted, Link};
 use proto::delivery::{Receipt, Report};
 use proto::problem::Code;
@@ -21,8 +22,7 @@ use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, 
 use self::form::{Bounds, Delivered};
 pub use self::turns::Turns;
 use crate::error::ApiError;
-use crate::freshness::{Followed, Freshness};
-use crate::sockets::fanout::Fanout;
+use crate::freshness::{Coverage, Freshness};
 use roomlog::{Fights, Log, NotTaken, Unavailable};
 
 /// The door. A clone is a reference.
@@ -34,8 +34,8 @@ pub struct Ingest {
     pub log: Log,
     /// What a delivery says of the gateway connection.
     pub freshness: Freshness,
-    /// Who is told of a change of it.
-    pub fanout: Fanout,
+    /// The clock of rates and turns.
+    pub clock: Monotonic,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
     /// The most events of one delivery.
@@ -104,7 +104,7 @@ impl Ingest {
         let mut appended = match &report {
             None => self
                 .log
-                .append(events, self.fanout.elapsed_ms())
+                .append(events, self.clock.elapsed_ms())
                 .await
                 .map_err(|Unavailable| unavailable())?,
             Some(report) => {
@@ -150,25 +150,17 @@ impl Ingest {
 
     fn report(&self, report: &Report) {
         let holder = self.log.holder(report.link.shard.0);
-        let followed = |guild| {
-            if holder.as_ref().is_some_and(|holder| holder.follows(guild)) {
-                let told = self.log.read(guild, |state, _| state.known) == Some(true);
-                if told {
-                    Followed::Told
-                } else {
-                    Followed::Untold
-                }
+        let coverage = |guild| {
+            if !holder.as_ref().is_some_and(|holder| holder.follows(guild)) {
+                Coverage::NotFollowed
+            } else if self.log.read(guild, |state, _| state.known) == Some(true) {
+                Coverage::Complete
             } else {
-                Followed::Not
+                Coverage::NoSnapshot
             }
         };
-        let changed = self.freshness.report(
-            report.link.shard,
-            &report.gateway,
-            followed,
-            self.fanout.elapsed_ms(),
-        );
-        self.fanout.tell_freshness(&self.log, &changed);
+        let freshness = &self.freshness;
+        freshness.report(report.link.shard, &report.gateway, coverage);
     }
 
     async fn claim(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
@@ -183,7 +175,7 @@ impl Ingest {
 
     async fn take_claim(&self, id: String, body: &[u8]) -> Result<Response, ApiError> {
         let claim = form::claim(body, self.bounds())?;
-        let (shard, now_ms) = (claim.shard.0, self.fanout.elapsed_ms());
+        let (shard, now_ms) = (claim.shard.0, self.clock.elapsed_ms());
         let holder = self.log.holder(shard);
         let wait_ms = match holder {
             Some(holder) if holder.worker == claim.worker => None,
@@ -224,7 +216,7 @@ impl Ingest {
         let after_ms = bucket.map(|bucket| {
             // A panic while it was held leaves whole turns behind.
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.give(shard, bucket, self.fanout.elapsed_ms())
+            turns.give(shard, bucket, self.clock.elapsed_ms())
         });
         Ok(Json(IdentifyNoted {
             identifies,
@@ -238,7 +230,7 @@ impl Ingest {
             return unavailable();
         };
         if conflict == Conflict::Fenced {
-            let (shard, now_ms) = (link.shard.0, self.fanout.elapsed_ms());
+            let (shard, now_ms) = (link.shard.0, self.clock.elapsed_ms());
             if self.with_fights(|fights| fights.fenced(shard, link.generation, now_ms)) {
                 tracing::error!(
                     shard,

@@ -16,6 +16,7 @@ pub mod http;
 pub mod ingest;
 mod metrics;
 pub mod ops;
+pub mod positions;
 pub mod program;
 pub mod rooms;
 pub mod sockets;

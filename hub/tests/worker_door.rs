@@ -12,9 +12,8 @@ use hub::error::ErrorLog;
 use hub::freshness::Freshness;
 use hub::http::write_problems;
 use hub::ingest::Ingest;
-use hub::sockets::fanout::{Fanout, FanoutLimits};
+use launch::clock::Monotonic;
 use proto::GuildId;
-use proto::position::PositionKey;
 use proto::signing::SigningKeys;
 use reqwest::Client;
 use roomlog::{Fights, Log, LogSettings};
@@ -35,21 +34,14 @@ impl Door {
     async fn open() -> Self {
         let guilds: Vec<GuildId> = ["1", "2"].map(|id| id.parse().unwrap()).to_vec();
         let log = Log::in_memory(&guilds, &LogSettings::default()).unwrap();
-        let freshness = Freshness::new(&guilds, 6_000, 0);
-        let key = PositionKey::derive(b"test");
-        let (fanout, _followed) = Fanout::new(
-            &log,
-            &guilds,
-            freshness.clone(),
-            key,
-            FanoutLimits::default(),
-        );
+        let clock = Monotonic::start();
+        let freshness = Freshness::new(&guilds, 6_000, clock);
         let keys = SigningKeys::parse(SECRET).unwrap();
         let ingest = Ingest {
             keys: keys.clone(),
             log: log.clone(),
             freshness: freshness.clone(),
-            fanout,
+            clock,
             body_bytes_max: 100_000,
             events_max: 100,
             guilds_max: 3,
@@ -356,7 +348,7 @@ async fn a_guild_that_the_claim_does_not_name_is_not_followed() {
         json!({"id": "a", "event": "guild.snapshot", "payload": roster, "ts": 1, "at": [1, 2, 0]});
     let body = with(delivery(generation), "events", json!([event]));
     assert_eq!(door.post("events", &body).await.0, 200);
-    let reason = |id: &str| door.freshness.of(id.parse().unwrap(), 0).reason;
+    let reason = |id: &str| door.freshness.of(id.parse().unwrap()).reason;
     assert_eq!(reason("1"), None);
     assert_eq!(reason("2").as_deref(), Some("not_followed"));
 }

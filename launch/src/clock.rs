@@ -1,6 +1,26 @@
-//! The wall clock, read at the edges only: pure parts are given `now`.
+//! The clocks, read at the edges only: pure parts get the time as an argument.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A clock that never goes back. It counts from its start. A clone is the same clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Monotonic {
+    start: Instant,
+}
+
+impl Monotonic {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// Milliseconds since the start.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
 
 /// Milliseconds since the Unix epoch, by the wall clock. A clock before 1970 reads as 0.
 #[expect(

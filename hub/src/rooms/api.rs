@@ -19,7 +19,8 @@ use super::{Listed, Rooms};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal, Verifier};
 use crate::error::ApiError;
-use crate::sockets::fanout::Fanout;
+use crate::freshness::Freshness;
+use crate::positions::Positions;
 
 /// How much of an unknown field's name is repeated to the sender, in characters.
 const FIELD_CHARS_MAX: usize = 64;
@@ -37,8 +38,10 @@ pub struct RoomsApi {
     pub access: Access,
     /// What is asked for.
     pub rooms: Rooms,
-    /// Seals positions, and knows how fresh a guild is.
-    pub fanout: Fanout,
+    /// Seals the position of an answer.
+    pub positions: Positions,
+    /// How fresh a guild is.
+    pub freshness: Freshness,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
 }
@@ -88,9 +91,9 @@ impl RoomsApi {
             guild_id,
             rooms: listed.rooms,
             pos: self
-                .fanout
-                .position(listed.place, 0, listed.view.fingerprint()),
-            gateway: self.fanout.gateway(guild_id),
+                .positions
+                .seal(listed.place, 0, listed.view.fingerprint()),
+            gateway: self.freshness.of(guild_id),
         };
         ([(header::CACHE_CONTROL, "no-store")], Json(list)).into_response()
     }

@@ -5,12 +5,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use proto::position::PositionKey;
-
 use super::fanout::{ConnectionId, FanoutLimits};
 use super::history::History;
 use super::pen::Pen;
 use super::watched::{Kept, Watched, Watcher};
+use crate::positions::Positions;
 use crate::view::View;
 
 /// How often what is not used any more is looked for, in ms.
@@ -48,7 +47,7 @@ impl Audience {
     }
 
     /// A view, which is among the guild's from now on.
-    pub(super) fn view(&mut self, view: &View, positions: &PositionKey) -> &mut Watched {
+    pub(super) fn view(&mut self, view: &View, positions: &Positions) -> &mut Watched {
         self.shared(view, positions).1
     }
 
@@ -58,7 +57,7 @@ impl Audience {
         connection: ConnectionId,
         watcher: Watcher,
         view: &View,
-        positions: &PositionKey,
+        positions: &Positions,
     ) {
         self.leave(connection);
         let (shared, watched) = self.shared(view, positions);
@@ -92,7 +91,7 @@ impl Audience {
         view: &View,
         history: History,
         limits: &FanoutLimits,
-        positions: &PositionKey,
+        positions: &Positions,
         now_ms: u64,
     ) {
         if !self.make_way(view, limits) {
@@ -124,7 +123,7 @@ impl Audience {
         self.views.retain(|_, watched| watched.is_of_use());
     }
 
-    fn shared(&mut self, view: &View, positions: &PositionKey) -> (Arc<View>, &mut Watched) {
+    fn shared(&mut self, view: &View, positions: &Positions) -> (Arc<View>, &mut Watched) {
         let shared = match self.views.get_key_value(view) {
             Some((shared, _)) => Arc::clone(shared),
             None => Arc::new(view.clone()),

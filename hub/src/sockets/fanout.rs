@@ -19,12 +19,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::event::Fact;
 use proto::gateway::{GatewayPayload, GatewayState};
-use proto::position::{PositionKey, UNFINISHED};
+use proto::position::UNFINISHED;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -33,10 +34,11 @@ use super::audience::Audience;
 use super::frames::{Frame, Run};
 use super::history::HistoryBounds;
 use super::outbox::Outbox;
-use super::pen::{self, Pen};
+use super::pen::Pen;
 use super::recovery::{Beginning, STORE_CHANGED};
 use super::watched::{Scene, Watcher};
 use crate::freshness::Freshness;
+use crate::positions::Positions;
 use crate::view::{Before, View};
 use roomlog::{Applied, Change, Entry, Following, GuildState, Log, Place};
 
@@ -103,12 +105,12 @@ pub(super) struct Shared {
     pub(super) log: Log,
     guilds: BTreeMap<GuildId, Door>,
     freshness: Freshness,
-    pub(super) positions: PositionKey,
+    pub(super) positions: Positions,
     pub(super) limits: FanoutLimits,
     /// Who may replay the past: one at a time, so that live events have their turn, and so that
     /// whoever asks for the same finds it done.
     pub(super) replaying: Semaphore,
-    started: Instant,
+    pub(super) clock: Monotonic,
     /// How old events are when their frames are handed out, in seconds.
     event_seconds: metrics::Histogram,
 }
@@ -149,8 +151,9 @@ impl Fanout {
         log: &Log,
         guilds: &[GuildId],
         freshness: Freshness,
-        positions: PositionKey,
+        positions: Positions,
         limits: FanoutLimits,
+        clock: Monotonic,
     ) -> (Self, Vec<(GuildId, Following)>) {
         let mut followed = Vec::new();
         let mut fanouts = BTreeMap::new();
@@ -162,8 +165,8 @@ impl Fanout {
                     settled: false,
                     begun: None,
                     audience: Audience::default(),
-                    told: freshness.of(*guild, 0),
-                    told_ms: 0,
+                    told: freshness.of(*guild),
+                    told_ms: clock.elapsed_ms(),
                     fresher_at: None,
                 };
                 let door = Door {
@@ -183,7 +186,7 @@ impl Fanout {
             positions,
             limits,
             replaying: Semaphore::new(1),
-            started: Instant::now(),
+            clock,
             event_seconds: metrics::histogram!("hub_event_seconds"),
         };
         (Self(Arc::new(shared)), followed)
@@ -200,9 +203,18 @@ impl Fanout {
         let silence_max = Duration::from_millis(self.0.freshness.silence_max_ms());
         let mut silence = std::pin::pin!(tokio::time::sleep(silence_max));
         let mut listening = true;
+        let Some(mut fresher) = self.0.freshness.changes(guild) else {
+            return;
+        };
+        // What changed before this task began.
+        fresher.mark_changed();
         loop {
             let received = tokio::select! {
                 received = following.entries.recv() => received,
+                Ok(()) = fresher.changed() => {
+                    self.tell_freshness(guild);
+                    continue;
+                }
                 () = &mut silence, if listening => {
                     listening = false;
                     if let Some(mut fanout) = self.lock(guild) {
@@ -265,7 +277,7 @@ impl Fanout {
             let watches_another = audience.watches(connection);
             return Err(TooManyViews { watches_another });
         }
-        let now_ms = self.elapsed_ms();
+        let now_ms = self.0.clock.elapsed_ms();
         audience.sweep(&self.0.limits, now_ms);
         let beginning = self.choose(&mut fanout, view, wanted, now_ms);
         let positions = &self.0.positions;
@@ -318,15 +330,12 @@ impl Fanout {
         }
     }
 
-    /// Tells viewers of guilds whose freshness changed, after what the log holds already. Not
+    /// Tells viewers of a guild whose freshness changed, after what the log holds already. Not
     /// numbered: it is no event of the guild's log.
-    pub fn tell_freshness(&self, log: &Log, changed: &[GuildId]) {
-        for guild in changed {
-            let Some(mut fanout) = self.lock(*guild) else {
-                continue;
-            };
-            fanout.fresher_at = log.read(*guild, |_, place| place);
-            self.tell_freshness_if_due(*guild, &mut fanout);
+    fn tell_freshness(&self, guild: GuildId) {
+        if let Some(mut fanout) = self.lock(guild) {
+            fanout.fresher_at = self.0.log.read(guild, |_, place| place);
+            self.tell_freshness_if_due(guild, &mut fanout);
         }
     }
 
@@ -335,11 +344,11 @@ impl Fanout {
             return;
         }
         fanout.fresher_at = None;
-        let payload = self.gateway(guild);
+        let payload = self.0.freshness.of(guild);
         if (payload.state, &payload.reason) == (fanout.told.state, &fanout.told.reason) {
             return;
         }
-        (fanout.told, fanout.told_ms) = (payload.clone(), self.elapsed_ms());
+        (fanout.told, fanout.told_ms) = (payload.clone(), self.0.clock.elapsed_ms());
         let state = payload.state;
         let body = Pen::gateway(guild, payload);
         for (_, watched) in fanout.audience.views() {
@@ -356,7 +365,7 @@ impl Fanout {
         if std::mem::replace(&mut fanout.settled, true) {
             return;
         }
-        let (now_ms, gateway) = (self.elapsed_ms(), self.told(guild, fanout));
+        let (now_ms, gateway) = (self.0.clock.elapsed_ms(), self.told(guild, fanout));
         let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
         for (view, watched) in fanout.audience.views() {
             if watched.is_awaited() {
@@ -368,30 +377,15 @@ impl Fanout {
 
     /// How fresh what the fan-out has come to is: what viewers were told, with its age.
     fn told(&self, guild: GuildId, fanout: &GuildFanout) -> GatewayPayload {
-        let now = self.gateway(guild);
+        let now = self.0.freshness.of(guild);
         if now.state == fanout.told.state {
             return now;
         }
-        let since_ms = self.elapsed_ms().saturating_sub(fanout.told_ms);
+        let since_ms = self.0.clock.elapsed_ms().saturating_sub(fanout.told_ms);
         GatewayPayload {
             age_ms: fanout.told.age_ms + since_ms,
             ..fanout.told.clone()
         }
-    }
-
-    /// How fresh a guild is.
-    pub fn gateway(&self, guild: GuildId) -> GatewayPayload {
-        self.0.freshness.of(guild, self.elapsed_ms())
-    }
-
-    /// Milliseconds since this hub started: the clock of its freshness.
-    pub fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// A position of a view, sealed.
-    pub fn position(&self, place: Place, step: u16, view: u32) -> String {
-        pen::seal(&self.0.positions, place, step, view)
     }
 
     /// Passes on everything that is published by now, from its first entry on, in one turn. The log
@@ -446,7 +440,9 @@ impl Fanout {
             self.0.event_seconds.record(age);
         }
         self.tell_freshness_if_due(guild, &mut fanout);
-        fanout.audience.sweep(&self.0.limits, self.elapsed_ms());
+        fanout
+            .audience
+            .sweep(&self.0.limits, self.0.clock.elapsed_ms());
     }
 
     fn pass_on_in_views(&self, fanout: &mut GuildFanout, before: &Before, entry: &Entry) {
@@ -478,7 +474,7 @@ impl Fanout {
     }
 
     fn snapshot_all(&self, guild: GuildId, fanout: &mut GuildFanout, reason: &str) {
-        let (now_ms, gateway) = (self.elapsed_ms(), self.told(guild, fanout));
+        let (now_ms, gateway) = (self.0.clock.elapsed_ms(), self.told(guild, fanout));
         let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
         for (view, watched) in fanout.audience.views() {
             // What was before can not be continued over this.

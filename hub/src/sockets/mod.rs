@@ -17,13 +17,14 @@ mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
+use launch::clock::Monotonic;
 use launch::listener::Peer;
 use proto::problem::Code;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,7 @@ struct Shared {
     limits: SocketLimits,
     draining: CancellationToken,
     connections: TaskTracker,
-    started: Instant,
+    clock: Monotonic,
     has_said_unknown: AtomicBool,
 }
 
@@ -102,7 +103,7 @@ impl Sockets {
             limits,
             draining,
             connections: TaskTracker::new(),
-            started: Instant::now(),
+            clock: Monotonic::start(),
             has_said_unknown: AtomicBool::new(false),
         }))
     }
@@ -139,7 +140,7 @@ impl Shared {
 
     /// Milliseconds since the hub started: the clock of the connections.
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.clock.elapsed_ms()
     }
 }
 

@@ -7,9 +7,10 @@ use imbl::Vector;
 use proto::GuildId;
 use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, ViewEvent};
 use proto::gateway::GatewayPayload;
-use proto::position::{PositionKey, UNFINISHED, ViewPosition};
+use proto::position::UNFINISHED;
 
 use super::frames::unnumbered;
+use crate::positions::Positions;
 use crate::view::View;
 use roomlog::{Entry, Place};
 
@@ -19,14 +20,14 @@ const NUMBER_BYTES: usize = 28;
 /// Writes the frames of one view. A clone is a small copy.
 #[derive(Clone)]
 pub struct Pen {
-    positions: PositionKey,
+    positions: Positions,
     guild: GuildId,
     fingerprint: u32,
 }
 
 impl Pen {
     /// For this view.
-    pub fn new(positions: &PositionKey, view: &View) -> Self {
+    pub fn new(positions: &Positions, view: &View) -> Self {
         Self {
             positions: positions.clone(),
             guild: view.guild(),
@@ -41,7 +42,7 @@ impl Pen {
 
     /// A position of this view, sealed.
     pub fn position(&self, place: Place, step: u16) -> String {
-        seal(&self.positions, place, step, self.fingerprint)
+        self.positions.seal(place, step, self.fingerprint)
     }
 
     /// What an entry is in this view, a frame each, not numbered yet.
@@ -128,18 +129,6 @@ impl Pen {
     }
 }
 
-/// A position of any view, sealed.
-pub fn seal(positions: &PositionKey, place: Place, step: u16, view: u32) -> String {
-    let position = ViewPosition {
-        epoch: place.epoch,
-        offset: place.offset,
-        check: place.check,
-        step,
-        view,
-    };
-    positions.seal(position, rand::RngExt::random(&mut rand::rng()))
-}
-
 /// The same rooms in their order, in portions of at most `bytes` of JSON where that is possible.
 fn split(rooms: Vec<SnapshotRoom>, bytes: usize) -> Vec<Vec<SnapshotRoom>> {
     let mut parts = Vec::new();
@@ -204,6 +193,7 @@ mod tests {
     use proto::event::{Member, VoiceFlags};
     use proto::frame::{RoomPayload, VoicePayload};
     use proto::gateway::GatewayState;
+    use proto::position::PositionKey;
     use proto::{ChannelId, UserId};
     use serde_json::Value;
 
@@ -248,7 +238,7 @@ mod tests {
         ) {
             let rooms: Vec<_> = (1..).zip(rooms).map(|(id, (members, name))| room(id, members, name)).collect();
             let view = View::new(GuildId::new(1).unwrap(), Arc::new(RoomsShown::Everyone), None);
-            let key = PositionKey::derive(b"secret");
+            let key = Positions::new(PositionKey::derive(b"secret"));
             let pen = Pen::new(&key, &view);
             let place = Place { epoch: 5, offset: 6, check: 7 };
             let gateway = GatewayPayload { state: GatewayState::Live, age_ms: 3, reason: None };

@@ -120,7 +120,7 @@ impl Fanout {
     /// What has to be replayed before a position can be continued from; `None` if nothing has to,
     /// or if nothing would help.
     fn missing(&self, view: &View, position: &ViewPosition) -> Option<Missing> {
-        let now_ms = self.elapsed_ms();
+        let now_ms = self.0.clock.elapsed_ms();
         let mut fanout = self.lock(view.guild())?;
         let tail = self.tail(view)?;
         judge(position, fanout.place, &tail).ok()?;
@@ -146,7 +146,7 @@ impl Fanout {
             // Live events have their turn.
             tokio::task::yield_now().await;
         }
-        let now_ms = self.elapsed_ms();
+        let now_ms = self.0.clock.elapsed_ms();
         let Some(mut fanout) = self.lock(view.guild()) else {
             return;
         };

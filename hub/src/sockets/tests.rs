@@ -21,6 +21,7 @@ use super::*;
 use crate::auth::AuthSettings;
 use crate::error::ErrorLog;
 use crate::freshness::Freshness;
+use crate::positions::Positions;
 use crate::view::RoomsShown;
 use crate::view::tests::{guild, public};
 use roomlog::{Log, LogSettings};
@@ -63,12 +64,14 @@ impl World {
             };
             log.append(vec![event], 1).await.unwrap();
         }
+        let clock = Monotonic::start();
         let (fanout, _followed) = Fanout::new(
             &log,
             &guilds,
-            Freshness::new(&guilds, 6_000, 0),
-            PositionKey::derive(b"test"),
+            Freshness::new(&guilds, 6_000, clock),
+            Positions::new(PositionKey::derive(b"test")),
             fanout,
+            clock,
         );
         let draining = CancellationToken::new();
         let sockets = Sockets::new(

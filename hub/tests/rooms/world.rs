@@ -12,12 +12,13 @@ use hub::discord_http::{InteractionSettings, Interactions, PublicKey};
 use hub::error::ErrorLog;
 use hub::freshness::Freshness;
 use hub::http::write_problems;
+use hub::positions::Positions;
 use hub::rooms::api::RoomsApi;
 use hub::rooms::ledger::{Ledger, LedgerSettings};
 use hub::rooms::{Rooms, RoomsSettings};
-use hub::sockets::fanout::{Fanout, FanoutLimits};
 use hub::view::RoomsShown;
 use launch::Secret;
+use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::position::PositionKey;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -153,14 +154,7 @@ impl World {
         let access = Access::new(guild, &[], plan.shown);
         let log = Log::in_memory(access.guilds(), &LogSettings::default()).unwrap();
         let worker = Worker::claim(&log, access.guilds()).await;
-        let freshness = Freshness::new(access.guilds(), 6_000, 0);
-        let (fanout, _followed) = Fanout::new(
-            &log,
-            access.guilds(),
-            freshness,
-            PositionKey::derive(b"test"),
-            FanoutLimits::default(),
-        );
+        let freshness = Freshness::new(access.guilds(), 6_000, Monotonic::start());
         let mut settings =
             DiscordSettings::new(sim.parse().unwrap(), Secret::new(discord_sim::TOKEN));
         settings.per_second_max = 1_000;
@@ -181,7 +175,8 @@ impl World {
             verifier: Verifier::new(AuthSettings::new(issuer.clone(), "roomwire", jwks_url)),
             access,
             rooms: rooms.clone(),
-            fanout,
+            positions: Positions::new(PositionKey::derive(b"test")),
+            freshness,
             body_bytes_max: RoomsApi::BODY_BYTES_MAX,
         };
         let world = Self {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proto::position::PositionKey;
 
 use self::bench::{Bench, Client, Heard, Reader, everyone, last_pos, roster, run, visits};
 use super::super::watched::Watched;
@@ -117,12 +118,16 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
         let first = bench.open(&view, None).await.hear();
         let (begun, here) = (first[0].pos().unwrap(), first[1].pos().unwrap());
         assert_eq!(first[1].reason(), "subscribed");
-        let foreign = PositionKey::derive(b"another hub");
-        let foreign = pen::seal(&foreign, bench.following.place, 0, view.fingerprint());
+        let foreign = Positions::new(PositionKey::derive(b"another hub"));
+        let foreign = foreign.seal(bench.following.place, 0, view.fingerprint());
         let forged = |change: fn(&mut Place), step| {
             let mut place = bench.fanout.lock(guild()).unwrap().place;
             change(&mut place);
-            bench.fanout.position(place, step, view.fingerprint())
+            bench
+                .fanout
+                .0
+                .positions
+                .seal(place, step, view.fingerprint())
         };
         let known = [
             (&view, "", "bad_position"),
@@ -169,7 +174,7 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
             assert_eq!(heard.len(), 2);
         }
         bench.restart();
-        let stale = bench.fanout.position(
+        let stale = bench.fanout.0.positions.seal(
             Place {
                 epoch: 3,
                 offset: 0,
@@ -222,7 +227,7 @@ fn whoever_has_seen_what_a_new_hubs_store_does_not_know_is_shown_the_guild_once(
             let kept = last_pos(&bench.open(&view, None).await.hear());
             let mut place = bench.following.place;
             place.epoch += 1_000;
-            let lost = bench.fanout.position(place, 0, view.fingerprint());
+            let lost = bench.fanout.0.positions.seal(place, 0, view.fingerprint());
             bench.restart_unheard();
 
             let back = bench.open(&view, Some(&lost)).await;

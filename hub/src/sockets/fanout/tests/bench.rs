@@ -6,6 +6,7 @@ use proto::ChannelId;
 use proto::chain::{CLAIM_TYPE, Claim, Link, Mark, Reached};
 use proto::event::{Event, Roster};
 use proto::frame::ViewEvent;
+use proto::position::PositionKey;
 use serde_json::Value;
 
 use super::super::*;
@@ -80,9 +81,9 @@ impl Bench {
             reason: None,
             guilds: BTreeMap::new(),
         };
-        let told = |_| crate::freshness::Followed::Told;
-        let changed = { &self.fanout.0.freshness }.report((0, 1), &report, told, 1);
-        self.fanout.tell_freshness(&self.log, &changed);
+        let complete = |_| crate::freshness::Coverage::Complete;
+        { &self.fanout.0.freshness }.report((0, 1), &report, complete);
+        self.fanout.tell_freshness(guild());
     }
 
     /// Something happens, and the fan-out does not know yet.
@@ -155,13 +156,15 @@ impl Bench {
 }
 
 pub(super) fn follow(log: &Log, limits: FanoutLimits) -> (Fanout, Following) {
-    let freshness = Freshness::new(&[guild()], 6_000, 0);
+    let clock = Monotonic::start();
+    let freshness = Freshness::new(&[guild()], 6_000, clock);
     let (fanout, mut followed) = Fanout::new(
         log,
         &[guild()],
         freshness,
-        PositionKey::derive(b"test"),
+        Positions::new(PositionKey::derive(b"test")),
         limits,
+        clock,
     );
     (fanout, followed.remove(0).1)
 }
