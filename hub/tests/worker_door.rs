@@ -185,43 +185,75 @@ async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
 }
 
 #[tokio::test]
-async fn each_event_carries_its_mark() {
+async fn events_of_a_guild_are_refused_together_when_one_of_them_cannot_be_read() {
     let door = Door::open().await;
-    let generation = door.claim("a").await;
-    let room = |id: &str, at: Value| {
-        let payload = json!({"guildId": "1", "channelId": "5", "name": "x"});
+    let claim = with(claim("a"), "guilds", json!(["1", "2"]));
+    let (_, claimed) = door.post("claim", &claim).await;
+    let generation = claimed["generation"].as_u64().unwrap();
+    let room = |id: &str, guild: &Value, at: Value| {
+        let payload = json!({"guildId": guild, "channelId": "5", "name": "x"});
         with(
             json!({"id": id, "event": "room.created", "payload": payload, "ts": 1}),
             "at",
             at,
         )
     };
-    let body = with(
-        delivery(generation),
-        "events",
-        json!([
-            room("a", json!([1, 2, 0])),
-            room("b", json!(null)),
-            room("c", json!([1, 2, 0]))
-        ]),
+    let (one, two) = (json!("1"), json!("2"));
+    let readable = || {
+        vec![
+            room("a", &one, json!([1, 2, 0])),
+            room("b", &two, json!([1, 2, 0])),
+            room("c", &two, json!([1, 2, 0])),
+        ]
+    };
+    // Without its mark, of a kind that no hub knows, and without a guild.
+    let unmarked = room("x", &one, json!(null));
+    let unknown = with(
+        room("x", &one, json!([1, 2, 1])),
+        "event",
+        json!("room.flew"),
     );
-    let (status, receipt) = door.post("events", &body).await;
-    assert_eq!(status, 200, "{receipt}");
-    assert_eq!(
-        (&receipt["accepted"], &receipt["duplicates"]),
-        (&json!(1), &json!(1))
-    );
-    assert_eq!(
-        receipt["refused"],
-        json!([{"id": "b", "code": "BAD_REQUEST"}])
-    );
-    assert_eq!(receipt["wanted"], json!(["1"]));
-    // What could not be read is owed now, and the checkpoint does not pass it.
+    let nameless = room("x", &json!(7), json!([1, 2, 1]));
+    for (unreadable, refused, known) in [
+        (nameless, ["x", "a", "b", "c"].as_slice(), (0, 0)),
+        (unknown, &["x", "a"], (1, 1)),
+        (unmarked, &["x", "a"], (0, 2)),
+    ] {
+        for place in 0..=3 {
+            let mut events = readable();
+            events.insert(place, unreadable.clone());
+            let body = with(delivery(generation), "events", json!(events));
+            let (status, receipt) = door.post("events", &body).await;
+            assert_eq!(status, 200, "{receipt}");
+            let named: Vec<_> = receipt["refused"].as_array().unwrap().iter().collect();
+            let expected = refused
+                .iter()
+                .map(|id| json!({"id": id, "code": "BAD_REQUEST"}));
+            assert_eq!(
+                named,
+                expected.collect::<Vec<_>>().iter().collect::<Vec<_>>()
+            );
+            let counts = (&receipt["accepted"], &receipt["duplicates"]);
+            let known = if place == 0 {
+                known
+            } else {
+                (0, known.0 + known.1)
+            };
+            assert_eq!(counts, (&json!(known.0), &json!(known.1)));
+        }
+    }
+    let state = |guild: &Value| {
+        let guild = guild.as_str().unwrap().parse().unwrap();
+        door.log.read(guild, |state, _| state.rooms.len())
+    };
+    assert_eq!((state(&one), state(&two)), (Some(0), Some(1)));
+    // The checkpoint does not pass what could not be read.
     let next = with(delivery(generation), "from", json!([1, 5]));
     let (_, problem) = door.post("events", &next).await;
+    let conflict = &problem["conflict"];
     assert_eq!(
-        problem["conflict"],
-        json!({"kind": "gap", "reached": [0, 0], "taken": 1})
+        (&conflict["kind"], &conflict["reached"]),
+        (&json!("gap"), &json!([0, 0]))
     );
 }
 

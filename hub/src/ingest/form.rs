@@ -2,6 +2,9 @@
 //!
 //! Pure: what is known here is given.
 
+use std::collections::BTreeSet;
+
+use proto::GuildId;
 use proto::chain::{
     CLAIM_TYPE, Claim, GatewaySession, IDENTIFY_TYPE, IdentifyNotice, NAME_BYTES_MAX, Reached,
 };
@@ -10,6 +13,7 @@ use proto::event::{EVENT_ID_BYTES_MAX, Event};
 use proto::problem::Code;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
@@ -94,24 +98,40 @@ fn check_reached(reached: Reached, session_max: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads events one by one: one that can not be read does not fail the others.
+/// Reads events one by one: one that cannot be read does not fail those of other guilds.
+///
+/// A worker's events of one guild are refused together. They build on one another: a guild of which
+/// only a part was stored would be restored wrong, and its marks would drop the rest as repeats.
 fn events(raw: &[&RawValue], from_worker: bool) -> (Vec<Event>, Vec<RefusedEvent>) {
     let (mut events, mut refused) = (Vec::with_capacity(raw.len()), Vec::new());
-    // Where a worker's event stands is how it is known as a repeat.
-    let is_whole = |event: &Event| {
+    // A worker's event is known as a repeat by where it stands.
+    let is_complete = |event: &Event| {
         (1..=EVENT_ID_BYTES_MAX).contains(&event.id.len()) && (!from_worker || event.at.is_some())
     };
+    let mut guilds = BTreeSet::new();
     for raw in raw {
         let event = serde_json::from_str::<Event>(raw.get())
             .ok()
             .filter(|_| is_object(raw.get().as_bytes()));
         match event {
-            Some(event) if is_whole(&event) => events.push(event),
-            _ => refused.push(RefusedEvent {
-                id: id_of(raw.get()),
-                code: Code::BadRequest,
-            }),
+            Some(event) if is_complete(&event) => events.push(event),
+            _ => {
+                let (event, named) = unreadable(raw.get());
+                refused.push(event);
+                guilds.insert(named);
+            }
         }
+    }
+    if from_worker {
+        let is_readable = |event: &Event| {
+            !guilds.contains(&None) && !guilds.contains(&Some(event.fact.guild_id()))
+        };
+        let (readable, others) = events.into_iter().partition(is_readable);
+        events = readable;
+        refused.extend(others.into_iter().map(|event: Event| RefusedEvent {
+            id: event.id,
+            code: Code::BadRequest,
+        }));
     }
     (events, refused)
 }
@@ -198,14 +218,25 @@ fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// The id of an event that can not be read otherwise; empty when not even that can.
-fn id_of(raw: &str) -> String {
+/// An event that cannot be read: its id, empty if that cannot be read either, and its guild if its
+/// payload names one.
+fn unreadable(raw: &str) -> (RefusedEvent, Option<GuildId>) {
     #[derive(Deserialize)]
-    struct Named {
-        id: String,
+    struct Outline {
+        #[serde(default)]
+        id: Value,
+        #[serde(default)]
+        payload: Value,
     }
-    serde_json::from_str::<Named>(raw)
-        .ok()
-        .filter(|named| named.id.len() <= EVENT_ID_BYTES_MAX)
-        .map_or_else(String::new, |named| named.id)
+    let outline = serde_json::from_str::<Outline>(raw).ok();
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let id = text(outline.as_ref().map(|outline| &outline.id));
+    let guild = outline.and_then(|outline| text(outline.payload.get("guildId")));
+    let event = RefusedEvent {
+        id: id
+            .filter(|id| id.len() <= EVENT_ID_BYTES_MAX)
+            .unwrap_or_default(),
+        code: Code::BadRequest,
+    };
+    (event, guild.and_then(|guild| guild.parse().ok()))
 }
