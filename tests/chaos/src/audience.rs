@@ -1,19 +1,19 @@
-//! Those who watch a run: subscribers of different tempers, and a client under test.
+//! The subscribers of a run, each with a temper of its own, and a client under test.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::mirror::seen_by_everyone;
-use e2e::{GUILD, LOUNGE};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use world::{GUILD, LOUNGE};
 
-use crate::checker::{Record, Scene, Truth};
+use crate::access::HubAccess;
+use crate::checker::{History, Record};
 use crate::client::Client;
 use crate::discord::Discord;
-use crate::subscriber::{Door, Subscriber, Temper};
+use crate::subscriber::{Subscriber, Temper};
 
 /// How often the truth is asked for.
 const ASK: Duration = Duration::from_millis(30);
@@ -30,7 +30,7 @@ pub struct Audience {
 
 impl Audience {
     /// Lets them in, calm; `client`: the command of a client program under test.
-    pub fn start(client: Option<&str>, door: &Door, luck: &mut StdRng) -> Self {
+    pub fn start(client: Option<&str>, access: &HubAccess, rng: &mut StdRng) -> Self {
         let temper = |name: &str, restless: bool| Temper {
             name: name.to_owned(),
             restless,
@@ -53,9 +53,9 @@ impl Audience {
         ];
         let all = tempers
             .into_iter()
-            .map(|temper| Subscriber::start(door.clone(), temper, luck.random()))
+            .map(|temper| Subscriber::start(access.clone(), temper, rng.random()))
             .collect();
-        let client = client.map(|command| Client::start(command, door));
+        let client = client.map(|command| Client::start(command, access));
         let audience = Self { all, client };
         audience.calm(true);
         audience
@@ -68,8 +68,8 @@ impl Audience {
         }
     }
 
-    /// Waits until everybody believes the truth and nothing moves, and notes it in every record.
-    /// At the deadline it is noted all the same, and the error names who is wrong.
+    /// Waits until every subscriber believes the truth and nothing moves, and notes the quiet point in
+    /// every record. At the deadline it is noted as well, and the error names those that are wrong.
     ///
     /// # Errors
     /// The names of those who are wrong; in words, that something still moves.
@@ -80,8 +80,8 @@ impl Audience {
             let state = discord.state().await;
             let seq = state["seq"].as_u64().unwrap_or(0);
             let wrong = self.wrong(&state);
-            let heard = self.all.iter().map(Subscriber::heard).sum();
-            match quiet.look(Instant::now(), wrong.is_empty(), (heard, seq)) {
+            let received = self.all.iter().map(Subscriber::received).sum();
+            match quiet.look(Instant::now(), wrong.is_empty(), (received, seq)) {
                 Look::Quiet => {
                     self.mark(seq);
                     return Ok(());
@@ -100,12 +100,12 @@ impl Audience {
         }
     }
 
-    /// Somebody who never goes, and sees all that there is to see.
+    /// The subscriber that never leaves and sees the whole guild.
     pub fn witness(&self) -> &Subscriber {
         &self.all[0]
     }
 
-    /// What everybody heard.
+    /// The records of all subscribers.
     pub fn records(&self) -> Vec<Record> {
         self.all.iter().map(Subscriber::record).collect()
     }
@@ -116,21 +116,17 @@ impl Audience {
         }
     }
 
-    /// Who does not believe the truth.
+    /// The names of those that do not believe the truth.
     fn wrong(&mut self, state: &Value) -> Vec<String> {
-        let truth = Truth::new(GUILD, state, &[]);
-        let scene = |subscriber: &Subscriber| -> Scene {
-            let mut story = truth.story(subscriber.only());
-            story.moments.swap_remove(0).scene
-        };
+        let truth = History::new(GUILD, state, &[]);
         let mut wrong: Vec<String> = self
             .all
             .iter()
-            .filter(|subscriber| !subscriber.agrees(&scene(subscriber)))
+            .filter(|subscriber| !subscriber.agrees(&truth.at_first(subscriber.only())))
             .map(|subscriber| subscriber.name().to_owned())
             .collect();
         if let Some(client) = &mut self.client
-            && !client.agrees(&seen_by_everyone(GUILD, &state["guilds"][GUILD]))
+            && !client.agrees(&truth.at_first(None).seating())
         {
             wrong.push(format!("the client ({})", client.last()));
         }
@@ -142,7 +138,7 @@ impl Audience {
 struct Quiet {
     right_by: Instant,
     still_by: Instant,
-    /// Since when everybody is right and this has not changed: what was heard, what happened.
+    /// Since when everybody is right and this has not changed: what was received, what happened.
     since: Option<(Instant, (usize, u64))>,
 }
 

@@ -50,7 +50,7 @@ impl Cable {
         self.state.send_replace(State::Cut);
     }
 
-    /// Swallows what the worker sends, and tells it nothing.
+    /// Swallows what the worker sends, and sends it nothing.
     pub fn swallow(&self) {
         self.state.send_replace(State::Swallows);
     }

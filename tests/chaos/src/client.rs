@@ -7,12 +7,12 @@
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use e2e::mirror::Seating;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use world::roster::Seating;
 
-use crate::subscriber::Door;
+use crate::access::HubAccess;
 
 /// A running client program. Dropping it kills it.
 pub struct Client {
@@ -22,13 +22,13 @@ pub struct Client {
 
 impl Client {
     /// Starts it by the shell.
-    pub fn start(command: &str, door: &Door) -> Self {
+    pub fn start(command: &str, access: &HubAccess) -> Self {
         let mut child = Command::new("/bin/sh")
             .arg("-c")
             .arg(format!("exec {command}"))
-            .env("HUB_URL", &door.hub_url)
-            .env("TOKEN", &door.token)
-            .env("GUILD_ID", &door.guild)
+            .env("HUB_URL", &access.hub_url)
+            .env("TOKEN", &access.token)
+            .env("GUILD_ID", &access.guild)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

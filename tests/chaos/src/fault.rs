@@ -5,14 +5,15 @@ mod seen;
 
 use launch::clock::now_ms;
 use rand::rngs::StdRng;
+use world::Side;
 
-use crate::proxy::Misdeed;
+use crate::environment::{Environment, Needs, faketime};
+use crate::proxy::ProxyFault;
 use crate::sessions::{Facts, Span};
-use crate::stage::{Needs, Side, Stage, faketime};
 use crate::subscriber::Subscriber;
 
-/// What a fault may cost a subscriber. What it may cost in identifies is not here: each must be
-/// explained by what Discord did, or by one of the facts that [`Fault::explain`] tells.
+/// What a fault may cost a subscriber. Identifies are not here: each must be explained by what
+/// Discord did, or by one of the facts that [`Fault::explain`] adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price {
     /// Snapshots that may come to each of those who recover, at most.
@@ -65,7 +66,7 @@ enum Act {
         outbox_full: bool,
         worker_killed: bool,
     },
-    BadAnswers(&'static [Misdeed]),
+    BadAnswers(&'static [ProxyFault]),
     Close(&'static [u16]),
     Refused(&'static [u16]),
     Invalid,
@@ -75,7 +76,7 @@ enum Act {
     ResumeAddressDead,
     GatewayAway,
     Odd,
-    Illegible,
+    Unreadable,
     GuildOutage,
     TwoWorkers,
     DiskFull,
@@ -107,30 +108,30 @@ const fn fault(
 }
 
 /// Bad answers that cost nothing: each is a reason to send the same again.
-const RETRIED: [Misdeed; 9] = [
-    Misdeed::Status(500),
-    Misdeed::Status(503),
-    Misdeed::Status(429),
-    Misdeed::Status(401),
-    Misdeed::HalfAnswer,
-    Misdeed::Reset,
-    Misdeed::HalfBody,
-    Misdeed::Delay(150),
-    Misdeed::Repeat(400),
+const RETRIED: [ProxyFault; 9] = [
+    ProxyFault::Status(500),
+    ProxyFault::Status(503),
+    ProxyFault::Status(429),
+    ProxyFault::Status(401),
+    ProxyFault::HalfAnswer,
+    ProxyFault::Reset,
+    ProxyFault::HalfBody,
+    ProxyFault::Delay(150),
+    ProxyFault::Repeat(400),
 ];
 
 /// Bad answers that say that the delivery itself is wrong.
-const REFUSED: [Misdeed; 2] = [Misdeed::Status(400), Misdeed::Status(413)];
+const REFUSED: [ProxyFault; 2] = [ProxyFault::Status(400), ProxyFault::Status(413)];
 
-/// Every fault. Where a time is promised in which everything must be right, it is that one, or
-/// a shorter one: here whatever waits waits shorter than in earnest.
+/// Every fault. Its time is the one that is promised, or a shorter one, since every wait is shorter
+/// here than in production.
 #[rustfmt::skip]
 pub const FAULTS: [Fault; 42] = [
     fault("F1", Act::FailPoint(Side::Worker, &["received"]), FREE, 10, "worker killed before the event is in its outbox"),
     fault("F2", Act::FailPoint(Side::Worker, &["queued"]), FREE, 10, "worker killed with the event in its outbox"),
     fault("F3", Act::FailPoint(Side::Worker, &["posted", "acknowledged"]), FREE, 10, "worker killed around the hub's reply"),
     fault("F4", Act::HalfBodyThenKill, FREE, 10, "worker killed in the middle of a delivery"),
-    fault("F5", Act::Terminate(Side::Worker), FREE, 5, "worker deployed anew (SIGTERM): it ends with 0"),
+    fault("F5", Act::Terminate(Side::Worker), FREE, 5, "worker deployed again (SIGTERM): it ends with 0"),
     fault("F6", Act::Absent, FREE, 15, "worker away until the session is forgotten; members leave, a room is deleted"),
     fault("F7", Act::Stop(Side::Worker, 2_800), SNAPSHOT, 15, "worker stopped past its heartbeats, then continued"),
     fault("F8", Act::FailPoint(Side::Hub, &["verified", "stored", "published"]), FREE, 15, "hub killed at a fail point: it is ready again within 5 s"),
@@ -138,31 +139,31 @@ pub const FAULTS: [Fault; 42] = [
     fault("F9a", Act::HubAway { outbox_full: false, worker_killed: false }, FREE, 15, "hub away while the outbox lasts: nothing is missing"),
     fault("F9b", Act::HubAway { outbox_full: true, worker_killed: true }, SNAPSHOT, 30, "as F9, and the worker killed while it owes"),
     fault("F10", Act::BadAnswers(&RETRIED), FREE, 15, "hub answers 500, 503, 429, stale, half, late, twice or not at all"),
-    fault("F10b", Act::BadAnswers(&[Misdeed::Hang]), FREE, 15, "hub never answers some requests"),
+    fault("F10b", Act::BadAnswers(&[ProxyFault::Hang]), FREE, 15, "hub never answers some requests"),
     fault("F10c", Act::BadAnswers(&REFUSED), SNAPSHOTS, 15, "hub refuses deliveries as malformed or too large: set aside with an alarm"),
     fault("F11", Act::Stop(Side::Hub, 2_500), FREE, 10, "hub stopped, then continued"),
     fault("F17", Act::Close(&[4000, 4001, 4002, 4003, 4005, 4008]), FREE, 5, "Discord closes with a code that allows resuming"),
     fault("F18", Act::Close(&[4007, 4009]), FREE, 15, "Discord closes and ends the session"),
     fault("F18b", Act::Invalid, FREE, 15, "Discord invalidates the session (op 9 false)"),
-    fault("F19", Act::Refused(&[4004, 4010, 4011, 4012, 4013, 4014]), FREE, 15, "Discord refuses for good: the worker ends with 69 and says why, pages are told down; an operator starts it again"),
+    fault("F19", Act::Refused(&[4004, 4010, 4011, 4012, 4013, 4014]), FREE, 15, "Discord refuses for good: the worker ends with 69 and says why, pages get `down`; an operator starts it again"),
     fault("F20", Act::Reconnect, FREE, 15, "Discord asks to reconnect (op 7, op 9 true), or the connection is cut"),
     fault("F20b", Act::Silence, FREE, 15, "Discord falls silent: no acknowledged heartbeat, no event"),
     fault("F20c", Act::BlackHole, FREE, 15, "the way to the gateway swallows everything: no event, no HELLO, no end"),
     fault("F21", Act::ResumeAddressDead, FREE, 15, "the address for resuming is dead"),
     fault("F22", Act::GatewayAway, FREE, 15, "the gateway is away for a while"),
     fault("F23", Act::Odd, FREE, 15, "duplicates, nulls, missing fields, unknown events"),
-    fault("F23b", Act::Illegible, FREE, 15, "dispatches without what is needed: the worker asks REST"),
-    fault("F24", Act::GuildOutage, FREE, 5, "the guild has an outage at Discord: pages are told so, and keep its rooms"),
+    fault("F23b", Act::Unreadable, FREE, 15, "dispatches without what is needed: the worker asks REST"),
+    fault("F24", Act::GuildOutage, FREE, 5, "the guild has an outage at Discord: pages get `down`, and keep its rooms"),
     fault("F25", Act::TwoWorkers, FREE, 15, "a second worker of the same shard is started; the first ends with 75"),
     fault("F25b", Act::Zombie, FREE, 15, "the worker is stopped, another takes over, the first goes on: it ends with 75"),
-    fault("F27", Act::DiskFull, FREE, 30, "the hub's store can not grow: 503, not ready, pages are told; what it took is there after a kill"),
+    fault("F27", Act::DiskFull, FREE, 30, "the hub's store cannot grow: 503, not ready, pages get `down`; what it acknowledged survives a kill"),
     fault("F28", Act::StoreDamaged, SNAPSHOT, 30, "the store file is cut short, bits of it flip, or it is rubbish: set aside"),
     fault("F29", Act::Clock, FREE, 30, "the clock of the hub, of the worker, or of both jumps by an hour or less, and back"),
     fault("F33", Act::RoomDeleted, FREE, 2, "a room is deleted while people come in"),
     fault("F37", Act::NeverResumed, FREE, 30, "Discord greets and never resumes the session: one identify, also if the worker is killed meanwhile"),
     fault("worker-kill", Act::Kill(Side::Worker), FREE, 10, "worker killed at random"),
     fault("hub-kill", Act::Kill(Side::Hub), FREE, 15, "hub killed at random"),
-    fault("hub-term", Act::Terminate(Side::Hub), FREE, 15, "hub deployed anew (SIGTERM)"),
+    fault("hub-term", Act::Terminate(Side::Hub), FREE, 15, "hub deployed again (SIGTERM)"),
     fault("store-older", Act::StoreOlder, SNAPSHOT, 15, "the store replaced by an older copy of itself"),
     fault("store-gone", Act::StoreGone, SNAPSHOT, 15, "the store replaced by none"),
     fault("forgotten", Act::Forgotten, FREE, 15, "Discord forgets the session while the worker is connected no more"),
@@ -176,13 +177,13 @@ pub fn named(name: &str) -> Option<Fault> {
 }
 
 impl Fault {
-    /// Why it can not be done here, if so.
+    /// Why it cannot be caused here, if so.
     pub fn lacks(&self) -> Option<&'static str> {
         (self.act == Act::Clock && faketime().is_none())
             .then_some("libfaketime is not installed (Debian's package faketime)")
     }
 
-    /// What the stage must have for it.
+    /// What the environment must have for it.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         match self.act {
@@ -193,12 +194,17 @@ impl Fault {
         needs
     }
 
-    /// Makes it happen; on return it is over. The witness is somebody who never goes: what a fault
-    /// promises besides, and does not keep, is among the stage's complaints.
-    pub async fn happen(&self, stage: &mut Stage, witness: &Subscriber, luck: &mut StdRng) {
+    /// Causes it; on return it is over. The witness is a subscriber that never leaves. A promise of the
+    /// fault that is not kept is among the environment's complaints.
+    pub async fn happen(
+        &self,
+        environment: &mut Environment,
+        witness: &Subscriber,
+        rng: &mut StdRng,
+    ) {
         let began_ms = now_ms();
-        acts::act(self.act, stage, witness, luck).await;
-        stage.lasted_since(began_ms);
+        acts::act(self.act, environment, witness, rng).await;
+        environment.lasted_since(began_ms);
     }
 
     /// Adds what it explains, having lasted so long.

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use chaos::campaign::{asked, campaign};
+use chaos::environment::has_fault_programs;
 use chaos::fault::FAULTS;
+use chaos::scenarios::{SCENARIOS, Scenario, Size, in_words};
 use chaos::settings::Settings;
-use chaos::shows::{SHOWS, Show, Size, in_words};
-use chaos::stage::has_fault_programs;
-use chaos::storm::{asked, storm};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,13 +21,16 @@ async fn main() -> ExitCode {
         for fault in FAULTS {
             say(&format!("{:<12} {}", fault.name, fault.about));
         }
-        for show in SHOWS {
-            say(&format!("--show {:<24} {}", show.name, show.about));
+        for scenario in SCENARIOS {
+            say(&format!(
+                "--scenario {:<24} {}",
+                scenario.name, scenario.about
+            ));
         }
         return ExitCode::from(launch::exit::CLEAN);
     }
-    if let Some(name) = &settings.show {
-        return give(name, &settings).await;
+    if let Some(name) = &settings.scenario {
+        return run_scenarios(name, &settings).await;
     }
     let faults = match asked(&settings.fault) {
         Ok(faults) => faults,
@@ -50,7 +53,7 @@ async fn main() -> ExitCode {
     }
     let seed = settings.seed.unwrap_or_else(launch::clock::now_ms);
     say(&format!("seed {seed}"));
-    let summary = storm(&settings, &faults, seed, stopped(), say).await;
+    let summary = campaign(&settings, &faults, seed, stopped(), say).await;
     say(&format!("\n{}", summary.table()));
     if summary.is_clean() {
         ExitCode::from(launch::exit::CLEAN)
@@ -59,15 +62,15 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Gives the show of this name, or all.
-async fn give(name: &str, settings: &Settings) -> ExitCode {
-    let asked: Vec<Show> = SHOWS
+/// Runs the scenario of this name, or all.
+async fn run_scenarios(name: &str, settings: &Settings) -> ExitCode {
+    let asked: Vec<Scenario> = SCENARIOS
         .into_iter()
-        .filter(|show| show.name == name || name == "all")
+        .filter(|scenario| scenario.name == name || name == "all")
         .collect();
     if asked.is_empty() {
         launch::settings::refuse(&format!(
-            "--show is {name:?}, which is no show. See --list for their names."
+            "--scenario is {name:?}, which is no scenario. See --list for their names."
         ));
     }
     let minutes = if settings.minutes > 0 {
@@ -83,13 +86,13 @@ async fn give(name: &str, settings: &Settings) -> ExitCode {
     let seed = settings.seed.unwrap_or_else(launch::clock::now_ms);
     let mut clean = true;
     let mut stopped = std::pin::pin!(stopped());
-    for show in asked {
+    for scenario in asked {
         let report = tokio::select! {
-            report = show.give(size, seed, &settings.folder) => report,
+            report = scenario.run(size, seed, &settings.folder) => report,
             // Dropping it ends its processes and removes its files.
             () = &mut stopped => return ExitCode::from(launch::exit::FAILED),
         };
-        say(&in_words(&show, &report, seed));
+        say(&in_words(&scenario, &report, seed));
         clean &= report.is_clean();
     }
     ExitCode::from(if clean {
@@ -99,7 +102,7 @@ async fn give(name: &str, settings: &Settings) -> ExitCode {
     })
 }
 
-/// Waits for somebody to stop it: Ctrl-C, or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM.
 async fn stopped() {
     match signal(SignalKind::terminate()) {
         Ok(mut terminated) => tokio::select! {

@@ -1,4 +1,4 @@
-//! What stands between the worker and the hub: a [`Proxy`] that answers badly when told to.
+//! A [`Proxy`] between the worker and the hub that answers badly on demand.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,7 +22,7 @@ const DELIVERIES: &str = "/api/internal/events";
 
 /// What is done to a request instead of passing it on and bringing the answer back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misdeed {
+pub enum ProxyFault {
     /// Answered with this status, and not passed on: 400, 401 (stale), 413, 429, 500, 503.
     Status(u16),
     /// Not passed on, never answered.
@@ -39,7 +39,7 @@ pub enum Misdeed {
     Repeat(u64),
 }
 
-impl Misdeed {
+impl ProxyFault {
     /// All kinds, for a script to choose from.
     pub const ALL: [Self; 12] = [
         Self::Status(500),
@@ -71,10 +71,10 @@ pub struct Proxy {
 
 struct Mind {
     hub: String,
-    queue: Mutex<VecDeque<Misdeed>>,
+    queue: Mutex<VecDeque<ProxyFault>>,
     /// How many of a hundred requests suffer, and of which kinds.
-    mood: Mutex<(u32, Vec<Misdeed>)>,
-    luck: Mutex<StdRng>,
+    mood: Mutex<(u32, Vec<ProxyFault>)>,
+    rng: Mutex<StdRng>,
     done: AtomicU64,
     unavailable: AtomicU64,
 }
@@ -87,7 +87,7 @@ impl Proxy {
             hub: hub.to_owned(),
             queue: Mutex::default(),
             mood: Mutex::default(),
-            luck: Mutex::new(StdRng::seed_from_u64(seed)),
+            rng: Mutex::new(StdRng::seed_from_u64(seed)),
             done: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
         });
@@ -111,12 +111,12 @@ impl Proxy {
     }
 
     /// Does this to the next request.
-    pub fn next(&self, misdeed: Misdeed) {
-        lock(&self.mind.queue).push_back(misdeed);
+    pub fn next(&self, fault: ProxyFault) {
+        lock(&self.mind.queue).push_back(fault);
     }
 
     /// Does one of these to so many of a hundred requests, from now on.
-    pub fn mood(&self, percent: u32, kinds: &[Misdeed]) {
+    pub fn mood(&self, percent: u32, kinds: &[ProxyFault]) {
         *lock(&self.mind.mood) = (percent, kinds.to_vec());
     }
 
@@ -127,7 +127,7 @@ impl Proxy {
     }
 
     /// How many requests suffered.
-    pub fn misdeeds(&self) -> u64 {
+    pub fn faults(&self) -> u64 {
         self.mind.done.load(Ordering::Relaxed)
     }
 
@@ -144,8 +144,8 @@ impl Drop for Proxy {
 }
 
 impl Mind {
-    fn choose(&self, about_deliveries: bool) -> Option<Misdeed> {
-        let fits = |misdeed: &Misdeed| about_deliveries || !misdeed.is_about_deliveries();
+    fn choose(&self, about_deliveries: bool) -> Option<ProxyFault> {
+        let fits = |fault: &ProxyFault| about_deliveries || !fault.is_about_deliveries();
         let mut queue = lock(&self.queue);
         let asked = queue
             .iter()
@@ -153,11 +153,11 @@ impl Mind {
             .and_then(|at| queue.remove(at))
             .or_else(|| {
                 let (percent, kinds) = &*lock(&self.mood);
-                let luck = &mut *lock(&self.luck);
-                if kinds.is_empty() || luck.random_range(0..100) >= *percent {
+                let rng = &mut *lock(&self.rng);
+                if kinds.is_empty() || rng.random_range(0..100) >= *percent {
                     return None;
                 }
-                Some(kinds[luck.random_range(0..kinds.len())]).filter(fits)
+                Some(kinds[rng.random_range(0..kinds.len())]).filter(fits)
             });
         self.done
             .fetch_add(u64::from(asked.is_some()), Ordering::Relaxed);
@@ -182,8 +182,8 @@ async fn attend(mut client: TcpStream, mind: Arc<Mind>) {
                     return;
                 }
             }
-            Some(misdeed) => {
-                if misdo(misdeed, &mut client, &mind, &request).await.is_err() {
+            Some(fault) => {
+                if apply(fault, &mut client, &mind, &request).await.is_err() {
                     return;
                 }
             }
@@ -192,30 +192,30 @@ async fn attend(mut client: TcpStream, mind: Arc<Mind>) {
 }
 
 /// An error ends the connection.
-async fn misdo(
-    misdeed: Misdeed,
+async fn apply(
+    fault: ProxyFault,
     client: &mut TcpStream,
     mind: &Arc<Mind>,
     request: &[u8],
 ) -> io::Result<()> {
     let cut = || Err(io::Error::other("cut on purpose"));
-    match misdeed {
-        Misdeed::Status(status) => client.write_all(&refusal(status)).await,
-        Misdeed::Hang => {
+    match fault {
+        ProxyFault::Status(status) => client.write_all(&refusal(status)).await,
+        ProxyFault::Hang => {
             sleep(ANSWER_MAX).await;
             cut()
         }
-        Misdeed::HalfAnswer => {
+        ProxyFault::HalfAnswer => {
             let answer = exchange(&mind.hub, request).await?;
             client.write_all(&answer[..answer.len() / 2]).await?;
             cut()
         }
-        Misdeed::Reset => {
+        ProxyFault::Reset => {
             exchange(&mind.hub, request).await?;
             client.set_zero_linger()?;
             cut()
         }
-        Misdeed::HalfBody => {
+        ProxyFault::HalfBody => {
             let head = head_len(request).unwrap_or(0);
             let mut hub = TcpStream::connect(&mind.hub).await?;
             hub.write_all(&request[..head.midpoint(request.len())])
@@ -223,12 +223,12 @@ async fn misdo(
             hub.flush().await?;
             cut()
         }
-        Misdeed::Delay(ms) => {
+        ProxyFault::Delay(ms) => {
             sleep(Duration::from_millis(ms)).await;
             let answer = exchange(&mind.hub, request).await?;
             client.write_all(&answer).await
         }
-        Misdeed::Repeat(ms) => {
+        ProxyFault::Repeat(ms) => {
             let answer = exchange(&mind.hub, request).await?;
             let (hub, again) = (mind.hub.clone(), request.to_vec());
             tokio::spawn(async move {

@@ -1,41 +1,39 @@
-//! One run: a fresh world, people moving, subscribers coming and going, faults; then quiet, then
-//! the checker.
+//! One run: a fresh environment, traffic, subscribers that come and go, faults; then quiet, then the
+//! checker.
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::GUILD;
 use futures_util::FutureExt as _;
 use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
+use world::{GUILD, Side, within};
 
+use crate::access::HubAccess;
 use crate::audience::Audience;
 use crate::checker::{Frame, Record, Terms, Verdict, What, check};
 use crate::discord::Discord;
+use crate::environment::{Environment, Needs};
 use crate::fault::Fault;
 use crate::late::Late;
-use crate::mover::Mover;
 use crate::sessions::{self, Facts, Note};
-use crate::stage::{Needs, Side, Stage};
-use crate::subscriber::Door;
-use crate::waiting::within;
+use crate::traffic::{FirstGuild, Traffic};
 
 /// How long the world may take to be right before anything happens.
 const FIRST_S: u64 = 20;
-/// How long a run may take besides the seconds that were asked for: whatever it waits for then does
-/// not come.
+/// How long a run may take beside the seconds that were asked for. A longer one waits in vain.
 const RUN_MAX: Duration = Duration::from_mins(10);
-/// How long the mover may take to end its present act.
+/// How long the traffic may take to end its present act.
 const ACT_MAX: Duration = Duration::from_secs(20);
 
 /// What a run is to be.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// All luck comes from it.
+    /// All randomness comes from it.
     pub seed: u64,
     /// What happens, in order.
     pub faults: Vec<Fault>,
@@ -47,20 +45,20 @@ pub struct Spec {
     pub client: Option<String>,
     /// A fault planted into the hub, and into one of how many events.
     pub planted: Option<(String, u32)>,
-    /// Where its files go. Removed after a clean run.
+    /// The folder of its files. Removed after a clean run.
     pub folder: PathBuf,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// What the checker found.
     pub verdict: Verdict,
     /// Identifies, besides the first.
     pub identifies: u64,
-    /// Snapshots that came to those who could have recovered.
+    /// Snapshots to subscribers that could have recovered.
     pub uncalled_snapshots: u64,
-    /// What else was promised and did not happen.
+    /// Other promises that were not kept.
     pub complaints: Vec<String>,
     /// Acts in Discord.
     pub acts: u64,
@@ -78,7 +76,7 @@ impl Outcome {
 /// Does one run. Logs and findings stay in the folder if anything is wrong.
 pub async fn run(spec: &Spec) -> Outcome {
     let began = Instant::now();
-    let mut luck = StdRng::seed_from_u64(spec.seed);
+    let mut rng = StdRng::seed_from_u64(spec.seed);
     let mut needs = Needs::default();
     for fault in &spec.faults {
         let more = fault.needs();
@@ -93,29 +91,28 @@ pub async fn run(spec: &Spec) -> Outcome {
             .hub
             .push(("PLANTED_ONE_IN".to_owned(), one_in.to_string()));
     }
-    let set = AssertUnwindSafe(Stage::set(&spec.folder, &needs, spec.seed)).catch_unwind();
-    let Ok(mut stage) = set.await else {
+    let set = AssertUnwindSafe(Environment::start(&spec.folder, &needs, spec.seed)).catch_unwind();
+    let Ok(mut environment) = set.await else {
         return Outcome {
             complaints: vec!["the world did not start".to_owned()],
             ..Outcome::default()
         };
     };
     let asked = Duration::from_secs(spec.seconds * spec.faults.len() as u64);
-    let mut outcome = in_time(RUN_MAX + asked, play(spec, &mut stage, &mut luck)).await;
-    outcome.complaints.append(&mut stage.complaints);
+    let mut outcome = in_time(RUN_MAX + asked, play(spec, &mut environment, &mut rng)).await;
+    outcome.complaints.append(&mut environment.complaints);
     outcome.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     if outcome.is_clean() {
-        // What is left behind harms nobody.
         let _removed = std::fs::remove_dir_all(&spec.folder);
     } else {
-        stage.keep_logs();
+        environment.keep_logs();
         let findings = [outcome.complaints.clone(), outcome.verdict.findings.clone()].concat();
         std::fs::write(spec.folder.join("findings.txt"), findings.join("\n")).unwrap();
     }
     outcome
 }
 
-/// What came of it; a complaint if it broke, or did not end in time.
+/// The result; a complaint if the run panicked or did not end in time.
 async fn in_time(most: Duration, played: impl Future<Output = Outcome>) -> Outcome {
     let complaint = match timeout(most, AssertUnwindSafe(played).catch_unwind()).await {
         Ok(Ok(outcome)) => return outcome,
@@ -134,40 +131,41 @@ fn reason_of(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no reason given")
 }
 
-async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
+async fn play(spec: &Spec, environment: &mut Environment, rng: &mut StdRng) -> Outcome {
     let mut outcome = Outcome::default();
-    let sim_url = stage.world.sim_url.clone();
-    let discord = Discord::now(&sim_url).await;
+    let simulator = environment.world.discord.clone();
+    let discord = Discord::now(&simulator).await;
     let late = Late::start();
-    let wish = json!({"sub": "chaos", "guilds": [GUILD], "ttl": 86_400});
-    let door = Door {
-        hub_url: stage.world.hub_url.clone(),
-        token: stage.world.token(wish).await,
+    let request = json!({"sub": "chaos", "guilds": [GUILD], "ttl": 86_400});
+    let access = HubAccess {
+        hub_url: environment.world.hub_url.clone(),
+        token: environment.world.token(request).await,
         guild: GUILD.to_owned(),
     };
-    let mut audience = Audience::start(spec.client.as_deref(), &door, luck);
+    let mut audience = Audience::start(spec.client.as_deref(), &access, rng);
     if audience.quiet(&discord, FIRST_S).await.is_err() {
         outcome
             .complaints
             .push("nothing was right before anything happened".to_owned());
     }
-    let mover = Mover::start(&sim_url, luck.random(), spec.acts_per_s).await;
+    let script = FirstGuild::new(simulator, rng.random()).await;
+    let traffic = Traffic::start(script, spec.acts_per_s);
     audience.calm(false);
-    sleep(Duration::from_millis(luck.random_range(400..900))).await;
+    sleep(Duration::from_millis(rng.random_range(400..900))).await;
     let mut facts = Facts::default();
     for fault in &spec.faults {
         sleep(Duration::from_secs(spec.seconds)).await;
         let began_ms = now_ms();
-        fault.happen(stage, audience.witness(), luck).await;
+        fault.happen(environment, audience.witness(), rng).await;
         fault.explain((began_ms, now_ms()), &mut facts);
-        sleep(Duration::from_millis(luck.random_range(300..900))).await;
+        sleep(Duration::from_millis(rng.random_range(300..900))).await;
     }
-    if !stop(&mover).await {
-        stage.complain(format!("people still move after {ACT_MAX:?}"));
+    if !stop(&traffic).await {
+        environment.complain(format!("people still move after {ACT_MAX:?}"));
     }
     let healed_ms = now_ms();
-    stage.heal().await;
-    stage.lasted_since(healed_ms);
+    environment.heal().await;
+    environment.lasted_since(healed_ms);
     audience.calm(true);
     let within_s = spec.faults.iter().map(|fault| fault.right_within_s).max();
     let within_s = within_s.unwrap_or(5);
@@ -177,31 +175,38 @@ async fn play(spec: &Spec, stage: &mut Stage, luck: &mut StdRng) -> Outcome {
             wrong.join(", ")
         ));
     }
-    outcome.acts = mover.acts();
-    facts.worker_starts.clone_from(&stage.worker_starts);
+    outcome.acts = traffic.acts();
+    facts.worker_starts.clone_from(&environment.worker_starts);
     facts.held_up.extend(late.spans());
     let sessions = discord.sessions().await;
-    let told = Told {
+    let observed = Observed {
         transitions: discord.transitions().await,
         records: audience.records(),
     };
-    judge(spec, stage, &discord, &told, &sessions, &mut outcome);
+    judge(
+        spec,
+        environment,
+        &discord,
+        &observed,
+        &sessions,
+        &mut outcome,
+    );
     outcome
         .complaints
         .extend(sessions::complaints(&sessions, &facts));
-    if !outcome.is_clean() || !stage.complaints.is_empty() {
-        told.keep(&spec.folder, &sessions, &facts);
+    if !outcome.is_clean() || !environment.complaints.is_empty() {
+        observed.keep(&spec.folder, &sessions, &facts);
     }
     outcome
 }
 
-/// What happened, and what was heard of it.
-struct Told {
+/// What happened, and what subscribers received.
+struct Observed {
     transitions: Vec<Value>,
     records: Vec<Record>,
 }
 
-impl Told {
+impl Observed {
     fn keep(&self, folder: &Path, sessions: &[Note], facts: &Facts) {
         let records = self.records.iter().map(|record| format!("{record:#?}\n"));
         std::fs::write(folder.join("records.txt"), records.collect::<String>()).unwrap();
@@ -213,35 +218,36 @@ impl Told {
 
 fn judge(
     spec: &Spec,
-    stage: &Stage,
+    environment: &Environment,
     discord: &Discord,
-    told: &Told,
+    observed: &Observed,
     sessions: &[Note],
     outcome: &mut Outcome,
 ) {
     let prices = || spec.faults.iter().map(|fault| fault.price);
     let terms = Terms {
         gaps: sessions::gaps(sessions),
-        faults: stage.faults.clone(),
+        faults: environment.faults.clone(),
         ordered: !prices().any(|price| price.disorder),
     };
     outcome.identifies = terms.gaps.len() as u64;
-    let truth = discord.truth(GUILD, &told.transitions);
-    outcome.verdict = check(&truth, &told.records, &terms);
+    let truth = discord.truth(GUILD, &observed.transitions);
+    outcome.verdict = check(&truth, &observed.records, &terms);
     let most = prices().fold(0_u64, |most, price| most.saturating_add(price.snapshots));
-    for record in &told.records {
+    for record in &observed.records {
         let count = uncalled(record);
         outcome.uncalled_snapshots += count;
         if count > most {
             outcome.complaints.push(format!(
-                "{}: {count} snapshots that nothing of its own called for, {most} explained ({})",
+                "{}: {count} snapshots that it did not need itself, {most} explained ({})",
                 record.name,
                 outcome.verdict.snapshots_by_reason()
             ));
         }
     }
     for side in [Side::Hub, Side::Worker] {
-        if let Some(line) = stage
+        if let Some(line) = environment
+            .world
             .log(side)
             .lines()
             .find(|line| line.contains("panicked at"))
@@ -251,16 +257,16 @@ fn judge(
     }
 }
 
-/// Snapshots since the first quiet point that nothing of the subscriber's own called for.
+/// The number of snapshots since the first quiet point that the subscriber itself did not need.
 fn uncalled(record: &Record) -> u64 {
     let since = record
-        .heard
+        .received
         .iter()
-        .skip_while(|heard| !matches!(heard.what, What::Quiet { .. }));
+        .skip_while(|received| !matches!(received.what, What::Quiet { .. }));
     let mut owed = false;
     let mut count = 0;
-    for heard in since {
-        match &heard.what {
+    for received in since {
+        match &received.what {
             What::Opened { owed: due, .. } => owed = *due,
             What::Frame(text) => match Frame::read(text) {
                 Frame::Snapshot { part: 1, .. } if !std::mem::take(&mut owed) => count += 1,
@@ -272,10 +278,10 @@ fn uncalled(record: &Record) -> u64 {
     count
 }
 
-/// Pauses the mover and waits until its present act is done; false if that takes too long.
-async fn stop(mover: &Mover) -> bool {
-    mover.pause(true);
-    within(ACT_MAX, || mover.rests()).await
+/// Pauses the traffic and waits until its present act is done; false if that takes too long.
+async fn stop(traffic: &Traffic) -> bool {
+    traffic.pause(true);
+    within(ACT_MAX, || traffic.rests()).await
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What became of gateway sessions, as the simulator tells it; and whether each identify was needed.
+//! The gateway sessions, by the simulator's notes, and whether each identify was needed.
 //!
 //! Pure. An identify is explained by a fact, never by a number that is free:
 //!
@@ -19,16 +19,16 @@ use serde::Deserialize;
 
 use crate::checker::Gap;
 
-/// How soon after an identify the hub has the session, and how soon after its start it was told by
-/// the worker what it lost, in ms.
-const TOLD_WITHIN_MS: u64 = 5_000;
-/// How soon after its start a worker whose session nobody remembers identifies, in ms: once the hub is
-/// ready, which may take 5 s, and the gateway is there.
+/// The time after an identify until the hub has the session, and after the hub's start until the
+/// worker has delivered what it lost, in ms.
+const STORED_WITHIN_MS: u64 = 5_000;
+/// The time after its start until a worker without a remembered session identifies, in ms: the hub
+/// may take 5 s to become ready, and the gateway must be reachable.
 const IDENTIFIES_WITHIN_MS: u64 = 10_000;
 /// How long before its end a session can have missed its heartbeat, in ms.
 const BEAT_WITHIN_MS: u64 = 2_500;
 
-/// What became of a session.
+/// A note about a session.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Note {
     /// When, in Unix milliseconds.
@@ -147,20 +147,31 @@ pub fn complaints(notes: &[Note], facts: &Facts) -> Vec<String> {
 }
 
 fn is_explained(former: &Session<'_>, at_ms: u64, facts: &Facts) -> bool {
-    let soon = |then_ms: u64| (former.born_ms..=former.born_ms + TOLD_WITHIN_MS).contains(&then_ms);
+    let soon =
+        |then_ms: u64| (former.born_ms..=former.born_ms + STORED_WITHIN_MS).contains(&then_ms);
     let started = facts.worker_starts.iter().filter(|start| **start <= at_ms);
-    let killed_untold = former.older_refused && started.clone().any(|start| soon(*start));
+    let killed_before_stored = former.older_refused && started.clone().any(|start| soon(*start));
     let forgotten_by_both = started.clone().any(|start| {
         *start > former.born_ms
             && at_ms <= *start + IDENTIFIES_WITHIN_MS
-            && touches(&facts.store_losses, *start, TOLD_WITHIN_MS, TOLD_WITHIN_MS)
+            && touches(
+                &facts.store_losses,
+                *start,
+                STORED_WITHIN_MS,
+                STORED_WITHIN_MS,
+            )
     });
     let never_ready = former.detached_ms.is_some_and(|then_ms| {
         !former.resumed && soon(then_ms) && touches(&facts.swallowed, then_ms, 0, 0)
     });
-    let no_address = touches(&facts.address_dead, at_ms, TOLD_WITHIN_MS, 0);
+    let no_address = touches(&facts.address_dead, at_ms, STORED_WITHIN_MS, 0);
     let never_resumed = touches(&facts.never_resumed, at_ms, 0, 0);
-    former.ended || never_resumed || killed_untold || forgotten_by_both || never_ready || no_address
+    former.ended
+        || never_resumed
+        || killed_before_stored
+        || forgotten_by_both
+        || never_ready
+        || no_address
 }
 
 /// Whether a span lies about this time: no longer ago than `before`, no longer to come than `after`.

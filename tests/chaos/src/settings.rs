@@ -12,7 +12,7 @@ use launch::settings::Program;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "chaos", version, about, max_term_width = 110)]
 pub struct Settings {
-    /// All luck comes from it; a failed run names the seed that repeats it. Default: the clock
+    /// All randomness comes from it; a failed run names the seed that repeats it. Default: the clock
     #[arg(long, env = "SEED")]
     pub seed: Option<u64>,
     /// How many runs
@@ -24,17 +24,17 @@ pub struct Settings {
     /// Runs at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub jobs: u32,
-    /// Only these faults, all of them in every run; default: one to three by luck. See --list
+    /// Only these faults, all of them in every run; default: one to three at random. See --list
     #[arg(long)]
     pub fault: Vec<String>,
     /// Prints the faults and ends
     #[arg(long)]
     pub list: bool,
-    /// Gives a show instead of runs, or `all` of them; see --list. MINUTES: how long the one goes
-    /// on that has no end of its own (5 by default)
-    #[arg(long)]
-    pub show: Option<String>,
-    /// Gives shows as short as among the tests
+    /// Runs a scenario instead, or `all` of them; see --list. MINUTES: how long the one goes on that
+    /// has no end of its own (5 by default)
+    #[arg(long, alias = "show")]
+    pub scenario: Option<String>,
+    /// Runs scenarios as short as in the tests
     #[arg(long)]
     pub short: bool,
     /// Acts in Discord a second

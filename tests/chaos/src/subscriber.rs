@@ -1,26 +1,21 @@
-//! A subscriber: it comes, goes and recovers as `docs/protocol.md` tells a client to, and keeps
-//! every frame.
+//! A subscriber: it connects, leaves and recovers by `docs/protocol.md`, and keeps every frame.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use launch::clock::now_ms;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use serde_json::Value;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio::time::{Instant, sleep, sleep_until};
+use world::{Ended, Socket};
 
-use crate::checker::{Frame, Heard, Id, Record, Reduction, Scene, What};
+use crate::access::HubAccess;
+use crate::checker::{Frame, Id, Received, Record, Reducer, Roster, What};
 
-/// How long a connection may take to open.
-const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The wait before coming back, in ms: short, since a run is.
 const BACK_MS: std::ops::Range<u64> = 20..250;
 /// How long a restless one stays, in ms.
@@ -41,17 +36,6 @@ pub struct Temper {
     pub forgetful: bool,
 }
 
-/// Where and as whom to subscribe.
-#[derive(Debug, Clone)]
-pub struct Door {
-    /// The hub's public address.
-    pub hub_url: String,
-    /// A token that outlives the run.
-    pub token: String,
-    /// The guild.
-    pub guild: Id,
-}
-
 /// A running subscriber. Dropping it ends it.
 pub struct Subscriber {
     shared: Arc<Shared>,
@@ -67,7 +51,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    reduction: Reduction,
+    reducer: Reducer,
     /// The subscription of the connection that is open was answered.
     subscribed: bool,
     /// How fresh the guild was said to be last, and why.
@@ -75,12 +59,12 @@ struct State {
     steps: usize,
     snapshots: usize,
     ends: usize,
-    heard: Vec<Heard>,
+    received: Vec<Received>,
 }
 
 impl Subscriber {
-    /// Starts one; its luck comes from `seed`.
-    pub fn start(door: Door, temper: Temper, seed: u64) -> Self {
+    /// Starts one; its rng comes from `seed`.
+    pub fn start(access: HubAccess, temper: Temper, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             temper,
             calm: AtomicBool::new(false),
@@ -88,8 +72,8 @@ impl Subscriber {
         });
         let life = Life {
             shared: Arc::clone(&shared),
-            door,
-            luck: StdRng::seed_from_u64(seed),
+            access,
+            rng: StdRng::seed_from_u64(seed),
         };
         Self {
             shared,
@@ -113,36 +97,36 @@ impl Subscriber {
     }
 
     /// Whether it is subscribed and believes exactly this.
-    pub fn agrees(&self, scene: &Scene) -> bool {
+    pub fn agrees(&self, roster: &Roster) -> bool {
         let state = self.shared.state();
-        state.subscribed && state.reduction.told && state.reduction.scene == *scene
+        state.subscribed && state.reducer.complete && state.reducer.roster == *roster
     }
 
-    /// How many frames it heard.
-    pub fn heard(&self) -> usize {
-        self.shared.state().heard.len()
+    /// How many frames it received.
+    pub fn received(&self) -> usize {
+        self.shared.state().received.len()
     }
 
-    /// Whether it is subscribed and was told this of the gateway last: the state, and the reason
-    /// (empty: none).
-    pub fn is_told(&self, state: &str, reason: &str) -> bool {
+    /// Whether it is subscribed and this is the gateway's last state that it received, with this
+    /// reason (empty: none).
+    pub fn shows_gateway(&self, state: &str, reason: &str) -> bool {
         let known = self.shared.state();
         known.subscribed && known.freshness.0 == state && known.freshness.1 == reason
     }
 
-    /// How many steps it was told, besides snapshots.
+    /// How many steps it received, besides snapshots.
     pub fn steps(&self) -> usize {
         self.shared.state().steps
     }
 
-    /// How many snapshots it was told.
+    /// How many snapshots it received.
     pub fn snapshots(&self) -> usize {
         self.shared.state().snapshots
     }
 
     /// How many rooms it believes in.
     pub fn rooms(&self) -> usize {
-        self.shared.state().reduction.scene.rooms.len()
+        self.shared.state().reducer.roster.rooms.len()
     }
 
     /// How many of its connections ended.
@@ -152,7 +136,7 @@ impl Subscriber {
 
     /// Writes a quiet point into its record.
     pub fn mark_quiet(&self, seq: u64) {
-        self.shared.state().heard.push(Heard {
+        self.shared.state().received.push(Received {
             at_ms: now_ms(),
             what: What::Quiet { seq },
         });
@@ -163,7 +147,7 @@ impl Subscriber {
         Record {
             name: self.shared.temper.name.clone(),
             only: self.shared.temper.only.clone(),
-            heard: self.shared.state().heard.clone(),
+            received: self.shared.state().received.clone(),
         }
     }
 }
@@ -187,17 +171,17 @@ impl Shared {
         let mut state = self.state();
         state.subscribed = false;
         state.ends += usize::from(matches!(what, What::Ended(_)));
-        state.heard.push(Heard {
+        state.received.push(Received {
             at_ms: now_ms(),
             what,
         });
     }
 
-    /// Takes a frame in: into the record, and into what it believes.
-    fn hear(&self, text: &str) {
+    /// Adds a frame to the record and applies it.
+    fn receive(&self, text: &str) {
         let frame = Frame::read(text);
         let mut state = self.state();
-        state.heard.push(Heard {
+        state.received.push(Received {
             at_ms: now_ms(),
             what: What::Frame(text.to_owned()),
         });
@@ -207,40 +191,37 @@ impl Shared {
         if let Some(freshness) = freshness(text) {
             state.freshness = freshness;
         }
-        // What is odd about it is the checker's to say.
-        let _judged_later = state.reduction.hear(&frame);
+        // The checker judges the violations.
+        let _judged_later = state.reducer.apply(&frame);
     }
 }
 
-/// What a frame says of the gateway, if it does.
+/// The gateway's state and reason in a frame, if it has them.
 fn freshness(text: &str) -> Option<(String, String)> {
     if !text.contains("\"event\":\"gateway.state\"") && !text.contains("\"gateway\":{") {
         return None;
     }
     let frame: Value = serde_json::from_str(text).ok()?;
     let payload = &frame["payload"];
-    let told = if frame["event"] == "gateway.state" {
+    let gateway = if frame["event"] == "gateway.state" {
         payload
     } else {
         &payload["gateway"]
     };
-    let reason = told["reason"].as_str().unwrap_or_default();
-    Some((told["state"].as_str()?.to_owned(), reason.to_owned()))
+    let reason = gateway["reason"].as_str().unwrap_or_default();
+    Some((gateway["state"].as_str()?.to_owned(), reason.to_owned()))
 }
 
 struct Life {
     shared: Arc<Shared>,
-    door: Door,
-    luck: StdRng,
+    access: HubAccess,
+    rng: StdRng,
 }
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Life {
     async fn live(mut self) {
         loop {
-            let url = format!("{}/api/ws", self.door.hub_url.replacen("http", "ws", 1));
-            if let Ok(Ok((socket, _))) = timeout(OPEN_MAX, connect_async(url)).await {
+            if let Some(socket) = self.access.open().await {
                 let code = self.stay(socket).await;
                 self.shared.note(What::Ended(code));
             }
@@ -249,53 +230,43 @@ impl Life {
             } else {
                 BACK_MS
             };
-            sleep(Duration::from_millis(self.luck.random_range(away))).await;
+            sleep(Duration::from_millis(self.rng.random_range(away))).await;
         }
     }
 
     /// One connection, until its end; the close code if there was one.
     async fn stay(&mut self, mut socket: Socket) -> Option<u16> {
-        let frame = self.introduction();
-        socket.send(Message::text(frame)).await.ok()?;
-        let leaves_at = Instant::now() + Duration::from_millis(self.luck.random_range(STAY_MS));
+        socket.send(self.auth()).await.ok()?;
+        let leaves_at = Instant::now() + Duration::from_millis(self.rng.random_range(STAY_MS));
         loop {
             let restless = self.shared.temper.restless && !self.shared.is_calm();
-            let message = tokio::select! {
-                message = socket.next() => message,
-                // Gone without a word, in the middle of whatever is under way.
+            let received = tokio::select! {
+                received = socket.receive() => received,
+                // It leaves without a Close frame, at any moment.
                 () = sleep_until(leaves_at), if restless => return None,
             };
-            match message {
-                Some(Ok(Message::Text(text))) => self.shared.hear(&text),
-                Some(Ok(Message::Close(close))) => return close.map(|close| close.code.into()),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return None,
+            match received {
+                Ok(text) => self.shared.receive(&text),
+                Err(Ended::Closed(code)) => return Some(code),
+                Err(Ended::Cut | Ended::Broken(_)) => return None,
             }
         }
     }
 
     /// The `auth` frame, with the last position received.
-    fn introduction(&self) -> String {
-        let (shared, door) = (&self.shared, &self.door);
+    fn auth(&self) -> String {
+        let shared = &self.shared;
         let mut state = shared.state();
         if shared.temper.forgetful {
-            state.reduction = Reduction::default();
+            state.reducer = Reducer::default();
         }
-        state.reduction.opened();
-        let pos = state.reduction.pos.clone();
-        let owed = pos.is_none() || state.reduction.waiting;
+        state.reducer.opened();
+        let pos = state.reducer.pos.clone();
+        let owed = pos.is_none() || state.reducer.waiting;
         drop(state);
-        shared.note(What::Opened {
-            recovering: pos.is_some(),
-            owed,
-        });
-        let mut frame = json!({"type": "auth", "token": door.token, "guilds": [door.guild]});
-        if let Some(only) = &shared.temper.only {
-            frame["rooms"] = json!(only);
-        }
-        if let Some(pos) = pos {
-            frame["recover"] = json!({&door.guild: pos});
-        }
-        frame.to_string()
+        let recovering = pos.is_some();
+        shared.note(What::Opened { recovering, owed });
+        self.access
+            .auth(shared.temper.only.as_ref(), pos.as_deref())
     }
 }

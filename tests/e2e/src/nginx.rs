@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use world::{Folder, eventually, free_addresses};
+
 use crate::documents::block;
 use crate::tools::tool;
-use crate::{Folder, eventually, free_addresses};
 
 /// The documented configuration, running on loopback. Dropping it ends it.
 pub struct Nginx {

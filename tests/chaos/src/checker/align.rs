@@ -1,49 +1,52 @@
-//! Lays what was heard of one subject beside what was due.
+//! Aligns what was received about one subject with what was due.
 //!
 //! Both are short sequences, so the cheapest explanation is found exactly, by dynamic programming:
-//! a step heard as it was due costs nothing; a *collapse* (some due steps within one gap, told as
+//! a step received as it was due costs nothing; a *collapse* (some due steps within one gap, received as
 //! their net difference) costs little; a lost step and an extra one cost much.
 
 use std::ops::Range;
 
-use super::story::{Room, Seat, Step, Subject, Told};
+use world::reducer::{Step, Subject};
+use world::roster::{Room, Roster, Seat};
 
-/// Heard steps that may stand for a collapse at most: a leave, a join, and a change at either end.
+use super::story::DueStep;
+
+/// Received steps that may stand for a collapse at most: a leave, a join, and a change at either end.
 const NET_STEPS_MAX: usize = 4;
 /// A step that was lost, or came unbidden.
 const WRONG: u32 = 1_000;
 /// A collapse: any explanation without it is better, any wrong step is worse.
 const COLLAPSE: u32 = 1;
 
-/// Transitions that a subscriber may be told as their net difference only.
+/// Transitions that a subscriber may receive as their net difference only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// They come after this transition …
     pub after: u64,
     /// … up to and including this one.
     pub until: u64,
-    /// When the gap can not have been closed yet, in Unix milliseconds: whatever was heard before
-    /// then was heard one by one, and so was everything before it. 0: not known.
+    /// A time at which the gap cannot have been closed yet, in Unix milliseconds: everything before
+    /// it was received one by one. 0: not known.
     pub open_at_ms: u64,
 }
 
 impl Gap {
-    /// Whether a transition may be told collapsed.
+    /// Whether a transition may be received collapsed.
     pub fn holds(&self, seq: u64) -> bool {
         self.after < seq && seq <= self.until
     }
 }
 
-/// How what was heard explains what was due.
+/// How what was received explains what was due.
 #[derive(Debug, Default)]
 pub(super) struct Alignment {
-    /// Heard as due: (heard, due).
+    /// Received as due: (received, due).
     pub(super) pairs: Vec<(usize, usize)>,
-    /// Told as a net difference: (heard, due).
+    /// Received as a net difference: (received, due).
     pub(super) collapsed: Vec<(Range<usize>, Range<usize>)>,
-    /// Due, and never heard.
+    /// Due, and never received.
     pub(super) lost: Vec<usize>,
-    /// Heard, and not due.
+    /// Received, and not due.
     pub(super) extra: Vec<usize>,
 }
 
@@ -77,14 +80,14 @@ impl Held {
         }
     }
 
-    /// A subject's state in a scene.
-    pub(super) fn of(subject: &Subject, scene: &super::story::Scene) -> Self {
+    /// A subject's state in a roster.
+    pub(super) fn of(subject: &Subject, roster: &Roster) -> Self {
         match subject {
-            Subject::Room(id) => scene
+            Subject::Room(id) => roster
                 .rooms
                 .get(id)
                 .map_or(Self::Nothing, |room| Self::Room(room.clone())),
-            Subject::User(id) => scene
+            Subject::User(id) => roster
                 .seats
                 .get(id)
                 .map_or(Self::Nothing, |seat| Self::Seat(seat.clone())),
@@ -97,65 +100,65 @@ impl Held {
 enum Move {
     Stop,
     Pair,
-    Collapse { heard: usize, due: usize },
+    Collapse { received: usize, due: usize },
     Lost,
     Extra,
 }
 
-/// The cheapest explanation of what was heard of one subject that began in this state. The first
+/// The cheapest explanation of what was received of one subject that began in this state. The first
 /// `enough` due steps are due for certain; something else covers the rest, or has not come yet.
 pub(super) fn align(
     began: &Held,
-    due: &[&Told],
-    heard: &[&Step],
+    due: &[&DueStep],
+    received: &[&Step],
     gaps: &[Gap],
     enough: usize,
 ) -> Alignment {
-    let plain = due.len().min(heard.len());
-    let same = (0..plain).all(|at| due[at].step == *heard[at]);
-    if same && heard.len() <= due.len() && heard.len() >= enough {
+    let plain = due.len().min(received.len());
+    let same = (0..plain).all(|at| due[at].step == *received[at]);
+    if same && received.len() <= due.len() && received.len() >= enough {
         return Alignment {
-            pairs: (0..heard.len()).map(|at| (at, at)).collect(),
+            pairs: (0..received.len()).map(|at| (at, at)).collect(),
             ..Alignment::default()
         };
     }
-    let moves = Table::new(began, due, heard, gaps, enough).fill();
+    let moves = Table::new(began, due, received, gaps, enough).fill();
     follow(&moves, due.len())
 }
 
-/// How much of what was due must have been told when the last heard step was: the least over all
+/// How many due steps must have been sent when the last received step was: the least number over all
 /// explanations in which nothing is wrong; `None` if there is no such explanation.
-pub(super) fn told_at_least(
+pub(super) fn sent_at_least(
     began: &Held,
-    due: &[&Told],
-    heard: &[&Step],
+    due: &[&DueStep],
+    received: &[&Step],
     gaps: &[Gap],
 ) -> Option<usize> {
-    let table = Table::new(began, due, heard, gaps, 0);
+    let table = Table::new(began, due, received, gaps, 0);
     let columns = due.len() + 1;
-    let mut reached = vec![false; (heard.len() + 1) * columns];
+    let mut reached = vec![false; (received.len() + 1) * columns];
     reached[0] = true;
-    for h in 0..=heard.len() {
+    for h in 0..=received.len() {
         for d in 0..columns {
             if !reached[h * columns + d] {
                 continue;
             }
-            if h < heard.len() && d < due.len() && due[d].step == *heard[h] {
+            if h < received.len() && d < due.len() && due[d].step == *received[h] {
                 reached[(h + 1) * columns + d + 1] = true;
             }
-            for (heard, due) in table.collapses(h, d) {
-                reached[(h + heard) * columns + d + due] = true;
+            for (received, due) in table.collapses(h, d) {
+                reached[(h + received) * columns + d + due] = true;
             }
         }
     }
-    (0..columns).find(|d| reached[heard.len() * columns + d])
+    (0..columns).find(|d| reached[received.len() * columns + d])
 }
 
 struct Table<'a> {
     /// The state before each due step, and after the last.
     states: Vec<Held>,
-    due: &'a [&'a Told],
-    heard: &'a [&'a Step],
+    due: &'a [&'a DueStep],
+    received: &'a [&'a Step],
     gaps: &'a [Gap],
     enough: usize,
 }
@@ -163,28 +166,28 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(
         began: &Held,
-        due: &'a [&'a Told],
-        heard: &'a [&'a Step],
+        due: &'a [&'a DueStep],
+        received: &'a [&'a Step],
         gaps: &'a [Gap],
         enough: usize,
     ) -> Self {
         let mut states = vec![began.clone()];
-        for told in due {
+        for due_step in due {
             let state = &states[states.len() - 1];
-            states.push(state.after(&told.step).unwrap_or(Held::Nothing));
+            states.push(state.after(&due_step.step).unwrap_or(Held::Nothing));
         }
         Self {
             states,
             due,
-            heard,
+            received,
             gaps,
             enough,
         }
     }
 
-    /// The best move from each (heard, due), row by row from the end.
+    /// The best move from each (received, due), row by row from the end.
     fn fill(&self) -> Vec<Move> {
-        let (rows, columns) = (self.heard.len() + 1, self.due.len() + 1);
+        let (rows, columns) = (self.received.len() + 1, self.due.len() + 1);
         let mut costs = vec![u32::MAX; rows * columns];
         let mut moves = vec![Move::Stop; rows * columns];
         for h in (0..rows).rev() {
@@ -198,10 +201,10 @@ impl<'a> Table<'a> {
     }
 
     /// Of equally cheap moves the first counts: a collapse comes as late as it can, so that what
-    /// is taken to have been heard one by one is as little as it can be.
+    /// is taken to have been received one by one is as little as it can be.
     fn best(&self, h: usize, d: usize, costs: &[u32]) -> (u32, Move) {
         let columns = self.due.len() + 1;
-        let (left_h, left_d) = (self.heard.len() - h, self.due.len() - d);
+        let (left_h, left_d) = (self.received.len() - h, self.due.len() - d);
         if left_h == 0 && d >= self.enough {
             return (0, Move::Stop);
         }
@@ -212,7 +215,7 @@ impl<'a> Table<'a> {
                 best = (cost, step);
             }
         };
-        if left_h > 0 && left_d > 0 && self.due[d].step == *self.heard[h] {
+        if left_h > 0 && left_d > 0 && self.due[d].step == *self.received[h] {
             offer(cost_at(h + 1, d + 1, 0), Move::Pair);
         }
         if left_d > 0 {
@@ -221,32 +224,32 @@ impl<'a> Table<'a> {
         if left_h > 0 {
             offer(cost_at(h + 1, d, WRONG), Move::Extra);
         }
-        for (heard, due) in self.collapses(h, d) {
+        for (received, due) in self.collapses(h, d) {
             offer(
-                cost_at(h + heard, d + due, COLLAPSE),
-                Move::Collapse { heard, due },
+                cost_at(h + received, d + due, COLLAPSE),
+                Move::Collapse { received, due },
             );
         }
         best
     }
 
-    /// How many (heard, due) steps can be a collapse from here on.
+    /// How many (received, due) steps can be a collapse from here on.
     fn collapses(&self, h: usize, d: usize) -> impl Iterator<Item = (usize, usize)> {
         let within = |gap: &Gap| {
             self.due[d..]
                 .iter()
-                .take_while(|told| gap.holds(told.seq))
+                .take_while(|due| gap.holds(due.seq))
                 .count()
         };
         let longest = self.gaps.iter().map(within).max().unwrap_or(0);
         (1..=longest).flat_map(move |due| {
             let fits = self.net(h, d, due).into_iter();
-            fits.map(move |heard| (heard, due))
+            fits.map(move |received| (received, due))
         })
     }
 
-    /// With how many heard steps from `h` on the net difference of `count` due steps from `d` on
-    /// can have been told. On the way no state may be told that was not so meanwhile.
+    /// With how many received steps from `h` on the net difference of `count` due steps from `d` on
+    /// can have been sent. Every state on the way must have been true meanwhile.
     fn net(&self, h: usize, d: usize, count: usize) -> Vec<usize> {
         let meanwhile = &self.states[d..=d + count];
         let goal = &self.states[d + count];
@@ -255,13 +258,13 @@ impl<'a> Table<'a> {
         if state == *goal {
             fits.push(0);
         }
-        for (told, step) in self.heard[h..].iter().take(NET_STEPS_MAX).enumerate() {
+        for (index, step) in self.received[h..].iter().take(NET_STEPS_MAX).enumerate() {
             match state.after(step) {
                 Some(next) if next == Held::Nothing || meanwhile.contains(&next) => state = next,
                 _ => break,
             }
             if state == *goal {
-                fits.push(told + 1);
+                fits.push(index + 1);
             }
         }
         fits
@@ -286,9 +289,9 @@ fn follow(moves: &[Move], due_len: usize) -> Alignment {
                 alignment.extra.push(h);
                 h += 1;
             }
-            Move::Collapse { heard, due } => {
-                alignment.collapsed.push((h..h + heard, d..d + due));
-                (h, d) = (h + heard, d + due);
+            Move::Collapse { received, due } => {
+                alignment.collapsed.push((h..h + received, d..d + due));
+                (h, d) = (h + received, d + due);
             }
         }
     }

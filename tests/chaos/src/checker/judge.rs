@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::align::{Alignment, Gap, Held, align, told_at_least};
+use world::reducer::{Step, Subject};
+use world::roster::Roster;
+
+use super::align::{Alignment, Gap, Held, align, sent_at_least};
 use super::lag::Lags;
-use super::segments::{Finish, HeardStep, Segment, Start, cut};
-use super::story::{Scene, Step, Story, Subject, Told};
+use super::segments::{Finish, ReceivedStep, Segment, Start, cut};
+use super::story::{DueStep, Story};
 use super::tally::Verdict;
 use super::{Record, Terms};
 
@@ -20,16 +23,17 @@ pub(super) fn judge(
     let mut had: Vec<Option<u64>> = vec![None; story.moments.len()];
     for segment in cut(story, record, verdict) {
         let explained = match &segment.start {
-            Start::Untold => {
+            Start::Unknown => {
                 if matches!(segment.finish, Finish::Quiet(_)) {
                     verdict.lost += 1;
-                    verdict.say(|| format!("{}: told nothing until a quiet point", record.name));
+                    verdict
+                        .say(|| format!("{}: received nothing until a quiet point", record.name));
                 }
-                explain_untold(&segment)
+                explain_unknown(&segment)
             }
             Start::Known(moment) => explain(story, &segment, *moment, terms),
-            Start::Shown { scene, live } => {
-                let shown = (scene, *live);
+            Start::Shown { roster, live } => {
+                let shown = (roster, *live);
                 explain_shown(story, &segment, shown, terms, verdict, record)
             }
         };
@@ -39,28 +43,28 @@ pub(super) fn judge(
     lags.note(story, &had, record, terms);
 }
 
-/// What became of the steps of a segment.
+/// The explanation of a segment's steps.
 #[derive(Default)]
 struct Explained<'a> {
     /// The moment at which the segment began, if it did.
     began: Option<usize>,
-    /// Heard as due, or as the end of a collapse: the moment, and when.
+    /// Received as due, or as the end of a collapse: the moment, and when.
     had: Vec<(usize, u64)>,
     delivered: u64,
     collapsed: u64,
-    lost: Vec<&'a Told>,
+    lost: Vec<&'a DueStep>,
     extra: Vec<(&'a Subject, &'a Step)>,
-    /// Steps that were heard as due, by content: an extra one like these is a repeat.
+    /// Steps that were received as due, by content: an extra one like these is a repeat.
     known: BTreeSet<(&'a Subject, &'a Step)>,
 }
 
-/// Nothing was told, so nothing can follow.
-fn explain_untold(segment: &Segment) -> Explained<'_> {
+/// No snapshot came, so no step can follow.
+fn explain_unknown(segment: &Segment) -> Explained<'_> {
     Explained {
         extra: segment
             .steps
             .iter()
-            .map(|heard| (&heard.subject, &heard.step))
+            .map(|received| (&received.subject, &received.step))
             .collect(),
         ..Explained::default()
     }
@@ -70,7 +74,7 @@ fn explain_untold(segment: &Segment) -> Explained<'_> {
 fn explain_shown<'a>(
     story: &'a Story,
     segment: &'a Segment,
-    (scene, live): (&Scene, bool),
+    (roster, live): (&Roster, bool),
     terms: &Terms,
     verdict: &mut Verdict,
     record: &Record,
@@ -79,11 +83,11 @@ fn explain_shown<'a>(
     let came = story
         .moments
         .partition_point(|moment| moment.at_ms <= segment.began_at_ms);
-    let fits = |moment: &usize| story.moments[*moment].scene == *scene;
+    let fits = |moment: &usize| story.moments[*moment].roster == *roster;
     let candidates = (0..came).rev().chain(came..story.moments.len());
-    // A hub that was told nothing shows nothing, and says that the gateway is not live.
-    let untold = !live && *scene == Scene::default() && segment.finish == Finish::Covered;
-    let mut best = untold.then(|| explain_untold(segment));
+    // A hub that has received nothing shows nothing, and says that the gateway is not live.
+    let empty = !live && *roster == Roster::default() && segment.finish == Finish::Covered;
+    let mut best = empty.then(|| explain_unknown(segment));
     for candidate in candidates.filter(fits) {
         let explained = explain(story, segment, candidate, terms);
         let wrong = explained.wrong();
@@ -101,9 +105,9 @@ fn explain_shown<'a>(
         verdict.false_snapshots += 1;
         let nearest = came.saturating_sub(1);
         verdict.say(|| {
-            let truth = &story.moments[nearest].scene;
+            let truth = &story.moments[nearest].roster;
             format!(
-                "{}: a snapshot shows what never was so: {scene:?}; at the time: {truth:?}",
+                "{}: a snapshot shows what was never true: {roster:?}; at the time: {truth:?}",
                 record.name
             )
         });
@@ -115,8 +119,8 @@ fn explain_shown<'a>(
 struct Line<'a> {
     began: Held,
     subject: &'a Subject,
-    due: Vec<&'a Told>,
-    heard: Vec<&'a HeardStep>,
+    due: Vec<&'a DueStep>,
+    received: Vec<&'a ReceivedStep>,
     alignment: Alignment,
 }
 
@@ -131,31 +135,31 @@ fn explain<'a>(
         Finish::Quiet(seq) => seq,
         Finish::Covered => u64::MAX,
     };
-    let mut lines: BTreeMap<&Subject, (Vec<&Told>, Vec<&HeardStep>)> = BTreeMap::new();
-    for told in &story.steps {
-        if since < told.seq && told.seq <= until {
-            lines.entry(&told.subject).or_default().0.push(told);
+    let mut lines: BTreeMap<&Subject, (Vec<&DueStep>, Vec<&ReceivedStep>)> = BTreeMap::new();
+    for due in &story.steps {
+        if since < due.seq && due.seq <= until {
+            lines.entry(&due.subject).or_default().0.push(due);
         }
     }
-    for heard in &segment.steps {
-        lines.entry(&heard.subject).or_default().1.push(heard);
+    for received in &segment.steps {
+        lines.entry(&received.subject).or_default().1.push(received);
     }
-    let scene = &story.moments[began].scene;
+    let roster = &story.moments[began].roster;
     let mut lines: Vec<Line<'a>> = lines
         .into_iter()
-        .map(|(subject, (due, heard))| Line {
-            began: Held::of(subject, scene),
+        .map(|(subject, (due, received))| Line {
+            began: Held::of(subject, roster),
             subject,
             due,
-            heard,
+            received,
             alignment: Alignment::default(),
         })
         .collect();
     let gaps = narrow(&lines, terms);
     let certain = match segment.finish {
         Finish::Quiet(_) => u64::MAX,
-        // Steps come in the guild's order: what comes before the last one heard was due.
-        Finish::Covered if terms.ordered => told_until(&lines, u64::MAX, &gaps),
+        // Steps come in the guild's order: what comes before the last one received was due.
+        Finish::Covered if terms.ordered => sent_until(&lines, u64::MAX, &gaps),
         Finish::Covered => 0,
     };
     for line in &mut lines {
@@ -167,31 +171,38 @@ fn explain<'a>(
 impl Line<'_> {
     /// What comes before the transition `certain` was due.
     fn align(&mut self, gaps: &[Gap], certain: u64) {
-        let steps: Vec<&Step> = self.heard.iter().map(|heard| &heard.step).collect();
-        let enough = self.due.partition_point(|told| told.seq < certain);
+        let steps: Vec<&Step> = self
+            .received
+            .iter()
+            .map(|received| &received.step)
+            .collect();
+        let enough = self.due.partition_point(|due| due.seq < certain);
         self.alignment = align(&self.began, &self.due, &steps, gaps, enough);
     }
 
-    /// The last transition that must have been told of this subject before a time.
-    fn told_before(&self, before_ms: u64, gaps: &[Gap]) -> Option<u64> {
-        let heard = self.heard.iter().filter(|heard| heard.at_ms < before_ms);
-        let steps: Vec<&Step> = heard.map(|heard| &heard.step).collect();
-        let least = told_at_least(&self.began, &self.due, &steps, gaps)?;
+    /// The last transition about this subject that must have been sent before a time.
+    fn sent_before(&self, before_ms: u64, gaps: &[Gap]) -> Option<u64> {
+        let received = self
+            .received
+            .iter()
+            .filter(|received| received.at_ms < before_ms);
+        let steps: Vec<&Step> = received.map(|received| &received.step).collect();
+        let least = sent_at_least(&self.began, &self.due, &steps, gaps)?;
         Some(self.due.get(least.checked_sub(1)?)?.seq)
     }
 }
 
-/// The last transition that must have been told before a time; what may come collapsed proves nothing.
-fn told_until(lines: &[Line<'_>], before_ms: u64, gaps: &[Gap]) -> u64 {
+/// The last transition that must have been sent before a time; what may come collapsed proves nothing.
+fn sent_until(lines: &[Line<'_>], before_ms: u64, gaps: &[Gap]) -> u64 {
     lines
         .iter()
-        .filter_map(|line| line.told_before(before_ms, gaps))
+        .filter_map(|line| line.sent_before(before_ms, gaps))
         .filter(|seq| !gaps.iter().any(|gap| gap.holds(*seq)))
         .max()
         .unwrap_or(0)
 }
 
-/// The gaps as they can be at most for this subscriber: none begins before what it had heard
+/// The gaps as they can be at most for this subscriber: none begins before what it had received
 /// before the gap can have been closed.
 fn narrow(lines: &[Line<'_>], terms: &Terms) -> Vec<Gap> {
     if !terms.ordered {
@@ -200,12 +211,12 @@ fn narrow(lines: &[Line<'_>], terms: &Terms) -> Vec<Gap> {
     let known = |gap: &Gap| {
         lines
             .iter()
-            .filter_map(|line| line.told_before(gap.open_at_ms, &terms.gaps))
+            .filter_map(|line| line.sent_before(gap.open_at_ms, &terms.gaps))
             .max()
             .unwrap_or(0)
     };
     let narrowed = terms.gaps.iter().map(|gap| Gap {
-        // The very transition that was heard last may be half told.
+        // The transition that was received last may be half sent.
         after: gap.after.max(known(gap).saturating_sub(1)),
         ..gap.clone()
     });
@@ -218,20 +229,20 @@ fn gather<'a>(story: &Story, began: usize, lines: &[Line<'a>]) -> Explained<'a> 
         ..Explained::default()
     };
     for line in lines {
-        for (heard, due) in &line.alignment.pairs {
+        for (received, due) in &line.alignment.pairs {
             let moment = story.moment_at(line.due[*due].seq);
-            explained.had.push((moment, line.heard[*heard].at_ms));
+            explained.had.push((moment, line.received[*received].at_ms));
             explained.known.insert((line.subject, &line.due[*due].step));
         }
         explained.delivered += line.alignment.pairs.len() as u64;
-        for (heard, due) in &line.alignment.collapsed {
+        for (received, due) in &line.alignment.collapsed {
             explained.collapsed += due.len() as u64;
-            if let Some(last) = heard.clone().last() {
-                let at_ms = line.heard[last].at_ms;
+            if let Some(last) = received.clone().last() {
+                let at_ms = line.received[last].at_ms;
                 let moments = line.due[due.clone()].iter();
                 explained
                     .had
-                    .extend(moments.map(|told| (story.moment_at(told.seq), at_ms)));
+                    .extend(moments.map(|due| (story.moment_at(due.seq), at_ms)));
             }
         }
         let lost = line.alignment.lost.iter().map(|due| line.due[*due]);
@@ -239,7 +250,7 @@ fn gather<'a>(story: &Story, began: usize, lines: &[Line<'a>]) -> Explained<'a> 
         let extra = line.alignment.extra.iter();
         explained
             .extra
-            .extend(extra.map(|heard| (line.subject, &line.heard[*heard].step)));
+            .extend(extra.map(|received| (line.subject, &line.received[*received].step)));
     }
     explained
 }
@@ -269,7 +280,7 @@ impl Explained<'_> {
         for (subject, step) in self.extra {
             let elsewhere = lost
                 .iter()
-                .position(|told| told.subject == *subject && told.step == *step);
+                .position(|due| due.subject == *subject && due.step == *step);
             let what = if let Some(at) = elsewhere {
                 lost.remove(at);
                 verdict.reordered += 1;
@@ -282,18 +293,18 @@ impl Explained<'_> {
                 "leaked"
             } else {
                 verdict.ghosts += 1;
-                "never so"
+                "never true"
             };
             verdict.say(|| format!("{}: {what}: {subject:?} {step:?}", record.name));
         }
         verdict.lost += lost.len() as u64;
-        for told in lost {
-            verdict.say(|| format!("{}: lost: {told:?}", record.name));
+        for due in lost {
+            verdict.say(|| format!("{}: lost: {due:?}", record.name));
         }
     }
 }
 
-/// Whether a step tells of somebody in a room in which they only sat while it was hidden.
+/// Whether a step names a user in a room in which they only sat while it was hidden.
 fn hides(story: &Story, subject: &Subject, step: &Step) -> bool {
     let (Subject::User(user), Step::Joined { seat, .. } | Step::Changed(seat)) = (subject, step)
     else {

@@ -10,7 +10,7 @@ use super::{Record, Terms, What};
 pub(super) struct Lags(BTreeMap<u64, u64>);
 
 impl Lags {
-    /// Takes in when one subscriber had each moment of its story (in ms; none: never told by itself).
+    /// Notes when one subscriber had each moment of its story (in ms; none: never received by itself).
     /// The wait counts from the transition; from the end of a fault that touched the wait; from the
     /// opening of the subscriber's connection, if it was away.
     pub(super) fn note(
@@ -21,10 +21,10 @@ impl Lags {
         terms: &Terms,
     ) {
         let opened: Vec<u64> = record
-            .heard
+            .received
             .iter()
-            .filter(|heard| matches!(heard.what, What::Opened { .. }))
-            .map(|heard| heard.at_ms)
+            .filter(|received| matches!(received.what, What::Opened { .. }))
+            .map(|received| received.at_ms)
             .collect();
         for (moment, had_at_ms) in story.moments.iter().zip(had_at_ms).skip(1) {
             let Some(had_at_ms) = *had_at_ms else {

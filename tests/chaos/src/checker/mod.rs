@@ -1,48 +1,46 @@
-//! The checker: what subscribers saw, held against the truth.
+//! The checker: compares what subscribers received with the truth.
 //!
-//! In: the simulator's numbered transitions ([`Truth`]), and of every subscriber every frame with
-//! the boundaries of its connections ([`Record`]). Out: a [`Verdict`]. Pure; the live half of a
-//! subscriber uses the same [`Reduction`], so that what is judged is what it believed.
+//! In: the simulator's numbered transitions ([`History`]), and every frame of every subscriber with the
+//! boundaries of its connections ([`Record`]). Out: a [`Verdict`]. Pure. A running subscriber uses the
+//! same [`Reducer`], so that the checker judges what the subscriber believed.
 //!
 //! # What is decided, and how exactly
-//! The truth is turned into a [`Story`]: per view, the steps that it should have been told. What a
-//! subscriber heard is cut into *segments*, at whole snapshots and at quiet points. Within a segment
-//! each subject (a user, a room) is laid beside its part of the story:
+//! The truth becomes a [`Story`]: per view, the steps that it should receive. A subscriber's record is
+//! cut into *segments*, at complete snapshots and at quiet points. Within a segment, each subject (a
+//! user, a room) is aligned with its part of the story:
 //!
-//! - **No identify, no outage at Discord while it lasted**: exactly once, in order, with the same
-//!   content. Decided exactly: a missing step is *lost*, a repeated one *doubled*, a step that came
-//!   at another place *reordered*, one that never was so a *ghost*. Where equal steps repeat (mute,
-//!   unmute, mute), the number of those missing is exact, which of them is missing is not.
-//! - **After an identify** Discord tells the guild's state, not what led there: the steps between
-//!   the last one that was heard and the new GUILD_CREATE may come as their net difference. Such a
-//!   [`Gap`] ends at the transition by which the identify had been counted; it begins after the last
-//!   step that this subscriber had heard before the identify, because whatever is in the hub's log is
-//!   in the roster that the difference starts from. On the way no state may be told that was not so
-//!   meanwhile. Not decidable: whether one step in the gap whose effect was undone in the gap was
-//!   "lost" or collapsed. The same holds for an outage of the guild at Discord; and an identify during
-//!   an outage is told the guild only when the outage ends, so its gap goes on until then.
-//! - **Before a snapshot**: a snapshot covers what comes after the last step heard. What is missing
-//!   *before* that last step is lost all the same, since a guild's steps come in the guild's order;
-//!   only where the worker asks Discord's REST for what it could not read
-//!   ([`Terms::ordered`] is false) that is not so, and the snapshot covers it.
-//! - **A snapshot** must show the view as it was at some moment of the truth (an older copy of a
-//!   store may show an older moment, for a while), or nothing while the gateway is said not to be
-//!   live; anything else is *false*. If it fits several moments, the one counts that explains what
-//!   follows best.
-//! - **At a quiet point** the reduction equals the truth; what is there and should not be is a ghost.
+//! - **No identify, no outage at Discord meanwhile**: exactly once, in order, with the same content.
+//!   Decided exactly: a missing step is *lost*, a repeated one *doubled*, a step at another place
+//!   *reordered*, one that was never true a *ghost*. Where equal steps repeat (mute, unmute, mute), the
+//!   number of those missing is exact; which of them is missing is not.
+//! - **After an identify** Discord sends the guild's state, not what led there: the steps between the
+//!   last one received and the new GUILD_CREATE may come as their net difference. Such a [`Gap`] ends
+//!   at the transition by which the identify had been counted. It begins after the last step that this
+//!   subscriber received before the identify, because the difference starts from the roster in the
+//!   hub's log. Every state on the way must have been true meanwhile. Not decidable: whether a step
+//!   whose effect was undone within the gap was lost or collapsed. The same holds for an outage of the
+//!   guild at Discord. A worker that identifies during an outage gets the guild only when the outage
+//!   ends, so its gap lasts until then.
+//! - **Before a snapshot**: a snapshot covers what comes after the last step received. A step that is
+//!   missing *before* that last step is lost all the same, since a guild's steps come in the guild's
+//!   order. Only where the worker asks Discord's REST for what it could not read ([`Terms::ordered`]
+//!   is false) does the snapshot cover it.
+//! - **A snapshot** must show the view at some moment of the truth (an older copy of a store may show
+//!   an older moment, for a while), or nothing while the gateway is not live; anything else is
+//!   *false*. If it fits several moments, the one counts that explains best what follows.
+//! - **At a quiet point** the reducer's state equals the truth; what is believed and not true is a
+//!   ghost.
 //! - **Leaks** do not depend on positions: no frame may hold the id of a room that the view never
-//!   showed, or of somebody who only ever sat in such rooms; and no step may tell of somebody in a
-//!   room in which they only sat while it was hidden.
-//! - **Numbers**: `n` has no gap; somebody joins only a room that was told of; the two halves of a
-//!   move are neighbours (else: reordered).
+//!   showed, or of a user who only ever sat in such rooms; and no step may name a user in a room in
+//!   which they only sat while it was hidden.
+//! - **Numbers**: `n` has no gap; a user joins only a known room; the two halves of a move are
+//!   neighbours (else: reordered).
 //!
 //! Order between different users is not promised, and not judged.
 
 mod align;
-mod guild;
 mod judge;
 mod lag;
-pub mod reduction;
 mod segments;
 mod story;
 mod tally;
@@ -50,9 +48,10 @@ mod tally;
 use std::collections::BTreeSet;
 
 pub use align::Gap;
-pub use reduction::{Frame, Oddity, Reduction, Taken};
-pub use story::{Id, Moment, Room, Scene, Seat, Step, Story, Subject, Told, Truth};
+pub use story::{DueStep, History, Moment, Story};
 pub use tally::{Verdict, percentile};
+pub use world::reducer::{Effect, Frame, Oddity, Reducer, Step, Subject};
+pub use world::roster::{Id, Room, Roster, Seat};
 
 /// Everything that one subscriber received.
 #[derive(Debug, Clone, Default)]
@@ -62,12 +61,12 @@ pub struct Record {
     /// The rooms that it asked for; none: all.
     pub only: Option<BTreeSet<Id>>,
     /// What happened to it, in order.
-    pub heard: Vec<Heard>,
+    pub received: Vec<Received>,
 }
 
 /// Something that happened to a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct Received {
     /// When, in Unix milliseconds.
     pub at_ms: u64,
     /// What.
@@ -116,8 +115,8 @@ impl Default for Terms {
     }
 }
 
-/// Judges what subscribers saw.
-pub fn check(truth: &Truth, records: &[Record], terms: &Terms) -> Verdict {
+/// Judges the records of subscribers.
+pub fn check(truth: &History, records: &[Record], terms: &Terms) -> Verdict {
     let mut terms = terms.clone();
     let outages = truth.outages();
     for gap in &mut terms.gaps {

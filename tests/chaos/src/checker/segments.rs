@@ -1,19 +1,21 @@
-//! Cuts what a subscriber heard into segments: from a whole snapshot or a quiet point to the next.
+//! Cuts a subscriber's record into segments: from a complete snapshot or a quiet point to the next.
 
-use super::reduction::{Frame, Oddity, Reduction, Taken};
-use super::story::{Scene, Step, Story, Subject};
+use world::reducer::{Effect, Frame, Oddity, Reducer, Step, Subject};
+use world::roster::Roster;
+
+use super::story::Story;
 use super::tally::Verdict;
 use super::{Record, What};
 
 /// How a segment begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Start {
-    /// Nothing was told yet.
-    Untold,
+    /// No snapshot came yet.
+    Unknown,
     /// With this snapshot.
     Shown {
         /// What it shows.
-        scene: Scene,
+        roster: Roster,
         /// Whether it said that the gateway is live. A hub that is not may know nothing yet.
         live: bool,
     },
@@ -24,15 +26,15 @@ pub(super) enum Start {
 /// How a segment ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finish {
-    /// Something else covers what follows: a snapshot, or nobody listens any more.
+    /// A snapshot covers what follows, or the record ends.
     Covered,
     /// At a quiet point: everything up to this transition was due.
     Quiet(u64),
 }
 
-/// A step as it was heard.
+/// A step as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HeardStep {
+pub(super) struct ReceivedStep {
     pub(super) at_ms: u64,
     pub(super) subject: Subject,
     pub(super) step: Step,
@@ -43,37 +45,37 @@ pub(super) struct HeardStep {
 pub(super) struct Segment {
     pub(super) began_at_ms: u64,
     pub(super) start: Start,
-    pub(super) steps: Vec<HeardStep>,
+    pub(super) steps: Vec<ReceivedStep>,
     pub(super) finish: Finish,
 }
 
 /// Cuts a record, and counts what frames show by themselves: snapshots, leaks, numbers, torn moves,
-/// and whether the reduction equals the truth at quiet points.
+/// and whether the reducer equals the truth at quiet points.
 pub(super) fn cut(story: &Story, record: &Record, verdict: &mut Verdict) -> Vec<Segment> {
     let mut segments = Vec::new();
-    let mut reduction = Reduction::default();
+    let mut reducer = Reducer::default();
     let mut open = Segment {
         began_at_ms: 0,
-        start: Start::Untold,
+        start: Start::Unknown,
         steps: Vec::new(),
         finish: Finish::Covered,
     };
-    for heard in &record.heard {
-        match &heard.what {
+    for received in &record.received {
+        match &received.what {
             What::Opened { recovering, .. } => {
                 if !recovering {
                     // It forgot everything, on purpose.
-                    reduction = Reduction::default();
-                    segments.push(renew(&mut open, heard.at_ms, Start::Untold));
+                    reducer = Reducer::default();
+                    segments.push(renew(&mut open, received.at_ms, Start::Unknown));
                 }
-                reduction.opened();
+                reducer.opened();
             }
             What::Ended(_) => {}
             What::Quiet { seq } => {
                 let moment = story.moment_at(*seq);
-                believe(story, moment, &reduction, record, verdict);
+                believe(story, moment, &reducer, record, verdict);
                 open.finish = Finish::Quiet(*seq);
-                segments.push(renew(&mut open, heard.at_ms, Start::Known(moment)));
+                segments.push(renew(&mut open, received.at_ms, Start::Known(moment)));
             }
             What::Frame(text) => {
                 if let Some(id) = story
@@ -84,7 +86,7 @@ pub(super) fn cut(story: &Story, record: &Record, verdict: &mut Verdict) -> Vec<
                     verdict.leaks += 1;
                     verdict.say(|| format!("{}: leak of {id}: {text}", record.name));
                 }
-                let (taken, oddities) = reduction.hear(&Frame::read(text));
+                let (effect, oddities) = reducer.apply(&Frame::read(text));
                 for oddity in oddities {
                     match oddity {
                         Oddity::Gap { .. } => verdict.number_gaps += 1,
@@ -92,18 +94,18 @@ pub(super) fn cut(story: &Story, record: &Record, verdict: &mut Verdict) -> Vec<
                     }
                     verdict.say(|| format!("{}: {oddity:?} at {text}", record.name));
                 }
-                match taken {
-                    Taken::Nothing => {}
-                    Taken::Step(subject, step) => open.steps.push(HeardStep {
-                        at_ms: heard.at_ms,
+                match effect {
+                    Effect::Nothing => {}
+                    Effect::Step(subject, step) => open.steps.push(ReceivedStep {
+                        at_ms: received.at_ms,
                         subject,
                         step,
                     }),
-                    Taken::Replaced { reason, live } => {
+                    Effect::Replaced { reason, live } => {
                         *verdict.snapshots.entry(reason).or_default() += 1;
-                        let scene = reduction.scene.clone();
-                        let start = Start::Shown { scene, live };
-                        segments.push(renew(&mut open, heard.at_ms, start));
+                        let roster = reducer.roster.clone();
+                        let start = Start::Shown { roster, live };
+                        segments.push(renew(&mut open, received.at_ms, start));
                     }
                 }
             }
@@ -128,12 +130,12 @@ fn renew(open: &mut Segment, at_ms: u64, start: Start) -> Segment {
 fn believe(
     story: &Story,
     moment: usize,
-    reduction: &Reduction,
+    reducer: &Reducer,
     record: &Record,
     verdict: &mut Verdict,
 ) {
-    let truth = &story.moments[moment].scene;
-    let believed = &reduction.scene;
+    let truth = &story.moments[moment].roster;
+    let believed = &reducer.roster;
     let mut wrong = Vec::new();
     for (user, seat) in &believed.seats {
         if truth.seats.get(user) != Some(seat) {

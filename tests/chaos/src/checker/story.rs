@@ -1,85 +1,18 @@
-//! The truth as a story: what a view of the guild looked like after each of its visible changes.
+//! The truth as a story: a view of the guild after each of its visible changes.
 //!
 //! Read from the simulator's `GET /_sim/state` and `GET /_sim/transitions?since=`, without a line of the
 //! hub's or the worker's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::guild::Guild;
-
-/// A decimal id.
-pub type Id = String;
-
-/// Where somebody sits, and how.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seat {
-    /// In which room.
-    pub channel: Id,
-    /// The seven marks, one bit each.
-    pub marks: u8,
-}
-
-/// What is told of a room besides who sits in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Room {
-    /// Its name.
-    pub name: String,
-    /// Its category.
-    pub parent: Option<Id>,
-    /// How many fit in; 0: any number.
-    pub limit: u64,
-}
-
-/// A guild as one view shows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scene {
-    /// Its rooms.
-    pub rooms: BTreeMap<Id, Room>,
-    /// Who sits where.
-    pub seats: BTreeMap<Id, Seat>,
-}
-
-/// What a step is about: each has an order of its own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Subject {
-    /// A room, by its id.
-    Room(Id),
-    /// Somebody, by their id.
-    User(Id),
-}
-
-/// One thing that a view is told.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
-    /// The room came into being, or into sight.
-    Created(Room),
-    /// The room is different now.
-    Updated(Room),
-    /// The room is gone, or out of sight.
-    Deleted,
-    /// They came into a room.
-    Joined {
-        /// Where they sit now.
-        seat: Seat,
-        /// Where they came from, if the view shows it.
-        from: Option<Id>,
-    },
-    /// They left a room.
-    Left {
-        /// Which.
-        channel: Id,
-        /// Where they went, if the view shows it.
-        to: Option<Id>,
-    },
-    /// Their marks changed.
-    Changed(Seat),
-}
+use world::reducer::{Step, Subject};
+use world::roster::{Guild, Id, Roster};
 
 /// A step of the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct DueStep {
     /// The transition that it belongs to.
     pub seq: u64,
     /// What it is about.
@@ -95,39 +28,39 @@ pub struct Moment {
     pub seq: u64,
     /// When, in Unix milliseconds.
     pub at_ms: u64,
-    /// How the view looks since then.
-    pub scene: Scene,
+    /// The view since then.
+    pub roster: Roster,
 }
 
-/// Everything that a view should have been told, in order.
+/// Everything that a view should receive, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Story {
     /// The visible changes; the first is how it was at the beginning.
     pub moments: Vec<Moment>,
     /// The steps from moment to moment.
-    pub steps: Vec<Told>,
-    /// Ids that must never stand in a frame: rooms that the view never showed, and whoever only
+    pub steps: Vec<DueStep>,
+    /// Ids that must never stand in a frame: rooms that the view never showed, and users who only
     /// ever sat in such rooms.
     pub forbidden: BTreeSet<Id>,
-    /// Who sat in which room while the view did not show it, and never while it did.
+    /// Users with a room in which they sat while the view did not show it, and never while it did.
     pub hidden_seats: BTreeSet<(Id, Id)>,
 }
 
-/// The truth of one guild: how it began, and every transition since.
+/// The truth of one guild: its state when the run began, and every transition since.
 #[derive(Debug, Clone)]
-pub struct Truth {
+pub struct History {
     began: Guild,
     began_seq: u64,
     transitions: Vec<Value>,
 }
 
-impl Truth {
+impl History {
     /// The truth from the simulator's state and the transitions after it, oldest first and without
     /// a hole. Transitions of other guilds, and those that the state already holds, are passed over.
     pub fn new(guild_id: &str, state: &Value, transitions: &[Value]) -> Self {
         let began_seq = state["seq"].as_u64().unwrap_or(0);
         Self {
-            began: Guild::read(guild_id, &state["guilds"][guild_id]),
+            began: Guild::read(guild_id, state),
             began_seq,
             transitions: transitions
                 .iter()
@@ -153,38 +86,43 @@ impl Truth {
         outages
     }
 
-    /// What a view is told: all that @everyone may see, or only these rooms of it.
+    /// The view when the run began: of @everyone, or only these rooms of it.
+    pub fn at_first(&self, only: Option<&BTreeSet<Id>>) -> Roster {
+        self.began.roster(only)
+    }
+
+    /// The story of a view: of @everyone, or only these rooms of it.
     pub fn story(&self, only: Option<&BTreeSet<Id>>) -> Story {
         let mut guild = self.began.clone();
         let mut story = Story {
             moments: vec![Moment {
                 seq: self.began_seq,
                 at_ms: 0,
-                scene: guild.scene(only),
+                roster: guild.roster(only),
             }],
             ..Story::default()
         };
         let mut met = Met::default();
-        met.look(&guild, &story.moments[0].scene);
+        met.look(&guild, &story.moments[0].roster);
         for one in &self.transitions {
             guild.apply(one);
-            let scene = guild.scene(only);
-            met.look(&guild, &scene);
-            let Some(last) = story.moments.last().filter(|last| last.scene != scene) else {
+            let roster = guild.roster(only);
+            met.look(&guild, &roster);
+            let Some(last) = story.moments.last().filter(|last| last.roster != roster) else {
                 continue;
             };
             let seq = one["seq"].as_u64().unwrap_or(0);
-            story
-                .steps
-                .extend(difference(&last.scene, &scene).map(|(subject, step)| Told {
+            story.steps.extend(
+                difference(&last.roster, &roster).map(|(subject, step)| DueStep {
                     seq,
                     subject,
                     step,
-                }));
+                }),
+            );
             story.moments.push(Moment {
                 seq,
                 at_ms: one["ts"].as_u64().unwrap_or(0),
-                scene,
+                roster,
             });
         }
         story.hidden_seats = met.hidden.difference(&met.shown).cloned().collect();
@@ -202,7 +140,7 @@ impl Story {
     }
 }
 
-/// Whom and what the story met, shown or hidden.
+/// The rooms and users of the story, shown or hidden.
 #[derive(Default)]
 struct Met {
     rooms: BTreeSet<Id>,
@@ -214,17 +152,17 @@ struct Met {
 }
 
 impl Met {
-    fn look(&mut self, guild: &Guild, scene: &Scene) {
+    fn look(&mut self, guild: &Guild, roster: &Roster) {
         let rooms = guild
             .channels
             .iter()
             .filter(|(_, channel)| channel.is_room());
         self.rooms.extend(rooms.map(|(id, _)| id.clone()));
-        self.rooms_shown.extend(scene.rooms.keys().cloned());
+        self.rooms_shown.extend(roster.rooms.keys().cloned());
         for (user, seat) in &guild.seats {
             self.users.insert(user.clone());
             let pair = (user.clone(), seat.channel.clone());
-            if scene.seats.contains_key(user) {
+            if roster.seats.contains_key(user) {
                 self.users_shown.insert(user.clone());
                 self.shown.insert(pair);
             } else {
@@ -242,10 +180,10 @@ impl Met {
     }
 }
 
-/// The steps between two scenes.
+/// The steps between two rosters.
 pub(super) fn difference<'a>(
-    before: &'a Scene,
-    after: &'a Scene,
+    before: &'a Roster,
+    after: &'a Roster,
 ) -> impl Iterator<Item = (Subject, Step)> + 'a {
     let users: BTreeSet<&Id> = before.seats.keys().chain(after.seats.keys()).collect();
     let voices = users.into_iter().flat_map(|user| {

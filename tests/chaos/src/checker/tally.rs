@@ -9,9 +9,9 @@ const FINDINGS_MAX: usize = 40;
 /// What was found in one run, or in many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Steps heard exactly as they were due.
+    /// Steps received exactly as they were due.
     pub delivered: u64,
-    /// Steps that were told as a net difference.
+    /// Steps that came as a net difference.
     pub collapsed: u64,
     /// Steps that never came.
     pub lost: u64,
@@ -19,9 +19,9 @@ pub struct Verdict {
     pub doubled: u64,
     /// Steps that came at the wrong place.
     pub reordered: u64,
-    /// What was told and never was so, or was still believed at a quiet point.
+    /// Steps that were never true, and what was still believed at a quiet point.
     pub ghosts: u64,
-    /// Frames or steps that tell of what the view does not show.
+    /// Frames or steps that name what the view does not show.
     pub leaks: u64,
     /// Frames whose number was not the next one.
     pub number_gaps: u64,

@@ -1,5 +1,5 @@
-//! Every class of fault, planted into what a faithful subscriber would have heard, is found; and a
-//! faithful subscriber is never accused.
+//! The checker finds every class of fault in the record of an otherwise faithful subscription, and
+//! never accuses a faithful one.
 
 mod play;
 mod properties;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use play::{ADA, GRACE, LOUNGE, MOLE, Play, STAFF, STUDY, Teller};
+use play::{ADA, FaithfulHub, GRACE, LOUNGE, MOLE, Play, STAFF, STUDY};
 
 /// Ada and Grace come, talk, move and leave; the mole only ever sits with the staff.
 fn evening() -> Play {
@@ -26,60 +26,60 @@ fn evening() -> Play {
     play
 }
 
-fn told_whole(play: &Play) -> Record {
+fn full_record(play: &Play) -> Record {
     let story = play.truth().story(None);
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
     for moment in 1..story.moments.len() {
-        teller.tell(moment);
+        hub.send_moment(moment);
     }
-    teller.quiet();
-    teller.record
+    hub.quiet();
+    hub.record
 }
 
 fn verdict_of(play: &Play, record: Record) -> Verdict {
     check(&play.truth(), &[record], &Terms::default())
 }
 
-/// Changes the frames of a record and numbers them anew, as a hub would that did not notice.
+/// Changes the frames of a record and numbers them again, as a hub with that fault would.
 fn tampered(record: &Record, change: impl FnOnce(&mut Vec<serde_json::Value>)) -> Record {
     let mut frames = record
-        .heard
+        .received
         .iter()
-        .filter_map(|heard| match &heard.what {
+        .filter_map(|received| match &received.what {
             What::Frame(text) => serde_json::from_str(text).ok(),
             _ => None,
         })
         .collect();
     change(&mut frames);
     let mut n = 0;
-    let mut heard = vec![record.heard[0].clone()];
+    let mut received = vec![record.received[0].clone()];
     for mut frame in frames {
         if frame["type"] == "event" {
             frame["n"] = json!(n);
             n += 1;
         }
-        heard.push(Heard {
+        received.push(Received {
             at_ms: 1,
             what: What::Frame(frame.to_string()),
         });
     }
-    heard.push(record.heard[record.heard.len() - 1].clone());
+    received.push(record.received[record.received.len() - 1].clone());
     Record {
-        heard,
+        received,
         ..record.clone()
     }
 }
 
 #[test]
-fn the_story_tells_what_everyone_may_see_and_nothing_else() {
+fn the_story_has_what_everyone_may_see_and_nothing_else() {
     let play = evening();
     let story = play.truth().story(None);
     let words: Vec<String> = story
         .steps
         .iter()
-        .map(|told| match (&told.subject, &told.step) {
+        .map(|due| match (&due.subject, &due.step) {
             (Subject::User(user), Step::Joined { seat, from }) => {
                 format!("{user} joins {} from {from:?}", seat.channel)
             }
@@ -87,7 +87,7 @@ fn the_story_tells_what_everyone_may_see_and_nothing_else() {
                 format!("{user} leaves {channel} to {to:?}")
             }
             (Subject::User(user), Step::Changed(seat)) => {
-                format!("{user} changes in {} to {}", seat.channel, seat.marks)
+                format!("{user} changes in {} to {}", seat.channel, seat.flags)
             }
             (Subject::Room(id), Step::Updated(room)) => format!("{id} is {}", room.name),
             other => format!("{other:?}"),
@@ -128,8 +128,8 @@ fn a_room_that_goes_out_of_sight_takes_its_people_along_and_brings_them_back() {
         let steps = story
             .steps
             .iter()
-            .filter(|told| subject.contains(&told.subject));
-        steps.map(|told| &told.step).collect()
+            .filter(|due| subject.contains(&due.subject));
+        steps.map(|due| &due.step).collect()
     };
     assert!(matches!(
         of(ADA)[..],
@@ -152,9 +152,9 @@ fn a_room_that_goes_out_of_sight_takes_its_people_along_and_brings_them_back() {
 }
 
 #[test]
-fn what_is_told_whole_is_clean_and_counted() {
+fn a_full_record_is_clean_and_counted() {
     let play = evening();
-    let verdict = verdict_of(&play, told_whole(&play));
+    let verdict = verdict_of(&play, full_record(&play));
     assert!(verdict.is_clean(), "{:#?}", verdict.findings);
     assert_eq!((verdict.delivered, verdict.collapsed), (9, 0));
     assert_eq!(verdict.snapshots["subscribed"], 1);
@@ -163,7 +163,7 @@ fn what_is_told_whole_is_clean_and_counted() {
 #[test]
 fn each_frame_that_is_dropped_doubled_or_torn_from_its_order_is_found() {
     let play = evening();
-    let whole = told_whole(&play);
+    let whole = full_record(&play);
     // 0 is `subscribed`, 1 the snapshot.
     for at in 2..11 {
         let dropped = tampered(&whole, |frames| {
@@ -195,9 +195,9 @@ fn each_frame_that_is_dropped_doubled_or_torn_from_its_order_is_found() {
 #[test]
 fn a_gap_in_the_numbers_is_found_even_if_nothing_else_is_wrong() {
     let play = evening();
-    let mut record = told_whole(&play);
-    for heard in &mut record.heard {
-        if let What::Frame(text) = &mut heard.what
+    let mut record = full_record(&play);
+    for received in &mut record.received {
+        if let What::Frame(text) = &mut received.what
             && text.contains("\"n\":3")
         {
             *text = text.replace("\"n\":3", "\"n\":4");
@@ -210,7 +210,7 @@ fn a_gap_in_the_numbers_is_found_even_if_nothing_else_is_wrong() {
 #[test]
 fn a_leak_is_found_wherever_it_stands() {
     let play = evening();
-    let whole = told_whole(&play);
+    let whole = full_record(&play);
     let named = tampered(&whole, |frames| frames[0]["note"] = json!(MOLE));
     assert_eq!(verdict_of(&play, named).leaks, 1);
     let from = tampered(&whole, |frames| {
@@ -227,14 +227,14 @@ fn a_leak_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn somebody_told_of_in_a_room_while_it_was_hidden_is_a_leak() {
+fn a_user_named_in_a_room_while_it_was_hidden_is_a_leak() {
     let mut play = Play::new();
     play.seat(GRACE, Some(STUDY), 0);
     play.hide(LOUNGE, true);
     play.seat(GRACE, Some(LOUNGE), 0);
     play.seat(GRACE, None, 0);
     play.hide(LOUNGE, false);
-    let leaky = tampered(&told_whole(&play), |frames| {
+    let leaky = tampered(&full_record(&play), |frames| {
         frames.push(play::event("voice.joined", GRACE, LOUNGE));
         frames.push(play::event("voice.left", GRACE, LOUNGE));
     });
@@ -245,7 +245,7 @@ fn somebody_told_of_in_a_room_while_it_was_hidden_is_a_leak() {
 #[test]
 fn who_is_believed_in_a_room_at_a_quiet_point_and_is_not_there_is_a_ghost() {
     let play = evening();
-    let ghost = tampered(&told_whole(&play), |frames| {
+    let ghost = tampered(&full_record(&play), |frames| {
         frames.pop();
     });
     let verdict = verdict_of(&play, ghost);
@@ -253,9 +253,9 @@ fn who_is_believed_in_a_room_at_a_quiet_point_and_is_not_there_is_a_ghost() {
 }
 
 #[test]
-fn a_snapshot_of_what_never_was_so_is_false() {
+fn a_snapshot_of_what_was_never_true_is_false() {
     let play = evening();
-    let lie = tampered(&told_whole(&play), |frames| {
+    let lie = tampered(&full_record(&play), |frames| {
         frames[1]["payload"]["rooms"][0]["name"] = json!("Somewhere else");
     });
     let verdict = verdict_of(&play, lie);
@@ -263,12 +263,12 @@ fn a_snapshot_of_what_never_was_so_is_false() {
 }
 
 #[test]
-fn a_subscriber_that_was_told_nothing_is_noticed() {
+fn a_subscriber_that_received_nothing_is_noticed() {
     let play = evening();
-    let mut record = told_whole(&play);
+    let mut record = full_record(&play);
     record
-        .heard
-        .retain(|heard| !matches!(heard.what, What::Frame(_)));
+        .received
+        .retain(|received| !matches!(received.what, What::Frame(_)));
     assert_eq!(verdict_of(&play, record).lost, 1);
 }
 
@@ -277,27 +277,27 @@ fn what_a_snapshot_covers_is_not_lost_but_what_came_before_a_later_step_is() {
     let play = evening();
     let truth = play.truth();
     let story = truth.story(None);
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
-    teller.tell(1);
-    teller.tell(2);
-    teller.snapshot(5, "behind");
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
+    hub.send_moment(1);
+    hub.send_moment(2);
+    hub.snapshot(5, "behind");
     for moment in 6..story.moments.len() {
-        teller.tell(moment);
+        hub.send_moment(moment);
     }
-    teller.quiet();
-    let verdict = check(&truth, &[teller.record], &Terms::default());
+    hub.quiet();
+    let verdict = check(&truth, &[hub.record], &Terms::default());
     assert!(verdict.is_clean(), "{:#?}", verdict.findings);
 
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
-    teller.tell(1);
-    // Ada's marks are passed over, and Grace's coming is told.
-    teller.tell(3);
-    teller.snapshot(5, "behind");
-    let record = teller.record;
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
+    hub.send_moment(1);
+    // Ada's flags are left out, and Grace's join is sent.
+    hub.send_moment(3);
+    hub.snapshot(5, "behind");
+    let record = hub.record;
     let verdict = check(&truth, std::slice::from_ref(&record), &Terms::default());
     assert_eq!(verdict.lost, 1, "{verdict}");
     let asked = Terms {
@@ -326,31 +326,31 @@ fn an_identify_may_collapse_what_was_not_heard_yet_and_nothing_else() {
         }],
         ..Terms::default()
     };
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
-    teller.tell(1);
-    let before = teller.now_ms();
-    teller.collapse(1, 5);
-    teller.tell(6);
-    teller.quiet();
-    let record = [teller.record];
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
+    hub.send_moment(1);
+    let before = hub.now_ms();
+    hub.collapse(1, 5);
+    hub.send_moment(6);
+    hub.quiet();
+    let record = [hub.record];
     let verdict = check(&truth, &record, &gap(before));
     assert!(verdict.is_clean(), "{:#?}", verdict.findings);
     assert!(verdict.collapsed >= 4, "{verdict}");
     assert!(!check(&truth, &record, &Terms::default()).is_clean());
 
-    // The same, but Grace's coming was heard before: what came before that was due.
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
-    teller.tell(1);
-    teller.tell(3);
-    let before = teller.now_ms();
-    teller.collapse(3, 5);
-    teller.tell(6);
-    teller.quiet();
-    let verdict = check(&truth, &[teller.record], &gap(before));
+    // The same, but Grace's join was received before: what came before that was due.
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
+    hub.send_moment(1);
+    hub.send_moment(3);
+    let before = hub.now_ms();
+    hub.collapse(3, 5);
+    hub.send_moment(6);
+    hub.quiet();
+    let verdict = check(&truth, &[hub.record], &gap(before));
     assert!(verdict.lost >= 1, "{verdict} {:#?}", verdict.findings);
 }
 
@@ -367,12 +367,12 @@ fn an_identify_during_an_outage_collapses_until_the_outage_ends() {
     let ended = play.outage(false);
     let truth = play.truth();
     let story = truth.story(None);
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
-    teller.tell(1);
-    teller.collapse(1, story.moments.len() - 1);
-    teller.quiet();
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
+    hub.send_moment(1);
+    hub.collapse(1, story.moments.len() - 1);
+    hub.quiet();
     let judged = |identified: u64| {
         let gap = Gap {
             after: 1,
@@ -383,18 +383,18 @@ fn an_identify_during_an_outage_collapses_until_the_outage_ends() {
             gaps: vec![gap],
             ..Terms::default()
         };
-        check(&truth, std::slice::from_ref(&teller.record), &terms)
+        check(&truth, std::slice::from_ref(&hub.record), &terms)
     };
     for identified in [began, ended - 1] {
         let verdict = judged(identified);
         assert!(verdict.is_clean(), "{:#?}", verdict.findings);
     }
-    // Before the outage the guild was told, and what was so then must have been heard.
+    // Before the outage the guild was sent, and its state then must have been received.
     assert!(!judged(began - 1).is_clean());
 }
 
 #[test]
-fn within_a_gap_nothing_may_be_told_that_was_not_so_meanwhile() {
+fn within_a_gap_every_state_must_have_been_true_meanwhile() {
     let mut play = Play::new();
     play.seat(ADA, Some(LOUNGE), 0);
     let end = play.seat(ADA, None, 0);
@@ -409,21 +409,21 @@ fn within_a_gap_nothing_may_be_told_that_was_not_so_meanwhile() {
         }],
         ..Terms::default()
     };
-    let mut teller = Teller::new(&story);
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
-    teller.say(play::event("voice.joined", ADA, STUDY));
-    teller.say(play::event("voice.left", ADA, STUDY));
-    teller.tell(3);
-    teller.quiet();
-    let verdict = check(&truth, &[teller.record], &terms);
+    let mut hub = FaithfulHub::new(&story);
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
+    hub.send(play::event("voice.joined", ADA, STUDY));
+    hub.send(play::event("voice.left", ADA, STUDY));
+    hub.send_moment(3);
+    hub.quiet();
+    let verdict = check(&truth, &[hub.record], &terms);
     assert_eq!(verdict.ghosts, 2, "{verdict}");
 }
 
 #[test]
 fn the_halves_of_a_move_are_neighbours() {
     let play = evening();
-    let torn = tampered(&told_whole(&play), |frames| {
+    let torn = tampered(&full_record(&play), |frames| {
         let alien = frames.remove(7);
         frames.insert(6, alien);
     });
@@ -444,16 +444,16 @@ fn convergence_counts_from_the_transition_the_end_of_a_fault_or_the_return() {
     let story = truth.story(None);
     let at_ms = story.moments[1].at_ms;
     let record = |opened_ms: u64, had_ms: u64| {
-        let mut teller = Teller::new(&story);
-        teller.open(false);
-        teller.snapshot(0, "subscribed");
-        teller.open(true);
-        teller.tell(1);
-        let mut record = teller.record;
-        let last = record.heard.len() - 1;
-        record.heard[last].at_ms = had_ms;
-        for heard in &mut record.heard[..last] {
-            heard.at_ms = opened_ms;
+        let mut hub = FaithfulHub::new(&story);
+        hub.open(false);
+        hub.snapshot(0, "subscribed");
+        hub.open(true);
+        hub.send_moment(1);
+        let mut record = hub.record;
+        let last = record.received.len() - 1;
+        record.received[last].at_ms = had_ms;
+        for received in &mut record.received[..last] {
+            received.at_ms = opened_ms;
         }
         record
     };

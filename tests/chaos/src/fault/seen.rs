@@ -2,54 +2,47 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use world::{Side, within, within_async};
 
-use crate::stage::{Side, Stage};
+use crate::environment::Environment;
 use crate::subscriber::Subscriber;
-use crate::waiting::{LOOK, within};
 
 /// How soon what is promised at once must be seen (F8, F19: 5 s).
 pub(super) const SOON: Duration = Duration::from_secs(5);
 
-/// Waits until the witness is told this of the gateway, or complains.
-pub(super) async fn told(
-    stage: &mut Stage,
+/// Waits until this is the gateway's state for the witness, or complains.
+pub(super) async fn shown(
+    environment: &mut Environment,
     witness: &Subscriber,
     state: &str,
     reason: &str,
     most: Duration,
 ) {
-    if !within(most, || witness.is_told(state, reason)).await {
-        stage.complain(format!(
-            "pages are not told {state} {reason} within {most:?}"
-        ));
+    if !within(most, || witness.shows_gateway(state, reason)).await {
+        environment.complain(format!("pages do not get {state} {reason} within {most:?}"));
     }
 }
 
-/// Waits until this side has sounded an alarm with these words, or complains.
-pub(super) async fn alarmed(stage: &mut Stage, side: Side, words: &str) {
-    let is_told = |line: &str| line.contains("ALARM") && line.contains(words);
-    if !within(SOON, || stage.log(side).lines().any(is_told)).await {
-        stage.complain(format!("{side:?} sounds no alarm: {words}"));
+/// Waits until this side has logged an alarm with these words, or complains.
+pub(super) async fn alarmed(environment: &mut Environment, side: Side, words: &str) {
+    let is_alarm = |line: &str| line.contains("ALARM") && line.contains(words);
+    if !within(SOON, || environment.world.log(side).lines().any(is_alarm)).await {
+        environment.complain(format!("{side:?} logs no alarm: {words}"));
     }
 }
 
 /// Waits until the hub says that it is ready, or that it is not.
-pub(super) async fn ready(stage: &mut Stage, is: bool) {
-    let url = format!("{}/readyz", stage.world.internal_url);
-    let until = Instant::now() + SOON;
-    loop {
-        let answer = stage.world.http.get(&url).send().await;
-        let status = answer
-            .map(|answer| answer.status().as_u16())
-            .unwrap_or_default();
-        if status == if is { 200 } else { 503 } {
-            return;
-        }
-        if Instant::now() > until {
-            stage.complain(format!("the hub's readiness is {status} after {SOON:?}"));
-            return;
-        }
-        sleep(LOOK).await;
+pub(super) async fn ready(environment: &mut Environment, is: bool) {
+    let url = format!("{}/readyz", environment.world.internal_url);
+    let http = environment.world.http.clone();
+    let expected = if is { 200 } else { 503 };
+    let answers = || async {
+        let answer = http.get(&url).send().await;
+        answer.is_ok_and(|answer| answer.status().as_u16() == expected)
+    };
+    if !within_async(SOON, answers).await {
+        environment.complain(format!(
+            "/readyz does not answer {expected} within {SOON:?}"
+        ));
     }
 }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::process::Command;
 
+use e2e::Nginx;
 use e2e::documents::block;
 use e2e::nginx::{replaced, write_configuration};
 use e2e::tools::tool;
-use e2e::{Browser, Folder, LOUNGE, Nginx, World, free_addresses};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use world::{Browser, Folder, LOUNGE, World, free_addresses};
 
 #[test]
 fn nginx_accepts_the_documented_configuration_as_it_is_written() {
@@ -63,7 +64,7 @@ async fn a_websocket_and_a_request_pass_through_the_documented_nginx() {
     // From here on the world's browsers and requests come in by nginx.
     world.hub_url.clone_from(&nginx.url);
     let mut browser = world.browser("ada").await;
-    world.voice(e2e::ADA, Some(LOUNGE)).await;
+    world.voice(world::ADA, Some(LOUNGE)).await;
     assert_eq!(
         browser.event("voice.joined").await["payload"]["channelId"],
         LOUNGE

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use e2e::Nginx;
 use e2e::tools::tool;
-use e2e::{Nginx, World};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use world::World;
 
 /// How long one refusal may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use std::fs;
 
 use e2e::documents::{Block, blocks};
 use e2e::tools::checkout;
-use e2e::{Folder, SECRET};
+use world::{Folder, SECRET};
 
 use crate::shells::start_with;
 

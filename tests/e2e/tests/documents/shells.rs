@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use e2e::documents::{Block, block, blocks};
-use e2e::{Folder, Process, SECRET, World, eventually, free_addresses};
 use serde_json::json;
+use world::{Folder, Process, SECRET, World, eventually, free_addresses};
 
 fn is_shell(block: &Block) -> bool {
     ["sh", "bash", "shell"].contains(&block.language.as_str())
@@ -59,8 +59,8 @@ async fn the_curl_commands_of_the_documents_succeed_against_the_running_programs
             ("http://127.0.0.1:3000", &world.hub_url),
             ("http://127.0.0.1:3001", &world.worker_url),
             ("http://127.0.0.1:3100", &world.internal_url),
-            ("http://127.0.0.1:3900", &world.sim_url),
-            ("http://127.0.0.1:3901", &world.issuer_url),
+            ("http://127.0.0.1:3900", &world.discord.url),
+            ("http://127.0.0.1:3901", &world.tokens.url),
         ] {
             script = script.replace(demo, here);
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use e2e::Folder;
 use e2e::documents::{Block, blocks};
 use e2e::tools::{checkout, tool};
+use world::Folder;
 
 /// The units, by name.
 fn units() -> Vec<(String, Block)> {

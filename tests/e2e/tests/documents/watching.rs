@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use e2e::tools::{checkout, tool};
-use e2e::{ADA, Browser, Ended, Folder, LOUNGE, World};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use world::{ADA, Browser, Ended, Folder, LOUNGE, World};
 
 const RULES: &str = "deploy/prometheus/rules.yml";
 
@@ -158,7 +158,7 @@ async fn every_metric_of_the_dashboards_and_alerts_is_in_a_scrape_of_the_running
     assert_eq!(status, StatusCode::CREATED, "{created}");
     let mut refused = Browser::open(&world.hub_url).await;
     refused
-        .say(&json!({ "type": "auth", "token": "none" }))
+        .send(&json!({ "type": "auth", "token": "none" }))
         .await;
     assert_eq!(refused.end().await, Ended::Closed(4401));
 

@@ -3,8 +3,8 @@
 use std::process::{Child, Command, Stdio};
 
 use e2e::tools::tool;
-use e2e::{ADA, Folder, GUILD, Plan, Process, World, eventually, free_addresses};
 use serde_json::json;
+use world::{ADA, Folder, GUILD, Plan, Process, World, eventually, free_addresses};
 
 const REACH: &[&str] = &["check", "--reach"];
 /// The simulator's role of the bot, in its first guild.
@@ -79,7 +79,7 @@ async fn a_check_that_reaches_finds_a_running_system_in_order_and_leaves_it_so()
         "ok       settings: every setting can be used".to_owned(),
         format!(
             "ok       key set {}/.well-known/jwks.json: ",
-            world.issuer_url
+            world.tokens.url
         ),
         "ok       store: a running hub uses it".to_owned(),
         "ok       Discord: it takes DISCORD_BOT_TOKEN".to_owned(),
@@ -109,7 +109,7 @@ async fn a_check_that_reaches_finds_a_running_system_in_order_and_leaves_it_so()
     // No gateway session began, and the worker still has its shard.
     assert_eq!(world.truth().await["counters"]["identify"], 1);
     let mut browser = world.browser("ada").await;
-    world.voice(ADA, Some(e2e::LOUNGE)).await;
+    world.voice(ADA, Some(world::LOUNGE)).await;
     browser.event("voice.joined").await;
 }
 
@@ -125,7 +125,7 @@ async fn a_check_that_reaches_names_what_is_wrong_and_what_to_do() {
         78,
     )
     .await;
-    let no_set = format!("{}/nowhere", world.issuer_url);
+    let no_set = format!("{}/nowhere", world.tokens.url);
     let no_set = [("JWT_PUBLIC_JWK_URL", no_set.as_str())];
     finds(hub, &no_set, "wrong    key set", 78).await;
     let token = [("DISCORD_BOT_TOKEN", "another")];
@@ -258,10 +258,10 @@ async fn a_check_that_reaches_names_what_is_wrong_and_what_to_do() {
     }
     permit(&world, BOT_ROLE, NEEDED).await;
     let deny = json!({"overwrites": [{"id": BOT_ROLE, "type": "role", "allow": "0", "deny": (1 << 20).to_string()}]});
-    world.change_channel(e2e::LOUNGE, deny).await;
+    world.change_channel(world::LOUNGE, deny).await;
     let line = format!(
         "warning  guild {GUILD}: Connect is denied to the bot in {}",
-        e2e::LOUNGE
+        world::LOUNGE
     );
     finds(hub, &[], &line, 0).await;
 }
@@ -307,7 +307,7 @@ async fn a_private_authority_is_trusted_if_ssl_cert_file_or_ssl_cert_dir_names_i
     let world = World::start().await;
     let folder = Folder::new();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let set = format!("{}/.well-known/jwks.json", world.issuer_url);
+    let set = format!("{}/.well-known/jwks.json", world.tokens.url);
     let set = reqwest::get(set).await.unwrap().text().await.unwrap();
     std::fs::write(path("jwks.json"), set).unwrap();
     let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 \

@@ -1,15 +1,15 @@
 //! Slash commands, through the simulator's signed delivery.
 
-use e2e::{ADA, GRACE, GUILD, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use world::{ADA, GRACE, GUILD, World, eventually};
 
 /// `/room <subcommand>` as Discord would send it.
 fn room(user: &str, permissions: &str, subcommand: &str, options: &Value) -> Value {
     json!({ "interaction": {
         "type": 2,
         "guild_id": GUILD,
-        "channel_id": e2e::LOUNGE,
+        "channel_id": world::LOUNGE,
         "member": { "user": { "id": user, "username": "somebody" }, "permissions": permissions, "roles": [] },
         "data": { "id": "900000000000000001", "name": "room", "type": 1,
                   "options": [{ "name": subcommand, "type": 1, "options": options }] },

@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::{GUILD, LOUNGE, SECRET, World};
 use reqwest::Response;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
+use world::{GUILD, LOUNGE, SECRET, World};
 
 fn now_s() -> i64 {
     i64::try_from(launch::clock::now_ms() / 1000).unwrap()
@@ -76,13 +76,13 @@ async fn a_signed_event_reaches_a_browser_once_and_its_repeat_does_not() {
             (200, &json!(0), &json!(true))
         );
     }
-    // What is told next is the next new event: a repeat is not told again.
+    // The browser's next frame is the next new event: a repeat is not published again.
     let next = joined("by-hand-2", "43");
     let signature = signed("msg_3", at, &next);
     post(&world, "msg_3", &at.to_string(), &signature, next).await;
-    let told = browser.event("voice.joined").await;
+    let next = browser.event("voice.joined").await;
     assert_eq!(
-        (&told["payload"]["userId"], &told["n"]),
+        (&next["payload"]["userId"], &next["n"]),
         (&json!("43"), &json!(2))
     );
 }
@@ -158,18 +158,18 @@ async fn a_wrong_byte_anywhere_is_401_and_changes_nothing() {
         .unwrap();
     assert_eq!(bare.status(), 401);
     assert!(tried > 60);
-    // What was not taken is not remembered either, and the first thing told is what is true.
+    // A refused delivery leaves no trace: the same id is accepted now, and its event is the first.
     let (_, receipt) = post(&world, id, &at_text, &signature, body).await;
     assert_eq!(receipt["accepted"], 1);
-    let told = browser.event("voice.joined").await;
+    let next = browser.event("voice.joined").await;
     assert_eq!(
-        (&told["payload"]["userId"], &told["n"]),
+        (&next["payload"]["userId"], &next["n"]),
         (&json!("42"), &json!(1))
     );
 }
 
 #[tokio::test]
-async fn a_stale_and_a_future_timestamp_are_named_only_if_truly_signed() {
+async fn a_stale_and_a_future_timestamp_are_named_only_if_the_signature_matches() {
     let world = World::start().await;
     let body = joined("by-hand-1", "42");
     for offset in [-3600, -120, 120, 3600] {

@@ -1,14 +1,14 @@
-//! What a gateway costs that can not be reached, or not where the session is to be resumed.
+//! The gateway, or the address for resuming, cannot be reached.
 
-use e2e::{ADA, GUILD, LOUNGE, Plan, World, eventually, free_addresses};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use world::{ADA, GUILD, LOUNGE, Plan, World, eventually, free_addresses};
 
-/// A way to the gateway, for as long as it lives.
-struct Way(JoinHandle<()>);
+/// Forwards connections to the gateway. Dropping it does not end it.
+struct Forwarder(JoinHandle<()>);
 
-impl Way {
+impl Forwarder {
     async fn open(at: &str, to: &str) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
         let to = to.to_owned();
@@ -18,14 +18,14 @@ impl Way {
                 let to = to.clone();
                 pairs.spawn(async move {
                     let mut onward = TcpStream::connect(&to).await.unwrap();
-                    // Whoever goes away first ends it.
+                    // Either end ends it.
                     let _ended = tokio::io::copy_bidirectional(&mut from, &mut onward).await;
                 });
             }
         }))
     }
 
-    /// Nobody gets through any more, and nobody listens when it returns.
+    /// Ends every connection; on return nothing listens.
     async fn close(self) {
         self.0.abort();
         let _aborted = self.0.await;
@@ -61,7 +61,7 @@ async fn a_worker_whose_session_is_to_be_resumed_where_nobody_listens_resumes_it
     world.voice(ADA, Some(LOUNGE)).await;
     world.worker = world.worker.again();
     assert_eq!(browser.event("voice.joined").await["n"], 1);
-    says(&world, "can not connect to the gateway").await;
+    says(&world, "connect to the gateway").await;
     world.resumed_once().await;
 }
 
@@ -84,24 +84,24 @@ async fn a_worker_that_starts_while_the_gateway_is_away_says_so_and_goes_on_when
         ("RECONNECT_MAX_MS", "1000"),
     ]);
     loop {
-        let told = browser.event("gateway.state").await;
-        if told["payload"]["reason"] == "gateway_unreachable" {
-            assert_eq!(told["payload"]["state"], "down");
+        let state = browser.event("gateway.state").await;
+        if state["payload"]["reason"] == "gateway_unreachable" {
+            assert_eq!(state["payload"]["state"], "down");
             break;
         }
     }
-    let _way = Way::open(&way, &sim).await;
+    let _way = Forwarder::open(&way, &sim).await;
     assert_eq!(browser.event("voice.joined").await["n"], 1);
     world.worker_ready().await;
     world.resumed_once().await;
 }
 
 #[tokio::test]
-async fn what_only_identifying_can_tell_is_told_although_the_gateway_was_away_when_it_was_due() {
+async fn a_due_identify_is_made_up_for_after_the_gateway_was_away() {
     let [internal, sim, at] = free_addresses();
     let gateway = format!("ws://{at}");
-    let way = Way::open(&at, &sim).await;
-    let world = World::of(Plan {
+    let way = Forwarder::open(&at, &sim).await;
+    let mut world = World::of(Plan {
         sim: &[("SIM_PUBLIC_HOST", &at)],
         worker: &[
             ("DISCORD_GATEWAY_URL", &gateway),
@@ -116,22 +116,22 @@ async fn what_only_identifying_can_tell_is_told_although_the_gateway_was_away_wh
     .await;
     let fault = json!({"match": "GET /guilds/*/voice-states/*", "status": 500, "times": 1});
     world.control("rest", fault).await;
-    let illegible = json!({"action": "dispatch", "event": "VOICE_STATE_UPDATE",
+    let unreadable = json!({"action": "dispatch", "event": "VOICE_STATE_UPDATE",
         "data": {"guild_id": GUILD, "user_id": ADA, "channel_id": 5}});
-    world.control("gateway", illegible).await;
-    says(&world, "the guild is read anew").await;
+    world.control("gateway", unreadable).await;
+    says(&world, "the guild is read").await;
     way.close().await;
-    says(&world, "can not connect to the gateway").await;
-    // The connection that was to be closed is none, and the next fails as well.
+    says(&world, "connect to the gateway").await;
+    // The connection that was due to close is closed already, and the next one fails as well.
     eventually("it fails again", || async {
         let log = world.worker.log();
-        let (_, since) = log.split_once("identifying anew")?;
-        since.contains("can not connect").then_some(())
+        let (_, since) = log.split_once("identifying a")?;
+        since.contains("connect to the gateway").then_some(())
     })
     .await;
-    let _way = Way::open(&at, &sim).await;
+    let _way = Forwarder::open(&at, &sim).await;
     world.worker_ready().await;
-    eventually("nothing is illegible", || async {
+    eventually("no gap is left", || async {
         (shard(&world).await["gaps"] == 0).then_some(())
     })
     .await;

@@ -1,8 +1,8 @@
 //! Which guilds are followed, and which are served: settings of two programs.
 
-use e2e::{ADA, GUILD, LOUNGE, Plan, World, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
+use world::{ADA, GUILD, LOUNGE, Plan, World, eventually};
 
 /// A guild that the bot is not in.
 const OTHER: &str = "100000000000000099";
@@ -21,7 +21,8 @@ async fn until_not_served(world: &World, guilds: &Value) {
 }
 
 #[tokio::test]
-async fn a_guild_that_only_the_worker_follows_is_said_once_and_told_when_the_hub_serves_it() {
+async fn a_guild_that_only_the_worker_follows_is_logged_once_and_published_when_the_hub_serves_it()
+{
     let mut world = World::of(Plan {
         worker: &[("GUILD_IDS", OTHER)],
         ..Plan::default()
@@ -75,7 +76,8 @@ async fn a_worker_with_other_guilds_than_the_one_before_identifies_and_alarms_no
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_more_than_it_takes_identifies_and_its_guilds_are_followed() {
+async fn a_worker_whose_claim_is_answered_with_more_than_it_takes_identifies_and_its_guilds_are_followed()
+ {
     let mut world = World::start().await;
     let mut browser = world.browser("ada").await;
     let crowd = 260;
@@ -89,16 +91,16 @@ async fn a_worker_that_is_told_more_than_it_takes_identifies_and_its_guilds_are_
     world.worker.kill().await;
     world.voice(ADA, None).await;
     world.worker = world.worker.again_with(&[("CLAIM_BYTES_MAX", "65536")]);
-    // It can not know who left, so that all is told anew.
-    let told = browser.event("guild.snapshot").await;
-    assert_eq!(told["payload"]["reason"], "worker_started");
+    // The worker cannot know who left, so it sends a snapshot.
+    let snapshot = browser.event("guild.snapshot").await;
+    assert_eq!(snapshot["payload"]["reason"], "worker_started");
     world.worker_ready().await;
     assert!(world.worker.log().contains("larger than CLAIM_BYTES_MAX"));
     assert_eq!(world.truth().await["counters"]["identify"], 2);
     world.voice(ADA, Some(LOUNGE)).await;
     let joined = browser.event("voice.joined").await;
     assert_eq!(joined["payload"]["userId"], ADA);
-    // Not only the worker says that all is well.
+    // The hub says so too.
     eventually("the guild is live", || async {
         let (_, list) = world
             .rest(Method::GET, "/api/rooms", json!({ "sub": "ada" }), None)

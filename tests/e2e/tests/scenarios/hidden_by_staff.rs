@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{ADA, Browser, CATEGORY, GRACE, GUILD, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use world::{ADA, Browser, CATEGORY, GRACE, GUILD, World, eventually};
 
 /// The bot, which keeps its sight: without it Discord refuses to let it end the room.
 const BOT: &str = "300000000000000001";
@@ -56,7 +56,7 @@ async fn arrived(world: &World, browser: &mut Browser, fence: &str) {
 }
 
 fn last_pos(browser: &Browser) -> String {
-    let frames = browser.heard.iter().rev();
+    let frames = browser.received.iter().rev();
     frames
         .filter_map(|frame| serde_json::from_str::<Value>(frame).ok())
         .find_map(|frame| frame["pos"].as_str().map(str::to_owned))
@@ -97,7 +97,7 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
             assert_eq!(gone["payload"]["channelId"], **room, "{shown}");
             assert_eq!(gone["payload"]["name"], BEFORE, "{shown}");
         }
-        let heard = stranger.heard.len();
+        let heard = stranger.received.len();
         for room in [&ours, &theirs] {
             world.change_channel(room, json!({ "name": AFTER })).await;
         }
@@ -109,7 +109,7 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
         let token = world.token(json!({ "sub": "cut" })).await;
         let mut back = Browser::open(&world.hub_url).await;
         let auth = json!({ "type": "auth", "token": token, "recover": { GUILD: pos } });
-        back.say(&auth).await;
+        back.send(&auth).await;
         loop {
             let joined = back.event("voice.joined").await;
             if joined["payload"]["channelId"] == fence {
@@ -119,21 +119,21 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
         late.settle(Duration::from_millis(100)).await;
         back.settle(Duration::from_millis(100)).await;
         assert!(
-            back.heard
+            back.received
                 .iter()
                 .any(|frame| frame.contains("\"recovered\":true"))
         );
         for room in [&ours, &theirs] {
             let deleted =
                 |frame: &&String| frame.contains("room.deleted") && frame.contains(&**room);
-            assert_eq!(back.heard.iter().filter(deleted).count(), 1, "{shown}");
+            assert_eq!(back.received.iter().filter(deleted).count(), 1, "{shown}");
         }
-        let since = stranger.heard[heard..].join("\n") + &late.heard.join("\n");
+        let since = stranger.received[heard..].join("\n") + &late.received.join("\n");
         for secret in [AFTER, GRACE, &ours, &theirs] {
             assert!(!since.contains(secret), "{shown}: {secret} is in {since}");
         }
         for secret in [AFTER, GRACE] {
-            let heard = back.heard.join("\n");
+            let heard = back.received.join("\n");
             assert!(!heard.contains(secret), "{shown}: {secret} is in {heard}");
         }
         for sub in ["stranger", "owner"] {
@@ -162,7 +162,7 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
             assert!(world.channels().await.get(room).is_none());
         }
         arrived(&world, &mut stranger, &fence).await;
-        let since = stranger.heard[heard..].join("\n");
+        let since = stranger.received[heard..].join("\n");
         assert!(
             !since.contains(&ours) && !since.contains(&theirs),
             "{since}"
@@ -276,5 +276,5 @@ async fn a_room_of_ours_that_staff_hide_from_the_bot_too_is_hidden_and_its_end_n
         .await;
     let (status, answer) = end(&world, json!({ "sub": "owner" }), &ours).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    assert!(!stranger.heard.join("\n").contains(AFTER));
+    assert!(!stranger.received.join("\n").contains(AFTER));
 }

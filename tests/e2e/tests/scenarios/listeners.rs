@@ -3,11 +3,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use e2e::{DEADLINE, Plan, World};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use world::{DEADLINE, Plan, World};
 
 /// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::mirror::Mirror;
-use e2e::{ADA, Browser, GRACE, LOUNGE, Plan, STUDY, World};
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use world::reducer::Mirror;
+use world::{ADA, Browser, GRACE, LOUNGE, Plan, STUDY, World};
 
 /// What is promised from the loss of the connection to `live` (F37).
 const PROMISED: Duration = Duration::from_secs(60);
@@ -53,16 +53,17 @@ async fn until_resumes(world: &World, count: u64) {
     }
 }
 
-/// The states that a browser was shown, with their reasons.
+/// The gateway states that a browser received, with their reasons.
 fn states(heard: &[String]) -> Vec<(String, String)> {
     let frames = heard.iter();
     let frames = frames.map(|text| serde_json::from_str::<Value>(text).unwrap());
-    let told = frames.filter(|frame| frame["event"] == "gateway.state");
-    told.map(|frame| {
-        let text = |name: &str| frame["payload"][name].as_str().unwrap_or("").to_owned();
-        (text("state"), text("reason"))
-    })
-    .collect()
+    let states = frames.filter(|frame| frame["event"] == "gateway.state");
+    states
+        .map(|frame| {
+            let text = |name: &str| frame["payload"][name].as_str().unwrap_or("").to_owned();
+            (text("state"), text("reason"))
+        })
+        .collect()
 }
 
 /// Discord answers RESUMEs in this way, and the connection is lost; in the middle the worker is
@@ -71,11 +72,11 @@ async fn comes_back(world: &mut World, browser: &mut Browser, way: &Value, resta
     let mut fault = way.clone();
     fault["action"] = json!("resumes");
     let before = counted(world).await;
-    let heard = browser.heard.len();
+    let heard = browser.received.len();
     world.control("gateway", fault).await;
     let began = Instant::now();
     world.control("gateway", json!({"action": "drop"})).await;
-    // It is missed by the connection, and told by GUILD_CREATE.
+    // The lost connection misses this event. GUILD_CREATE carries it.
     world.voice(ADA, Some(STUDY)).await;
     if restart {
         until_resumes(world, before.resume + 1).await;
@@ -90,7 +91,7 @@ async fn comes_back(world: &mut World, browser: &mut Browser, way: &Value, resta
             world.voice(GRACE, rooms.next()).await;
         }
         let now = counted(world).await;
-        let last = states(&browser.heard[heard..]).pop();
+        let last = states(&browser.received[heard..]).pop();
         if now.identify > before.identify && last.is_some_and(|(state, _)| state == "live") {
             break;
         }
@@ -109,7 +110,7 @@ async fn comes_back(world: &mut World, browser: &mut Browser, way: &Value, resta
         (ATTEMPTS..=most).contains(&resumes),
         "{way}: {resumes}: {log}"
     );
-    let states = states(&browser.heard[heard..]);
+    let states = states(&browser.received[heard..]);
     let says = |word: &str| states.iter().any(|(_, reason)| reason == word);
     assert!(says("session_lost"), "{way}: {states:?}");
     assert!(!says("gateway_unreachable"), "{way}: {states:?}");
@@ -173,7 +174,7 @@ async fn a_worker_that_is_restarted_every_few_seconds_does_not_resume_a_lost_ses
     let fault = json!({"action": "resumes", "answer": "nothing"});
     world.control("gateway", fault).await;
     for resumes in 1..=ATTEMPTS {
-        // Asked to stop, it tells the hub what it has to tell.
+        // A worker that is asked to stop delivers its outbox first.
         world.worker.terminate().await;
         world.worker = world.worker.again();
         until_resumes(&world, resumes).await;

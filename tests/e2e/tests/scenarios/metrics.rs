@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use e2e::tools::tool;
-use e2e::{ADA, LOUNGE, Scrape, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use world::{ADA, LOUNGE, Scrape, World, eventually};
 
 /// A world in which most metrics have something to show.
 async fn busy_world() -> World {
@@ -181,7 +181,7 @@ async fn a_client_cannot_choose_a_label_of_any_metric() {
             world.http.get(url).send().await.unwrap();
         }
     };
-    // Each series that these requests have is there after the first of them and a scrape.
+    // The first request and a scrape create every series of these requests.
     ask(0).await;
     let _first = world.scrapes().await;
     let [before, _] = world.scrapes().await;
@@ -226,7 +226,7 @@ async fn an_event_counts_once_in_the_histogram_of_its_age_however_many_watch() {
 #[tokio::test]
 async fn a_guild_that_is_not_live_and_a_checkpoint_that_ages_show_in_a_scrape() {
     let mut world = World::start().await;
-    let guild = format!("guild=\"{}\"", e2e::GUILD);
+    let guild = format!("guild=\"{}\"", world::GUILD);
     let [hub, worker] = world.scrapes().await;
     assert_eq!(hub.sum("hub_guild_live", &[&guild]), 1.0);
     assert_eq!(hub.sum("hub_guilds", &["state=\"live\""]), 1.0);

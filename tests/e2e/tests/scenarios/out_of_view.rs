@@ -1,8 +1,8 @@
 //! Channels that the bot may not view, or not connect to.
 
-use e2e::mirror::Mirror;
-use e2e::{ADA, BOT_ROLE, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
 use serde_json::{Value, json};
+use world::reducer::Mirror;
+use world::{ADA, BOT_ROLE, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
 
 /// Permission bits (Discord's documentation, "Permissions").
 const ADMINISTRATOR: &str = "8";
@@ -89,9 +89,9 @@ async fn a_channel_that_the_bot_loses_sight_of_by_a_role_alone_stays_hidden_with
     world.voice(GRACE, Some(LOUNGE)).await;
     let mut mirror = Mirror::default();
     mirror.converge(&world, &mut browser).await;
-    let told = browser.heard.concat();
+    let received = browser.received.concat();
     for secret in [STAFF, BOSS, "staff-room", "___hidden___"] {
-        assert!(!told.contains(secret), "{secret} was sent");
+        assert!(!received.contains(secret), "{secret} was sent");
     }
     assert_eq!(browser.snapshots(), 1, "no second snapshot");
 }

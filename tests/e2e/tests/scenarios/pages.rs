@@ -1,9 +1,9 @@
 //! What a page of another origin can read, and who may open a WebSocket.
 
-use e2e::{DEADLINE, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use world::{DEADLINE, World};
 
 const ALLOWED: &str = "https://rooms.example.org";
 

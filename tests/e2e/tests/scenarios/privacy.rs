@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use e2e::mirror::Mirror;
-use e2e::{ADA, BOT_ROLE, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use world::reducer::Mirror;
+use world::{ADA, BOT_ROLE, GRACE, GUILD, LOUNGE, STAFF, STUDY, World, eventually};
 
 /// A user who is never anywhere but with the staff.
 const BOSS: &str = "299999999999999999";
@@ -29,15 +29,15 @@ async fn let_the_bot_in(world: &World) {
 
 #[tokio::test]
 async fn nothing_of_the_staff_channel_is_in_any_frame_answer_log_line_or_metric() {
-    nothing_is_told_of_the_staff(Bot::Views).await;
+    no_output_names_the_staff(Bot::Views).await;
 }
 
 #[tokio::test]
-async fn nothing_is_told_of_a_staff_channel_that_the_bot_itself_may_not_view() {
-    nothing_is_told_of_the_staff(Bot::DoesNot).await;
+async fn nothing_of_a_staff_channel_is_published_that_the_bot_itself_may_not_view() {
+    no_output_names_the_staff(Bot::DoesNot).await;
 }
 
-async fn nothing_is_told_of_the_staff(bot: Bot) {
+async fn no_output_names_the_staff(bot: Bot) {
     let world = World::start().await;
     if bot == Bot::Views {
         let_the_bot_in(&world).await;
@@ -105,7 +105,7 @@ async fn nothing_is_told_of_the_staff(bot: Bot) {
         .await;
     let mut everything = world.outputs().await;
     everything.push_str(&list.to_string());
-    for heard in [&browser.heard, &late.heard] {
+    for heard in [&browser.received, &late.received] {
         assert!(heard.iter().any(|frame| frame.contains(LOUNGE)));
         everything.push_str(&heard.join("\n"));
     }
@@ -144,17 +144,17 @@ async fn a_room_that_is_hidden_or_shown_by_an_overwrite_goes_and_comes() {
     users.sort();
     assert_eq!(users, [ADA, GRACE]);
     let unseen = browser
-        .heard
+        .received
         .iter()
         .position(|frame| frame.contains("room.deleted"))
         .unwrap();
     let seen = browser
-        .heard
+        .received
         .iter()
         .position(|frame| frame.contains("room.created"))
         .unwrap();
     assert!(
-        browser.heard[unseen + 1..seen]
+        browser.received[unseen + 1..seen]
             .iter()
             .all(|frame| !frame.contains(GRACE))
     );
@@ -245,11 +245,11 @@ async fn whatever_happens_to_roles_and_overwrites_a_browser_has_what_everyone_ma
         }
     }
     assert!(
-        browser.heard.len() > 60,
+        browser.received.len() > 60,
         "much happened: {} frames",
-        browser.heard.len()
+        browser.received.len()
     );
-    let everything = format!("{}{}", world.outputs().await, browser.heard.join("\n"));
+    let everything = format!("{}{}", world.outputs().await, browser.received.join("\n"));
     for secret in [STAFF, BOSS, staff_name.as_str()] {
         assert!(
             !everything.contains(secret),
@@ -263,7 +263,7 @@ async fn whatever_happens_to_roles_and_overwrites_a_browser_has_what_everyone_ma
 async fn only_the_rooms_of_the_setting_are_shown() {
     let world = World::with(&[("ROOMS_SHOWN", "owned")]).await;
     let mut browser = world.browser("ada").await;
-    assert!(browser.heard.last().unwrap().contains("\"rooms\":[]"));
+    assert!(browser.received.last().unwrap().contains("\"rooms\":[]"));
     world.voice(ADA, Some(LOUNGE)).await;
     let (status, created) = world
         .rest(
@@ -276,7 +276,7 @@ async fn only_the_rooms_of_the_setting_are_shown() {
     assert_eq!(status, StatusCode::CREATED, "{created}");
     let seen = browser.event("room.created").await;
     assert_eq!(seen["payload"]["channelId"], created["channelId"]);
-    assert!(browser.heard.iter().all(|frame| !frame.contains(LOUNGE)));
+    assert!(browser.received.iter().all(|frame| !frame.contains(LOUNGE)));
 }
 
 fn around<'a>(text: &'a str, what: &str) -> &'a str {

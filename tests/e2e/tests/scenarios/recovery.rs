@@ -1,16 +1,16 @@
-//! A browser that returns continues where it was, or is told why it can not.
+//! A browser that reconnects continues at its position, or gets a snapshot with the reason.
 
 use std::path::Path;
 
-use e2e::{
-    ADA, Browser, CATEGORY, Folder, GRACE, GUILD, LOUNGE, Process, STAFF, STUDY, World, eventually,
-};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use world::{
+    ADA, Browser, CATEGORY, Folder, GRACE, GUILD, LOUNGE, STAFF, STUDY, Signal, World, eventually,
+};
 
 /// The last position that a browser was given.
 fn last_pos(browser: &Browser) -> String {
-    let frames = browser.heard.iter().rev();
+    let frames = browser.received.iter().rev();
     frames
         .filter_map(|frame| serde_json::from_str::<Value>(frame).ok())
         .find_map(|frame| frame["pos"].as_str().map(str::to_owned))
@@ -25,12 +25,12 @@ async fn returns(world: &World, pos: &str, rooms: Option<&[&str]>) -> Browser {
     if let Some(rooms) = rooms {
         auth["rooms"] = json!(rooms);
     }
-    browser.say(&auth).await;
+    browser.send(&auth).await;
     assert_eq!(browser.frame().await["event"], "auth.ok");
     browser
 }
 
-/// What is the same of an event for everybody who is told.
+/// The fields of an event that are the same for every browser.
 fn gist(frame: &Value) -> Value {
     json!([
         frame["event"],
@@ -53,7 +53,7 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
 
     world.voice(GRACE, Some(LOUNGE)).await;
     world.voice(ADA, Some(STUDY)).await;
-    // Nobody hears of this one, and nobody can count it.
+    // This one is hidden: no browser receives it or can count it.
     world.voice(GRACE, Some(STAFF)).await;
     world
         .control(
@@ -85,9 +85,9 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
         (&json!("gateway.state"), &json!("live"))
     );
     assert!(gateway.get("n").is_none() && gateway.get("pos").is_none());
-    for (n, told) in (1..).zip(&missed) {
+    for (n, event) in (1..).zip(&missed) {
         let frame = back.frame().await;
-        assert_eq!(gist(&frame), gist(told));
+        assert_eq!(gist(&frame), gist(event));
         assert_eq!(frame["n"], n);
     }
     world.voice(ADA, None).await;
@@ -96,9 +96,9 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
         (&live["event"], &live["n"]),
         (&json!("voice.left"), &json!(6))
     );
-    assert!(!back.heard.concat().contains(STAFF));
+    assert!(!back.received.concat().contains(STAFF));
 
-    // From where it was told to continue, and once more from where it is now.
+    // From the position of `subscribed`, and again from the last position.
     for (pos, left) in [
         (subscribed["pos"].as_str().unwrap(), 6),
         (live["pos"].as_str().unwrap(), 0),
@@ -106,7 +106,7 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
         let mut again = returns(&world, pos, None).await;
         assert_eq!(again.event("subscribed").await["recovered"], true);
         again.event("gateway.state").await;
-        again.say(&json!({ "type": "ping" })).await;
+        again.send(&json!({ "type": "ping" })).await;
         let mut heard = 0;
         while again.frame().await["event"] != "pong" {
             heard += 1;
@@ -116,7 +116,7 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_continued_begins_with_a_snapshot_that_says_why() {
+async fn what_cannot_be_continued_begins_with_a_snapshot_that_says_why() {
     let world = World::with(&[("RECOVERY_FRAMES_MAX", "2")]).await;
     let browser = world.browser("ada").await;
     let pos = last_pos(&browser);
@@ -146,7 +146,7 @@ async fn what_can_not_be_continued_begins_with_a_snapshot_that_says_why() {
         let snapshot = browser.frame().await;
         assert_eq!(snapshot["payload"]["reason"], reason);
         assert_eq!(snapshot["n"], 0);
-        browser.say(&json!({ "type": "ping" })).await;
+        browser.send(&json!({ "type": "ping" })).await;
         assert_eq!(
             browser.frame().await["event"],
             "pong",
@@ -166,7 +166,7 @@ async fn a_choice_of_rooms_and_a_rest_answer_can_be_continued_as_well() {
     let world = World::start().await;
     let mut browser = world.browser("ada").await;
     let choose = |recover: Option<&str>| json!({ "type": "subscribe", "guildId": GUILD, "rooms": [STUDY, LOUNGE], "recover": recover, "id": 1 });
-    browser.say(&choose(None)).await;
+    browser.send(&choose(None)).await;
     browser.event("subscribed").await;
     let snapshot = browser.event("guild.snapshot").await;
     assert_eq!(snapshot["payload"]["reason"], "subscribed");
@@ -176,7 +176,7 @@ async fn a_choice_of_rooms_and_a_rest_answer_can_be_continued_as_well() {
     world.voice(ADA, Some(STUDY)).await;
     browser.event("voice.joined").await;
 
-    browser.say(&choose(snapshot["pos"].as_str())).await;
+    browser.send(&choose(snapshot["pos"].as_str())).await;
     let subscribed = browser.event("subscribed").await;
     assert_eq!(
         (&subscribed["re"], &subscribed["recovered"]),
@@ -211,9 +211,9 @@ async fn a_browser_continues_after_the_hub_was_killed() {
         (2, "voice.left", STUDY),
         (3, "voice.joined", LOUNGE),
     ] {
-        let told = returned.event(name).await;
+        let event = returned.event(name).await;
         assert_eq!(
-            (&told["n"], &told["payload"]["channelId"]),
+            (&event["n"], &event["payload"]["channelId"]),
             (&json!(n), &json!(room))
         );
     }
@@ -221,7 +221,7 @@ async fn a_browser_continues_after_the_hub_was_killed() {
 }
 
 #[tokio::test]
-async fn a_large_guild_comes_in_parts_and_whoever_reads_gets_all() {
+async fn a_large_guild_comes_in_parts_and_a_browser_that_reads_gets_all_of_it() {
     let world = World::with(&[("OUTBOX_BYTES_MAX", "20000"), ("SUBSCRIPTIONS_MAX", "2")]).await;
     for index in 0..40 {
         world
@@ -254,10 +254,10 @@ async fn a_large_guild_comes_in_parts_and_whoever_reads_gets_all() {
     let mut browser = Browser::open(&world.hub_url).await;
     let token = world.token(json!({ "sub": "ada" })).await;
     browser
-        .say(&json!({ "type": "auth", "token": token }))
+        .send(&json!({ "type": "auth", "token": token }))
         .await;
     let begun = browser.event("subscribed").await;
-    let mut told: Vec<Value> = Vec::new();
+    let mut received: Vec<Value> = Vec::new();
     let mut positions = Vec::new();
     loop {
         let part = browser.frame().await;
@@ -265,16 +265,16 @@ async fn a_large_guild_comes_in_parts_and_whoever_reads_gets_all() {
             (&part["event"], &part["n"]),
             (&json!("guild.snapshot"), &json!(0))
         );
-        assert!(browser.heard.last().unwrap().len() <= 64 * 1024);
+        assert!(browser.received.last().unwrap().len() <= 64 * 1024);
         positions.push(part["pos"].as_str().unwrap().to_owned());
         assert_eq!(part["payload"]["part"], positions.len());
         assert_eq!(part["payload"]["gateway"]["state"], "live");
         for room in part["payload"]["rooms"].as_array().unwrap() {
-            match told
+            match received
                 .iter_mut()
                 .find(|known| known["channelId"] == room["channelId"])
             {
-                None => told.push(room.clone()),
+                None => received.push(room.clone()),
                 Some(known) => {
                     let members = room["members"].as_array().unwrap().clone();
                     known["members"].as_array_mut().unwrap().extend(members);
@@ -286,11 +286,11 @@ async fn a_large_guild_comes_in_parts_and_whoever_reads_gets_all() {
         }
     }
     assert!(positions.len() > 1, "{positions:?}");
-    assert_eq!(told, rooms);
+    assert_eq!(received, rooms);
     world.voice(ADA, Some(STUDY)).await;
     assert_eq!(browser.event("voice.joined").await["n"], 1);
 
-    // What was given out before the last part can not be continued: its holder has not seen it all.
+    // A position from before the last part cannot be continued: its holder has not received all.
     let last = positions.pop().unwrap();
     positions.push(begun["pos"].as_str().unwrap().to_owned());
     for pos in positions {
@@ -303,7 +303,7 @@ async fn a_large_guild_comes_in_parts_and_whoever_reads_gets_all() {
     assert_eq!(again.event("voice.joined").await["n"], 1);
 }
 
-/// Every file of the store, from one folder to another, which has none of it then but these.
+/// Replaces the store's files in one folder by those of another folder, or by none.
 fn replace_store(from: Option<&Path>, to: &Path) {
     for file in ["hub.db", "hub.db-wal", "hub.db-shm"] {
         let _none = std::fs::remove_file(to.join(file));
@@ -313,17 +313,9 @@ fn replace_store(from: Option<&Path>, to: &Path) {
     }
 }
 
-/// Stops a program in its tracks, or lets it go on.
-fn signal(process: &Process, name: &str) {
-    let sent = std::process::Command::new("kill")
-        .args([name, &process.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
 #[tokio::test]
-async fn whoever_returns_after_the_store_was_lost_is_shown_the_guild_once_when_the_worker_told_it()
-{
+async fn a_browser_that_returns_after_the_store_was_lost_gets_one_snapshot_when_the_worker_has_sent_it()
+ {
     for copied in [false, true] {
         let mut world = World::with(&[("WORKER_SILENCE_MAX_MS", "18000")]).await;
         let mut browser = world.browser("ada").await;
@@ -338,17 +330,24 @@ async fn whoever_returns_after_the_store_was_lost_is_shown_the_guild_once_when_t
         while browser.event("voice.joined").await["payload"]["userId"] != GRACE {}
         let pos = last_pos(&browser);
 
-        signal(&world.worker, "-STOP");
+        // A delivery whose acknowledgement the worker has not read would repair the older store.
+        eventually("the worker owes nothing", || async {
+            let page = world.http.get(format!("{}/health", world.worker_url));
+            let health: Value = page.send().await.ok()?.json().await.ok()?;
+            (health["shards"][0]["outboxEvents"] == 0).then_some(())
+        })
+        .await;
+        world.worker.signal(Signal::STOP);
         world.hub.kill().await;
         replace_store(copied.then(|| copy.path()), world.folder.path());
         world.restart_hub().await;
         let mut back = returns(&world, &pos, None).await;
         assert_eq!(back.frame().await["recovered"], false);
-        back.say(&json!({ "type": "ping" })).await;
+        back.send(&json!({ "type": "ping" })).await;
         assert_eq!(back.frame().await["event"], "pong", "and nothing before");
-        // Who has seen nothing is shown at once what there is.
+        // A new browser gets a snapshot at once.
         let mut new = world.browser("new").await;
-        signal(&world.worker, "-CONT");
+        world.worker.signal(Signal::CONT);
         let snapshot = back.frame().await;
         assert_eq!(snapshot["event"], "guild.snapshot", "{snapshot}");
         let seated: Vec<_> = { snapshot["payload"]["rooms"].as_array().unwrap().iter() }

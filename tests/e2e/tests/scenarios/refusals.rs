@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{ADA, Browser, Ended, GUILD, LOUNGE, STUDY, World, eventually};
-use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use world::{ADA, Browser, Ended, GUILD, LOUNGE, STUDY, Socket, World, eventually};
 
 #[tokio::test]
 async fn every_kind_of_garbage_on_a_socket_ends_with_its_code() {
@@ -31,21 +29,21 @@ async fn every_kind_of_garbage_on_a_socket_ends_with_its_code() {
     ] {
         let mut browser = Browser::open(&world.hub_url).await;
         let what = format!("{:?}", &message.to_string().get(..20));
-        browser.send(message).await;
+        browser.send_message(message).await;
         assert_eq!(browser.end().await, Ended::Closed(code), "{what}");
     }
     let mut silent = Browser::open(&world.hub_url).await;
     assert_eq!(silent.end().await, Ended::Closed(4408));
-    assert!(silent.heard[0].contains("UNAUTHORIZED"));
+    assert!(silent.received[0].contains("UNAUTHORIZED"));
 
     let mut browser = world.browser("ada").await;
-    browser.say(&json!({ "type": "dance", "id": "d" })).await;
+    browser.send(&json!({ "type": "dance", "id": "d" })).await;
     let answer = browser.frame().await;
     assert_eq!(
         (&answer["error"]["code"], &answer["re"]),
         (&json!("BAD_REQUEST"), &json!("d"))
     );
-    browser.say(&json!({ "type": "ping" })).await;
+    browser.send(&json!({ "type": "ping" })).await;
     browser.event("pong").await;
 }
 
@@ -274,11 +272,11 @@ async fn bad_requests_name_their_fields_and_change_nothing() {
 
 #[tokio::test]
 async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
-    // The usual bound: whoever reads stays far below it, however busy the machine is.
+    // The usual bound: a browser that reads stays far below it, also on a busy machine.
     let world = World::start().await;
     let mut healthy = world.browser("ada").await;
     let mut stuck = slow_reader(&world, "stuck").await;
-    let snapshot = eventually_reads(&mut stuck, "guild.snapshot").await;
+    let snapshot = stuck.event("guild.snapshot").await;
     assert_eq!(snapshot["n"], 0);
     for user in 1..=100 {
         world
@@ -288,12 +286,12 @@ async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
             )
             .await;
     }
-    // From here on it is never read again, while ever more comes: a room is hidden, and shown
-    // with everybody in it. Each time the healthy one hears of it first: whoever is healthy reads.
-    let (hears, heard_of) = tokio::sync::watch::channel(0);
-    let telling = async {
+    // From here on `stuck` is never read, while the hub sends more: a room is hidden, and shown
+    // again with its members. Each time, the healthy browser has received the frames first.
+    let (note_hidden, seen_hidden) = tokio::sync::watch::channel(0);
+    let hiding = async {
         let mut hidden = 0;
-        let until = Instant::now() + e2e::DEADLINE * 4;
+        let until = Instant::now() + world::DEADLINE * 4;
         while world.hub_metric("hub_sockets_outbox_full_total").await < 1.0 {
             assert!(
                 Instant::now() < until,
@@ -306,9 +304,9 @@ async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
                     .await;
             }
             hidden += 1;
-            heard_of
+            seen_hidden
                 .clone()
-                .wait_for(|heard| *heard >= hidden)
+                .wait_for(|seen| *seen >= hidden)
                 .await
                 .unwrap();
         }
@@ -324,14 +322,14 @@ async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
                 last = n;
             }
             hidden += u64::from(frame["event"] == "room.deleted");
-            hears.send_replace(hidden);
+            note_hidden.send_replace(hidden);
             if frame["payload"]["channelId"] == STUDY {
                 return hidden;
             }
         }
     };
-    let (told, heard) = tokio::join!(telling, reading);
-    assert_eq!(heard, told, "the healthy one misses nothing");
+    let (hidden, seen) = tokio::join!(hiding, reading);
+    assert_eq!(seen, hidden, "the healthy one misses nothing");
     eventually("the stuck one is gone", || async {
         (world.hub_metric("hub_sockets_connections").await < 2.0).then_some(())
     })
@@ -341,38 +339,22 @@ async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
         1.0,
         "nobody else was closed"
     );
-    healthy.say(&json!({ "type": "ping" })).await;
+    healthy.send(&json!({ "type": "ping" })).await;
     healthy.event("pong").await;
     drop(stuck);
 }
 
 /// A connection whose kernel takes little, so that the hub feels soon that nobody reads.
-async fn slow_reader(world: &World, sub: &str) -> WebSocketStream<TcpStream> {
+async fn slow_reader(world: &World, sub: &str) -> Browser {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32_768).unwrap();
-    let address = world.hub_url.trim_start_matches("http://").parse().unwrap();
-    let stream = socket.connect(address).await.unwrap();
-    let url = format!("{}/api/ws", world.hub_url.replacen("http", "ws", 1));
-    let (mut slow, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let address = world.hub_url.trim_start_matches("http://");
+    let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let socket = Socket::over(stream, address, &[]).await.unwrap();
+    let mut slow = Browser::from(socket);
     let token = world.token(json!({ "sub": sub })).await;
-    let frame = json!({ "type": "auth", "token": token }).to_string();
-    slow.send(Message::text(frame)).await.unwrap();
+    slow.send(&json!({ "type": "auth", "token": token })).await;
     slow
-}
-
-async fn eventually_reads(socket: &mut WebSocketStream<TcpStream>, event: &str) -> Value {
-    let reading = async {
-        loop {
-            let message = socket.next().await.unwrap().unwrap();
-            if let Message::Text(text) = message {
-                let frame: Value = serde_json::from_str(&text).unwrap();
-                if frame["event"] == event {
-                    return frame;
-                }
-            }
-        }
-    };
-    tokio::time::timeout(e2e::DEADLINE, reading).await.unwrap()
 }
 
 #[tokio::test]
@@ -382,7 +364,7 @@ async fn who_connects_and_says_nothing_is_let_go_and_a_method_changes_nothing() 
     for _ in 0..3 {
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(e2e::DEADLINE, silent.read_to_end(&mut answer)).await;
+        let ended = tokio::time::timeout(world::DEADLINE, silent.read_to_end(&mut answer)).await;
         assert!(ended.is_ok() && answer.is_empty(), "{ended:?} {answer:?}");
     }
     for path in ["/webhook-events", "/api/internal/events", "/nothing"] {
@@ -403,34 +385,31 @@ async fn who_connects_and_says_nothing_is_let_go_and_a_method_changes_nothing() 
 }
 
 #[tokio::test]
-async fn a_slow_reader_misses_nothing_before_its_goodbye() {
-    const TOLD: u64 = 1_500;
+async fn a_slow_reader_misses_nothing_before_its_close_frame() {
+    const EVENTS: u64 = 1_500;
     let mut world =
         World::with(&[("CLOSE_TIMEOUT_MS", "15000"), ("DRAIN_TIMEOUT_MS", "20000")]).await;
     let mut slow = slow_reader(&world, "slow").await;
-    eventually_reads(&mut slow, "guild.snapshot").await;
+    slow.event("guild.snapshot").await;
     // Enough that the kernel's buffers are full and the hub is in the middle of a write.
     let mut watcher = world.browser("ada").await;
-    let telling = async {
-        for step in 0..TOLD {
+    let muting = async {
+        for step in 0..EVENTS {
             let mute = step % 2 == 0;
             let change =
                 json!({ "guildId": GUILD, "userId": ADA, "channelId": LOUNGE, "selfMute": mute });
             world.control("voice", change).await;
         }
     };
-    let watching = async { while watcher.frame().await["n"] != TOLD {} };
-    // Whatever the watcher has heard was told to the slow one too.
-    tokio::join!(telling, watching);
+    let watching = async { while watcher.frame().await["n"] != EVENTS {} };
+    // Whatever the watcher has received was sent to the slow one too.
+    tokio::join!(muting, watching);
     let read_all = async {
         let mut last = 0;
-        while let Some(Ok(message)) = slow.next().await {
-            let Message::Text(text) = message else {
-                continue;
-            };
+        while let Ok(text) = slow.socket.receive().await {
             let frame: Value = serde_json::from_str(&text).unwrap();
             if let Some(n) = frame["n"].as_u64() {
-                assert_eq!(n, last + 1, "no hole before the goodbye");
+                assert_eq!(n, last + 1, "no hole before the Close frame");
                 last = n;
             }
         }
@@ -438,7 +417,7 @@ async fn a_slow_reader_misses_nothing_before_its_goodbye() {
     };
     let (status, read) = tokio::join!(world.hub.terminate(), read_all);
     assert_eq!(status.code(), Some(0));
-    assert_eq!(read, TOLD);
+    assert_eq!(read, EVENTS);
 }
 
 #[tokio::test]
@@ -455,7 +434,7 @@ async fn who_reads_gets_every_guild_however_small_the_outbox_and_one_that_no_wor
     let token = world.token(json!({ "sub": "ada", "guilds": wanted })).await;
     let mut browser = Browser::open(&world.hub_url).await;
     browser
-        .say(&json!({ "type": "auth", "token": token }))
+        .send(&json!({ "type": "auth", "token": token }))
         .await;
     for _ in &wanted {
         let snapshot = browser.event("guild.snapshot").await;
@@ -484,7 +463,7 @@ async fn different_views_of_a_guild_are_bounded_and_equal_ones_are_one() {
     ] {
         let browser = &mut browsers[browser];
         browser
-            .say(&json!({ "type": "subscribe", "guildId": GUILD, "rooms": [room], "id": 1 }))
+            .send(&json!({ "type": "subscribe", "guildId": GUILD, "rooms": [room], "id": 1 }))
             .await;
         let answer = browser.frame().await;
         assert_eq!(answer["re"], 1);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use e2e::mirror::Mirror;
-use e2e::{ADA, Browser, Ended, GRACE, LOUNGE, STUDY, World, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
+use world::reducer::Mirror;
+use world::{ADA, Browser, Ended, GRACE, LOUNGE, STUDY, World, eventually};
 
 async fn who_is_in(world: &World, room: &str) -> Vec<String> {
     let (_, list) = world
@@ -54,10 +54,10 @@ async fn who_left_while_the_session_was_lost_is_no_ghost() {
     world.voice(GRACE, Some(STUDY)).await;
     let mut mirror = Mirror::default();
     mirror.converge(&world, &mut browser).await;
-    assert!(mirror.seating[STUDY].contains(GRACE));
+    assert!(mirror.reducer.roster.seating()[STUDY].contains(GRACE));
     let left = |user: &str| {
         browser
-            .heard
+            .received
             .iter()
             .filter(|frame| frame.contains("voice.left") && frame.contains(user))
             .count()
@@ -71,19 +71,19 @@ async fn who_left_while_the_session_was_lost_is_no_ghost() {
 }
 
 #[tokio::test]
-async fn a_hub_that_was_killed_learns_everything_anew_and_never_shows_half() {
+async fn a_hub_that_was_killed_recovers_everything_and_never_shows_half() {
     let mut world = World::start().await;
     world.voice(ADA, Some(LOUNGE)).await;
-    world.voice(GRACE, Some(e2e::STAFF)).await;
+    world.voice(GRACE, Some(world::STAFF)).await;
     eventually("Ada is seen", || async {
         (who_is_in(&world, LOUNGE).await == [ADA]).then_some(())
     })
     .await;
     world.restart_hub().await;
-    // Before it was told everything it shows nothing, least of all the staff, and says so.
+    // Before the hub has the guild it shows nothing, least of all the staff, and is not live.
     let mut early = world.browser("early").await;
     world.voice(GRACE, Some(STUDY)).await;
-    world.voice(GRACE, Some(e2e::STAFF)).await;
+    world.voice(GRACE, Some(world::STAFF)).await;
     eventually("Ada is seen again", || async {
         (who_is_in(&world, LOUNGE).await == [ADA]).then_some(())
     })
@@ -92,9 +92,9 @@ async fn a_hub_that_was_killed_learns_everything_anew_and_never_shows_half() {
     browser.settle(Duration::from_millis(100)).await;
     assert!(
         browser
-            .heard
+            .received
             .iter()
-            .all(|frame| !frame.contains(e2e::STAFF))
+            .all(|frame| !frame.contains(world::STAFF))
     );
     assert_eq!(
         world.truth().await["counters"]["identify"],
@@ -103,14 +103,14 @@ async fn a_hub_that_was_killed_learns_everything_anew_and_never_shows_half() {
     );
     early.settle(Duration::from_millis(100)).await;
     let mut empty = true;
-    for heard in &early.heard {
-        assert!(!heard.contains(e2e::STAFF));
+    for heard in &early.received {
+        assert!(!heard.contains(world::STAFF));
         if heard.contains("guild.snapshot") {
             empty = heard.contains("\"rooms\":[]");
         }
         assert!(
             !(empty && heard.contains("\"live\"")),
-            "live, and nothing told: {heard}"
+            "live, and empty: {heard}"
         );
     }
 }
@@ -179,16 +179,16 @@ async fn who_left_while_the_worker_was_dead_and_its_session_lost_is_no_ghost() {
 }
 
 #[tokio::test]
-async fn a_silent_worker_is_told_as_down_and_its_return_as_live() {
+async fn a_silent_worker_is_published_as_down_and_its_return_as_live() {
     let mut world = World::with(&[("WORKER_SILENCE_MAX_MS", "3000")]).await;
     let mut browser = world.browser("ada").await;
     world.worker.kill().await;
-    let told = browser.event("gateway.state").await;
+    let state = browser.event("gateway.state").await;
     assert_eq!(
-        (&told["payload"]["state"], &told["payload"]["reason"]),
+        (&state["payload"]["state"], &state["payload"]["reason"]),
         (&json!("down"), &json!("worker_silent"))
     );
-    assert!(told.get("n").is_none() && told.get("pos").is_none());
+    assert!(state.get("n").is_none() && state.get("pos").is_none());
     world.worker = world.worker.again();
     loop {
         if browser.event("gateway.state").await["payload"]["state"] == "live" {
@@ -209,7 +209,7 @@ async fn a_hub_that_is_asked_to_stop_says_when_to_come_back() {
         (ended, stranger_ended),
         (Ended::Closed(1001), Ended::Closed(1001))
     );
-    let notice: Value = serde_json::from_str(browser.heard.last().unwrap()).unwrap();
+    let notice: Value = serde_json::from_str(browser.received.last().unwrap()).unwrap();
     assert_eq!(
         (&notice["type"], &notice["event"]),
         (&json!("notice"), &json!("draining"))
@@ -239,8 +239,8 @@ async fn a_worker_that_discord_refuses_for_good_says_so_and_stays_away() {
         .await;
     let status = world.worker.exit().await;
     assert_eq!(status.code(), Some(69), "{}", world.worker.log());
-    let told = browser.event("gateway.state").await;
-    assert_eq!(told["payload"]["state"], "down");
+    let state = browser.event("gateway.state").await;
+    assert_eq!(state["payload"]["state"], "down");
 }
 
 #[tokio::test]

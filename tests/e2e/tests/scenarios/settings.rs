@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use e2e::{Browser, Plan, Process, SECRET, World};
 use reqwest::Method;
 use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN};
+use world::{Browser, Plan, Process, SECRET, World};
 
 const HUB: &[(&str, &str)] = &[
     ("HUB_LISTEN", "127.0.0.1:0"),
@@ -38,7 +38,7 @@ async fn refuses(program: &str, good: &[(&str, &str)], name: &str, value: &str) 
     }
     let mut process = Process::start(program, &settings);
     let status = process.exit().await;
-    let lines = e2e::eventually("the line is read", || async {
+    let lines = world::eventually("the line is read", || async {
         let log = process.log();
         (!log.is_empty()).then_some(log)
     })
@@ -95,7 +95,7 @@ async fn a_taken_port_is_named() {
     settings.push(("HUB_LISTEN", &address));
     let mut hub = Process::start("hub", &settings);
     assert_eq!(hub.exit().await.code(), Some(1));
-    e2e::eventually("the address is named", || async {
+    world::eventually("the address is named", || async {
         hub.log().contains(&address).then_some(())
     })
     .await;
@@ -103,7 +103,7 @@ async fn a_taken_port_is_named() {
 
 /// What a program that ends prints with these settings, and its exit code.
 fn printed(program: &str, settings: &[(&str, &str)]) -> (String, Option<i32>) {
-    let output = std::process::Command::new(e2e::program(program))
+    let output = std::process::Command::new(world::program(program))
         .env_clear()
         .envs(settings.iter().copied())
         .output()
@@ -170,7 +170,7 @@ async fn a_variable_that_looks_like_a_setting_is_warned_about_at_every_start() {
             ("HOME", "/"),
         ]);
         let mut process = Process::start(program, &settings);
-        e2e::eventually("the warnings", || async {
+        world::eventually("the warnings", || async {
             let log = process.log();
             let said = log
                 .contains("LOGLEVEL is not a setting of Roomwire. Did you mean LOG_LEVEL?")
@@ -199,7 +199,7 @@ fn the_known_settings_are_those_of_all_programs() {
         "chaos",
         "load",
     ] {
-        let help = std::process::Command::new(e2e::program(program))
+        let help = std::process::Command::new(world::program(program))
             .arg("--help")
             .output()
             .unwrap();

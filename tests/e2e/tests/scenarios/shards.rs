@@ -1,6 +1,6 @@
 //! A bot whose shards are processes of their own.
 
-use e2e::{ADA, GUILD, LOUNGE, Plan, Process, World, eventually, free_addresses};
+use world::{ADA, GUILD, LOUNGE, Plan, Process, World, eventually, free_addresses};
 
 /// The shard that the guild is of.
 const ITS_SHARD: &str = "2";
@@ -24,12 +24,12 @@ async fn processes_of_one_bucket_take_turns_and_each_identifies_once() {
             Process::start(
                 "gateway-worker",
                 &[
-                    ("HUB_SECRET", e2e::SECRET),
+                    ("HUB_SECRET", world::SECRET),
                     ("PRIMARY_GUILD_ID", GUILD),
                     ("DISCORD_BOT_TOKEN", "sim-token"),
                     ("HUB_ENDPOINT", &endpoint),
                     ("WORKER_LISTEN", address),
-                    ("DISCORD_API_URL", &world.sim_url),
+                    ("DISCORD_API_URL", &world.discord.url),
                     ("SHARD_ID", shard),
                     ("SHARD_COUNT", "4"),
                     every,

@@ -1,7 +1,7 @@
-//! What becomes of the hub's store while the hub runs.
+//! The hub's store is deleted while the hub runs.
 
-use e2e::{ADA, Browser, GRACE, GUILD, LOUNGE, STUDY, World, eventually};
 use serde_json::json;
+use world::{ADA, Browser, GRACE, GUILD, LOUNGE, STUDY, World, eventually};
 
 #[tokio::test]
 async fn a_store_that_is_deleted_under_a_running_hub_costs_nobody_anything() {
@@ -12,7 +12,7 @@ async fn a_store_that_is_deleted_under_a_running_hub_costs_nobody_anything() {
     for file in ["hub.db", "hub.db-wal", "hub.db-shm", "hub.db.lock"] {
         std::fs::remove_file(world.folder.path().join(file)).unwrap();
     }
-    eventually("the store to be written anew", async || {
+    eventually("the store is written again", async || {
         (world.hub_metric("hub_store_written_anew_total").await > 0.0).then_some(())
     })
     .await;
@@ -24,7 +24,7 @@ async fn a_store_that_is_deleted_under_a_running_hub_costs_nobody_anything() {
     let token = world.token(json!({ "sub": "ada" })).await;
     let mut returned = Browser::open(&world.hub_url).await;
     let auth = json!({ "type": "auth", "token": token, "recover": { GUILD: pos } });
-    returned.say(&auth).await;
+    returned.send(&auth).await;
     assert_eq!(returned.frame().await["event"], "auth.ok");
     assert_eq!(returned.frame().await["recovered"], true);
     let missed = returned.event("voice.joined").await;

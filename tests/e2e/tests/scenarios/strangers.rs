@@ -1,6 +1,6 @@
 //! Strangers: connections that have not said who they are.
 
-use e2e::{Browser, Plan, World, eventually};
+use world::{Browser, Plan, World, eventually};
 
 #[tokio::test]
 async fn an_address_that_holds_all_its_places_keeps_no_other_address_out() {
@@ -30,7 +30,7 @@ async fn an_address_that_holds_all_its_places_keeps_no_other_address_out() {
     // Who says who it is leaves its place to the next.
     let token = world.token(serde_json::json!({ "sub": "ada" })).await;
     let auth = serde_json::json!({ "type": "auth", "token": token });
-    held[0].say(&auth).await;
+    held[0].send(&auth).await;
     held[0].event("guild.snapshot").await;
     held.push(open(here).await.unwrap());
     assert_eq!(open(here).await.err(), Some(503));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::{Browser, Ended, Folder, GUILD, Plan, Process, SECRET, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use world::{Browser, Ended, Folder, GUILD, Plan, Process, SECRET, World, eventually};
 
 fn forged(header: &Value, claims: &Value, signature: &[u8]) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -30,12 +30,12 @@ async fn refused_at_both_doors(world: &World, what: &str, token: &str) {
     );
     let mut browser = Browser::open(&world.hub_url).await;
     browser
-        .say(&json!({ "type": "auth", "token": token }))
+        .send(&json!({ "type": "auth", "token": token }))
         .await;
     assert_eq!(browser.end().await, Ended::Closed(4401), "{what}");
     assert!(
         browser
-            .heard
+            .received
             .iter()
             .all(|frame| !frame.contains("guild.snapshot"))
     );
@@ -47,10 +47,10 @@ async fn a_forged_token_is_refused_at_both_doors_and_causes_no_request() {
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/keys", trap.local_addr().unwrap());
     let exp = launch::clock::now_ms() / 1000 + 600;
-    let claims = json!({ "iss": world.issuer_url, "aud": "roomwire", "sub": "eve", "exp": exp });
+    let claims = json!({ "iss": world.tokens.url, "aud": "roomwire", "sub": "eve", "exp": exp });
     let keys: Value = world
         .http
-        .get(format!("{}/.well-known/jwks.json", world.issuer_url))
+        .get(format!("{}/.well-known/jwks.json", world.tokens.url))
         .send()
         .await
         .unwrap()
@@ -117,20 +117,20 @@ async fn a_token_that_expires_ends_its_connection_unless_it_is_refreshed() {
     let long = world.token(json!({ "sub": "ada", "ttl": 600 })).await;
     let mut left_alone = Browser::open(&world.hub_url).await;
     left_alone
-        .say(&json!({ "type": "auth", "token": short }))
+        .send(&json!({ "type": "auth", "token": short }))
         .await;
     let mut refreshed = Browser::open(&world.hub_url).await;
     refreshed
-        .say(&json!({ "type": "auth", "token": short }))
+        .send(&json!({ "type": "auth", "token": short }))
         .await;
     refreshed.event("guild.snapshot").await;
     refreshed
-        .say(&json!({ "type": "refresh", "token": long, "id": 1 }))
+        .send(&json!({ "type": "refresh", "token": long, "id": 1 }))
         .await;
     let answer = refreshed.event("auth.refreshed").await;
     assert_eq!(answer["re"], 1);
     assert_eq!(left_alone.end().await, Ended::Closed(4401));
-    refreshed.say(&json!({ "type": "ping" })).await;
+    refreshed.send(&json!({ "type": "ping" })).await;
     refreshed.event("pong").await;
 }
 
@@ -147,11 +147,11 @@ async fn no_token_and_no_secret_is_in_a_log_at_any_level() {
     let token = world.token(json!({ "sub": "ada" })).await;
     let mut browser = Browser::open(&world.hub_url).await;
     browser
-        .say(&json!({ "type": "auth", "token": token }))
+        .send(&json!({ "type": "auth", "token": token }))
         .await;
     browser.event("guild.snapshot").await;
     browser
-        .say(&json!({ "type": "refresh", "token": token }))
+        .send(&json!({ "type": "refresh", "token": token }))
         .await;
     browser.event("auth.refreshed").await;
     world
@@ -209,13 +209,13 @@ async fn rights_are_those_of_the_scope_and_guilds_those_of_the_token() {
     for guild in ["5", "999999999999999999"] {
         let mut browser = Browser::open(&world.hub_url).await;
         browser
-            .say(&json!({ "type": "auth", "token": token, "guilds": [guild] }))
+            .send(&json!({ "type": "auth", "token": token, "guilds": [guild] }))
             .await;
         assert_eq!(browser.end().await, Ended::Closed(4403));
     }
     let mut browser = world.browser("ada").await;
     browser
-        .say(&json!({ "type": "subscribe", "guildId": "5", "id": "s" }))
+        .send(&json!({ "type": "subscribe", "guildId": "5", "id": "s" }))
         .await;
     let refused = browser.frame().await;
     assert_eq!(
@@ -249,17 +249,17 @@ async fn a_token_of_4_to_8_kib_is_accepted_over_rest_and_on_the_websocket_alike(
         assert_eq!(status, StatusCode::OK, "{bytes} bytes");
         let mut browser = Browser::open(&world.hub_url).await;
         browser
-            .say(&json!({ "type": "auth", "token": token }))
+            .send(&json!({ "type": "auth", "token": token }))
             .await;
         browser.event("guild.snapshot").await;
         // What the first message holds beside the largest token: positions and ids.
         let recover = json!({ GUILD: "p".repeat(3_900) });
         let mut full = Browser::open(&world.hub_url).await;
-        full.say(&json!({ "type": "auth", "token": token, "recover": recover }))
+        full.send(&json!({ "type": "auth", "token": token, "recover": recover }))
             .await;
         full.event("guild.snapshot").await;
         browser
-            .say(&json!({ "type": "refresh", "token": token }))
+            .send(&json!({ "type": "refresh", "token": token }))
             .await;
         browser.event("auth.refreshed").await;
     }
@@ -268,13 +268,13 @@ async fn a_token_of_4_to_8_kib_is_accepted_over_rest_and_on_the_websocket_alike(
     let mut browser = Browser::open(&world.hub_url).await;
     let token = "x".repeat(12_288);
     browser
-        .say(&json!({ "type": "auth", "token": token }))
+        .send(&json!({ "type": "auth", "token": token }))
         .await;
     assert_eq!(browser.end().await, Ended::Closed(1009));
     assert!(
-        browser.heard[0].contains("12288 bytes"),
+        browser.received[0].contains("12288 bytes"),
         "{:?}",
-        browser.heard
+        browser.received
     );
 }
 
@@ -288,7 +288,7 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
             .await;
         let mut browser = Browser::open(&world.hub_url).await;
         browser
-            .say(&json!({ "type": "auth", "token": without }))
+            .send(&json!({ "type": "auth", "token": without }))
             .await;
         let welcome = browser.frame().await;
         assert_eq!(
@@ -297,7 +297,7 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
         );
         assert!(welcome.get("guildId").is_none(), "{welcome}");
         browser
-            .say(&json!({ "type": "refresh", "token": with }))
+            .send(&json!({ "type": "refresh", "token": with }))
             .await;
         let refreshed = browser.frame().await;
         assert_eq!(
@@ -305,7 +305,7 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
             (&json!("auth.refreshed"), &json!([GUILD]))
         );
         browser
-            .say(&json!({ "type": "subscribe", "guildId": GUILD }))
+            .send(&json!({ "type": "subscribe", "guildId": GUILD }))
             .await;
         browser.event("guild.snapshot").await;
     }
@@ -314,7 +314,7 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
         .await;
     let mut browser = Browser::open(&world.hub_url).await;
     browser
-        .say(&json!({ "type": "auth", "token": unread }))
+        .send(&json!({ "type": "auth", "token": unread }))
         .await;
     assert_eq!(browser.end().await, Ended::Closed(4403));
 }
@@ -372,7 +372,7 @@ async fn two_issuers_of_a_file_share_neither_keys_nor_subjects() {
         assert_eq!(status, StatusCode::OK);
         let mut browser = Browser::open(&world.hub_url).await;
         browser
-            .say(&json!({ "type": "auth", "token": token }))
+            .send(&json!({ "type": "auth", "token": token }))
             .await;
         let welcome = browser.frame().await;
         assert_eq!(
@@ -400,7 +400,7 @@ async fn two_issuers_of_a_file_share_neither_keys_nor_subjects() {
         ("a service", &second, json!({ "sub": "service:x" })),
         (
             "an unknown issuer",
-            &world.issuer_url,
+            &world.tokens.url,
             json!({ "sub": "ada" }),
         ),
     ] {
@@ -448,10 +448,10 @@ async fn the_log_says_by_request_id_which_claim_is_wrong_and_the_answer_does_not
         }
         let mut browser = Browser::open(&world.hub_url).await;
         browser
-            .say(&json!({ "type": "auth", "token": token }))
+            .send(&json!({ "type": "auth", "token": token }))
             .await;
         assert_eq!(browser.end().await, Ended::Closed(4401));
-        assert!(!browser.heard.concat().contains(parts[0]));
+        assert!(!browser.received.concat().contains(parts[0]));
         eventually("the refused connection is logged", || async {
             let log = world.hub.log();
             let mut lines = log.lines().filter(|line| line.contains("connection_id"));

@@ -1,8 +1,8 @@
 //! From Discord to the browser, and back.
 
-use e2e::{ADA, GUILD, LOUNGE, STUDY, World, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use world::{ADA, GUILD, LOUNGE, STUDY, World, eventually};
 
 #[tokio::test]
 async fn what_a_member_does_in_discord_is_seen_by_a_browser_that_nobody_refreshed() {
@@ -53,9 +53,9 @@ async fn a_browser_that_comes_later_gets_the_whole_in_its_snapshot() {
     first.event("voice.joined").await;
 
     let token = world.token(json!({ "sub": "grace" })).await;
-    let mut second = e2e::Browser::open(&world.hub_url).await;
+    let mut second = world::Browser::open(&world.hub_url).await;
     second
-        .say(&json!({ "type": "auth", "token": token, "id": "hello" }))
+        .send(&json!({ "type": "auth", "token": token, "id": "hello" }))
         .await;
     let welcome = second.frame().await;
     assert_eq!(
@@ -93,7 +93,7 @@ async fn a_subscription_can_be_narrowed_to_some_rooms() {
     let world = World::start().await;
     let mut browser = world.browser("ada").await;
     browser
-        .say(&json!({ "type": "subscribe", "guildId": GUILD, "rooms": [STUDY], "id": 1 }))
+        .send(&json!({ "type": "subscribe", "guildId": GUILD, "rooms": [STUDY], "id": 1 }))
         .await;
     let subscribed = browser.event("subscribed").await;
     assert_eq!(subscribed["re"], 1);

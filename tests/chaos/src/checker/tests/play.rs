@@ -1,9 +1,9 @@
-//! A small Discord that writes transitions in the simulator's form, and a faithful teller of them.
+//! A small Discord that writes transitions in the simulator's form, and a faithful hub.
 
 use serde_json::{Value, json};
 
-use super::super::story::{Scene, Story, difference};
-use super::super::{Heard, Record, Step, Subject, Truth, What};
+use super::super::story::{Story, difference};
+use super::super::{History, Received, Record, Roster, Step, Subject, What};
 
 pub(super) const GUILD: &str = "1";
 pub(super) const LOUNGE: &str = "11";
@@ -57,8 +57,8 @@ impl Play {
         }
     }
 
-    pub(super) fn truth(&self) -> Truth {
-        Truth::new(GUILD, &self.state, &self.transitions)
+    pub(super) fn truth(&self) -> History {
+        History::new(GUILD, &self.state, &self.transitions)
     }
 
     fn push(&mut self, mut transition: Value) -> u64 {
@@ -128,8 +128,8 @@ impl Play {
     }
 }
 
-/// Tells one subscriber a story, as a hub without a fault would.
-pub(super) struct Teller<'a> {
+/// Sends a story to one subscriber, as a hub without a fault does.
+pub(super) struct FaithfulHub<'a> {
     pub(super) record: Record,
     story: &'a Story,
     next_n: u64,
@@ -140,7 +140,7 @@ pub(super) fn event(name: &str, user: &str, room: &str) -> Value {
     json!({"v": 1, "type": "event", "event": name, "payload": {"channelId": room, "userId": user}})
 }
 
-impl<'a> Teller<'a> {
+impl<'a> FaithfulHub<'a> {
     pub(super) fn new(story: &'a Story) -> Self {
         Self {
             record: Record::default(),
@@ -157,7 +157,7 @@ impl<'a> Teller<'a> {
     fn happens(&mut self, what: What) {
         self.clock_ms += 2;
         let at_ms = self.clock_ms;
-        self.record.heard.push(Heard { at_ms, what });
+        self.record.received.push(Received { at_ms, what });
     }
 
     pub(super) fn open(&mut self, recovering: bool) {
@@ -178,7 +178,7 @@ impl<'a> Teller<'a> {
         self.happens(What::Ended(None));
     }
 
-    pub(super) fn say(&mut self, mut frame: Value) {
+    pub(super) fn send(&mut self, mut frame: Value) {
         frame["n"] = json!(self.next_n);
         frame["pos"] = json!("p");
         self.next_n += 1;
@@ -186,14 +186,14 @@ impl<'a> Teller<'a> {
     }
 
     pub(super) fn snapshot(&mut self, moment: usize, reason: &str) {
-        let frame = snapshot(&self.story.moments[moment].scene, reason);
+        let frame = snapshot(&self.story.moments[moment].roster, reason);
         self.next_n = 0;
-        self.say(frame);
+        self.send(frame);
     }
 
     /// In as many parts as there are rooms.
     pub(super) fn snapshot_in_parts(&mut self, moment: usize) {
-        let whole = snapshot(&self.story.moments[moment].scene, "subscribed");
+        let whole = snapshot(&self.story.moments[moment].roster, "subscribed");
         let rooms = whole["payload"]["rooms"].as_array().unwrap().clone();
         for (at, room) in rooms.iter().enumerate() {
             let mut part = whole.clone();
@@ -201,7 +201,7 @@ impl<'a> Teller<'a> {
             part["payload"]["part"] = json!(at + 1);
             part["payload"]["of"] = json!(rooms.len());
             self.next_n = 0;
-            self.say(part);
+            self.send(part);
         }
         if rooms.is_empty() {
             self.snapshot(moment, "subscribed");
@@ -209,20 +209,20 @@ impl<'a> Teller<'a> {
     }
 
     /// The steps of the transition that made this moment.
-    pub(super) fn tell(&mut self, moment: usize) {
+    pub(super) fn send_moment(&mut self, moment: usize) {
         let seq = self.story.moments[moment].seq;
         let story = self.story;
-        for told in story.steps.iter().filter(|told| told.seq == seq) {
-            self.say(frame_of(&told.subject, &told.step));
+        for due in story.steps.iter().filter(|due| due.seq == seq) {
+            self.send(frame_of(&due.subject, &due.step));
         }
     }
 
     /// Only the difference between two moments.
     pub(super) fn collapse(&mut self, from: usize, to: usize) {
         let story = self.story;
-        let scenes = (&story.moments[from].scene, &story.moments[to].scene);
-        for (subject, step) in difference(scenes.0, scenes.1) {
-            self.say(frame_of(&subject, &step));
+        let rosters = (&story.moments[from].roster, &story.moments[to].roster);
+        for (subject, step) in difference(rosters.0, rosters.1) {
+            self.send(frame_of(&subject, &step));
         }
     }
 
@@ -232,15 +232,15 @@ impl<'a> Teller<'a> {
     }
 }
 
-fn snapshot(scene: &Scene, reason: &str) -> Value {
-    let rooms: Vec<Value> = scene
+fn snapshot(roster: &Roster, reason: &str) -> Value {
+    let rooms: Vec<Value> = roster
         .rooms
         .iter()
         .map(|(id, room)| {
-            let here = scene.seats.iter().filter(|(_, seat)| seat.channel == *id);
+            let here = roster.seats.iter().filter(|(_, seat)| seat.channel == *id);
             let members: Vec<Value> = here
                 .map(|(user, seat)| {
-                    let mut voice = marks(seat.marks);
+                    let mut voice = marks(seat.flags);
                     voice["userId"] = json!(user);
                     voice
                 })
@@ -264,7 +264,7 @@ fn frame_of(subject: &Subject, step: &Step) -> Value {
         ),
         (Subject::Room(id), _) => ("room.deleted", json!({"channelId": id})),
         (Subject::User(user), Step::Joined { seat, from }) => {
-            let mut payload = marks(seat.marks);
+            let mut payload = marks(seat.flags);
             payload["channelId"] = json!(seat.channel);
             payload["userId"] = json!(user);
             payload["movedFrom"] = json!(from);
@@ -275,7 +275,7 @@ fn frame_of(subject: &Subject, step: &Step) -> Value {
             json!({"channelId": channel, "userId": user, "movedTo": to}),
         ),
         (Subject::User(user), Step::Changed(seat)) => {
-            let mut payload = marks(seat.marks);
+            let mut payload = marks(seat.flags);
             payload["channelId"] = json!(seat.channel);
             payload["userId"] = json!(user);
             ("voice.state_changed", payload)

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use super::play::{ADA, GRACE, LOUNGE, MOLE, Play, STAFF, STUDY, Teller};
+use super::play::{ADA, FaithfulHub, GRACE, LOUNGE, MOLE, Play, STAFF, STUDY};
 
 /// One thing that happens in Discord: what, and two numbers that choose.
 type Act = (u8, u8, u8);
@@ -55,56 +55,56 @@ fn play_of(acts: &[Act]) -> Play {
 
 /// What a subscriber goes through before each moment.
 fn faithful(story: &Story, turns: &[u8]) -> (Record, Vec<Gap>) {
-    let mut teller = Teller::new(story);
+    let mut hub = FaithfulHub::new(story);
     let mut gaps = Vec::new();
-    teller.open(false);
-    teller.snapshot(0, "subscribed");
+    hub.open(false);
+    hub.snapshot(0, "subscribed");
     let last = story.moments.len() - 1;
-    let mut told = 0;
+    let mut sent = 0;
     // With one turn at least that goes on.
     let mut turns = turns.iter().chain(&[15]).cycle();
-    while told < last {
+    while sent < last {
         match turns.next().copied().unwrap_or(0) % 16 {
             0 => {
-                teller.cut();
-                teller.open(true);
+                hub.cut();
+                hub.open(true);
             }
             1 => {
-                // Away for a while, too long to be told what was missed.
-                teller.cut();
-                told = (told + 3).min(last);
-                teller.open(true);
-                teller.subscribed(false);
-                teller.snapshot_in_parts(told);
+                // Away for a while, too long to recover.
+                hub.cut();
+                sent = (sent + 3).min(last);
+                hub.open(true);
+                hub.subscribed(false);
+                hub.snapshot_in_parts(sent);
             }
             2 => {
-                told = (told + 2).min(last);
-                teller.snapshot(told, "outbox_full");
+                sent = (sent + 2).min(last);
+                hub.snapshot(sent, "outbox_full");
             }
             3 => {
-                let to = (told + 4).min(last);
+                let to = (sent + 4).min(last);
                 gaps.push(Gap {
                     after: 0,
                     until: story.moments[to].seq,
-                    open_at_ms: teller.now_ms(),
+                    open_at_ms: hub.now_ms(),
                 });
-                teller.collapse(told, to);
-                told = to;
+                hub.collapse(sent, to);
+                sent = to;
             }
             4 => {
-                // A memory like a sieve.
-                teller.cut();
-                teller.open(false);
-                teller.snapshot(told, "subscribed");
+                // It reconnects without its position.
+                hub.cut();
+                hub.open(false);
+                hub.snapshot(sent, "subscribed");
             }
             _ => {
-                told += 1;
-                teller.tell(told);
+                sent += 1;
+                hub.send_moment(sent);
             }
         }
     }
-    teller.quiet();
-    (teller.record, gaps)
+    hub.quiet();
+    (hub.record, gaps)
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -133,18 +133,18 @@ proptest! {
         let truth = play_of(&acts).truth();
         let (mut record, _) = faithful(&truth.story(None), &turns);
         // The first two frames are `subscribed` and the snapshot.
-        let events: Vec<usize> = (3..record.heard.len() - 1).collect();
+        let events: Vec<usize> = (3..record.received.len() - 1).collect();
         prop_assume!(!events.is_empty());
         let at = events[at.index(events.len())];
         if double {
-            let again = record.heard[at].clone();
-            record.heard.insert(at, again);
+            let again = record.received[at].clone();
+            record.received.insert(at, again);
         } else {
-            record.heard.remove(at);
+            record.received.remove(at);
         }
         let mut n = 0;
-        for heard in &mut record.heard {
-            if let What::Frame(text) = &mut heard.what
+        for received in &mut record.received {
+            if let What::Frame(text) = &mut received.what
                 && let Ok(mut frame) = serde_json::from_str::<serde_json::Value>(text)
                 && frame["type"] == "event"
             {
