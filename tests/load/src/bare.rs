@@ -7,8 +7,8 @@ use std::net::TcpListener;
 
 use serde::{Deserialize, Serialize};
 
+use crate::appends::Durability;
 use crate::recovery::bare_crowd;
-use crate::store::Durability;
 
 /// What to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl Bare {
     /// This program's arguments that make it one.
     ///
     /// # Errors
-    /// It can not be written as JSON.
+    /// It cannot be written as JSON.
     pub(crate) fn arguments(&self) -> serde_json::Result<Vec<String>> {
         Ok(vec!["--bare".to_owned(), serde_json::to_string(self)?])
     }
@@ -39,7 +39,7 @@ impl Bare {
     /// Is one, until the process is killed.
     ///
     /// # Errors
-    /// An address is taken, or a file can not be written.
+    /// An address is taken, or a file cannot be written.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Echo {

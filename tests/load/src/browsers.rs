@@ -1,25 +1,19 @@
-//! The browsers: WebSocket clients that join as a page does and then note what they are told.
+//! The browsers: WebSocket clients that join as a page does and then count what they receive.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use futures_util::{SinkExt as _, StreamExt as _};
+use anyhow::Context as _;
 use proto::frame::ClientFrame;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use world::Socket;
 
 use crate::board::Board;
-use crate::script::{Follower, Frame, Told};
+use crate::script::{Follower, Frame, Meaning};
 
-/// A frame of an event is some 600 bytes; a snapshot takes a few reads.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Browsers that connect at the same time.
 const JOINING_MAX: usize = 32;
 /// From the handshake to the snapshot.
@@ -61,21 +55,21 @@ impl Browsers {
     /// until they have their snapshots. Nothing may happen meanwhile; event `next` comes next.
     ///
     /// # Errors
-    /// One can not join, or not in time.
+    /// One cannot join, or not in time.
     pub(crate) async fn join(
         &mut self,
-        address: &str,
+        hub_url: &str,
         tokens: &[String],
         next: usize,
     ) -> anyhow::Result<()> {
         for token in tokens.iter().skip(self.count) {
             let (board, joining) = (Arc::clone(&self.board), Arc::clone(&self.joining));
-            let (address, token, me) = (address.to_owned(), token.clone(), self.count);
+            let (hub_url, token, me) = (hub_url.to_owned(), token.clone(), self.count);
             self.count += 1;
             let browser = async move {
                 let joined = async {
                     let _turn = joining.acquire().await?;
-                    timeout(JOIN_MAX, join(&address, token))
+                    timeout(JOIN_MAX, join(&hub_url, token))
                         .await
                         .context("no snapshot in time")?
                 };
@@ -84,7 +78,7 @@ impl Browsers {
                         board.get_ready();
                         watch(socket, &board, me, next).await
                     }
-                    Err(error) => error.context(format!("browser {me} can not join")),
+                    Err(error) => error.context(format!("browser {me} cannot join")),
                 }
             };
             self.tasks.spawn_on(browser, &self.runtime);
@@ -134,27 +128,17 @@ impl Browsers {
 }
 
 /// Authenticates by the first frame and reads up to the end of the snapshot.
-async fn join(address: &str, token: String) -> anyhow::Result<WebSocketStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
-    let (mut socket, _) =
-        client_async_with_config(format!("ws://{address}/api/ws"), stream, Some(config)).await?;
+async fn join(hub_url: &str, token: String) -> anyhow::Result<Socket> {
+    let mut socket = Socket::connect(hub_url).await?;
     let auth = ClientFrame::Auth {
         token,
         guilds: None,
         rooms: None,
         recover: None,
     };
-    socket
-        .send(Message::text(serde_json::to_string(&auth)?))
-        .await?;
+    socket.send(serde_json::to_string(&auth)?).await?;
     loop {
-        let text = match socket.next().await.context("the hub hung up")?? {
-            Message::Text(text) => text,
-            Message::Close(why) => bail!("the hub closed: {why:?}"),
-            _ => continue,
-        };
+        let text = socket.receive().await?;
         let frame: Frame<'_> = serde_json::from_str(&text)?;
         anyhow::ensure!(frame.r#type != "error", "refused: {}", text.as_str());
         if frame.event == Some("guild.snapshot")
@@ -167,23 +151,13 @@ async fn join(address: &str, token: String) -> anyhow::Result<WebSocketStream<Tc
     }
 }
 
-/// Notes every event of the script until the connection ends, and says why it did.
-async fn watch(
-    mut socket: WebSocketStream<TcpStream>,
-    board: &Board,
-    me: usize,
-    next: usize,
-) -> anyhow::Error {
+/// Counts every event of the script until the connection ends, and returns the reason.
+async fn watch(mut socket: Socket, board: &Board, me: usize, next: usize) -> anyhow::Error {
     let mut follower = Follower::from(next);
     loop {
-        let text = match socket.next().await {
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Close(why))) => {
-                return anyhow::anyhow!("browser {me} was closed: {why:?}");
-            }
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => return anyhow::Error::from(error).context(format!("browser {me}")),
-            None => return anyhow::anyhow!("browser {me} was hung up on"),
+        let text = match socket.receive().await {
+            Ok(text) => text,
+            Err(ended) => return anyhow::Error::from(ended).context(format!("browser {me}")),
         };
         let frame: Frame<'_> = match serde_json::from_str(&text) {
             Ok(frame) => frame,
@@ -192,14 +166,14 @@ async fn watch(
             }
         };
         match follower.read(&frame) {
-            Told::Event(event) => board.see(event, me),
-            Told::Again => board.double(),
-            Told::Nothing if frame.event == Some("guild.snapshot") => {
+            Meaning::Event(event) => board.see(event, me),
+            Meaning::Again => board.double(),
+            Meaning::Nothing if frame.event == Some("guild.snapshot") => {
                 return anyhow::anyhow!(
                     "browser {me} fell behind and got a snapshot instead of events"
                 );
             }
-            Told::Nothing => {}
+            Meaning::Nothing => {}
         }
         if !follower.is_next(&frame) {
             board.gap();

@@ -57,7 +57,7 @@ pub(crate) struct Floor {
 /// Measures the floor; `readers` is the runtime of the readers. Gives up soon after `stop`.
 ///
 /// # Errors
-/// Sockets can not be opened, or something was lost.
+/// Sockets cannot be opened, or something was lost.
 pub(crate) fn measure(plan: &Plan, readers: &Handle, stop: &AtomicBool) -> anyhow::Result<Floor> {
     let all = plan.sizes.last().copied().unwrap_or(0);
     let singles = plan.sizes.len() * plan.single_events;

@@ -75,7 +75,7 @@ impl Observed {
     /// The process is gone.
     pub(crate) fn processor_s(&self) -> anyhow::Result<f64> {
         let stat = fs::read_to_string(self.0.join("stat"))?;
-        read_processor(&stat).context("its stat can not be read")
+        read_processor(&stat).context("its stat cannot be read")
     }
 }
 
@@ -100,7 +100,7 @@ fn read_processor(stat: &str) -> Option<f64> {
 /// # Errors
 /// There is no readable `/proc/stat`.
 pub(crate) fn busy_s() -> anyhow::Result<f64> {
-    read_busy(&fs::read_to_string("/proc/stat")?).context("/proc/stat can not be read")
+    read_busy(&fs::read_to_string("/proc/stat")?).context("/proc/stat cannot be read")
 }
 
 fn read_busy(stat: &str) -> Option<f64> {

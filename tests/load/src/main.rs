@@ -1,9 +1,11 @@
-//! `load`: how long it takes from the simulated Discord to the browser, how long a room takes to
-//! be created, and what a connection costs; everything beside what the kernel alone needs, measured
-//! in the same run. `make bench` runs it on release builds.
+//! `load`: the time from the simulated Discord to the browser, the time to create a room, and the cost
+//! of a connection; everything beside the kernel's own costs, measured in the same run. `make bench` runs it on release builds.
 //!
 //! Browsers and the control requests are in this one process, so that one monotonic clock times
 //! both ends. The browsers share one thread, the control requests have the other.
+//!
+//! Programs and sockets are those of [`world`]. What counts events is here alone: it shares no code
+//! with the SDK or with the checker of `tests/chaos`.
 
 mod appends;
 mod bare;
@@ -12,14 +14,13 @@ mod browsers;
 mod figures;
 mod floor;
 mod kernel;
-mod processes;
 mod recovery;
+mod request;
 mod rooms;
 mod run;
 mod script;
 mod settings;
-mod store;
-mod world;
+mod system;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,8 +30,7 @@ use tokio::runtime::{Builder, Handle};
 
 use figures::{Figure, table};
 use settings::{Group, Settings};
-use store::Store;
-use world::World;
+use system::System;
 
 fn main() -> ExitCode {
     let mut settings = launch::settings::parse::<Settings>().settings;
@@ -141,9 +141,9 @@ async fn watch_once(
     readers: &Handle,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Figure>> {
-    let world = World::start(Store::new(&settings.stores())?, "warn").await?;
-    let measured = run::measure(settings, &world, readers).await;
-    world.stop().await;
+    let system = System::start(&settings.stores(), "warn").await;
+    let measured = run::measure(settings, &system, readers).await;
+    system.stop().await;
     let measured = measured?;
     remark(&measured.remark());
     let (plan, readers, stop) = (measured.plan(settings), readers.clone(), Arc::clone(stop));
@@ -159,9 +159,9 @@ async fn append(settings: &Settings) -> anyhow::Result<()> {
         runs.push(appends::measure(settings, &settings.stores()).await?);
     }
     show(&format!(
-        "Appends: the hub alone, told by signed deliveries, one in flight for each shard. {} runs of at most {} s; \
+        "Appends: the hub alone, driven by signed deliveries, one in flight for each shard. {} runs of at most {} s; \
          median (least to most). `process`: an acknowledged event survives the hub; `power`: a power cut too.\nAfter \
-         each, the hub is killed and started anew, and must know all that it acknowledged.\nFloor: the same bytes \
+         each, the hub is killed and started again, and must know all that it acknowledged.\nFloor: the same bytes \
          written to one file (power: fdatasync after each delivery); for one event, an HTTP exchange of the same size \
          with a bare process that writes it to a file first (power: fdatasync), as many at once.\n",
         settings.runs, settings.append_seconds
@@ -182,10 +182,10 @@ async fn recover(settings: &Settings, readers: &Handle) -> anyhow::Result<()> {
         runs.push(recovered.figures(settings));
     }
     show(&format!(
-        "Recovery: {} browsers in {} rooms, {} events/s over all rooms; the hub is killed (kill -9) and started anew on \
+        "Recovery: {} browsers in {} rooms, {} events/s over all rooms; the hub is killed (kill -9) and started again on \
          its store. Browsers come back with full jitter, at first below {} ms, at most below {} ms. {} runs; median \
          (least to most).\nEvery browser had every event of its room exactly once. Floor: the same browsers and frames \
-         with a bare accept loop, killed likewise and away for as long.\n",
+         with a bare accept loop that is killed and stays away for as long.\n",
         settings.recovery_browsers,
         settings.recovery_rooms,
         settings.events_per_s,

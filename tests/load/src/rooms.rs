@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::world::World;
+use crate::system::System;
 
 /// Rooms of one subject, below what the hub lets a person create in a minute.
 const ROOMS_A_SUBJECT: usize = 8;
@@ -33,15 +33,15 @@ struct Channel {
     id: String,
 }
 
-/// Creates and ends rooms, one after the other, each followed by its bare counterpart. `stage`
-/// tells subjects of different measurements apart.
+/// Creates and ends rooms, one after the other, each followed by its bare counterpart. `prefix`
+/// keeps the subjects of different measurements apart.
 ///
 /// # Errors
 /// Anything is refused; a refusal is no measurement.
-pub(crate) async fn measure(world: &World, stage: &str, rooms: usize) -> anyhow::Result<Took> {
+pub(crate) async fn measure(system: &System, prefix: &str, rooms: usize) -> anyhow::Result<Took> {
     let mut tokens = Vec::new();
     for subject in 0..rooms.div_ceil(ROOMS_A_SUBJECT) {
-        tokens.push(world.token(&format!("{stage}-{subject}")).await?);
+        tokens.push(system.token(&format!("{prefix}-{subject}")).await);
     }
     let mut took = Took::default();
     let mut turn = interval(ROOM_EVERY);
@@ -49,24 +49,24 @@ pub(crate) async fn measure(world: &World, stage: &str, rooms: usize) -> anyhow:
     for room in 0..rooms {
         turn.tick().await;
         let (token, name) = (&tokens[room / ROOMS_A_SUBJECT], format!("Room {room}"));
-        let wish = CreateRoom {
+        let body = CreateRoom {
             name: Some(name.clone()),
             ..CreateRoom::default()
         };
-        let (create, begun) = (world.create_room(token, &wish), Instant::now());
+        let (create, begun) = (system.create_room(token, &body), Instant::now());
         let created: CreatedRoom = create.answer().await?;
         took.create_ms.push(ms_since(begun));
         let (end, begun) = (
-            world.end_room(token, &created.channel_id.to_string()),
+            system.end_room(token, &created.channel_id.to_string()),
             Instant::now(),
         );
         let _ended: EndedRoom = end.answer().await?;
         took.end_ms.push(ms_since(begun));
 
-        let (create, begun) = (world.create_channel(&name), Instant::now());
+        let (create, begun) = (system.create_channel(&name), Instant::now());
         let channel: Channel = create.answer().await?;
         took.bare_create_ms.push(ms_since(begun));
-        let (end, begun) = (world.delete_channel(&channel.id), Instant::now());
+        let (end, begun) = (system.delete_channel(&channel.id), Instant::now());
         let _deleted: IgnoredAny = end.answer().await?;
         took.bare_end_ms.push(ms_since(begun));
     }

@@ -15,9 +15,9 @@ use crate::figures::{Figure, quantile};
 use crate::floor::{Floor, Plan};
 use crate::kernel::{self, Observed};
 use crate::rooms;
-use crate::script::{Stage, USERS};
+use crate::script::{TwoRooms, USERS};
 use crate::settings::Settings;
-use crate::world::World;
+use crate::system::System;
 
 /// Control requests in flight: below the number of users, so that no user's events overtake one another.
 const IN_FLIGHT_MAX: usize = USERS / 2;
@@ -26,7 +26,6 @@ const IN_FLIGHT_MAX: usize = USERS / 2;
 const QUIET: Duration = Duration::from_millis(500);
 /// Length of a frame's header in front of 126 to 65,535 bytes (RFC 6455, section 5.2).
 const FRAME_HEADER_BYTES: u64 = 4;
-const PROCESSES: [&str; 3] = ["hub", "gateway-worker", "discord-sim"];
 
 /// What a run found of the system.
 #[derive(Debug)]
@@ -54,70 +53,66 @@ pub(crate) struct Measured {
 /// Measures the system.
 ///
 /// # Errors
-/// Something can not be started, was refused, lost or doubled.
+/// Something cannot be started, was refused, lost or doubled.
 pub(crate) async fn measure(
     settings: &Settings,
-    world: &World,
+    system: &System,
     readers: &Handle,
 ) -> anyhow::Result<Measured> {
     let (sizes, singles) = (settings.sizes(), settings.single_events as usize);
     let all = settings.browsers as usize;
     let events = USERS + sizes.len() * singles + settings.rated_events();
     let board = Arc::new(Board::new(events, all));
-    let mut scene = Scene {
-        world,
-        stage: world.stage().await?,
+    let mut traffic = Traffic {
+        system,
+        rooms: system.two_rooms().await,
         browsers: Browsers::none(Arc::clone(&board), readers.clone()),
         board: &board,
         next: 0,
         expected: 0,
     };
-    let unwatched = rooms::measure(world, "unwatched", settings.rooms as usize).await?;
+    let unwatched = rooms::measure(system, "unwatched", settings.rooms as usize).await?;
 
-    let tokens = world.browser_tokens(all).await?;
-    let hub = world.observe("hub")?;
+    let tokens = system.browser_tokens(all).await;
+    let programs = system.observed();
+    let [(_, hub), ..] = &programs;
     let (mut single_ms, mut connection_kib) = (Vec::new(), 0.0);
     for size in &sizes {
-        let (before, before_kib) = (scene.browsers.count(), hub.resident_kib()?);
-        scene
+        let (before, before_kib) = (traffic.browsers.count(), hub.resident_kib()?);
+        traffic
             .browsers
-            .join(world.hub_address(), &tokens[..*size], scene.next)
+            .join(system.hub_url(), &tokens[..*size], traffic.next)
             .await?;
         sleep(QUIET).await;
         connection_kib = (hub.resident_kib()? - before_kib) / (*size - before) as f64;
-        if scene.next == 0 {
+        if traffic.next == 0 {
             // Everybody joins, and every process has done everything once.
-            scene.one_by_one(USERS).await?;
+            traffic.one_by_one(USERS).await?;
         }
-        let events = scene.one_by_one(singles).await?;
+        let events = traffic.one_by_one(singles).await?;
         single_ms.push(quantile(&mut board.last_ms(events, *size), 0.5));
     }
 
-    let mut observed = Vec::new();
-    for name in PROCESSES {
-        observed.push(world.observe(name)?);
-    }
+    let (mut names, mut observed): (Vec<_>, Vec<_>) = programs.iter().cloned().unzip();
+    names.extend(["this program", "everything else"]);
     observed.push(Observed::this_process());
     let (before, weight_before, begun) = (processor_s(&observed)?, board.weight(), Instant::now());
-    let (rated, late_ms) = scene
+    let (rated, late_ms) = traffic
         .at_rate(settings.rated_events(), settings.events_per_s)
         .await?;
     let (after, weight) = (processor_s(&observed)?, board.weight());
     let elapsed_s = begun.elapsed().as_secs_f64();
     let frames = weight.0 - weight_before.0;
-    let names = PROCESSES
-        .iter()
-        .copied()
-        .chain(["this program", "everything else"]);
     // Rounded to ticks, what is next to nothing may come out below it.
     let shares: Vec<_> = names
+        .into_iter()
         .zip(before.iter().zip(&after))
         .map(|(name, (before, after))| (name, ((after - before) / elapsed_s).max(0.0)))
         .collect();
     let hub_share = shares.first().map_or(f64::NAN, |(_, share)| *share);
     let event_bytes = (weight.1 - weight_before.1) / frames.max(1) + FRAME_HEADER_BYTES;
 
-    let watched = rooms::measure(world, "watched", settings.rooms as usize).await?;
+    let watched = rooms::measure(system, "watched", settings.rooms as usize).await?;
     sleep(QUIET).await;
     let faults = board.faults();
     anyhow::ensure!(
@@ -249,10 +244,10 @@ fn processor_s(observed: &[Observed]) -> anyhow::Result<Vec<f64>> {
     Ok(used)
 }
 
-/// What happens and who watches.
-struct Scene<'a> {
-    world: &'a World,
-    stage: Stage,
+/// The events of a run, and the browsers that receive them.
+struct Traffic<'a> {
+    system: &'a System,
+    rooms: TwoRooms,
     browsers: Browsers,
     board: &'a Board,
     next: usize,
@@ -260,13 +255,13 @@ struct Scene<'a> {
     expected: u64,
 }
 
-impl Scene<'_> {
+impl Traffic<'_> {
     /// Lets single events happen, each after everybody has the one before.
     async fn one_by_one(&mut self, count: usize) -> anyhow::Result<Range<usize>> {
         let events = self.take(count);
         let watching = self.browsers.count() as u64;
         for (nth, event) in (1..).zip(events.clone()) {
-            let request = self.world.simulator().voice(&self.stage.wish(event));
+            let request = self.system.simulator().voice(&self.rooms.change(event));
             self.board.send(event);
             let _answer: IgnoredAny = request.answer().await?;
             self.browsers.see(self.expected + nth * watching).await?;
@@ -289,7 +284,7 @@ impl Scene<'_> {
             while let Some(answered) = in_flight.try_join_next() {
                 check(Some(answered))?;
             }
-            let request = self.world.simulator().voice(&self.stage.wish(event));
+            let request = self.system.simulator().voice(&self.rooms.change(event));
             sleep_until(due).await;
             late = late.max(due.elapsed());
             self.board.send(event);

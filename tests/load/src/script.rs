@@ -1,4 +1,4 @@
-//! What happens in Discord during a measurement, and how a browser knows which of it a frame tells.
+//! What happens in Discord during a measurement, and how a browser knows which event a frame is.
 //!
 //! Events go round a crowd of users. Each user lives through the same sixteen steps again and
 //! again: join, get other marks, move to the second room, get other marks, leave. The four marks
@@ -21,7 +21,7 @@ const FIRST_USER: u64 = 210_000_000_000_000_000;
 /// The body of `POST /_sim/voice`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Wish {
+pub(crate) struct VoiceChange {
     guild_id: String,
     user_id: String,
     channel_id: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Wish {
     marks: Marks,
 }
 
-impl Wish {
+impl VoiceChange {
     /// That a user is in this channel, or in none, with these marks.
     pub(crate) fn new(
         guild_id: String,
@@ -70,7 +70,7 @@ impl Marks {
 
 /// Where it happens.
 #[derive(Debug, Clone)]
-pub(crate) struct Stage {
+pub(crate) struct TwoRooms {
     /// The guild.
     pub(crate) guild: String,
     /// The room that users join.
@@ -79,9 +79,9 @@ pub(crate) struct Stage {
     pub(crate) second_room: String,
 }
 
-impl Stage {
+impl TwoRooms {
     /// What is to happen as event number `event`.
-    pub(crate) fn wish(&self, event: usize) -> Wish {
+    pub(crate) fn change(&self, event: usize) -> VoiceChange {
         let (user, step) = (event % USERS, event / USERS % STEPS);
         let channel_id = match step {
             LEAVES => None,
@@ -93,7 +93,7 @@ impl Stage {
             None => Marks::default(),
         };
         let user = (FIRST_USER + user as u64).to_string();
-        Wish::new(self.guild.clone(), user, channel_id, marks)
+        VoiceChange::new(self.guild.clone(), user, channel_id, marks)
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) event: Option<&'a str>,
     /// Its number in the subscription.
     pub(crate) n: Option<u64>,
-    /// What it tells.
+    /// Its content.
     pub(crate) payload: Option<Payload<'a>>,
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// Whom it is about.
+    /// The user that it is about.
     pub(crate) fn user(&self) -> Option<u64> {
         self.user_id?.parse().ok()
     }
@@ -146,7 +146,7 @@ impl Payload<'_> {
 }
 
 impl Frame<'_> {
-    /// Whose step this frame tells, and which; `None` if it tells something else.
+    /// The user and the step of this frame; `None` if it is something else.
     fn step(&self) -> Option<(usize, usize)> {
         let payload = self.payload.as_ref()?;
         let user = usize::try_from(payload.user()?.checked_sub(FIRST_USER)?)
@@ -165,7 +165,7 @@ impl Frame<'_> {
 
 /// What a frame means to one receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Meaning {
     /// This event.
     Event(usize),
     /// An event that it had before.
@@ -197,19 +197,19 @@ impl Follower {
         Self { next, n: 0 }
     }
 
-    /// What a frame tells; passed-over events stay unseen.
-    pub(crate) fn read(&mut self, frame: &Frame<'_>) -> Told {
+    /// The meaning of a frame; passed-over events stay unseen.
+    pub(crate) fn read(&mut self, frame: &Frame<'_>) -> Meaning {
         let Some((user, step)) = frame.step() else {
-            return Told::Nothing;
+            return Meaning::Nothing;
         };
         let expected = self.next[user];
         let ahead = (step + STEPS - expected / USERS % STEPS) % STEPS;
         if ahead >= AHEAD_MAX {
-            return Told::Again;
+            return Meaning::Again;
         }
         let event = expected + ahead * USERS;
         self.next[user] = event + USERS;
-        Told::Event(event)
+        Meaning::Event(event)
     }
 
     /// Whether a frame's number follows the last one's; frames without a number always do.
@@ -225,8 +225,8 @@ impl Follower {
 mod tests {
     use super::*;
 
-    fn stage() -> Stage {
-        Stage {
+    fn two_rooms() -> TwoRooms {
+        TwoRooms {
             guild: "1".into(),
             first_room: "2".into(),
             second_room: "3".into(),
@@ -235,9 +235,9 @@ mod tests {
 
     /// The frames that an event leads to.
     fn frames(event: usize) -> Vec<String> {
-        let wish = serde_json::to_value(stage().wish(event)).unwrap();
+        let change = serde_json::to_value(two_rooms().change(event)).unwrap();
         let frame = |name: &str, extra: serde_json::Value| {
-            let mut payload = wish.clone();
+            let mut payload = change.clone();
             if let (Some(payload), Some(extra)) = (payload.as_object_mut(), extra.as_object()) {
                 payload.extend(extra.clone());
             }
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    fn read(follower: &mut Follower, text: &str) -> Told {
+    fn read(follower: &mut Follower, text: &str) -> Meaning {
         follower.read(&serde_json::from_str(text).unwrap())
     }
 
@@ -268,12 +268,12 @@ mod tests {
         for from in [0, 1, USERS - 1, USERS, 3 * USERS + 17] {
             let mut follower = Follower::from(from);
             for event in from..from + 3 * STEPS * USERS {
-                let mut told: Vec<Told> = frames(event)
+                let mut meanings: Vec<Meaning> = frames(event)
                     .iter()
                     .map(|frame| read(&mut follower, frame))
                     .collect();
-                assert_eq!(told.pop(), Some(Told::Event(event)));
-                assert!(told.iter().all(|told| *told == Told::Nothing));
+                assert_eq!(meanings.pop(), Some(Meaning::Event(event)));
+                assert!(meanings.iter().all(|meaning| *meaning == Meaning::Nothing));
             }
         }
     }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn a_step_always_differs_from_the_one_before_or_the_simulator_refuses_it() {
         for event in USERS..20 * USERS {
-            assert_ne!(stage().wish(event - USERS), stage().wish(event));
+            assert_ne!(two_rooms().change(event - USERS), two_rooms().change(event));
         }
     }
 
@@ -290,8 +290,8 @@ mod tests {
         let mut follower = Follower::from(0);
         for event in (0..6 * USERS).filter(|event| *event != 2 * USERS) {
             let frame = frames(event).pop().unwrap();
-            assert_eq!(read(&mut follower, &frame), Told::Event(event));
-            assert_eq!(read(&mut follower, &frame), Told::Again);
+            assert_eq!(read(&mut follower, &frame), Meaning::Event(event));
+            assert_eq!(read(&mut follower, &frame), Meaning::Again);
         }
     }
 

@@ -5,19 +5,20 @@ use std::fs::File;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
-use crate::bare::Bare;
-use crate::processes::{Processes, client, free_addresses};
-use crate::store::{Durability, Store};
-use crate::world::Asked;
 use serde::de::IgnoredAny;
+use tokio::task::JoinSet;
+use world::{Folder, Launch, Output, free_addresses, pooled};
+
+use super::Durability;
+use crate::bare::Bare;
+use crate::request::Request;
+use crate::system::listening;
 
 /// Writes bodies of these sizes to one file, one after the other, each made durable where `sync`
 /// says so; how long all of them take, in seconds. Once `limit` is over, the rest is extrapolated.
 ///
 /// # Errors
-/// The file can not be written.
+/// The file cannot be written.
 pub(super) fn write(
     path: &str,
     sizes: &[usize],
@@ -47,7 +48,7 @@ pub(super) struct Echo<'a> {
     /// Of one request.
     pub(super) bytes: usize,
     /// Where the process writes what it is sent.
-    pub(super) store: &'a Store,
+    pub(super) store: &'a Folder,
     /// Whether it does more than write.
     pub(super) durability: Durability,
     /// For how long.
@@ -58,18 +59,18 @@ impl Echo<'_> {
     /// How long each exchange took, in ms.
     ///
     /// # Errors
-    /// The process can not be started, or does not answer.
-    pub(super) async fn measure(&self, processes: &mut Processes) -> anyhow::Result<Vec<f64>> {
-        const NAME: &str = "bare echo";
-        let [listen] = free_addresses().await?;
+    /// The process does not answer.
+    pub(super) async fn measure(&self) -> anyhow::Result<Vec<f64>> {
+        let [listen] = free_addresses();
         let bare = Bare::Echo {
             listen: listen.clone(),
             file: self.store.file("echo"),
             durability: self.durability,
         };
-        processes.spawn_this(NAME, bare.arguments()?)?;
-        drop(processes.listening(&listen).await?);
-        let client = client()?;
+        let launch = Launch::itself("bare echo", bare.arguments()?);
+        let mut process = launch.writing_to(Output::Inherited).start();
+        drop(listening(&mut process, &listen).await?);
+        let client = pooled();
         let until = Instant::now() + self.limit;
         let mut asking = JoinSet::new();
         for _ in 0..self.shards {
@@ -82,7 +83,7 @@ impl Echo<'_> {
                 let mut took_ms = Vec::new();
                 while took_ms.is_empty() || Instant::now() < until {
                     let (request, begun) = (http.post(&url).body(body.clone()), Instant::now());
-                    let _answer: IgnoredAny = Asked::new(request).answer().await?;
+                    let _answer: IgnoredAny = Request(request).answer().await?;
                     took_ms.push(begun.elapsed().as_secs_f64() * 1_000.0);
                 }
                 anyhow::Ok(took_ms)
@@ -92,7 +93,7 @@ impl Echo<'_> {
         while let Some(took_ms) = asking.join_next().await {
             all_ms.append(&mut took_ms??);
         }
-        processes.end(NAME).await?;
+        process.kill().await;
         Ok(all_ms)
     }
 }
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_there_was_no_time_for_is_extrapolated() {
-        let store = Store::new(&std::env::temp_dir()).unwrap();
+        let store = Folder::new();
         let sizes = [1_000; 50];
         let all = write(&store.file("all"), &sizes, true, Duration::from_secs(60)).unwrap();
         assert_eq!(std::fs::metadata(store.file("all")).unwrap().len(), 50_000);

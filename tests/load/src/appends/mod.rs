@@ -1,9 +1,9 @@
-//! Appends: the hub's door for workers, the hub alone, driven by signed deliveries as workers send
-//! them. At the end the hub is killed and started anew, and must know everything that it
+//! Appends: the hub's endpoint for workers, the hub alone, driven by signed deliveries as workers send
+//! them. At the end the hub is killed and started again, and must know everything that it
 //! acknowledged.
 
 mod floor;
-mod teller;
+mod source;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,13 +16,15 @@ use proto::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
+use world::{
+    Addresses, Folder, Launch, Output, SECRET, borrowed, free_addresses, hub_settings, pooled,
+};
 
 use crate::figures::{Figure, quantile};
-use crate::processes::{Processes, client, free_addresses};
+use crate::request::Request;
 use crate::settings::Settings;
-use crate::store::{Durability, Store};
-use crate::world::{Asked, HUB_SECRET, HubPlan, keys_url, ready_url};
-use teller::Teller;
+use crate::system::hub_limits;
+use source::Source;
 
 /// Numbers of guilds, each with the number of shards over which they spread.
 const SIZES: [(usize, u32); 2] = [(1, 1), (1_000, 16)];
@@ -30,92 +32,118 @@ const SIZES: [(usize, u32); 2] = [(1, 1), (1_000, 16)];
 const BATCH: u64 = 500;
 /// Small deliveries of a shard before any is timed: connections are open, and everything ran once.
 const WARM_UP: usize = 5;
-/// That nobody hears of a worker while only the door is measured is no news.
+/// The hub has no worker while its endpoint is measured: that is no warning.
 const LOG_LEVEL: &str = "error";
-/// Nothing listens there: a hub that is only told asks Discord nothing.
+/// Nothing listens there: a hub that only receives deliveries asks Discord nothing.
 const NO_DISCORD: &str = "127.0.0.1:9";
+
+/// What an acknowledged event survives: the hub's setting `STORE_DURABILITY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// Any death of the process.
+    Process,
+    /// A power cut too.
+    Power,
+}
+
+impl Durability {
+    /// As the setting has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
+}
 
 /// Measures both modes of the store with one and with many guilds, one after the other.
 ///
 /// # Errors
-/// Something can not be started, was refused, lost or doubled.
+/// Something was refused, lost or doubled.
 pub(crate) async fn measure(settings: &Settings, directory: &Path) -> anyhow::Result<Vec<Figure>> {
-    let [issuer] = free_addresses().await?;
-    let mut processes = Processes::none(LOG_LEVEL)?;
-    processes.spawn("dev-issuer", &[("ISSUER_LISTEN", &issuer)])?;
-    processes.ready(&keys_url(&issuer)).await?;
     let mut figures = Vec::new();
-    for durability in Durability::ALL {
+    for durability in [Durability::Process, Durability::Power] {
         for (guilds, shards) in SIZES {
-            let store = Store::new(directory)?;
             let plan = Plan {
-                guilds: teller::guilds(guilds),
+                guilds: source::guilds(guilds),
                 shards,
                 durability,
-                store: &store,
-                issuer: &issuer,
+                store: Folder::below(directory),
                 seconds: settings.append_seconds,
                 batches: settings.append_batches,
             };
-            figures.append(&mut plan.measure(&mut processes).await?);
+            figures.append(&mut plan.measure().await?);
         }
     }
-    processes.stop().await;
     Ok(figures)
 }
 
-struct Plan<'a> {
+struct Plan {
     guilds: Vec<GuildId>,
     shards: u32,
     durability: Durability,
-    store: &'a Store,
-    issuer: &'a str,
+    store: Folder,
     seconds: u32,
     batches: u32,
 }
 
-impl Plan<'_> {
-    async fn measure(&self, processes: &mut Processes) -> anyhow::Result<Vec<Figure>> {
-        let [hub, internal] = free_addresses().await?;
-        let primary = self.guilds.first().context("no guilds")?.to_string();
-        let others: Vec<String> = self.guilds.iter().map(ToString::to_string).collect();
-        let plan = HubPlan {
-            hub: &hub,
-            internal: &internal,
-            issuer: self.issuer,
-            discord: NO_DISCORD,
-            guild: &primary,
-            store: self.store,
+impl Plan {
+    async fn measure(&self) -> anyhow::Result<Vec<Figure>> {
+        let [issuer, hub, internal] = free_addresses();
+        let at = Addresses {
+            sim: NO_DISCORD.to_owned(),
+            worker: NO_DISCORD.to_owned(),
+            issuer,
+            hub,
+            internal,
         };
-        let more = [
-            ("GUILD_IDS", others.join(",")),
+        let http = pooled();
+        let launch = |name: &str, settings: &[(&'static str, String)]| {
+            let launch = Launch::of(name).with(&borrowed(settings));
+            launch
+                .with(&[("LOG_LEVEL", LOG_LEVEL)])
+                .writing_to(Output::Inherited)
+        };
+        let mut issuer = launch("dev-issuer", &[("ISSUER_LISTEN", at.issuer.clone())]).start();
+        let keys = format!("http://{}/.well-known/jwks.json", at.issuer);
+        issuer.ready(&http, &keys).await;
+        let guilds: Vec<String> = self.guilds.iter().map(ToString::to_string).collect();
+        let primary = guilds.first().context("no guilds")?.clone();
+        let mut settings = hub_settings(&at, &self.store.store_url());
+        settings.extend(hub_limits());
+        settings.extend([
+            ("PRIMARY_GUILD_ID", primary),
+            ("GUILD_IDS", guilds.join(",")),
             ("STORE_DURABILITY", self.durability.name().to_owned()),
-        ];
-        let more = more.each_ref().map(|(name, value)| (*name, value.as_str()));
-        plan.start(processes, &more).await?;
+        ]);
+        let mut hub = launch("hub", &settings).start();
+        let ready = format!("http://{}/readyz", at.internal);
+        hub.ready(&http, &ready).await;
 
-        let door = Door::new(&internal)?;
+        let endpoint = Endpoint::new(&at.internal)?;
         let mut workers = Vec::new();
         for shard in 0..self.shards {
-            workers.push(self.begin(&door, shard).await?);
+            workers.push(self.begin(&endpoint, shard).await?);
         }
         let bulk = self.bulk(&mut workers).await?;
         let (mut latency_ms, one_bytes) = self.singles(&mut workers).await?;
 
-        processes.kill("hub").await?;
-        processes.revive("hub")?;
-        processes.ready(&ready_url(&internal)).await?;
+        hub.assert_running();
+        hub.kill().await;
+        hub = hub.again();
+        hub.ready(&http, &ready).await;
         for worker in &workers {
-            let claimed = door.claim(&self.claim(worker.shard, "after")).await?;
+            let claimed = endpoint.claim(&self.claim(worker.shard, "after")).await?;
             let reached = claimed
                 .checkpoint
                 .map(|at| at.reached())
                 .unwrap_or_default();
-            if let Some(differs) = worker.teller.differs(reached, &claimed.guilds) {
+            if let Some(differs) = worker.source.differs(reached, &claimed.guilds) {
                 anyhow::bail!("lost or doubled, once the hub was killed and back: {differs}");
             }
         }
-        processes.end("hub").await?;
+        hub.kill().await;
 
         let limit = Duration::from_secs(self.seconds.into());
         let (path, sync) = (
@@ -128,11 +156,11 @@ impl Plan<'_> {
         let echo = floor::Echo {
             shards: self.shards,
             bytes: one_bytes,
-            store: self.store,
+            store: &self.store,
             durability: self.durability,
             limit,
         };
-        let mut floor_ms = echo.measure(processes).await?;
+        let mut floor_ms = echo.measure().await?;
 
         let what = format!(
             "appends, {}, {}",
@@ -159,27 +187,25 @@ impl Plan<'_> {
     }
 
     fn claim(&self, shard: u32, worker: &str) -> Claim {
-        let guilds = teller::of_shard(&self.guilds, shard, self.shards);
-        teller::claim((shard, self.shards), worker, &guilds)
+        let guilds = source::of_shard(&self.guilds, shard, self.shards);
+        source::claim((shard, self.shards), worker, &guilds)
     }
 
-    /// Claims a shard, tells all its guilds, and warms up.
-    async fn begin(&self, door: &Door, shard: u32) -> anyhow::Result<Worker> {
+    /// Claims a shard, delivers the snapshots of its guilds, and warms up.
+    async fn begin(&self, endpoint: &Endpoint, shard: u32) -> anyhow::Result<Worker> {
         let claim = self.claim(shard, "measured");
-        let claimed = door.claim(&claim).await?;
-        let teller = Teller::new(claim.shard, claimed.generation, claim.guilds);
+        let claimed = endpoint.claim(&claim).await?;
+        let source = Source::new(claim.shard, claimed.generation, claim.guilds);
         let mut worker = Worker {
             shard,
-            teller,
-            door: door.clone(),
+            source,
+            endpoint: endpoint.clone(),
         };
-        let (events, body) = worker.teller.snapshots(launch::clock::now_ms())?;
-        let told = worker
-            .door
-            .sign(format!("load-{shard}-guilds"), events, body);
-        worker.door.deliver(told).await?;
+        let (events, body) = worker.source.snapshots(launch::clock::now_ms())?;
+        let delivery = endpoint.sign(format!("load-{shard}-guilds"), events, body);
+        endpoint.deliver(delivery).await?;
         for nth in 0..WARM_UP {
-            worker.tell_one(&format!("warm-{nth}")).await?;
+            worker.deliver_one(&format!("warm-{nth}")).await?;
         }
         Ok(worker)
     }
@@ -193,15 +219,15 @@ impl Plan<'_> {
         }
         let begun = Instant::now();
         let until = begun + Duration::from_secs(self.seconds.into());
-        let mut telling = JoinSet::new();
+        let mut delivering = JoinSet::new();
         for (worker, deliveries) in ready {
-            telling.spawn(worker.tell_all(deliveries, until));
+            delivering.spawn(worker.deliver_all(deliveries, until));
         }
         let mut sizes = Vec::new();
-        while let Some(told) = telling.join_next().await {
-            let (worker, mut told) = told??;
+        while let Some(delivered) = delivering.join_next().await {
+            let (worker, mut delivered) = delivered??;
             workers.push(worker);
-            sizes.append(&mut told);
+            sizes.append(&mut delivered);
         }
         Ok(Bulk {
             elapsed_s: begun.elapsed().as_secs_f64(),
@@ -214,12 +240,12 @@ impl Plan<'_> {
     /// size of one, in bytes.
     async fn singles(&self, workers: &mut Vec<Worker>) -> anyhow::Result<(Vec<f64>, usize)> {
         let until = Instant::now() + Duration::from_secs(self.seconds.into());
-        let mut telling = JoinSet::new();
+        let mut delivering = JoinSet::new();
         for mut worker in workers.drain(..) {
-            telling.spawn(async move {
+            delivering.spawn(async move {
                 let (mut took_ms, mut bytes) = (Vec::new(), 0);
                 while took_ms.is_empty() || Instant::now() < until {
-                    let one = worker.tell_one(&took_ms.len().to_string()).await?;
+                    let one = worker.deliver_one(&took_ms.len().to_string()).await?;
                     took_ms.push(one.0);
                     bytes = one.1;
                 }
@@ -227,8 +253,8 @@ impl Plan<'_> {
             });
         }
         let (mut all_ms, mut bytes) = (Vec::new(), 0);
-        while let Some(told) = telling.join_next().await {
-            let (worker, mut took_ms, size) = told??;
+        while let Some(delivered) = delivering.join_next().await {
+            let (worker, mut took_ms, size) = delivered??;
             workers.push(worker);
             all_ms.append(&mut took_ms);
             bytes = size;
@@ -247,12 +273,12 @@ struct Bulk {
 /// One shard's worker.
 struct Worker {
     shard: u32,
-    teller: Teller,
-    door: Door,
+    source: Source,
+    endpoint: Endpoint,
 }
 
 /// A delivery that is signed already.
-struct Told {
+struct SignedDelivery {
     id: String,
     timestamp_s: u64,
     signature: String,
@@ -261,67 +287,68 @@ struct Told {
 }
 
 impl Worker {
-    /// Tells one event: how long it took until it was acknowledged, in ms, and its size, in bytes.
-    async fn tell_one(&mut self, name: &str) -> anyhow::Result<(f64, usize)> {
-        let (events, body) = self.teller.events(1, launch::clock::now_ms())?;
+    /// Delivers one event: the time until it was acknowledged, in ms, and its size, in bytes.
+    async fn deliver_one(&mut self, name: &str) -> anyhow::Result<(f64, usize)> {
+        let (events, body) = self.source.events(1, launch::clock::now_ms())?;
         let id = format!("load-{}-one-{name}", self.shard);
-        let (bytes, told) = (body.len(), self.door.sign(id, events, body));
+        let (bytes, delivery) = (body.len(), self.endpoint.sign(id, events, body));
         let begun = Instant::now();
-        self.door.deliver(told).await?;
+        self.endpoint.deliver(delivery).await?;
         Ok((begun.elapsed().as_secs_f64() * 1_000.0, bytes))
     }
 
-    /// Makes deliveries, each with the teller as it is once that one is acknowledged.
-    fn prepare(self, batches: u32) -> anyhow::Result<(Self, Vec<(Told, Teller)>)> {
-        let (mut teller, now_ms) = (self.teller.clone(), launch::clock::now_ms());
+    /// Makes deliveries, each with the source as it is once that delivery is acknowledged.
+    fn prepare(self, batches: u32) -> anyhow::Result<(Self, Vec<(SignedDelivery, Source)>)> {
+        let (mut source, now_ms) = (self.source.clone(), launch::clock::now_ms());
         let mut deliveries = Vec::new();
         for nth in 0..batches {
-            let (events, body) = teller.events(BATCH, now_ms)?;
+            let (events, body) = source.events(BATCH, now_ms)?;
             let id = format!("load-{}-batch-{nth}", self.shard);
-            deliveries.push((self.door.sign(id, events, body), teller.clone()));
+            deliveries.push((self.endpoint.sign(id, events, body), source.clone()));
         }
         Ok((self, deliveries))
     }
 
-    /// Tells one after the other until all are acknowledged or it is time; the sizes of those that are.
-    async fn tell_all(
+    /// Sends one after the other until all are acknowledged or the time is over; the sizes of those that
+    /// are.
+    async fn deliver_all(
         mut self,
-        deliveries: Vec<(Told, Teller)>,
+        deliveries: Vec<(SignedDelivery, Source)>,
         until: Instant,
     ) -> anyhow::Result<(Self, Vec<usize>)> {
         let mut sizes = Vec::new();
-        for (told, after) in deliveries {
+        for (delivery, after) in deliveries {
             if !sizes.is_empty() && Instant::now() >= until {
                 break;
             }
-            sizes.push(told.body.len());
-            self.door.deliver(told).await?;
-            self.teller = after;
+            sizes.push(delivery.body.len());
+            self.endpoint.deliver(delivery).await?;
+            self.source = after;
         }
         Ok((self, sizes))
     }
 }
 
-/// The hub's door for workers. Clones share their connections; each delivery in flight has its own.
+/// The hub's endpoint for workers. Clones share their connections; each delivery in flight has its own.
 #[derive(Clone)]
-struct Door {
+struct Endpoint {
     http: reqwest::Client,
     keys: SigningKeys,
     internal: String,
 }
 
-impl Door {
+impl Endpoint {
     fn new(internal: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            http: client()?,
-            keys: SigningKeys::parse(HUB_SECRET)?,
+            http: pooled(),
+            keys: SigningKeys::parse(SECRET)?,
             internal: internal.to_owned(),
         })
     }
 
-    fn sign(&self, id: String, events: u64, body: Vec<u8>) -> Told {
+    fn sign(&self, id: String, events: u64, body: Vec<u8>) -> SignedDelivery {
         let timestamp_s = launch::clock::now_ms() / 1_000;
-        Told {
+        SignedDelivery {
             signature: self.keys.sign(&id, timestamp_s, &body),
             id,
             timestamp_s,
@@ -331,23 +358,23 @@ impl Door {
     }
 
     async fn claim(&self, claim: &Claim) -> anyhow::Result<Claimed> {
-        self.say("claim", claim).await
+        self.post_json("claim", claim).await
     }
 
-    async fn say<T: DeserializeOwned>(
+    async fn post_json<T: DeserializeOwned>(
         &self,
-        door: &str,
+        path: &str,
         what: &impl Serialize,
     ) -> anyhow::Result<T> {
         let body = serde_json::to_vec(what)?;
-        let id = format!("load-{door}-{}", launch::clock::now_ms());
-        self.post(door, self.sign(id, 0, body)).await
+        let id = format!("load-{path}-{}", launch::clock::now_ms());
+        self.post(path, self.sign(id, 0, body)).await
     }
 
-    /// Delivers, once: whatever is not taken whole is no measurement.
-    async fn deliver(&self, told: Told) -> anyhow::Result<()> {
-        let events = told.events;
-        let receipt: Receipt = self.post("events", told).await?;
+    /// Delivers, once: a delivery that is not accepted completely is no measurement.
+    async fn deliver(&self, delivery: SignedDelivery) -> anyhow::Result<()> {
+        let events = delivery.events;
+        let receipt: Receipt = self.post("events", delivery).await?;
         anyhow::ensure!(
             receipt.accepted == events && receipt.duplicates == 0 && receipt.refused.is_empty(),
             "of {events} events, {} were accepted, {} taken for repeats, {} refused",
@@ -358,14 +385,18 @@ impl Door {
         Ok(())
     }
 
-    async fn post<T: DeserializeOwned>(&self, door: &str, told: Told) -> anyhow::Result<T> {
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        signed: SignedDelivery,
+    ) -> anyhow::Result<T> {
         let request = self
             .http
-            .post(format!("http://{}/api/internal/{door}", self.internal))
-            .header(ID_HEADER, told.id)
-            .header(TIMESTAMP_HEADER, told.timestamp_s)
-            .header(SIGNATURE_HEADER, told.signature)
-            .body(told.body);
-        Asked::new(request).answer().await
+            .post(format!("http://{}/api/internal/{path}", self.internal))
+            .header(ID_HEADER, signed.id)
+            .header(TIMESTAMP_HEADER, signed.timestamp_s)
+            .header(SIGNATURE_HEADER, signed.signature)
+            .body(signed.body);
+        Request(request).answer().await
     }
 }

@@ -1,5 +1,5 @@
 //! The floor of a recovery: a bare accept loop that upgrades to WebSocket and writes the same
-//! frames to the same browsers. No tokens, no log, no views: it makes each frame up from its number.
+//! frames to the same browsers. No tokens, no log, no views: it makes each frame from its number.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use super::script::{Play, Step, user};
 pub(crate) struct Plan {
     /// Where browsers come in.
     pub(crate) listen: String,
-    /// Where it is told, as eight bytes each (little-endian), how many events there are.
+    /// Where it receives the number of events so far, as eight bytes (little-endian).
     pub(crate) control: String,
     /// The guild.
     pub(crate) guild: proto::GuildId,
     /// The rooms.
     pub(crate) rooms: Vec<String>,
-    /// Of a frame that tells an event, at least.
+    /// The least size of an event's frame.
     pub(crate) frame_bytes: usize,
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn serve(plan: Plan) -> anyhow::Result<()> {
     );
     let rooms: Vec<_> = plan.rooms.iter().map(|_| watch::Sender::new(0)).collect();
     let (plan, rooms) = (Arc::new(plan), Arc::new(rooms));
-    let (mut teller, _) = control.accept().await?;
+    let (mut counts, _) = control.accept().await?;
     tokio::spawn({
         let (plan, rooms) = (Arc::clone(&plan), Arc::clone(&rooms));
         async move {
@@ -50,12 +50,12 @@ pub(crate) async fn serve(plan: Plan) -> anyhow::Result<()> {
                 guild: plan.guild,
                 rooms: plan.rooms.clone(),
             };
-            while let Ok(events) = teller.read_u64_le().await {
-                for (room, told) in rooms.iter().enumerate() {
-                    told.send_if_modified(|told| {
+            while let Ok(events) = counts.read_u64_le().await {
+                for (room, sent) in rooms.iter().enumerate() {
+                    sent.send_if_modified(|sent| {
                         let now = play.events_of(room, events);
-                        let more = now > *told;
-                        *told = now.max(*told);
+                        let more = now > *sent;
+                        *sent = now.max(*sent);
                         more
                     });
                 }
@@ -84,24 +84,24 @@ async fn attend(
         return Ok(());
     };
     let ClientFrame::Auth {
-        rooms: wished,
+        rooms: chosen,
         recover,
         ..
     } = serde_json::from_str(&text)?
     else {
         return Ok(());
     };
-    let wished = wished.and_then(|rooms| rooms.first().map(ToString::to_string));
+    let chosen = chosen.and_then(|rooms| rooms.first().map(ToString::to_string));
     let place = plan
         .rooms
         .iter()
-        .position(|room| Some(room) == wished.as_ref());
-    let Some((room, told)) = place.and_then(|place| Some((place, rooms.get(place)?))) else {
+        .position(|room| Some(room) == chosen.as_ref());
+    let Some((room, sent)) = place.and_then(|place| Some((place, rooms.get(place)?))) else {
         return Ok(());
     };
-    let mut told = told.subscribe();
+    let mut sent = sent.subscribe();
     let pos = recover.and_then(|recover| recover.into_values().next());
-    let mut next: u64 = *told.borrow_and_update();
+    let mut next: u64 = *sent.borrow_and_update();
     let begin = match &pos {
         None => snapshot(room, next),
         Some(pos) => {
@@ -115,7 +115,7 @@ async fn attend(
     socket.send(Message::text(begin)).await?;
     let mut n = 0;
     loop {
-        let until = *told.borrow_and_update();
+        let until = *sent.borrow_and_update();
         while next < until {
             n += 1;
             socket
@@ -124,8 +124,8 @@ async fn attend(
             next += 1;
         }
         tokio::select! {
-            changed = told.changed() => changed?,
-            heard = socket.next() => if heard.is_none_or(|heard| heard.is_err()) {
+            changed = sent.changed() => changed?,
+            received = socket.next() => if received.is_none_or(|received| received.is_err()) {
                 return Ok(());
             }
         }
@@ -136,7 +136,7 @@ fn subscribed(recovered: bool) -> String {
     json!({"v": 1, "type": "ack", "event": "subscribed", "recovered": recovered}).to_string()
 }
 
-/// Before events were told, everybody who will come into the room is in it already.
+/// Before the first event, everybody who will join the room is in it already.
 fn snapshot(room: usize, next: u64) -> String {
     let members: Vec<_> = (next.saturating_sub(super::script::PEOPLE)..next)
         .map(|nth| voice(room, nth))

@@ -6,38 +6,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::{SinkExt as _, StreamExt as _};
 use proto::close::{Advice, advice};
 use proto::frame::ClientFrame;
 use proto::{ChannelId, GuildId};
 use rand::RngExt as _;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use world::{Ended as Closed, Socket};
 
 use super::jitter::Backoff;
-use super::script::{Follower, Told};
+use super::script::{Follower, Meaning};
 use super::tally::Tally;
 
-/// A frame of an event is some 600 bytes; a snapshot of a room takes a few.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Browsers that connect at the same time, at first.
 const JOINING_MAX: usize = 64;
 /// Until a connection is open, as the SDK waits (its `connectMs`).
 const CONNECT_MAX: Duration = Duration::from_secs(15);
-/// A connection that held for so long begins the next backoff anew (the SDK's `stableMs`).
+/// A connection that held for so long restarts the backoff (the SDK's `stableMs`).
 const STABLE: Duration = Duration::from_secs(10);
 
 /// Where browsers connect to, and with what.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    /// The public listener.
-    pub(crate) address: String,
+    /// The hub's public URL.
+    pub(crate) hub_url: String,
     /// The guild.
     pub(crate) guild: GuildId,
     /// Browser `b` watches room `b % rooms`.
@@ -111,8 +105,8 @@ impl Crowd {
             if begun.elapsed() >= STABLE {
                 attempt = 0;
             }
-            let luck = rand::rng().random();
-            sleep(self.backoff.wait(attempt, luck)).await;
+            let random = rand::rng().random();
+            sleep(self.backoff.wait(attempt, random)).await;
             attempt += 1;
             self.tally.attempt();
         }
@@ -127,33 +121,31 @@ impl Crowd {
         };
         let mut up_to = UpTo::Unknown;
         loop {
-            match socket.next().await {
-                Some(Ok(Message::Text(text))) => {
-                    if let Err(error) = self.hear(browser, &mut up_to, &text) {
-                        return Ended::ForGood(error);
-                    }
-                }
-                Some(Ok(Message::Close(why))) => {
-                    let code = why.as_ref().map_or(1005, |why| why.code.into());
-                    let error = anyhow::anyhow!("closed: {why:?}");
-                    return match advice(code) {
-                        Advice::StayAway | Advice::ComeBackWithNewToken => Ended::ForGood(error),
-                        _ => Ended::Network(error),
-                    };
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Ended::Network(error.into()),
-                None => return Ended::Network(anyhow::anyhow!("hung up on")),
-            }
+            let ended = match socket.receive().await {
+                Ok(text) => match self.receive(browser, &mut up_to, &text) {
+                    Ok(()) => continue,
+                    Err(error) => return Ended::ForGood(error),
+                },
+                Err(ended) => ended,
+            };
+            let stays_away = match &ended {
+                Closed::Closed(code) => matches!(
+                    advice(*code),
+                    Advice::StayAway | Advice::ComeBackWithNewToken
+                ),
+                Closed::Broken(_) => true,
+                Closed::Cut => false,
+            };
+            return if stays_away {
+                Ended::ForGood(ended.into())
+            } else {
+                Ended::Network(ended.into())
+            };
         }
     }
 
-    async fn open(&self, browser: &Browser) -> anyhow::Result<WebSocketStream<TcpStream>> {
-        let stream = TcpStream::connect(&self.address).await?;
-        stream.set_nodelay(true)?;
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
-        let url = format!("ws://{}/api/ws", self.address);
-        let (mut socket, _) = client_async_with_config(url, stream, Some(config)).await?;
+    async fn open(&self, browser: &Browser) -> anyhow::Result<Socket> {
+        let mut socket = Socket::connect(&self.hub_url).await?;
         let pos = browser.follower.pos();
         let auth = ClientFrame::Auth {
             token: self.tokens.get(browser.me).cloned().unwrap_or_default(),
@@ -161,39 +153,36 @@ impl Crowd {
             rooms: self.rooms.get(browser.room).map(|room| vec![*room]),
             recover: pos.map(|pos| BTreeMap::from([(self.guild, pos.to_owned())])),
         };
-        socket
-            .send(Message::text(serde_json::to_string(&auth)?))
-            .await?;
+        socket.send(serde_json::to_string(&auth)?).await?;
         Ok(socket)
     }
 
-    fn hear(&self, browser: &mut Browser, up_to: &mut UpTo, text: &str) -> anyhow::Result<()> {
+    fn receive(&self, browser: &mut Browser, up_to: &mut UpTo, text: &str) -> anyhow::Result<()> {
         let tally = &self.tally;
         let sent = tally.sent_in(browser.room);
-        let told = browser.follower.read(text, sent)?;
-        match told {
-            Told::Recovered => {
+        match browser.follower.read(text, sent)? {
+            Meaning::Recovered => {
                 *up_to = UpTo::Behind(sent);
                 if tally.is_killed() {
                     tally.recover();
                 }
             }
-            Told::Anew => *up_to = UpTo::Unknown,
-            Told::Snapshot => {
+            Meaning::NotRecovered => *up_to = UpTo::Unknown,
+            Meaning::Snapshot => {
                 *up_to = UpTo::Behind(sent);
                 if tally.is_killed() {
                     tally.renew();
                 }
             }
-            Told::Event(nth) => {
+            Meaning::Event(nth) => {
                 tally.weigh(text.len());
                 if matches!(up_to, UpTo::Date(since) if nth >= *since) {
                     tally.wait(browser.room, nth);
                 }
             }
-            Told::Fault(fault) => tally.fault(fault),
-            Told::Nothing => return Ok(()),
-            Told::Refused => {
+            Meaning::Fault(fault) => tally.fault(fault),
+            Meaning::Nothing => return Ok(()),
+            Meaning::Refused => {
                 *self.last_end.lock().unwrap_or_else(PoisonError::into_inner) = text.to_owned();
             }
         }

@@ -15,11 +15,11 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait before attempt `attempt` (0 is the first); `luck` is from 0 to 1.
-    pub(crate) fn wait(self, attempt: u32, luck: f64) -> Duration {
+    /// The wait before attempt `attempt` (0 is the first); `random` is from 0 to 1.
+    pub(crate) fn wait(self, attempt: u32, random: f64) -> Duration {
         // 2^20 is past every cap.
         let ceiling = self.base.saturating_mul(1 << attempt.min(20)).min(self.cap);
-        ceiling.mul_f64(luck.clamp(0.0, 1.0))
+        ceiling.mul_f64(random.clamp(0.0, 1.0))
     }
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ceilings_double_up_to_the_cap_and_luck_draws_below_them() {
+    fn ceilings_double_up_to_the_cap_and_waits_lie_below_them() {
         let backoff = Backoff {
             base: Duration::from_millis(500),
             cap: Duration::from_secs(15),

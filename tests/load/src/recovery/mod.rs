@@ -1,9 +1,9 @@
 //! Recovery: a crowd of browsers loses its hub to `kill -9` while events go on, and comes back to
-//! the hub that is started anew on the same store. Every browser must have every event of its room
+//! the hub that is started again on the same store. Every browser must have every event of its room
 //! exactly once.
 //!
 //! The floor is the same crowd with a bare accept loop in the place of hub, worker and simulator,
-//! which is killed likewise and stays away for as long.
+//! which is killed in the same way and stays away for as long.
 
 pub(crate) mod bare_crowd;
 mod crowd;
@@ -25,13 +25,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
+use world::{GUILD, Launch, Output, Process, free_addresses};
 
 use crate::bare::Bare;
 use crate::figures::{Figure, quantile};
-use crate::processes::{Processes, free_addresses};
 use crate::settings::Settings;
-use crate::store::Store;
-use crate::world::{GUILD, Simulator, World};
+use crate::system::{Simulator, System, listening};
 use crowd::Crowd;
 use jitter::Backoff;
 use script::Play;
@@ -47,42 +46,42 @@ const SETTLE_MAX: Duration = Duration::from_secs(20);
 const LEAD: Duration = Duration::from_secs(4);
 const QUIET: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// That a hub is away while it is killed is no news.
+/// The worker warns about a killed hub: that is expected here.
 const LOG_LEVEL: &str = "error";
-const BARE: &str = "bare crowd";
 
 /// Measures the system and the floor.
 ///
 /// # Errors
-/// Something can not be started, was refused, lost or doubled.
+/// Something cannot be started, was refused, lost or doubled.
 pub(crate) async fn measure(
     settings: &Settings,
     readers: &Handle,
     directory: &Path,
 ) -> anyhow::Result<Recovered> {
-    let world = World::start(Store::new(directory)?, LOG_LEVEL).await?;
+    let system = System::start(directory, LOG_LEVEL).await;
     let (mut rooms, count) = (Vec::new(), settings.recovery_browsers as usize);
     for room in 0..settings.recovery_rooms {
-        rooms.push(world.simulator().open_room(&format!("Room {room}")).await?);
+        let name = format!("Room {room}");
+        rooms.push(system.create_discord_room(&name).await);
     }
     let play = Play {
         guild: GUILD.parse()?,
         rooms,
     };
-    let tokens = world.browser_tokens(count).await?;
-    let mut scene = Scene {
+    let tokens = system.browser_tokens(count).await;
+    let mut course = Course {
         settings,
         play: &play,
         tokens: &tokens,
         readers,
     };
-    let mut side = Side::System(world);
-    let ours = scene.measure(&mut side, Duration::ZERO).await;
+    let mut side = Side::System(Box::new(system));
+    let ours = course.measure(&mut side, Duration::ZERO).await;
     side.stop().await;
     let ours = ours?;
 
     let mut side = Side::bare(&play, ours.frame_bytes).await?;
-    let floor = scene.measure(&mut side, ours.ready).await;
+    let floor = course.measure(&mut side, ours.ready).await;
     side.stop().await;
     Ok(Recovered {
         ours,
@@ -164,10 +163,10 @@ impl Recovered {
 
 /// What is killed.
 enum Side {
-    System(World),
+    System(Box<System>),
     Bare {
-        processes: Processes,
-        browsers: String,
+        process: Process,
+        hub_url: String,
         control: String,
         line: Line,
     },
@@ -178,100 +177,98 @@ type Line = Arc<Mutex<Option<TcpStream>>>;
 
 impl Side {
     async fn bare(play: &Play, frame_bytes: usize) -> anyhow::Result<Self> {
-        let [browsers, control] = free_addresses().await?;
-        let mut processes = Processes::none(LOG_LEVEL)?;
+        let [listen, control] = free_addresses();
         let plan = bare_crowd::Plan {
-            listen: browsers.clone(),
+            listen: listen.clone(),
             control: control.clone(),
             guild: play.guild,
             rooms: play.rooms.clone(),
             frame_bytes,
         };
-        processes.spawn_this(BARE, Bare::Crowd(plan).arguments()?)?;
-        let line = Arc::new(Mutex::new(Some(processes.listening(&control).await?)));
+        let launch = Launch::itself("bare crowd", Bare::Crowd(plan).arguments()?);
+        let mut process = launch.writing_to(Output::Inherited).start();
+        let line = Arc::new(Mutex::new(Some(listening(&mut process, &control).await?)));
         Ok(Self::Bare {
-            processes,
-            browsers,
+            process,
+            hub_url: format!("http://{listen}"),
             control,
             line,
         })
     }
 
-    fn address(&self) -> &str {
+    fn hub_url(&self) -> &str {
         match self {
-            Self::System(world) => world.hub_address(),
-            Self::Bare { browsers, .. } => browsers,
+            Self::System(system) => system.hub_url(),
+            Self::Bare { hub_url, .. } => hub_url,
         }
     }
 
-    fn teller(&self, play: &Play) -> Teller {
+    fn source(&self, play: &Play) -> Source {
         match self {
-            Self::System(world) => Teller::System(world.simulator().clone(), play.clone()),
-            Self::Bare { line, .. } => Teller::Bare(Arc::clone(line)),
+            Self::System(system) => Source::System(system.simulator().clone(), play.clone()),
+            Self::Bare { line, .. } => Source::Bare(Arc::clone(line)),
         }
     }
 
-    async fn kill(&mut self) -> anyhow::Result<()> {
+    async fn kill(&mut self) {
         match self {
-            Self::System(world) => world.kill_hub().await,
-            Self::Bare {
-                processes, line, ..
-            } => {
+            Self::System(system) => system.kill_hub().await,
+            Self::Bare { process, line, .. } => {
                 *line.lock().await = None;
-                processes.kill(BARE).await
+                process.kill().await;
             }
         }
     }
 
-    /// Starts it anew; the bare side after so long, and it is told how many events there are.
-    async fn revive(&mut self, away: Duration, tally: &Tally) -> anyhow::Result<()> {
+    /// Starts it again; the bare side after so long, and it receives the number of events.
+    async fn restart(&mut self, away: Duration, tally: &Tally) -> anyhow::Result<()> {
         match self {
-            Self::System(world) => world.revive_hub().await,
+            Self::System(system) => system.restart_hub().await,
             Self::Bare {
-                processes,
+                process,
                 control,
                 line,
                 ..
             } => {
                 sleep(away).await;
-                processes.revive(BARE)?;
-                let mut stream = processes.listening(control).await?;
+                *process = process.again();
+                let mut stream = listening(process, control).await?;
                 let mut line = line.lock().await;
                 stream.write_u64_le(tally.sent()).await?;
                 *line = Some(stream);
-                Ok(())
             }
         }
+        Ok(())
     }
 
-    /// Whether every process is still there.
-    fn check(&mut self) -> anyhow::Result<()> {
+    /// Panics if a process has ended.
+    fn assert_running(&mut self) {
         match self {
-            Self::System(world) => world.check(),
-            Self::Bare { processes, .. } => processes.check(),
+            Self::System(system) => system.assert_running(),
+            Self::Bare { process, .. } => process.assert_running(),
         }
     }
 
     async fn stop(self) {
         match self {
-            Self::System(world) => world.stop().await,
-            Self::Bare { processes, .. } => processes.stop().await,
+            Self::System(system) => system.stop().await,
+            Self::Bare { mut process, .. } => process.kill().await,
         }
     }
 }
 
-/// Makes events happen.
+/// Causes events.
 #[derive(Clone)]
-enum Teller {
+enum Source {
     System(Simulator, Play),
     Bare(Line),
 }
 
-impl Teller {
-    async fn tell(self, event: u64) -> anyhow::Result<()> {
+impl Source {
+    async fn send(self, event: u64) -> anyhow::Result<()> {
         match self {
             Self::System(simulator, play) => {
-                let _answer: IgnoredAny = simulator.voice(&play.wish(event)).answer().await?;
+                let _answer: IgnoredAny = simulator.voice(&play.change(event)).answer().await?;
             }
             Self::Bare(line) => {
                 if let Some(stream) = line.lock().await.as_mut() {
@@ -283,30 +280,30 @@ impl Teller {
     }
 }
 
-/// Who watches what.
-struct Scene<'a> {
+/// One course of the measurement.
+struct Course<'a> {
     settings: &'a Settings,
     play: &'a Play,
     tokens: &'a [String],
     readers: &'a Handle,
 }
 
-impl Scene<'_> {
-    /// Lets everybody join, kills, revives, and waits until everybody has everything.
+impl Course<'_> {
+    /// Lets every browser join, kills, restarts, and waits until every browser has everything.
     async fn measure(&mut self, side: &mut Side, away: Duration) -> anyhow::Result<Measured> {
         let rate = self.settings.events_per_s;
         let longest = LEAD + CATCH_UP_MAX + QUIET;
         let events = self.play.joins() + u64::from(rate) * longest.as_secs();
         let tally = Arc::new(Tally::new(self.play.clone(), self.tokens.len(), events));
-        let teller = side.teller(self.play);
+        let source = side.source(self.play);
         for _ in 0..self.play.joins() {
             let event = tally.send().unwrap_or_default();
-            teller.clone().tell(event).await?;
+            source.clone().send(event).await?;
         }
         let rooms: Result<Vec<ChannelId>, _> =
             self.play.rooms.iter().map(|room| room.parse()).collect();
         let crowd = Arc::new(Crowd {
-            address: side.address().to_owned(),
+            hub_url: side.hub_url().to_owned(),
             guild: self.play.guild,
             rooms: rooms?,
             tokens: self.tokens.to_vec(),
@@ -318,19 +315,19 @@ impl Scene<'_> {
             last_end: std::sync::Mutex::default(),
         });
         let all = self.tokens.len() as u64;
-        let mut watched = Watched {
+        let mut crowd_run = RunningCrowd {
             tasks: crowd.enter(self.readers),
             crowd,
         };
         let begun = Instant::now();
-        watched
+        crowd_run
             .until(side, "joined", JOIN_MAX, |tally| tally.counts().joined, all)
             .await?;
         let joined_in = begun.elapsed();
 
         let stop = Arc::new(AtomicBool::new(false));
-        let telling = tokio::spawn(tell(
-            teller,
+        let sending = tokio::spawn(send_events(
+            source,
             Arc::clone(&tally),
             self.play.rooms.len(),
             rate,
@@ -338,10 +335,10 @@ impl Scene<'_> {
         ));
         sleep(LEAD).await;
         let killed = tally.kill();
-        side.kill().await?;
-        side.revive(away, &tally).await?;
+        side.kill().await;
+        side.restart(away, &tally).await?;
         let ready = tally.elapsed() - killed;
-        watched
+        crowd_run
             .until(
                 side,
                 "caught up",
@@ -353,9 +350,9 @@ impl Scene<'_> {
         let all_caught_up = tally.last_caught_up() - killed;
         sleep(QUIET).await;
         stop.store(true, Ordering::Relaxed);
-        telling.await??;
+        sending.await??;
         let has_all = |tally: &Tally| all - tally.lacking() as u64;
-        watched
+        crowd_run
             .until(side, "have everything", SETTLE_MAX, has_all, all)
             .await?;
         sleep(QUIET).await;
@@ -375,12 +372,12 @@ impl Scene<'_> {
 }
 
 /// A crowd with its tasks.
-struct Watched {
+struct RunningCrowd {
     tasks: JoinSet<anyhow::Error>,
     crowd: Arc<Crowd>,
 }
 
-impl Watched {
+impl RunningCrowd {
     /// Waits until a count is `all`.
     async fn until(
         &mut self,
@@ -399,7 +396,7 @@ impl Watched {
             if let Some(ended) = self.tasks.try_join_next() {
                 return Err(ended.unwrap_or_else(Into::into));
             }
-            side.check()?;
+            side.assert_running();
             self.crowd.tally.check()?;
             if Instant::now() >= deadline {
                 let last_end = self
@@ -418,10 +415,10 @@ impl Watched {
     }
 }
 
-/// Lets events happen at a steady rate until it is told to stop. Two events of one room are never
-/// in flight together, so that none overtakes another.
-async fn tell(
-    teller: Teller,
+/// Causes events at a steady rate until `stop` is set. Two events of one room are never in flight
+/// together, so that none overtakes another.
+async fn send_events(
+    source: Source,
     tally: Arc<Tally>,
     rooms: usize,
     per_s: u32,
@@ -440,10 +437,10 @@ async fn tell(
         let Some(event) = tally.send() else {
             anyhow::bail!("it took too long: no more events are planned");
         };
-        in_flight.push_back(tokio::spawn(teller.clone().tell(event)));
+        in_flight.push_back(tokio::spawn(source.clone().send(event)));
     }
-    for told in in_flight {
-        told.await??;
+    for sent in in_flight {
+        sent.await??;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What goes on while the hub is killed, and how a browser knows whether it has all of it.
+//! The events while the hub is killed, and how a browser knows whether it has all of them.
 //!
 //! Events go round the rooms; in each room, round its people, who all live through sixteen steps
 //! again and again: the four marks that users set themselves spell the step. A browser watches one
@@ -11,7 +11,7 @@ use proto::GuildId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::script::{Marks, Payload, Wish};
+use crate::script::{Marks, Payload, VoiceChange};
 
 /// People of a room.
 pub(crate) const PEOPLE: u64 = 8;
@@ -83,10 +83,10 @@ impl Play {
     }
 
     /// What is to happen as event number `event`.
-    pub(crate) fn wish(&self, event: u64) -> Wish {
+    pub(crate) fn change(&self, event: u64) -> VoiceChange {
         let room = self.room_of(event);
         let step = Step::of(event / self.rooms.len() as u64);
-        Wish::new(
+        VoiceChange::new(
             self.guild.to_string(),
             user(room, step.person).to_string(),
             self.rooms.get(room).cloned(),
@@ -123,11 +123,11 @@ struct Room<'a> {
 
 /// What a frame means to a browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Meaning {
     /// The subscription goes on from the position that was given: no snapshot comes.
     Recovered,
     /// A snapshot will come.
-    Anew,
+    NotRecovered,
     /// The event of this number in its room.
     Event(u64),
     /// The room as a whole.
@@ -193,34 +193,34 @@ impl Follower {
     ///
     /// # Errors
     /// It is not of the documented form.
-    pub(crate) fn read(&mut self, text: &str, sent: u64) -> serde_json::Result<Told> {
+    pub(crate) fn read(&mut self, text: &str, sent: u64) -> serde_json::Result<Meaning> {
         let frame: Frame<'_> = serde_json::from_str(text)?;
-        let told = match (frame.r#type, frame.event, frame.payload) {
-            ("error", ..) => Told::Refused,
+        let meaning = match (frame.r#type, frame.event, frame.payload) {
+            ("error", ..) => Meaning::Refused,
             ("ack", Some("subscribed"), _) => {
                 self.n = 0;
                 if frame.recovered == Some(true) {
-                    Told::Recovered
+                    Meaning::Recovered
                 } else {
-                    Told::Anew
+                    Meaning::NotRecovered
                 }
             }
             ("event", Some("guild.snapshot"), Some(payload)) => {
                 self.n = frame.n.unwrap_or_default();
                 self.take_snapshot(&serde_json::from_str(payload.get())?, sent)
             }
-            ("event", ..) if !self.follows(frame.n) => Told::Fault(Fault::Gap),
+            ("event", ..) if !self.follows(frame.n) => Meaning::Fault(Fault::Gap),
             ("event", Some("voice.state_changed" | "voice.joined"), Some(payload)) => {
                 self.take(&serde_json::from_str(payload.get())?)
             }
-            _ => Told::Nothing,
+            _ => Meaning::Nothing,
         };
         if let Some(pos) = frame.pos {
             let kept = self.pos.get_or_insert_default();
             kept.clear();
             kept.push_str(pos);
         }
-        Ok(told)
+        Ok(meaning)
     }
 
     /// Whether a frame's number follows the last one's; frames without a number always do.
@@ -236,41 +236,41 @@ impl Follower {
         })
     }
 
-    fn take(&mut self, voice: &Payload<'_>) -> Told {
+    fn take(&mut self, voice: &Payload<'_>) -> Meaning {
         let Some(step) = self.step(voice) else {
-            return Told::Fault(Fault::Untrue);
+            return Meaning::Fault(Fault::Untrue);
         };
         let ahead = (step.place() + CYCLE - Step::of(self.next).place()) % CYCLE;
         if ahead == 0 {
             self.next += 1;
-            return Told::Event(self.next - 1);
+            return Meaning::Event(self.next - 1);
         }
         if ahead >= CYCLE / 2 {
-            return Told::Fault(Fault::Doubled);
+            return Meaning::Fault(Fault::Doubled);
         }
         self.next += ahead + 1;
-        Told::Fault(Fault::Lost(ahead))
+        Meaning::Fault(Fault::Lost(ahead))
     }
 
-    fn take_snapshot(&mut self, snapshot: &Snapshot<'_>, sent: u64) -> Told {
+    fn take_snapshot(&mut self, snapshot: &Snapshot<'_>, sent: u64) -> Meaning {
         if snapshot.part.unwrap_or(1) == 1 {
             self.parts.clear();
         }
         for voice in snapshot.rooms.iter().flat_map(|room| &room.members) {
             let Some(step) = self.step(voice) else {
-                return Told::Fault(Fault::Untrue);
+                return Meaning::Fault(Fault::Untrue);
             };
             self.parts.push(step);
         }
         if snapshot.part != snapshot.of {
-            return Told::Nothing;
+            return Meaning::Nothing;
         }
         match held(&self.parts, sent) {
             Some(next) if next >= self.next => {
                 self.next = next;
-                Told::Snapshot
+                Meaning::Snapshot
             }
-            _ => Told::Fault(Fault::Untrue),
+            _ => Meaning::Fault(Fault::Untrue),
         }
     }
 }
@@ -327,7 +327,7 @@ mod tests {
         let mut follower = Follower::new(room);
         assert_eq!(
             follower.read(&snapshot(room, next), next).unwrap(),
-            Told::Snapshot
+            Meaning::Snapshot
         );
         follower
     }
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(play.joins(), 24);
         assert_eq!([0, 1, 2].map(|room| play.events_of(room, 7)), [3, 2, 2]);
         for event in play.joins()..20 * play.joins() {
-            assert_ne!(play.wish(event), play.wish(event - play.joins()));
+            assert_ne!(play.change(event), play.change(event - play.joins()));
         }
     }
 
@@ -347,8 +347,8 @@ mod tests {
         for next in [0, 1, 7, 8, 9, 15, 16, 17, 127, 128, 129, 1_000] {
             assert_eq!(at(1, next).next(), next);
             let mut early = Follower::new(1);
-            let told = early.read(&snapshot(1, next), next + 60).unwrap();
-            assert_eq!((told, early.next()), (Told::Snapshot, next));
+            let meaning = early.read(&snapshot(1, next), next + 60).unwrap();
+            assert_eq!((meaning, early.next()), (Meaning::Snapshot, next));
         }
     }
 
@@ -358,26 +358,29 @@ mod tests {
         for nth in 8..300 {
             assert_eq!(
                 follower.read(&event(2, nth, nth - 7), nth + 1).unwrap(),
-                Told::Event(nth)
+                Meaning::Event(nth)
             );
         }
         assert_eq!(follower.pos(), Some("p299"));
         assert_eq!(
             follower.read(&subscribed(true), 310).unwrap(),
-            Told::Recovered
+            Meaning::Recovered
         );
         assert_eq!(
             follower.read(&event(2, 300, 1), 310).unwrap(),
-            Told::Event(300)
+            Meaning::Event(300)
         );
-        assert_eq!(follower.read(&subscribed(false), 310).unwrap(), Told::Anew);
+        assert_eq!(
+            follower.read(&subscribed(false), 310).unwrap(),
+            Meaning::NotRecovered
+        );
         assert_eq!(
             follower.read(&snapshot(2, 305), 310).unwrap(),
-            Told::Snapshot
+            Meaning::Snapshot
         );
         assert_eq!(
             follower.read(&event(2, 305, 1), 310).unwrap(),
-            Told::Event(305)
+            Meaning::Event(305)
         );
     }
 
@@ -386,30 +389,30 @@ mod tests {
         let mut follower = at(0, 20);
         assert_eq!(
             follower.read(&event(0, 22, 1), 30).unwrap(),
-            Told::Fault(Fault::Lost(2))
+            Meaning::Fault(Fault::Lost(2))
         );
         assert_eq!(
             follower.read(&event(0, 22, 2), 30).unwrap(),
-            Told::Fault(Fault::Doubled)
+            Meaning::Fault(Fault::Doubled)
         );
         assert_eq!(
             follower.read(&event(0, 23, 4), 30).unwrap(),
-            Told::Fault(Fault::Gap)
+            Meaning::Fault(Fault::Gap)
         );
         let mut follower = at(0, 20);
         assert_eq!(
             follower.read(&snapshot(0, 19), 30).unwrap(),
-            Told::Fault(Fault::Untrue)
+            Meaning::Fault(Fault::Untrue)
         );
         assert_eq!(
             follower.read(&event(1, 20, 1), 30).unwrap(),
-            Told::Fault(Fault::Untrue)
+            Meaning::Fault(Fault::Untrue)
         );
         let mut torn: serde_json::Value = serde_json::from_str(&snapshot(0, 40)).unwrap();
         torn["payload"]["rooms"][0]["members"][3] = voice(0, 30);
         assert_eq!(
             follower.read(&torn.to_string(), 50).unwrap(),
-            Told::Fault(Fault::Untrue)
+            Meaning::Fault(Fault::Untrue)
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What all browsers together have seen, and when: written by the browsers, read by who measures.
+//! What all browsers together have seen, and when: written by the browsers, read by the measurement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -178,7 +178,7 @@ impl Tally {
         }
     }
 
-    /// Notes a frame that tells an event.
+    /// Counts the frame of an event.
     pub(crate) fn weigh(&self, bytes: usize) {
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -215,7 +215,7 @@ impl Tally {
         .count()
     }
 
-    /// How large a frame that tells an event is, on average, in bytes.
+    /// The mean size of an event's frame, in bytes.
     pub(crate) fn frame_bytes(&self) -> usize {
         let (frames, bytes) = (&self.frames, &self.bytes);
         let mean = bytes.load(Ordering::Relaxed) / frames.load(Ordering::Relaxed).max(1);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn any_fault_is_told() {
+    fn any_fault_is_reported() {
         assert!(tally().check().is_ok());
         for fault in [Fault::Lost(3), Fault::Doubled, Fault::Gap, Fault::Untrue] {
             let tally = tally();

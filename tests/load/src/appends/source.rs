@@ -1,8 +1,8 @@
-//! What the measured worker tells: deliveries of one shard, and what the hub must know after them.
+//! The deliveries of one measured shard, and what the hub must know after them.
 //!
-//! Pure. Everything follows from how many events were told: each is the next guild's, there the
-//! next member's, who mutes or unmutes. So a delivery can be made before it is sent, and what
-//! came of all of them can be computed and compared.
+//! Pure. Everything follows from the number of events: each is about the next guild and its next
+//! member, who mutes or unmutes. So a delivery can be made before it is sent, and the state after all
+//! of them can be computed and compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use proto::{ChannelId, GuildId, UserId};
 
 /// People who are in voice in each guild.
 const MEMBERS: u64 = 8;
-/// What the rosters depend on; the same for all that this program tells.
+/// What the rosters depend on; the same in all deliveries.
 const FINGERPRINT: &str = "load";
-/// The sequence of the dispatch behind which every guild is told whole.
+/// The sequence of the dispatch behind every guild's snapshot.
 const SNAPSHOT_SEQUENCE: u64 = 1;
 
 /// Below an id's time part (Discord's API reference, "Snowflakes").
 const TIME_BITS: u32 = 22;
 
-/// One shard's worker. A clone tells what the original would.
+/// The deliveries of one shard. A clone makes the same deliveries as the original.
 #[derive(Debug, Clone)]
-pub(crate) struct Teller {
+pub(crate) struct Source {
     shard: (u32, u32),
     generation: u64,
     session: GatewaySession,
     guilds: Arc<[GuildId]>,
     from: Reached,
-    /// Events told so far, besides the guilds as a whole.
-    told: u64,
+    /// Events so far, besides the snapshots.
+    made: u64,
 }
 
 /// The guilds of a measurement: as many as asked for, with ids as Discord makes them, so that its
@@ -53,7 +53,7 @@ pub(crate) fn of_shard(guilds: &[GuildId], shard: u32, shards: u32) -> Vec<Guild
         .collect()
 }
 
-/// The claim that a worker of this name begins with.
+/// The claim of a worker of this name.
 pub(crate) fn claim(shard: (u32, u32), worker: &str, guilds: &[GuildId]) -> Claim {
     Claim {
         r#type: CLAIM_TYPE.to_owned(),
@@ -64,7 +64,7 @@ pub(crate) fn claim(shard: (u32, u32), worker: &str, guilds: &[GuildId]) -> Clai
     }
 }
 
-impl Teller {
+impl Source {
     /// A worker whose claim was answered with this generation by a hub that knew nothing.
     pub(crate) fn new(shard: (u32, u32), generation: u64, guilds: Vec<GuildId>) -> Self {
         Self {
@@ -77,14 +77,14 @@ impl Teller {
             },
             guilds: guilds.into(),
             from: Reached::default(),
-            told: 0,
+            made: 0,
         }
     }
 
     /// The first delivery: every guild as a whole. How many events it has, and its body.
     ///
     /// # Errors
-    /// It can not be written as JSON.
+    /// It cannot be written as JSON.
     pub(crate) fn snapshots(&mut self, now_ms: u64) -> serde_json::Result<(u64, Vec<u8>)> {
         let events: Vec<Event> = (0..)
             .zip(self.guilds.iter())
@@ -98,17 +98,17 @@ impl Teller {
     /// The next delivery, of this many events, and its body.
     ///
     /// # Errors
-    /// It can not be written as JSON.
+    /// It cannot be written as JSON.
     pub(crate) fn events(&mut self, count: u64, now_ms: u64) -> serde_json::Result<(u64, Vec<u8>)> {
-        let first = self.told;
+        let first = self.made;
         let events: Vec<Event> = (first..first + count)
             .filter_map(|nth| {
                 let fact = Fact::VoiceStateChanged(self.change(nth)?);
                 Some(self.event(sequence(nth), 0, fact, now_ms))
             })
             .collect();
-        self.told += count;
-        self.deliver(sequence(self.told - 1), &events)
+        self.made += count;
+        self.deliver(sequence(self.made - 1), &events)
     }
 
     /// What is wrong with what the hub says it knows, if anything is.
@@ -120,10 +120,10 @@ impl Teller {
             let Some(known) = known.iter().find(|known| known.roster.guild_id == *guild) else {
                 return Some(format!("guild {guild} is not known"));
             };
-            let told = self.told_of(nth);
-            let sequence = match told {
+            let events = self.events_of(nth);
+            let sequence = match events {
                 0 => SNAPSHOT_SEQUENCE,
-                told => sequence((told - 1) * self.guilds.len() as u64 + nth),
+                events => sequence((events - 1) * self.guilds.len() as u64 + nth),
             };
             let mark = Mark::from((self.session.number, sequence, 0));
             if known.mark != mark {
@@ -141,18 +141,20 @@ impl Teller {
                 voice.map(|voice| voice.flags.self_mute)
             };
             if let Some(member) =
-                (0..MEMBERS).find(|member| muted(*member) != Some(is_muted(told, *member)))
+                (0..MEMBERS).find(|member| muted(*member) != Some(is_muted(events, *member)))
             {
-                return Some(format!("member {member} of guild {guild} is not as told"));
+                return Some(format!(
+                    "member {member} of guild {guild} is not as delivered"
+                ));
             }
         }
         None
     }
 
-    /// Events told of the guild in this place of the list.
-    fn told_of(&self, nth: u64) -> u64 {
+    /// The number of events about the guild in this place of the list.
+    fn events_of(&self, nth: u64) -> u64 {
         let guilds = self.guilds.len() as u64;
-        self.told / guilds + u64::from(self.told % guilds > nth)
+        self.made / guilds + u64::from(self.made % guilds > nth)
     }
 
     fn change(&self, nth: u64) -> Option<Voice> {
@@ -162,7 +164,7 @@ impl Teller {
         voice(guild, round % MEMBERS, is_muted(round + 1, round % MEMBERS))
     }
 
-    /// The `n` of its id tells it from others behind the same dispatch, of other guilds.
+    /// The `n` of its id distinguishes the events of several guilds behind one dispatch.
     fn event(&self, sequence: u64, n: u64, fact: Fact, now_ms: u64) -> Event {
         Event {
             id: format!("{}:{}:{sequence}:{n}", self.session.id, self.session.number),
@@ -206,14 +208,14 @@ impl Teller {
     }
 }
 
-/// The dispatch that tells event `nth` of a shard.
+/// The dispatch of event `nth` of a shard.
 fn sequence(nth: u64) -> u64 {
     SNAPSHOT_SEQUENCE + 1 + nth
 }
 
-/// Whether a member is muted once `told` events of the guild were told.
-fn is_muted(told: u64, member: u64) -> bool {
-    let changes = told / MEMBERS + u64::from(told % MEMBERS > member);
+/// Whether a member is muted after so many events of the guild.
+fn is_muted(events: u64, member: u64) -> bool {
+    let changes = events / MEMBERS + u64::from(events % MEMBERS > member);
     changes % 2 == 1
 }
 
@@ -299,8 +301,8 @@ mod tests {
 
     #[test]
     fn deliveries_continue_one_another_and_every_event_changes_something() {
-        let mut teller = Teller::new((0, 1), 7, guilds(3));
-        let (count, body) = teller.snapshots(NOW_MS).unwrap();
+        let mut source = Source::new((0, 1), 7, guilds(3));
+        let (count, body) = source.snapshots(NOW_MS).unwrap();
         let (mut before, events) = delivered(&body);
         assert_eq!((count, events.len()), (3, 3));
         let mut marks: BTreeMap<GuildId, Mark> = BTreeMap::new();
@@ -309,7 +311,7 @@ mod tests {
             marks.insert(event.fact.guild_id(), event.at.unwrap());
         }
         for size in [1, 5, 60, 1] {
-            let (_, body) = teller.events(size, NOW_MS).unwrap();
+            let (_, body) = source.events(size, NOW_MS).unwrap();
             let (report, events) = delivered(&body);
             assert_eq!(report.link.from, before.link.to);
             assert_eq!(events.last().unwrap().at.unwrap().reached, report.link.to);
@@ -328,12 +330,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_that_lost_the_last_event_or_knows_another_is_found_out() {
-        for told in [0, 1, 2, 50] {
-            let mut teller = Teller::new((0, 1), 7, guilds(3));
-            let mut bodies = vec![teller.snapshots(NOW_MS).unwrap().1];
-            if told > 0 {
-                bodies.push(teller.events(told, NOW_MS).unwrap().1);
+    fn a_hub_that_lost_the_last_event_or_knows_another_is_detected() {
+        for count in [0, 1, 2, 50] {
+            let mut source = Source::new((0, 1), 7, guilds(3));
+            let mut bodies = vec![source.snapshots(NOW_MS).unwrap().1];
+            if count > 0 {
+                bodies.push(source.events(count, NOW_MS).unwrap().1);
             }
             let mut known: BTreeMap<GuildId, KnownGuild> = BTreeMap::new();
             for event in bodies.iter().flat_map(|body| delivered(body).1) {
@@ -358,15 +360,15 @@ mod tests {
                 }
             }
             let known: Vec<KnownGuild> = known.into_values().collect();
-            assert_eq!(teller.differs(teller.from, &known), None, "{told}");
-            assert!(teller.differs(Reached::default(), &known).is_some());
-            assert!(teller.differs(teller.from, &known[1..]).is_some());
+            assert_eq!(source.differs(source.from, &known), None, "{count}");
+            assert!(source.differs(Reached::default(), &known).is_some());
+            assert!(source.differs(source.from, &known[1..]).is_some());
             let mut behind = known.clone();
             behind[0].mark = Mark::default();
-            assert!(teller.differs(teller.from, &behind).is_some());
+            assert!(source.differs(source.from, &behind).is_some());
             let mut other = known;
             other[1].roster.voices[3].flags.self_mute ^= true;
-            assert!(teller.differs(teller.from, &other).is_some());
+            assert!(source.differs(source.from, &other).is_some());
         }
     }
 }
