@@ -12,9 +12,9 @@
 //!
 //! Nothing here sleeps for a fixed time: every wait is for a fact, with a deadline.
 //!
-//! What judges the programs is not here. The checker of `tests/chaos`, the judge of `tests/model`
-//! and the counts of `tests/load` share no code with the SDK or with one another: a shared mistake
-//! would hide the fault that they look for.
+//! The checker of `tests/chaos`, the judge of `tests/model` and the counts of `tests/load` are not here.
+//! They share no code with the SDK or with one another: a shared mistake would hide the fault that they
+//! look for. The load generator reads frames by itself for another reason too: it must cost little.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,6 +25,7 @@
 
 mod addresses;
 mod browser;
+mod compare;
 mod folder;
 mod http;
 mod issuer;
@@ -40,6 +41,7 @@ mod world;
 
 pub use addresses::free_addresses;
 pub use browser::Browser;
+pub use compare::assert_has;
 pub use folder::Folder;
 pub use http::pooled;
 pub use issuer::Issuer;

@@ -105,6 +105,11 @@ impl Socket {
         self.0.send(message).await.map_err(|_| Ended::Cut)
     }
 
+    /// Sends a Close frame without a code. [`Socket::receive`] returns the answer.
+    pub async fn close(&mut self) {
+        let _sent = self.send_message(Message::Close(None)).await;
+    }
+
     /// Waits for the next text. Cancel safe.
     ///
     /// # Errors

@@ -113,7 +113,12 @@ impl World {
             launch.writing_to(plan.output)
         };
         let mut sim = launch("discord-sim", &sim_settings(&at), plan.sim).start();
-        let mut issuer = launch("dev-issuer", &[("ISSUER_LISTEN", at.issuer.clone())], &[]).start();
+        let mut issuer = launch(
+            "dev-issuer",
+            &[("ISSUER_LISTEN", at.issuer.clone())],
+            &[("LOG_LEVEL", "warn")],
+        )
+        .start();
         let discord = Simulator::new(control.clone(), sim_url);
         let tokens = Issuer::new(control, issuer_url);
         sim.ready(&http, &format!("{}/_sim/state", discord.url))

@@ -151,9 +151,9 @@ async fn every_metric_of_the_dashboards_and_alerts_is_in_a_scrape_of_the_running
     let mut browser = world.browser("ada").await;
     world.voice(ADA, Some(LOUNGE)).await;
     browser.event("voice.joined").await;
-    let (wish, room) = (json!({ "sub": "ada" }), json!({ "name": "Board games" }));
+    let (claims, room) = (json!({ "sub": "ada" }), json!({ "name": "Board games" }));
     let (status, created) = world
-        .rest(Method::POST, "/api/create-room", wish, Some(room))
+        .rest(Method::POST, "/api/create-room", claims, Some(room))
         .await;
     assert_eq!(status, StatusCode::CREATED, "{created}");
     let mut refused = Browser::open(&world.hub_url).await;

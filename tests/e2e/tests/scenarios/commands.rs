@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use world::{ADA, GRACE, GUILD, World, eventually};
+use world::{ADA, GRACE, GUILD, World, assert_has, eventually};
 
 /// `/room <subcommand>` as Discord would send it.
 fn room(user: &str, permissions: &str, subcommand: &str, options: &Value) -> Value {
@@ -84,10 +84,7 @@ async fn a_bad_signature_is_401_and_a_ping_is_answered() {
             json!({ "interaction": { "type": 1 }, "signature": "good" }),
         )
         .await;
-    assert_eq!(
-        (&ping["status"], &ping["body"]["type"]),
-        (&json!(200), &json!(1))
-    );
+    assert_has(&ping, &json!({ "status": 200, "body": { "type": 1 } }));
     // Before any parse: what is no JSON at all is refused for its signature alone.
     let url = format!("{}/interactions", world.hub_url);
     for (body, signature) in [
@@ -160,12 +157,12 @@ fn block(language: &str) -> String {
 #[tokio::test]
 async fn the_interaction_in_the_readme_of_the_simulator_is_answered() {
     let world = World::start().await;
-    let (_, wish) = block("sh")
+    let (_, interaction) = block("sh")
         .split_once("-d '")
         .map(|(head, tail)| (head.to_owned(), tail.trim_end().to_owned()))
         .unwrap();
-    let wish = serde_json::from_str(wish.trim_end_matches('\'')).unwrap();
-    assert!(said(&world, wish).await.contains("content"));
+    let interaction = serde_json::from_str(interaction.trim_end_matches('\'')).unwrap();
+    assert!(said(&world, interaction).await.contains("content"));
     let answer = tokio::process::Command::new("node")
         .args(["--input-type=module", "--eval", &block("js")])
         .env("HUB_URL", &world.hub_url)

@@ -24,9 +24,9 @@ fn hidden() -> Value {
 }
 
 async fn create(world: &World, sub: &str, body: Value) -> String {
-    let wish = json!({ "sub": sub });
+    let claims = json!({ "sub": sub });
     let (status, made) = world
-        .rest(Method::POST, "/api/create-room", wish, Some(body))
+        .rest(Method::POST, "/api/create-room", claims, Some(body))
         .await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     made["channelId"].as_str().unwrap().to_owned()
@@ -38,9 +38,9 @@ async fn get(world: &World, sub: &str, path: &str) -> (StatusCode, Value) {
         .await
 }
 
-async fn end(world: &World, wish: Value, room: &str) -> (StatusCode, Value) {
+async fn end(world: &World, claims: Value, room: &str) -> (StatusCode, Value) {
     let path = format!("/api/end-room/{room}");
-    world.rest(Method::DELETE, &path, wish, None).await
+    world.rest(Method::DELETE, &path, claims, None).await
 }
 
 /// Waits until everything that happened so far has arrived: somebody comes into another room.
@@ -156,8 +156,8 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
         let (status, _) = end(&world, json!({ "sub": "stranger" }), &ours).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         let manager = json!({ "sub": "mo", "scope": "rooms:read rooms:manage" });
-        for (wish, room) in [(json!({ "sub": "owner" }), &ours), (manager, &theirs)] {
-            let (status, answer) = end(&world, wish, room).await;
+        for (claims, room) in [(json!({ "sub": "owner" }), &ours), (manager, &theirs)] {
+            let (status, answer) = end(&world, claims, room).await;
             assert_eq!(status, StatusCode::OK, "{shown}: {answer}");
             assert!(world.channels().await.get(room).is_none());
         }

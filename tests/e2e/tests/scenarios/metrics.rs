@@ -14,10 +14,10 @@ async fn busy_world() -> World {
     let mut browser = world.browser("ada").await;
     world.voice(ADA, Some(LOUNGE)).await;
     browser.event("voice.joined").await;
-    let wish = json!({ "sub": "ada" });
+    let claims = json!({ "sub": "ada" });
     let room = json!({ "name": "Board games" });
     let (status, created) = world
-        .rest(Method::POST, "/api/create-room", wish, Some(room))
+        .rest(Method::POST, "/api/create-room", claims, Some(room))
         .await;
     assert_eq!(status, StatusCode::CREATED, "{created}");
     let (status, _) = world

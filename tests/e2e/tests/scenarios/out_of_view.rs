@@ -15,8 +15,8 @@ const BOSS: &str = "299999999999999999";
 /// A voice state of which the channel cannot be read, so that the worker asks for it.
 async fn illegible(world: &World, user: &str) {
     let data = json!({"guild_id": GUILD, "user_id": user, "channel_id": 5});
-    let wish = json!({"action": "dispatch", "event": "VOICE_STATE_UPDATE", "data": data});
-    world.control("gateway", wish).await;
+    let request = json!({"action": "dispatch", "event": "VOICE_STATE_UPDATE", "data": data});
+    world.control("gateway", request).await;
 }
 
 /// Waits until the worker has asked so often about voice states, and nothing is open any more.
@@ -60,8 +60,8 @@ async fn a_channel_that_the_bot_loses_sight_of_by_a_role_alone_stays_hidden_with
     let mut browser = world.browser("ada").await;
     let before = world.truth().await["guilds"][GUILD]["roles"][BOT_ROLE]["permissions"].clone();
     let may = async |permissions: &Value| {
-        let wish = json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": permissions});
-        world.control("roles", wish).await;
+        let request = json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": permissions});
+        world.control("roles", request).await;
     };
     may(&json!(ADMINISTRATOR)).await;
     world.voice(BOSS, Some(STAFF)).await;
@@ -77,8 +77,8 @@ async fn a_channel_that_the_bot_loses_sight_of_by_a_role_alone_stays_hidden_with
         answered(&world, times).await;
     }
     let update = json!({"id": STAFF, "guild_id": GUILD});
-    let wish = json!({"action": "dispatch", "event": "CHANNEL_UPDATE", "data": update});
-    world.control("gateway", wish).await;
+    let request = json!({"action": "dispatch", "event": "CHANNEL_UPDATE", "data": update});
+    world.control("gateway", request).await;
     eventually("the channel is asked for", || async {
         let asked = world.truth().await["counters"]["rest"]["GET /channels/*"].as_u64()?;
         (asked > 0).then_some(())

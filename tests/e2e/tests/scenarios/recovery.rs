@@ -5,7 +5,8 @@ use std::path::Path;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use world::{
-    ADA, Browser, CATEGORY, Folder, GRACE, GUILD, LOUNGE, STAFF, STUDY, Signal, World, eventually,
+    ADA, Browser, CATEGORY, Folder, GRACE, GUILD, LOUNGE, STAFF, STUDY, Signal, World, assert_has,
+    eventually,
 };
 
 /// The last position that a browser was given.
@@ -75,14 +76,14 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
 
     let mut back = returns(&world, &pos, None).await;
     let subscribed = back.frame().await;
-    assert_eq!(
-        (&subscribed["event"], &subscribed["recovered"]),
-        (&json!("subscribed"), &json!(true))
+    assert_has(
+        &subscribed,
+        &json!({ "event": "subscribed", "recovered": true }),
     );
     let gateway = back.frame().await;
-    assert_eq!(
-        (&gateway["event"], &gateway["payload"]["state"]),
-        (&json!("gateway.state"), &json!("live"))
+    assert_has(
+        &gateway,
+        &json!({ "event": "gateway.state", "payload": { "state": "live" } }),
     );
     assert!(gateway.get("n").is_none() && gateway.get("pos").is_none());
     for (n, event) in (1..).zip(&missed) {
@@ -92,10 +93,7 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
     }
     world.voice(ADA, None).await;
     let live = back.frame().await;
-    assert_eq!(
-        (&live["event"], &live["n"]),
-        (&json!("voice.left"), &json!(6))
-    );
+    assert_has(&live, &json!({ "event": "voice.left", "n": 6 }));
     assert!(!back.received.concat().contains(STAFF));
 
     // From the position of `subscribed`, and again from the last position.
@@ -178,15 +176,9 @@ async fn a_choice_of_rooms_and_a_rest_answer_can_be_continued_as_well() {
 
     browser.send(&choose(snapshot["pos"].as_str())).await;
     let subscribed = browser.event("subscribed").await;
-    assert_eq!(
-        (&subscribed["re"], &subscribed["recovered"]),
-        (&json!(1), &json!(true))
-    );
+    assert_has(&subscribed, &json!({ "re": 1, "recovered": true }));
     let joined = browser.event("voice.joined").await;
-    assert_eq!(
-        (&joined["n"], &joined["payload"]["userId"]),
-        (&json!(1), &json!(ADA))
-    );
+    assert_has(&joined, &json!({ "n": 1, "payload": { "userId": ADA } }));
 
     let mut whole = returns(&world, list["pos"].as_str().unwrap(), None).await;
     assert_eq!(whole.frame().await["recovered"], true);
@@ -212,10 +204,7 @@ async fn a_browser_continues_after_the_hub_was_killed() {
         (3, "voice.joined", LOUNGE),
     ] {
         let event = returned.event(name).await;
-        assert_eq!(
-            (&event["n"], &event["payload"]["channelId"]),
-            (&json!(n), &json!(room))
-        );
+        assert_has(&event, &json!({ "n": n, "payload": { "channelId": room } }));
     }
     assert_eq!(returned.snapshots(), 0);
 }
@@ -261,10 +250,7 @@ async fn a_large_guild_comes_in_parts_and_a_browser_that_reads_gets_all_of_it() 
     let mut positions = Vec::new();
     loop {
         let part = browser.frame().await;
-        assert_eq!(
-            (&part["event"], &part["n"]),
-            (&json!("guild.snapshot"), &json!(0))
-        );
+        assert_has(&part, &json!({ "event": "guild.snapshot", "n": 0 }));
         assert!(browser.received.last().unwrap().len() <= 64 * 1024);
         positions.push(part["pos"].as_str().unwrap().to_owned());
         assert_eq!(part["payload"]["part"], positions.len());

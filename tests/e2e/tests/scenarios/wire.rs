@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use world::{ADA, GUILD, LOUNGE, STUDY, World, eventually};
+use world::{ADA, GUILD, LOUNGE, STUDY, World, assert_has, eventually};
 
 #[tokio::test]
 async fn what_a_member_does_in_discord_is_seen_by_a_browser_that_nobody_refreshed() {
@@ -29,13 +29,13 @@ async fn what_a_member_does_in_discord_is_seen_by_a_browser_that_nobody_refreshe
     world.voice(ADA, Some(STUDY)).await;
     let left = browser.frame().await;
     let joined = browser.frame().await;
-    assert_eq!(
-        (&left["event"], &left["payload"]["movedTo"]),
-        (&json!("voice.left"), &json!(STUDY))
+    assert_has(
+        &left,
+        &json!({ "event": "voice.left", "payload": { "movedTo": STUDY } }),
     );
-    assert_eq!(
-        (&joined["event"], &joined["payload"]["movedFrom"]),
-        (&json!("voice.joined"), &json!(LOUNGE))
+    assert_has(
+        &joined,
+        &json!({ "event": "voice.joined", "payload": { "movedFrom": LOUNGE } }),
     );
     assert_eq!((&left["n"], &joined["n"]), (&json!(3), &json!(4)));
 
@@ -58,20 +58,17 @@ async fn a_browser_that_comes_later_gets_the_whole_in_its_snapshot() {
         .send(&json!({ "type": "auth", "token": token, "id": "hello" }))
         .await;
     let welcome = second.frame().await;
-    assert_eq!(
-        (&welcome["event"], &welcome["re"], &welcome["sub"]),
-        (&json!("auth.ok"), &json!("hello"), &json!("grace"))
+    assert_has(
+        &welcome,
+        &json!({ "event": "auth.ok", "re": "hello", "sub": "grace" }),
     );
     let subscribed = second.frame().await;
-    assert_eq!(
-        (&subscribed["event"], &subscribed["recovered"]),
-        (&json!("subscribed"), &json!(false))
+    assert_has(
+        &subscribed,
+        &json!({ "event": "subscribed", "recovered": false }),
     );
     let snapshot = second.frame().await;
-    assert_eq!(
-        (&snapshot["event"], &snapshot["n"]),
-        (&json!("guild.snapshot"), &json!(0))
-    );
+    assert_has(&snapshot, &json!({ "event": "guild.snapshot", "n": 0 }));
     assert_eq!(snapshot["payload"]["reason"], "subscribed");
     assert_eq!(snapshot["payload"]["gateway"]["state"], "live");
     let rooms = snapshot["payload"]["rooms"].as_array().unwrap();
@@ -102,9 +99,9 @@ async fn a_subscription_can_be_narrowed_to_some_rooms() {
     world.voice(ADA, Some(LOUNGE)).await;
     world.voice(ADA, Some(STUDY)).await;
     let joined = browser.frame().await;
-    assert_eq!(
-        (&joined["event"], &joined["payload"]["channelId"]),
-        (&json!("voice.joined"), &json!(STUDY))
+    assert_has(
+        &joined,
+        &json!({ "event": "voice.joined", "payload": { "channelId": STUDY } }),
     );
     assert!(
         joined["payload"].get("movedFrom").is_none(),
@@ -117,23 +114,20 @@ async fn a_subscription_can_be_narrowed_to_some_rooms() {
 async fn a_room_that_is_created_exists_in_discord_and_is_seen_and_ended() {
     let world = World::start().await;
     let mut browser = world.browser("ada").await;
-    let wish = json!({ "sub": "ada" });
+    let claims = json!({ "sub": "ada" });
     let body = json!({ "name": "Chess", "userLimit": 2 });
     let (status, created) = world
-        .rest(Method::POST, "/api/create-room", wish.clone(), Some(body))
+        .rest(Method::POST, "/api/create-room", claims.clone(), Some(body))
         .await;
     assert_eq!(status, StatusCode::CREATED, "{created}");
     let id = created["channelId"].as_str().unwrap().to_owned();
     let channel = world.channels().await[&id].clone();
-    assert_eq!(
-        (&channel["name"], &channel["userLimit"]),
-        (&json!("Chess"), &json!(2))
-    );
+    assert_has(&channel, &json!({ "name": "Chess", "userLimit": 2 }));
 
     let seen = browser.event("room.created").await;
-    assert_eq!(
-        (&seen["payload"]["channelId"], &seen["payload"]["name"]),
-        (&json!(id), &json!("Chess"))
+    assert_has(
+        &seen,
+        &json!({ "payload": { "channelId": id, "name": "Chess" } }),
     );
 
     let path = format!("/api/end-room/{id}");
@@ -141,7 +135,9 @@ async fn a_room_that_is_created_exists_in_discord_and_is_seen_and_ended() {
         .rest(Method::DELETE, &path, json!({ "sub": "grace" }), None)
         .await;
     assert_eq!(status, StatusCode::NOT_FOUND, "somebody else's room");
-    let (status, ended) = world.rest(Method::DELETE, &path, wish.clone(), None).await;
+    let (status, ended) = world
+        .rest(Method::DELETE, &path, claims.clone(), None)
+        .await;
     assert_eq!((status, &ended), (StatusCode::OK, &json!({ "ok": true })));
     assert_eq!(
         browser.event("room.deleted").await["payload"]["channelId"],
