@@ -44,7 +44,7 @@ pub(crate) struct Settings {
     /// For how many seconds events come at that rate, and again for the floor
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
-    /// How often everything is measured, on processes that are started again; the median is shown
+    /// How often everything is measured, each time on new processes; the median is shown
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) runs: u32,
     /// Single events by which the time to the last browser is measured, for each number of browsers
@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     /// Rooms over which these and the events spread. An event is a frame to each browser of its room
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=400))]
     pub(crate) recovery_rooms: u32,
-    /// How often recovery is measured, on processes that are started again
+    /// How often recovery is measured, each time on new processes
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) recovery_runs: u32,
     /// The ceiling of a browser's first wait before it comes back, in ms; it doubles with each attempt

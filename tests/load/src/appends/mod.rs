@@ -3,12 +3,12 @@
 //! acknowledged.
 
 mod floor;
+mod hub;
 mod source;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use proto::GuildId;
 use proto::chain::{Claim, Claimed};
 use proto::delivery::Receipt;
@@ -16,14 +16,12 @@ use proto::signing::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
-use world::{
-    Addresses, Folder, Launch, Output, SECRET, borrowed, free_addresses, hub_settings, pooled,
-};
+use world::{Folder, SECRET, pooled};
 
 use crate::figures::{Figure, quantile};
 use crate::request::Request;
 use crate::settings::Settings;
-use crate::system::hub_limits;
+use hub::Hub;
 use source::Source;
 
 /// Numbers of guilds, each with the number of shards over which they spread.
@@ -32,10 +30,6 @@ const SIZES: [(usize, u32); 2] = [(1, 1), (1_000, 16)];
 const BATCH: u64 = 500;
 /// Small deliveries of a shard before any is timed: connections are open, and everything ran once.
 const WARM_UP: usize = 5;
-/// The hub has no worker while its endpoint is measured: that is no warning.
-const LOG_LEVEL: &str = "error";
-/// Nothing listens there: a hub that only receives deliveries asks Discord nothing.
-const NO_DISCORD: &str = "127.0.0.1:9";
 
 /// What an acknowledged event survives: the hub's setting `STORE_DURABILITY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -90,87 +84,25 @@ struct Plan {
 
 impl Plan {
     async fn measure(&self) -> anyhow::Result<Vec<Figure>> {
-        let [issuer, hub, internal] = free_addresses();
-        let at = Addresses {
-            sim: NO_DISCORD.to_owned(),
-            worker: NO_DISCORD.to_owned(),
-            issuer,
-            hub,
-            internal,
-        };
-        let http = pooled();
-        let launch = |name: &str, settings: &[(&'static str, String)]| {
-            let launch = Launch::of(name).with(&borrowed(settings));
-            launch
-                .with(&[("LOG_LEVEL", LOG_LEVEL)])
-                .writing_to(Output::Inherited)
-        };
-        let mut issuer = launch("dev-issuer", &[("ISSUER_LISTEN", at.issuer.clone())]).start();
-        let keys = format!("http://{}/.well-known/jwks.json", at.issuer);
-        issuer.ready(&http, &keys).await;
         let guilds: Vec<String> = self.guilds.iter().map(ToString::to_string).collect();
-        let primary = guilds.first().context("no guilds")?.clone();
-        let mut settings = hub_settings(&at, &self.store.store_url());
-        settings.extend(hub_limits());
-        settings.extend([
-            ("PRIMARY_GUILD_ID", primary),
-            ("GUILD_IDS", guilds.join(",")),
-            ("STORE_DURABILITY", self.durability.name().to_owned()),
-        ]);
-        let mut hub = launch("hub", &settings).start();
-        let ready = format!("http://{}/readyz", at.internal);
-        hub.ready(&http, &ready).await;
-
-        let endpoint = Endpoint::new(&at.internal)?;
+        let mut hub = Hub::start(&guilds, self.durability.name(), &self.store).await;
+        let endpoint = Endpoint::new(&hub.internal)?;
         let mut workers = Vec::new();
         for shard in 0..self.shards {
             workers.push(self.begin(&endpoint, shard).await?);
         }
         let bulk = self.bulk(&mut workers).await?;
         let (mut latency_ms, one_bytes) = self.singles(&mut workers).await?;
+        hub.kill_and_restart().await;
+        self.check(&endpoint, &workers).await?;
+        hub.stop().await;
+        let (floor_s, mut floor_ms) = self.floor(bulk.sizes, one_bytes).await?;
 
-        hub.assert_running();
-        hub.kill().await;
-        hub = hub.again();
-        hub.ready(&http, &ready).await;
-        for worker in &workers {
-            let claimed = endpoint.claim(&self.claim(worker.shard, "after")).await?;
-            let reached = claimed
-                .checkpoint
-                .map(|at| at.reached())
-                .unwrap_or_default();
-            if let Some(differs) = worker.source.differs(reached, &claimed.guilds) {
-                anyhow::bail!("lost or doubled, once the hub was killed and back: {differs}");
-            }
-        }
-        hub.kill().await;
-
-        let limit = Duration::from_secs(self.seconds.into());
-        let (path, sync) = (
-            self.store.file("floor"),
-            self.durability == Durability::Power,
-        );
-        let sizes = bulk.sizes.clone();
-        let floor_s =
-            tokio::task::spawn_blocking(move || floor::write(&path, &sizes, sync, limit)).await??;
-        let echo = floor::Echo {
-            shards: self.shards,
-            bytes: one_bytes,
-            store: &self.store,
-            durability: self.durability,
-            limit,
+        let guilds = match self.shards {
+            1 => "1 guild".to_owned(),
+            shards => format!("{} guilds on {shards} shards", self.guilds.len()),
         };
-        let mut floor_ms = echo.measure().await?;
-
-        let what = format!(
-            "appends, {}, {}",
-            self.durability.name(),
-            if self.shards == 1 {
-                "1 guild".to_owned()
-            } else {
-                format!("{} guilds on {} shards", self.guilds.len(), self.shards)
-            },
-        );
+        let what = format!("appends, {}, {guilds}", self.durability.name());
         let mut figures = vec![Figure::rate(
             format!("{what}, {BATCH} a delivery, events/s (more is better)"),
             bulk.events as f64 / bulk.elapsed_s,
@@ -184,6 +116,39 @@ impl Plan {
             ));
         }
         Ok(figures)
+    }
+
+    /// Claims each shard again: the restarted hub must know everything that it acknowledged.
+    async fn check(&self, endpoint: &Endpoint, workers: &[Worker]) -> anyhow::Result<()> {
+        for worker in workers {
+            let claimed = endpoint.claim(&self.claim(worker.shard, "after")).await?;
+            let checkpoint = claimed.checkpoint.map(|at| at.reached());
+            let reached = checkpoint.unwrap_or_default();
+            if let Some(differs) = worker.source.differs(reached, &claimed.guilds) {
+                anyhow::bail!("lost or doubled, once the hub was killed and back: {differs}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The time to write bodies of these sizes to one file, in s, and the times of exchanges of one
+    /// event's size with a bare process, in ms.
+    async fn floor(&self, sizes: Vec<usize>, one_bytes: usize) -> anyhow::Result<(f64, Vec<f64>)> {
+        let limit = Duration::from_secs(self.seconds.into());
+        let (path, sync) = (
+            self.store.file("floor"),
+            self.durability == Durability::Power,
+        );
+        let writing = move || floor::write(&path, &sizes, sync, limit);
+        let floor_s = tokio::task::spawn_blocking(writing).await??;
+        let echo = floor::Echo {
+            shards: self.shards,
+            bytes: one_bytes,
+            store: &self.store,
+            durability: self.durability,
+            limit,
+        };
+        Ok((floor_s, echo.measure().await?))
     }
 
     fn claim(&self, shard: u32, worker: &str) -> Claim {

@@ -289,6 +289,24 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
+    /// The browsers of this side, which have not connected yet.
+    fn crowd(&self, side: &Side, tally: &Arc<Tally>) -> anyhow::Result<Crowd> {
+        let rooms: Result<Vec<ChannelId>, _> =
+            self.play.rooms.iter().map(|room| room.parse()).collect();
+        Ok(Crowd {
+            hub_url: side.hub_url().to_owned(),
+            guild: self.play.guild,
+            rooms: rooms?,
+            tokens: self.tokens.to_vec(),
+            backoff: Backoff {
+                base: Duration::from_millis(self.settings.backoff_base_ms.into()),
+                cap: Duration::from_millis(self.settings.backoff_cap_ms.into()),
+            },
+            tally: Arc::clone(tally),
+            last_end: std::sync::Mutex::default(),
+        })
+    }
+
     /// Lets every browser join, kills, restarts, and waits until every browser has everything.
     async fn measure(&mut self, side: &mut Side, away: Duration) -> anyhow::Result<Measured> {
         let rate = self.settings.events_per_s;
@@ -300,20 +318,7 @@ impl Course<'_> {
             let event = tally.send().unwrap_or_default();
             source.clone().send(event).await?;
         }
-        let rooms: Result<Vec<ChannelId>, _> =
-            self.play.rooms.iter().map(|room| room.parse()).collect();
-        let crowd = Arc::new(Crowd {
-            hub_url: side.hub_url().to_owned(),
-            guild: self.play.guild,
-            rooms: rooms?,
-            tokens: self.tokens.to_vec(),
-            backoff: Backoff {
-                base: Duration::from_millis(self.settings.backoff_base_ms.into()),
-                cap: Duration::from_millis(self.settings.backoff_cap_ms.into()),
-            },
-            tally: Arc::clone(&tally),
-            last_end: std::sync::Mutex::default(),
-        });
+        let crowd = Arc::new(self.crowd(side, &tally)?);
         let all = self.tokens.len() as u64;
         let mut crowd_run = RunningCrowd {
             tasks: crowd.enter(self.readers),
