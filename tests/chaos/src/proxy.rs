@@ -20,7 +20,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The deliveries' path; claims and notices have others.
 const DELIVERIES: &str = "/api/internal/events";
 
-/// What is done to a request instead of passing it on and bringing the answer back.
+/// How a request fails, instead of reaching the hub and being answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyFault {
     /// Answered with this status, and not passed on: 400, 401 (stale), 413, 429, 500, 503.
@@ -65,15 +65,15 @@ impl ProxyFault {
 /// A proxy between the worker and the hub's internal listener. Dropping it ends it.
 pub struct Proxy {
     address: String,
-    mind: Arc<Mind>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-struct Mind {
+struct Shared {
     hub: String,
     queue: Mutex<VecDeque<ProxyFault>>,
-    /// How many of a hundred requests suffer, and of which kinds.
-    mood: Mutex<(u32, Vec<ProxyFault>)>,
+    /// How many of a hundred requests fail, and in which ways.
+    random: Mutex<(u32, Vec<ProxyFault>)>,
     rng: Mutex<StdRng>,
     done: AtomicU64,
     unavailable: AtomicU64,
@@ -83,24 +83,24 @@ impl Proxy {
     /// Listens on a free port and passes on to this address.
     pub async fn start(hub: &str, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mind = Arc::new(Mind {
+        let shared = Arc::new(Shared {
             hub: hub.to_owned(),
             queue: Mutex::default(),
-            mood: Mutex::default(),
+            random: Mutex::default(),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             done: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
         });
         let address = listener.local_addr().unwrap().to_string();
-        let minding = Arc::clone(&mind);
+        let serving = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(attend(client, Arc::clone(&minding)));
+                tokio::spawn(serve(client, Arc::clone(&serving)));
             }
         });
         Self {
             address,
-            mind,
+            shared,
             task,
         }
     }
@@ -110,30 +110,30 @@ impl Proxy {
         &self.address
     }
 
-    /// Does this to the next request.
+    /// Fails the next request in this way.
     pub fn next(&self, fault: ProxyFault) {
-        lock(&self.mind.queue).push_back(fault);
+        lock(&self.shared.queue).push_back(fault);
     }
 
-    /// Does one of these to so many of a hundred requests, from now on.
-    pub fn mood(&self, percent: u32, kinds: &[ProxyFault]) {
-        *lock(&self.mind.mood) = (percent, kinds.to_vec());
+    /// Fails so many of a hundred requests in one of these ways, from now on.
+    pub fn fail_randomly(&self, percent: u32, kinds: &[ProxyFault]) {
+        *lock(&self.shared.random) = (percent, kinds.to_vec());
     }
 
-    /// Behaves from now on.
+    /// Fails no request from now on.
     pub fn behave(&self) {
-        self.mood(0, &[]);
-        lock(&self.mind.queue).clear();
+        self.fail_randomly(0, &[]);
+        lock(&self.shared.queue).clear();
     }
 
-    /// How many requests suffered.
+    /// The number of requests that failed here.
     pub fn faults(&self) -> u64 {
-        self.mind.done.load(Ordering::Relaxed)
+        self.shared.done.load(Ordering::Relaxed)
     }
 
-    /// How many requests the hub itself answered with 503.
+    /// The number of requests that the hub itself answered with 503.
     pub fn unavailable(&self) -> u64 {
-        self.mind.unavailable.load(Ordering::Relaxed)
+        self.shared.unavailable.load(Ordering::Relaxed)
     }
 }
 
@@ -143,7 +143,7 @@ impl Drop for Proxy {
     }
 }
 
-impl Mind {
+impl Shared {
     fn choose(&self, about_deliveries: bool) -> Option<ProxyFault> {
         let fits = |fault: &ProxyFault| about_deliveries || !fault.is_about_deliveries();
         let mut queue = lock(&self.queue);
@@ -152,7 +152,7 @@ impl Mind {
             .position(fits)
             .and_then(|at| queue.remove(at))
             .or_else(|| {
-                let (percent, kinds) = &*lock(&self.mood);
+                let (percent, kinds) = &*lock(&self.random);
                 let rng = &mut *lock(&self.rng);
                 if kinds.is_empty() || rng.random_range(0..100) >= *percent {
                     return None;
@@ -166,24 +166,25 @@ impl Mind {
 }
 
 /// Serves one connection of the worker.
-async fn attend(mut client: TcpStream, mind: Arc<Mind>) {
+async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
     while let Ok(Some(request)) = read_message(&mut client).await {
         let head = String::from_utf8_lossy(&request[..request.len().min(256)]).into_owned();
         let path = head.split(' ').nth(1).unwrap_or_default();
-        match mind.choose(path == DELIVERIES) {
+        match shared.choose(path == DELIVERIES) {
             None => {
-                let Ok(answer) = exchange(&mind.hub, &request).await else {
+                let Ok(answer) = exchange(&shared.hub, &request).await else {
                     return;
                 };
                 let refused = answer.starts_with(b"HTTP/1.1 503 ");
-                mind.unavailable
+                shared
+                    .unavailable
                     .fetch_add(u64::from(refused), Ordering::Relaxed);
                 if client.write_all(&answer).await.is_err() {
                     return;
                 }
             }
             Some(fault) => {
-                if apply(fault, &mut client, &mind, &request).await.is_err() {
+                if apply(fault, &mut client, &shared, &request).await.is_err() {
                     return;
                 }
             }
@@ -195,7 +196,7 @@ async fn attend(mut client: TcpStream, mind: Arc<Mind>) {
 async fn apply(
     fault: ProxyFault,
     client: &mut TcpStream,
-    mind: &Arc<Mind>,
+    shared: &Arc<Shared>,
     request: &[u8],
 ) -> io::Result<()> {
     let cut = || Err(io::Error::other("cut on purpose"));
@@ -206,18 +207,18 @@ async fn apply(
             cut()
         }
         ProxyFault::HalfAnswer => {
-            let answer = exchange(&mind.hub, request).await?;
+            let answer = exchange(&shared.hub, request).await?;
             client.write_all(&answer[..answer.len() / 2]).await?;
             cut()
         }
         ProxyFault::Reset => {
-            exchange(&mind.hub, request).await?;
+            exchange(&shared.hub, request).await?;
             client.set_zero_linger()?;
             cut()
         }
         ProxyFault::HalfBody => {
             let head = head_len(request).unwrap_or(0);
-            let mut hub = TcpStream::connect(&mind.hub).await?;
+            let mut hub = TcpStream::connect(&shared.hub).await?;
             hub.write_all(&request[..head.midpoint(request.len())])
                 .await?;
             hub.flush().await?;
@@ -225,12 +226,12 @@ async fn apply(
         }
         ProxyFault::Delay(ms) => {
             sleep(Duration::from_millis(ms)).await;
-            let answer = exchange(&mind.hub, request).await?;
+            let answer = exchange(&shared.hub, request).await?;
             client.write_all(&answer).await
         }
         ProxyFault::Repeat(ms) => {
-            let answer = exchange(&mind.hub, request).await?;
-            let (hub, again) = (mind.hub.clone(), request.to_vec());
+            let answer = exchange(&shared.hub, request).await?;
+            let (hub, again) = (shared.hub.clone(), request.to_vec());
             tokio::spawn(async move {
                 sleep(Duration::from_millis(ms)).await;
                 // Nobody waits for this answer.

@@ -103,7 +103,7 @@ pub(super) async fn act(
             }
         }
         Act::BadAnswers(kinds) => {
-            environment.proxy.mood(50, kinds);
+            environment.proxy.fail_randomly(50, kinds);
             pause(rng.random_range(1_000..2_500)).await;
             environment.proxy.behave();
             if kinds == super::REFUSED {
