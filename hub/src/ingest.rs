@@ -104,7 +104,7 @@ impl Ingest {
         let mut appended = match &report {
             None => self
                 .log
-                .append(events, self.clock.elapsed_ms())
+                .append(events)
                 .await
                 .map_err(|Unavailable| unavailable())?,
             Some(report) => {
@@ -143,7 +143,7 @@ impl Ingest {
     /// Whether what a delivery says of the gateway was not said before, nor is older than what was.
     fn is_news(&self, id: &str, report: &Report) -> bool {
         let holder = self.log.holder(report.link.shard.0);
-        let late = holder.is_some_and(|holder| holder.reached > report.link.to);
+        let late = holder.is_some_and(|holder| holder.progress.reached > report.link.to);
         let known = !self.with_fights(|fights| fights.hears(id));
         !late && !known
     }

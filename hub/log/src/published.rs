@@ -1,60 +1,61 @@
 //! What readers and followers see of the log: never more than is durable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::GuildId;
 use tokio::sync::broadcast;
 
-use super::past::{Past, PastBounds};
-use super::settings::LogSettings;
-use super::store::KeptPast;
-use super::tail::Known;
-use super::truth::{History, Truth, Written};
-use super::{Applied, GuildState, Place, lock};
+use crate::entry::{Applied, Place};
+use crate::log_state::{GuildRecord, LogState};
+use crate::record::NewEntry;
+use crate::retention::{Retention, RetentionBounds};
+use crate::settings::LogSettings;
+use crate::state::GuildState;
+use crate::tail::Known;
 
 /// What readers see: never more than is durable.
-pub(super) struct Published {
-    pub(super) truth: Mutex<Truth>,
-    pub(super) guilds: BTreeMap<GuildId, GuildLog>,
-    pub(super) bounds: PastBounds,
+pub(crate) struct Published {
+    pub(crate) state: Mutex<LogState>,
+    pub(crate) guilds: BTreeMap<GuildId, GuildLog>,
+    pub(crate) bounds: RetentionBounds,
 }
 
-pub(super) struct GuildLog {
-    pub(super) shown: Mutex<Shown>,
-    pub(super) followers: broadcast::Sender<Arc<Applied>>,
+pub(crate) struct GuildLog {
+    pub(crate) shown: Mutex<Shown>,
+    pub(crate) followers: broadcast::Sender<Arc<Applied>>,
 }
 
 /// What readers see of a guild.
-pub(super) struct Shown {
-    pub(super) place: Place,
-    pub(super) state: GuildState,
-    pub(super) past: Past,
+pub(crate) struct Shown {
+    pub(crate) place: Place,
+    pub(crate) state: GuildState,
+    pub(crate) retention: Retention,
 }
 
 impl Published {
     /// Shows what is durable now to readers and followers, in its order.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &self,
-        truth: Truth,
-        written: Vec<Written>,
-        aged: &BTreeSet<GuildId>,
+        state: LogState,
+        entries: Vec<NewEntry>,
+        expired: &BTreeSet<GuildId>,
         now_ms: u64,
     ) {
-        *lock(&self.truth) = truth;
-        let mut of_guilds: BTreeMap<GuildId, Vec<Written>> = BTreeMap::new();
-        for one in written {
-            of_guilds.entry(one.guild).or_default().push(one);
+        *lock(&self.state) = state;
+        let mut of_guilds: BTreeMap<GuildId, Vec<NewEntry>> = BTreeMap::new();
+        for entry in entries {
+            of_guilds.entry(entry.guild).or_default().push(entry);
         }
-        for (guild, written) in of_guilds {
+        for (guild, entries) in of_guilds {
             if let Some(log) = self.guilds.get(&guild) {
-                log.publish(written, self.bounds, now_ms);
+                log.publish(entries, self.bounds, now_ms);
             }
         }
-        for guild in aged {
+        for guild in expired {
             if let Some(log) = self.guilds.get(guild) {
                 let mut shown = lock(&log.shown);
-                shown.past = Past::begin(Known {
+                shown.retention = Retention::begin(Known {
                     place: shown.place,
                     state: shown.state.clone(),
                 });
@@ -67,27 +68,28 @@ impl Published {
         clippy::cast_precision_loss,
         reason = "2^52 entries do not fit into memory"
     )]
-    pub(super) fn measure(&self) {
-        let kept = |log: &GuildLog| lock(&log.shown).past.tail().len();
+    pub(crate) fn measure(&self) {
+        let kept = |log: &GuildLog| lock(&log.shown).retention.tail().len();
         let kept: usize = self.guilds.values().map(kept).sum();
         metrics::gauge!("hub_log_entries").set(kept as f64);
     }
 
-    /// Guilds of which nothing was told for so long that their whole past is too old.
-    pub(super) fn aged(&self, now_ms: u64) -> BTreeSet<GuildId> {
-        let is_aged = |log: &GuildLog| lock(&log.shown).past.is_aged(self.bounds, now_ms);
-        let aged = self.guilds.iter().filter(|(_, log)| is_aged(log));
-        aged.map(|(guild, _)| *guild).collect()
+    /// Guilds whose entries are all too old.
+    pub(crate) fn expired(&self, now_ms: u64) -> BTreeSet<GuildId> {
+        let is_expired =
+            |log: &GuildLog| lock(&log.shown).retention.is_expired(self.bounds, now_ms);
+        let expired = self.guilds.iter().filter(|(_, log)| is_expired(log));
+        expired.map(|(guild, _)| *guild).collect()
     }
 }
 
 impl GuildLog {
-    pub(super) fn begin(history: &History, kept: KeptPast, settings: &LogSettings) -> Self {
+    pub(crate) fn begin(known: &GuildRecord, retention: Retention, settings: &LogSettings) -> Self {
         let (followers, _) = broadcast::channel(settings.follow_entries_max);
         let shown = Shown {
-            place: history.place,
-            state: history.state.clone(),
-            past: Past::restored(kept.tail, kept.times, kept.newest_ms),
+            place: known.place,
+            state: known.state.clone(),
+            retention,
         };
         Self {
             shown: Mutex::new(shown),
@@ -97,22 +99,29 @@ impl GuildLog {
 
     /// Shows what was written together in one step: nobody reads, or begins to follow, in the
     /// middle of a delivery.
-    fn publish(&self, written: Vec<Written>, bounds: PastBounds, now_ms: u64) {
+    fn publish(&self, entries: Vec<NewEntry>, bounds: RetentionBounds, now_ms: u64) {
         let mut shown = lock(&self.shown);
-        for Written { applied, .. } in written {
+        for NewEntry { applied, .. } in entries {
             let Applied { entry, after, .. } = &*applied;
             shown.place = entry.place;
             if entry.place.offset == 0 {
-                shown.past = Past::begin(Known {
+                shown.retention = Retention::begin(Known {
                     place: entry.place,
                     state: after.clone(),
                 });
             } else {
-                shown.past.push(Arc::clone(entry), after, bounds, now_ms);
+                shown
+                    .retention
+                    .push(Arc::clone(entry), after, bounds, now_ms);
             }
             shown.state.clone_from(after);
             // Nobody following is fine.
             let _followed = self.followers.send(applied);
         }
     }
+}
+
+/// A panic in another holder leaves whole entries behind: they are replaced, not changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

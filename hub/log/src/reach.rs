@@ -5,9 +5,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::address::StoreAddress;
-use super::files::{beside, directory};
-use super::store::schema::{APPLICATION, VERSION};
+use crate::address::StoreAddress;
+use crate::backend::sqlite::files::{beside, directory};
+use crate::backend::sqlite::schema::{APPLICATION, VERSION};
 
 /// The first bytes of every database of SQLite ("Database File Format", section 1.3).
 const MAGIC: &[u8] = b"SQLite format 3\0";

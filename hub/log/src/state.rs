@@ -8,11 +8,19 @@ use proto::event::{Audience, Everyone, Fact, Overwrite, Room, RoomKind, Roster, 
 use proto::{ChannelId, GuildId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::Teller;
-
 /// How many deleted channels are remembered for a worker that takes over: as many as Discord allows
 /// a guild to have. A forgotten one costs the worker a question.
 const TOMBSTONES_MAX: usize = 500;
+
+/// Where an event comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teller {
+    /// From a worker, which reports a room before it reports who is in it: a room that it has not
+    /// reported is not for everyone.
+    Worker,
+    /// From somebody who can sign, by hand or by a program: an event makes its room known.
+    Hand,
+}
 
 /// What changes a guild's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

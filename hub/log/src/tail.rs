@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use imbl::Vector;
 
-use super::{Entry, GuildState, Place};
+use crate::entry::{Entry, Place};
+use crate::state::GuildState;
 
 /// So many entries share one kept state: what has to be replayed at most to know a past state.
-pub(super) const STRIDE: u64 = 64;
+pub(crate) const STRIDE: u64 = 64;
 
 /// The kept past of one guild, within one epoch.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub struct Known {
 
 /// A past state, and everything since.
 #[derive(Debug)]
-pub struct Past {
+pub struct Replay {
     /// The guild as it was.
     pub state: GuildState,
     /// What came after, oldest first.
@@ -96,7 +97,7 @@ impl Tail {
     }
 
     /// What came after a place; `None` if it is not kept, or if another history stands there.
-    pub fn since(&self, place: Place) -> Option<Past> {
+    pub fn since(&self, place: Place) -> Option<Replay> {
         let first = self.states.front()?;
         if place.epoch != first.place.epoch || place.offset < first.place.offset {
             return None;
@@ -120,7 +121,7 @@ impl Tail {
         for entry in self.entries.iter().take(skipped).skip(replayed) {
             state.apply(&entry.change);
         }
-        Some(Past {
+        Some(Replay {
             state,
             entries: self.entries.skip(skipped),
         })
@@ -133,7 +134,7 @@ mod tests {
     use proto::{ChannelId, GuildId};
 
     use super::*;
-    use crate::Change;
+    use crate::state::Change;
     use crate::state::unknown_room;
 
     fn at(offset: u64) -> Place {

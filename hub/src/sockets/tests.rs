@@ -62,7 +62,7 @@ impl World {
                 fact: Fact::Snapshot(roster.clone()),
                 ts: 1,
             };
-            log.append(vec![event], 1).await.unwrap();
+            log.append(vec![event]).await.unwrap();
         }
         let clock = Monotonic::start();
         let (fanout, _followed) = Fanout::new(

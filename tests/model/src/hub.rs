@@ -1,10 +1,9 @@
-//! The hub: the real [`Truth`], and what its logs have told so far.
+//! The hub: the real [`LogState`], and what its logs have told so far.
 
 use proto::chain::{Claimed, Conflict};
 use proto::delivery::Receipt;
 use proto::event::{Event, Fact};
-use roomlog::truth::{History, Truth, Written};
-use roomlog::{Change, GuildState, Place};
+use roomlog::{Change, Command, GuildRecord, GuildState, LogState, NewEntry, Place, Record, Reply};
 
 use crate::discord::{Discord, GUILDS, guild_id, guild_of};
 use crate::judge::{Entry, Told};
@@ -27,7 +26,7 @@ const NOWHERE: Place = Place {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hub {
     /// The workers and the guilds.
-    pub truth: Truth,
+    pub state: LogState,
     /// What each guild's log has told.
     pub told: [Told; GUILDS as usize],
     /// Sessions up to this number are lost, as a worker has told.
@@ -37,21 +36,45 @@ pub struct Hub {
 impl Hub {
     /// An empty store.
     pub fn empty() -> Self {
-        let mut truth = Truth::default();
+        let mut state = LogState::default();
         for guild in 0..GUILDS {
-            truth.put(guild_id(guild), History::begin(NOWHERE.epoch));
+            state.put(guild_id(guild), GuildRecord::begin(NOWHERE.epoch));
         }
         Self {
-            truth,
+            state,
             told: Default::default(),
             lost: 0,
         }
     }
 
     /// A worker claims, at this tick of the clock.
-    pub fn claim(&mut self, tick: u8) -> Claimed {
-        let claim = over_the_wire(&Worker::claim());
-        over_the_wire(&self.truth.claim(&claim, NOW_MS + u64::from(tick) * TICK_MS))
+    ///
+    /// # Errors
+    /// What must never happen.
+    pub fn claim(&mut self, tick: u8) -> Result<Claimed, String> {
+        let command = Command::Claim {
+            id: "claim".into(),
+            claim: over_the_wire(&Worker::claim()),
+        };
+        let (reply, _) = self.execute(&command, NOW_MS + u64::from(tick) * TICK_MS)?;
+        // Every claim has an id of its own; which one makes no difference.
+        self.state.workers.forget_request_ids();
+        match reply {
+            Reply::Claimed(Ok(claimed)) => Ok(over_the_wire(&claimed)),
+            reply => Err(format!("a claim is answered {reply:?}")),
+        }
+    }
+
+    /// Executes a command, and sees that its record holds all that it changes.
+    fn execute(&mut self, command: &Command, now_ms: u64) -> Result<(Reply, Record), String> {
+        let mut absorbed = self.state.clone();
+        let (reply, record) = self.state.execute(command, now_ms);
+        absorbed.absorb(&record);
+        if absorbed == self.state {
+            Ok((reply, record))
+        } else {
+            Err(format!("a record lacks something: {record:?}"))
+        }
     }
 
     /// A delivery arrives.
@@ -65,50 +88,55 @@ impl Hub {
     ) -> Result<Result<Receipt, Conflict>, String> {
         let now = NOW_MS;
         let before: Vec<(GuildState, proto::chain::Mark)> = (0..GUILDS)
-            .filter_map(|guild| self.truth.guild(guild_id(guild)))
+            .filter_map(|guild| self.state.guild(guild_id(guild)))
             .map(|history| (history.state.clone(), history.mark))
             .collect();
-        let events = delivery.events.clone();
-        let told = match self.truth.deliver(&delivery.link, events, now) {
-            Ok(told) => told,
-            Err(conflict) => return Ok(Err(over_the_wire(&conflict))),
+        let command = Command::Deliver {
+            link: delivery.link.clone(),
+            events: delivery.events.clone(),
+        };
+        let (reply, record) = self.execute(&command, now)?;
+        let appended = match reply {
+            Reply::Delivered(Ok(appended)) => appended,
+            Reply::Delivered(Err(conflict)) => return Ok(Err(over_the_wire(&conflict))),
+            reply => return Err(format!("a delivery is answered {reply:?}")),
         };
         self.lost = self.lost.max(delivery.link.lost);
         let mut states: Vec<GuildState> = before.iter().map(|(state, _)| state.clone()).collect();
         let mut events = delivery.events.iter();
-        for written in &told.written {
-            self.judge(written, &mut states, &mut events, discord)?;
+        for new in &record.entries {
+            self.judge(new, &mut states, &mut events, discord)?;
         }
         for (guild, (_, mark)) in before.iter().enumerate() {
             let guild = u8::try_from(guild).unwrap_or(u8::MAX);
-            let Some(history) = self.truth.guild(guild_id(guild)).cloned() else {
+            let Some(history) = self.state.guild(guild_id(guild)).cloned() else {
                 continue;
             };
             if history.mark < *mark {
                 return Err(format!("guild {guild}: its mark went back"));
             }
             let place = NOWHERE;
-            self.truth
-                .put(guild_id(guild), History { place, ..history });
+            self.state
+                .put(guild_id(guild), GuildRecord { place, ..history });
         }
         Ok(Ok(over_the_wire(&Receipt {
-            accepted: told.appended.accepted,
-            duplicates: told.appended.duplicates,
-            refused: told.appended.refused,
+            accepted: appended.accepted,
+            duplicates: appended.duplicates,
+            refused: appended.refused,
             duplicate: false,
-            wanted: self.truth.wanted(delivery.link.shard.0),
+            wanted: self.state.wanted(delivery.link.shard.0),
         })))
     }
 
     fn judge<'a>(
         &mut self,
-        written: &Written,
+        new: &NewEntry,
         states: &mut [GuildState],
         events: &mut impl Iterator<Item = &'a Event>,
         discord: &Discord,
     ) -> Result<(), String> {
-        let guild = guild_of(written.guild);
-        let fact = match &written.applied.entry.change {
+        let guild = guild_of(new.guild);
+        let fact = match &new.applied.entry.change {
             Change::Told(fact) => fact,
             change => return Err(format!("guild {guild}: nobody told {change:?}")),
         };
@@ -116,7 +144,7 @@ impl Hub {
         let Some(event) = events.find(|event| event.fact == *fact) else {
             return Err(format!("guild {guild}: the hub had to add {fact:?}"));
         };
-        if matches!(fact, Fact::Snapshot(_)) && written.applied.entry.place.epoch <= NOWHERE.epoch {
+        if matches!(fact, Fact::Snapshot(_)) && new.applied.entry.place.epoch <= NOWHERE.epoch {
             return Err(format!("guild {guild}: an epoch that may have been before"));
         }
         let state = &mut states[usize::from(guild)];
@@ -124,12 +152,12 @@ impl Hub {
             fact,
             at: event.at.unwrap_or_default(),
             before: state,
-            after: &written.applied.after,
+            after: &new.applied.after,
         };
         let told = &mut self.told[usize::from(guild)];
         told.hear(guild, &entry, discord)
             .map_err(|wrong| format!("guild {guild}: {wrong}\n     in {event:?}"))?;
-        *state = written.applied.after.clone();
+        *state = new.applied.after.clone();
         Ok(())
     }
 
@@ -138,8 +166,8 @@ impl Hub {
     /// # Errors
     /// What it would miss.
     pub fn check_checkpoint(&self, discord: &Discord) -> Result<(), String> {
-        let holder = self.truth.chain.holder(0);
-        let Some(checkpoint) = holder.and_then(|holder| holder.checkpoint.as_ref()) else {
+        let holder = self.state.workers.holder(0);
+        let Some(checkpoint) = holder.and_then(|holder| holder.progress.checkpoint.as_ref()) else {
             return Ok(());
         };
         let number = checkpoint.session.number;
@@ -147,14 +175,14 @@ impl Hub {
             return Err(format!("a checkpoint in an unknown session {number}"));
         };
         // RESUME brings no GUILD_CREATE: without all guilds a worker identifies.
-        if self.truth.guilds().any(|(_, history)| !history.state.known) {
+        if self.state.guilds().any(|(_, history)| !history.state.known) {
             return Ok(());
         }
         for guild in 0..GUILDS {
             let Some(covered) = discord.told(*session, checkpoint.sequence, guild) else {
                 continue;
             };
-            let Some(history) = self.truth.guild(guild_id(guild)) else {
+            let Some(history) = self.state.guild(guild_id(guild)) else {
                 continue;
             };
             let told = &self.told[usize::from(guild)];
@@ -187,7 +215,7 @@ impl Hub {
             let id = guild_id(guild);
             let truth = discord.roster(guild, discord.now());
             let here = self
-                .truth
+                .state
                 .guild(id)
                 .map(|history| history.state.roster(id, ""));
             if here.as_ref() != Some(&truth) {
@@ -196,11 +224,13 @@ impl Hub {
                 ));
             }
         }
-        let holder = self.truth.chain.holder(0);
+        let holder = self.state.workers.holder(0);
         let Some((session, read)) = worker.session else {
             return Err("at rest without a session".to_owned());
         };
-        let reached = holder.map(|holder| holder.reached).unwrap_or_default();
+        let reached = holder
+            .map(|holder| holder.progress.reached)
+            .unwrap_or_default();
         if reached.sequence != u64::from(read)
             || discord.numbers.get(&reached.session) != Some(&session)
         {
@@ -208,7 +238,7 @@ impl Hub {
                 "at rest, the checkpoint stands at {reached:?} of {session}:{read}"
             ));
         }
-        let absent = holder.map(|holder| holder.absent.len());
+        let absent = holder.map(|holder| holder.progress.absent.len());
         if absent != Some(0) {
             return Err(format!("at rest, {absent:?} guilds count as absent"));
         }

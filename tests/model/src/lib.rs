@@ -1,6 +1,6 @@
 //! Every interleaving, within bounds, of what the chain between a worker and the hub is made of:
 //! the worker's real [`Feed`](gateway_worker::feed::Feed) and the hub's real
-//! [`Truth`](roomlog::truth::Truth), between a Discord and a network that lose, delay and repeat.
+//! [`LogState`](roomlog::LogState), between a Discord and a network that lose, delay and repeat.
 //!
 //! In every state: no guild's log tells a transition twice, out of order, or with a hole that no
 //! snapshot covers; the checkpoint does not pass what is not in the log; marks rise; what a worker

@@ -227,7 +227,9 @@ impl World {
         }
         if worker.unclaimed {
             let step = Step::ClaimsAnew(whose);
-            let after = self.claim_anew(state, whose);
+            let after = self
+                .claim_anew(state, whose)
+                .map_err(|what| wrong(step, what))?;
             next.push((step, after));
             return Ok(());
         }
@@ -420,12 +422,12 @@ impl World {
     }
 
     /// It takes the shard back, and with it the session.
-    fn claim_anew(&mut self, state: &State, whose: Whose) -> State {
+    fn claim_anew(&mut self, state: &State, whose: Whose) -> Result<State, String> {
         let tick = u32::from(state.tick) + 1;
         let mut hub = Hub::clone(&self.hubs.get(state.hub));
         let mut discord = Discord::clone(&self.discords.get(state.discord));
         let mut worker = Worker::clone(&self.workers.get(state.worker_of(whose)));
-        worker.claimed_anew(hub.claim(narrow(tick)), &mut discord);
+        worker.claimed_anew(hub.claim(narrow(tick))?, &mut discord);
         if whose == Whose::Older && !worker.must_identify(&discord) {
             worker.connect(&mut discord);
         }
@@ -433,14 +435,14 @@ impl World {
             Whose::Newer => state.older,
             Whose::Older => state.worker,
         };
-        State {
+        Ok(State {
             hub: self.hubs.number(hub),
             worker: self.workers.number(worker),
             discord: self.discords.number(discord),
             older,
             tick: state.tick + 1,
             ..*state
-        }
+        })
     }
 
     /// What comes of these parts, worked out once.

@@ -78,7 +78,7 @@ impl World {
     fn begin(&mut self, hub: u32, tick: u8, discord: u32) -> Outcome {
         let mut hub = Hub::clone(&self.hubs.get(hub));
         let mut discord = Discord::clone(&self.discords.get(discord));
-        let claimed = hub.claim(tick);
+        let claimed = hub.claim(tick)?;
         let known = claimed.guilds.clone();
         let resumes = claimed.checkpoint.is_some();
         let checkpoint = claimed.checkpoint.as_ref();

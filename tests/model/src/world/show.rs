@@ -7,8 +7,10 @@ impl World {
     /// How a state looks, in a line.
     pub fn show(&self, state: &State) -> String {
         let hub = self.hubs.get(state.hub);
-        let holder = hub.truth.chain.holder(0);
-        let reached = holder.map(|holder| holder.reached).unwrap_or_default();
+        let holder = hub.state.workers.holder(0);
+        let reached = holder
+            .map(|holder| holder.progress.reached)
+            .unwrap_or_default();
         let mut line = format!(
             "hub {}:{} told {}/{}",
             reached.session, reached.sequence, hub.told[0].last, hub.told[1].last

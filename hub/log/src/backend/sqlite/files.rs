@@ -15,7 +15,9 @@ const OPENED: [&str; 3] = ["", JOURNAL, "-shm"];
 const JOURNAL: &str = "-wal";
 const LOCK: &str = ".lock";
 /// Behind the name of a whole store that is to take the place of what stands there.
-const ANEW: &str = ".anew";
+const REWRITE: &str = ".rewrite";
+/// The same, as older versions named it.
+const OLDER_REWRITE: &str = ".anew";
 
 /// The names that belong to one store, and its lock for as long as this lives.
 #[derive(Debug)]
@@ -120,35 +122,41 @@ impl Files {
 
     /// Where another file for the store is written, before it is known to be whole.
     pub(super) fn unfinished(&self) -> PathBuf {
-        beside(&self.main, ".anew-unfinished")
+        beside(&self.main, ".rewrite-unfinished")
     }
 
     /// Puts what was written to [`Files::unfinished`] into the store's place. Whatever stands there
     /// is set aside. A process that dies meanwhile leaves the whole file beside the place, and the
     /// next one goes on.
-    pub(super) fn put_anew(&self, now_ms: u64) -> io::Result<()> {
+    pub(super) fn put_rewrite(&self, now_ms: u64) -> io::Result<()> {
         let unfinished = self.unfinished();
         File::open(&unfinished)?.sync_all()?;
-        fs::rename(unfinished, beside(&self.main, ANEW))?;
+        fs::rename(unfinished, beside(&self.main, REWRITE))?;
         File::open(directory(&self.main))?.sync_all()?;
-        self.finish_anew(now_ms)
+        self.finish_rewrite(now_ms)
     }
 
     /// Puts a whole file that was left beside the store's place into it, if there is one.
-    pub(super) fn finish_anew(&self, now_ms: u64) -> io::Result<()> {
-        let anew = beside(&self.main, ANEW);
-        if !anew.exists() {
+    pub(super) fn finish_rewrite(&self, now_ms: u64) -> io::Result<()> {
+        let rewrite = beside(&self.main, REWRITE);
+        let older = beside(&self.main, OLDER_REWRITE);
+        if older.exists() && !rewrite.exists() {
+            fs::rename(older, &rewrite)?;
+        }
+        if !rewrite.exists() {
             return Ok(());
         }
         self.move_away(now_ms)?;
-        fs::rename(anew, &self.main)?;
+        fs::rename(rewrite, &self.main)?;
         File::open(directory(&self.main))?.sync_all()?;
         self.forget_damaged()
     }
 
     /// Removes what an attempt to write the store anew has left: what is in its place is newer.
-    pub(super) fn drop_anew(&self) -> io::Result<()> {
-        remove(&beside(&self.main, ANEW))?;
+    pub(super) fn drop_rewrite(&self) -> io::Result<()> {
+        for name in [REWRITE, OLDER_REWRITE, ".anew-unfinished"] {
+            remove(&beside(&self.main, name))?;
+        }
         remove(&self.unfinished())
     }
 
@@ -167,18 +175,18 @@ impl Files {
     }
 
     /// Writes down that the store must not be opened again: it was found damaged while in use.
-    pub(super) fn suspect(&self) -> io::Result<()> {
+    pub(super) fn mark_corrupt(&self) -> io::Result<()> {
         File::create(beside(&self.main, ".suspect"))?.sync_all()
     }
 
     /// Whether that was written down.
-    pub(super) fn is_suspect(&self) -> bool {
+    pub(super) fn is_marked_corrupt(&self) -> bool {
         beside(&self.main, ".suspect").exists()
     }
 
     /// Moves the store away, so that an empty one can take its place. The oldest of those that
     /// were moved away before are removed.
-    pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
+    pub(super) fn quarantine(&self, now_ms: u64) -> io::Result<PathBuf> {
         let aside = self.move_away(now_ms)?;
         self.forget_damaged()?;
         Ok(aside)
@@ -276,7 +284,7 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |there| there.len())
 }
 
-pub(super) fn directory(path: &Path) -> &Path {
+pub(crate) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -284,7 +292,7 @@ pub(super) fn directory(path: &Path) -> &Path {
 }
 
 /// The name with something behind it.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)

@@ -1,15 +1,15 @@
 //! Stores that are cut, flipped, foreign, or no stores at all.
 
-use super::super::schema::sum;
+use super::super::schema::checksum;
 use super::*;
 
 /// A place with a store, closed in peace or as a kill leaves it, and the truth after each commit.
-async fn stored(closed: bool) -> (Place, Vec<Truth>) {
+async fn stored(closed: bool) -> (Place, Vec<LogState>) {
     let (place, killed) = (Place::new("stored"), Place::new("killed"));
     let log = open(&place.settings());
-    let mut truths = vec![truth(&log)];
+    let mut states = vec![state(&log)];
     let mut worker = Worker::claim(&log).await;
-    truths.push(truth(&log));
+    states.push(state(&log));
     let rooms: Vec<_> = (100..160).collect();
     for (guild, user) in (1..=120).map(|user| (1 + user % 2, user)) {
         if user < 3 {
@@ -23,26 +23,26 @@ async fn stored(closed: bool) -> (Place, Vec<Truth>) {
                 .await
                 .unwrap();
         }
-        truths.push(truth(&log));
+        states.push(state(&log));
     }
-    log.append(vec![by_hand("a")], 0).await.unwrap();
-    truths.push(truth(&log));
+    log.append(vec![by_hand("a")]).await.unwrap();
+    states.push(state(&log));
     place.copy(&killed);
     log.close().await;
-    (if closed { place } else { killed }, truths)
+    (if closed { place } else { killed }, states)
 }
 
 /// Opens what was tampered with: a truth that was, or one that begins.
-fn opens_as_it_was_or_empty(place: &Place, truths: &[Truth], what: &str) -> bool {
+fn opens_as_it_was_or_empty(place: &Place, states: &[LogState], what: &str) -> bool {
     let (log, _) = Log::open(&guilds(), "anew", &place.settings())
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     let aside = log.store() == "anew";
     if aside {
-        assert!(!truth(&log).guild(guild(1)).unwrap().state.known, "{what}");
-        assert!(truth(&log).chain.holder(0).is_none(), "{what}");
+        assert!(!state(&log).guild(guild(1)).unwrap().state.known, "{what}");
+        assert!(state(&log).workers.holder(0).is_none(), "{what}");
     } else {
         assert!(
-            truths.contains(&truth(&log)),
+            states.contains(&state(&log)),
             "{what}: a state that never was"
         );
     }
@@ -52,7 +52,7 @@ fn opens_as_it_was_or_empty(place: &Place, truths: &[Truth], what: &str) -> bool
 #[tokio::test]
 async fn whatever_is_cut_off_a_store_opens_as_it_was_or_set_aside() {
     for (closed, suffix) in [(false, "-wal"), (false, ""), (true, "")] {
-        let (place, truths) = stored(closed).await;
+        let (place, states) = stored(closed).await;
         let name = format!("hub.db{suffix}");
         let pages = fs::metadata(place.0.join(&name)).unwrap().len() / 4096;
         // A journal has many, and all of them are alike.
@@ -63,7 +63,7 @@ async fn whatever_is_cut_off_a_store_opens_as_it_was_or_set_aside() {
                 place.copy(&cut);
                 let file = fs::File::options().write(true).open(cut.0.join(&name));
                 file.unwrap().set_len(length).unwrap();
-                opens_as_it_was_or_empty(&cut, &truths, &format!("{length} bytes of {name}"));
+                opens_as_it_was_or_empty(&cut, &states, &format!("{length} bytes of {name}"));
             }
         }
     }
@@ -77,7 +77,7 @@ proptest::proptest! {
         flips in proptest::collection::vec((0_usize..1 << 40, 0_u8..8), 30), closed: bool,
     ) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let (place, truths) = runtime.block_on(stored(closed));
+        let (place, states) = runtime.block_on(stored(closed));
         let mut aside = 0;
         for (at, bit) in flips {
             let name = if closed || at % 4 == 0 { "hub.db" } else { "hub.db-wal" };
@@ -92,7 +92,7 @@ proptest::proptest! {
             }
             fs::write(&path, bytes).unwrap();
             let what = format!("bit {bit} of byte {at} of {name}");
-            aside += u32::from(opens_as_it_was_or_empty(&flipped, &truths, &what));
+            aside += u32::from(opens_as_it_was_or_empty(&flipped, &states, &what));
         }
         proptest::prop_assert!(aside > 0 || !closed, "a flipped bit is found");
     }
@@ -114,11 +114,11 @@ async fn a_place_that_can_not_hold_a_store_is_refused_and_left_alone() {
     log.close().await;
 
     let later = Connection::open(place.file()).unwrap();
-    later.pragma_update(None, "user_version", 3).unwrap();
-    let version = sum("meta", &[b"version", b"3"]);
+    later.pragma_update(None, "user_version", 4).unwrap();
+    let version = checksum("meta", &[b"version", b"4"]);
     later
         .execute(
-            "UPDATE meta SET body = x'33', sum = ?1 WHERE key = 'version'",
+            "UPDATE meta SET body = x'34', sum = ?1 WHERE key = 'version'",
             [&version[..]],
         )
         .unwrap();
@@ -216,7 +216,7 @@ async fn what_is_no_store_is_set_aside_and_the_oldest_of_many_are_removed() {
 #[tokio::test]
 async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
     let (place, log, mut worker) = begun("ruined", vec![snapshot(1, &[11])]).await;
-    let before = truth(&log);
+    let before = state(&log);
     let other = Connection::open(place.file()).unwrap();
     other
         .execute_batch(
@@ -227,7 +227,7 @@ async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
     let told = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
     assert_eq!(told, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Ruined);
-    assert_eq!(truth(&log), before, "nothing is seen that is not kept");
+    assert_eq!(state(&log), before, "nothing is seen that is not kept");
     assert_eq!(
         worker.deliver(&log, vec![joined(1, 11, 5)]).await,
         Err(NotTaken::Unavailable)

@@ -6,30 +6,32 @@
 //! it stands, and the database's own structure is looked through first. What does not fit is
 //! damage, and nothing of a damaged store is used.
 
-mod anew;
-mod bound;
-mod checkpoints;
+mod eviction;
+pub(crate) mod files;
 mod group;
 mod load;
 mod read;
-pub(super) mod schema;
+mod rewrite;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
+mod wal;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proto::GuildId;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde::Serialize;
 
-use self::checkpoints::Checkpointer;
-use self::group::Group;
-pub(super) use self::load::{Kept, KeptPast};
-use super::address::Durability;
-use super::files::Files;
-use super::writer::{Draft, Memory};
+use self::files::Files;
+use self::group::GroupWriter;
+use self::wal::WalCheckpointer;
+use super::Failure;
+use crate::address::Durability;
+use crate::group::Group;
+use crate::log_state::LogState;
 
 /// The size of a page of the file, which a new one has by itself, in bytes.
 const PAGE_BYTES: u64 = 4096;
@@ -42,130 +44,90 @@ const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The bounds of the store.
 #[derive(Debug, Clone)]
-pub(super) struct StoreBounds {
-    pub(super) durability: Durability,
-    pub(super) bytes_max: u64,
-    pub(super) journal_bytes_max: u64,
-    pub(super) entries_max: u64,
-    pub(super) age_max_ms: u64,
-}
-
-/// Why something can not be kept.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// What stands in the file is not what was written.
-    #[error("damaged: {0}")]
-    Damaged(String),
-    /// It can not be written, or read, now.
-    #[error(transparent)]
-    Failed(rusqlite::Error),
-    /// The store's place can not hold it.
-    #[error("{0}")]
-    NoPlace(String),
-    /// Another hub has the store's place: this one must end.
-    #[error("another hub has taken the place of the store")]
-    Taken,
+pub(crate) struct StoreBounds {
+    pub(crate) durability: Durability,
+    pub(crate) bytes_max: u64,
+    pub(crate) journal_bytes_max: u64,
+    pub(crate) entries_max: u64,
+    pub(crate) age_max_ms: u64,
+    pub(crate) event_ids_max: usize,
 }
 
 /// The open store.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     // In the order in which they end: the last connection writes the journal back, and the lock
     // is the last thing that is given back.
-    checkpointer: Checkpointer,
+    wal: WalCheckpointer,
     connection: Connection,
     bounds: StoreBounds,
     /// What of each guild is in the file.
-    shapes: BTreeMap<GuildId, Shape>,
-    /// The number of the oldest id of a claim or a notice that is in the file.
-    spent_first: u64,
+    indexes: BTreeMap<GuildId, BaseIndex>,
     /// Bytes written since the last checkpoint was asked for, about.
     unchecked_bytes: u64,
     /// How much could not be written when it was last tried, about; 0: it could.
     refused_bytes: u64,
-    /// When it was last tried to write the store anew, since its files were taken away.
-    anew_failed_at: Option<Instant>,
+    /// When the store was last rewritten in vain, after its files were taken away.
+    rewrite_failed_at: Option<Instant>,
     files: Files,
 }
 
 /// The bases of one guild that are in the file: where, and since when. Never empty.
 #[derive(Debug, Clone, Default)]
-struct Shape {
+struct BaseIndex {
     bases: VecDeque<(u64, u64)>,
 }
 
-impl Failure {
-    fn damaged(why: impl Into<String>) -> Self {
-        Self::Damaged(why.into())
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        match error {
-            rusqlite::Error::SqliteFailure(cause, _)
-                if !matches!(
-                    cause.code,
-                    ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
-                ) =>
-            {
-                Self::Failed(error)
-            }
-            // The wrong type in a column, a table that is missing, …
-            _ => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
 impl Store {
-    /// Makes a group's changes durable, all or none of them. `before` is what was durable.
-    pub(super) fn commit(&mut self, draft: &Draft, before: &Memory) -> Result<(), Failure> {
-        let committed = self.try_commit(draft, before);
+    /// Makes a group durable, all of it or nothing. `before` is what was durable.
+    pub(super) fn commit(&mut self, group: &Group, before: &LogState) -> Result<(), Failure> {
+        let committed = self.try_commit(group, before);
         if committed.is_err() {
-            // What is written back can be written over: it may be the room that is missing.
-            self.checkpointer.wake();
+            // A journal that is written back can be overwritten: that may be the space that lacks.
+            self.wal.wake();
         }
         committed
     }
 
-    fn try_commit(&mut self, draft: &Draft, before: &Memory) -> Result<(), Failure> {
-        self.keep_place(draft.now_ms)?;
+    fn try_commit(&mut self, group: &Group, before: &LogState) -> Result<(), Failure> {
+        self.ensure_in_place(group.now_ms)?;
         let journal_bytes = self.files.journal_bytes();
-        self.checkpointer.heed(&self.connection, journal_bytes)?;
+        self.wal.bound(&self.connection, journal_bytes)?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut group = Group {
+        let mut writer = GroupWriter {
             transaction: &transaction,
             bounds: &self.bounds,
-            now_ms: draft.now_ms,
-            spent_first: self.spent_first,
+            now_ms: group.now_ms,
             bytes: 0,
         };
-        let mut shapes = Shapes::of(&self.shapes);
-        let made_room = group.make_room(&mut shapes, draft, before, self.refused_bytes);
-        let room_bytes = group.bytes;
-        let written =
-            made_room.and_then(|()| group.write(&mut shapes, draft, before, self.refused_bytes));
-        let (bytes, spent_first, changed) = (group.bytes, group.spent_first, shapes.changed);
+        let mut bases = Bases::of(&self.indexes);
+        let evicted = writer.evict(&mut bases, group, before, self.refused_bytes);
+        let evicted_bytes = writer.bytes;
+        let written = evicted.and_then(|()| writer.write(&mut bases, group, self.refused_bytes));
+        let (bytes, changed) = (writer.bytes, bases.changed);
         if let Err(failure) = written.and_then(|()| transaction.commit().map_err(Failure::from)) {
-            // What was asked for; neither what was to make room for it, nor what only tried.
-            let asked = if draft.probe { 0 } else { bytes - room_bytes };
-            let refused = asked.max(bound::estimate(draft));
+            // The bytes of the commands: neither those of the eviction, nor those of a probe.
+            let asked = if group.probe {
+                0
+            } else {
+                bytes - evicted_bytes
+            };
+            let refused = asked.max(eviction::estimate(group));
             self.refused_bytes = self.refused_bytes.max(refused);
             return Err(failure);
         }
-        if draft.probe {
-            // What is left of it is written over by the next one.
-            let _left = self.connection.execute("DELETE FROM probe", []);
+        if group.probe {
+            // If this fails, the next probe overwrites it.
+            let _deleted = self.connection.execute("DELETE FROM probe", []);
         }
         self.refused_bytes = 0;
-        self.shapes.extend(changed);
-        self.spent_first = spent_first;
+        self.indexes.extend(changed);
         self.unchecked_bytes += bytes;
         if self.unchecked_bytes >= CHECKPOINT_BYTES.min(self.bounds.journal_bytes_max / 4) {
             self.unchecked_bytes = 0;
-            self.checkpointer.wake();
+            self.wal.wake();
             self.measure();
         }
         Ok(())
@@ -179,34 +141,35 @@ impl Store {
         metrics::gauge!("hub_store_file_bytes").set(self.files.bytes() as f64);
     }
 
-    /// Writes down that the file must not be opened again.
-    pub(super) fn suspect(&self) -> std::io::Result<()> {
-        self.files.suspect()
+    /// Leaves a mark that the file must not be opened again.
+    pub(super) fn mark_corrupt(&self) -> std::io::Result<()> {
+        self.files.mark_corrupt()
     }
 }
 
-/// What of each guild is in the file once a transaction is: what it changes, over what is there.
-struct Shapes<'a> {
-    there: &'a BTreeMap<GuildId, Shape>,
-    changed: BTreeMap<GuildId, Shape>,
+/// The bases of each guild once a transaction is committed: those that it changes, over those that
+/// are in the file.
+struct Bases<'a> {
+    stored: &'a BTreeMap<GuildId, BaseIndex>,
+    changed: BTreeMap<GuildId, BaseIndex>,
 }
 
-impl<'a> Shapes<'a> {
-    fn of(there: &'a BTreeMap<GuildId, Shape>) -> Self {
+impl<'a> Bases<'a> {
+    fn of(stored: &'a BTreeMap<GuildId, BaseIndex>) -> Self {
         Self {
-            there,
+            stored,
             changed: BTreeMap::new(),
         }
     }
 
-    fn get(&mut self, guild: GuildId) -> &mut Shape {
+    fn get(&mut self, guild: GuildId) -> &mut BaseIndex {
         self.changed
             .entry(guild)
-            .or_insert_with(|| self.there.get(&guild).cloned().unwrap_or_default())
+            .or_insert_with(|| self.stored.get(&guild).cloned().unwrap_or_default())
     }
 }
 
-impl Shape {
+impl BaseIndex {
     /// Whether the state is to be kept at this offset.
     fn is_due(&self, offset: u64, now_ms: u64, bounds: &StoreBounds) -> bool {
         let (last, at) = self.bases.back().copied().unwrap_or_default();

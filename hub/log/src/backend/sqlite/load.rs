@@ -1,63 +1,23 @@
 //! Opening a store: the file is judged, read back whole, and brought in line with the settings; or
 //! it is set aside, and an empty one takes its place.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use proto::GuildId;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
-use super::checkpoints::Checkpointer;
-use super::group::Group;
-use super::read::{Found, Reader};
+use super::files::Files;
+use super::group::GroupWriter;
+use super::read::{Reader, StoreContents};
 use super::schema;
-use super::{Failure, Shape, Store, StoreBounds, connect, json, prepare};
-use crate::StoreError;
-use crate::files::Files;
-use crate::tail::{Known, Tail};
-use crate::truth::{History, Truth};
-use crate::writer::LedgerRow;
-
-/// What was kept.
-pub(crate) struct Kept {
-    /// Names the store.
-    pub(crate) store: String,
-    pub(crate) truth: Truth,
-    /// Each guild's past.
-    pub(crate) pasts: BTreeMap<GuildId, KeptPast>,
-    /// Ids of events told by hand, oldest first.
-    pub(crate) seen: Vec<Arc<str>>,
-    /// The number of the next one.
-    pub(crate) next_seen: u64,
-    /// The ledger's rooms.
-    pub(crate) rooms: Vec<LedgerRow>,
-}
-
-/// One guild's past, as far as it is kept.
-pub(crate) struct KeptPast {
-    pub(crate) tail: Tail,
-    /// Offsets that entries were kept at, and when, oldest first, as many as there are strides.
-    pub(crate) times: VecDeque<(u64, u64)>,
-    /// When the newest entry was kept; 0 without one.
-    pub(crate) newest_ms: u64,
-}
-
-impl KeptPast {
-    /// The past of a guild that begins.
-    pub(crate) fn begin(history: &History) -> Self {
-        Self {
-            tail: Tail::begin(Known {
-                place: history.place,
-                state: history.state.clone(),
-            }),
-            times: VecDeque::new(),
-            newest_ms: 0,
-        }
-    }
-}
+use super::wal::WalCheckpointer;
+use super::{BaseIndex, Store, StoreBounds, connect, json, prepare};
+use crate::backend::loaded::{Loaded, retention_from};
+use crate::backend::{Failure, StoreError};
+use crate::log_state::{GuildRecord, LogState};
 
 /// Why a store is not open.
 enum NotOpen {
@@ -108,7 +68,7 @@ impl Store {
         guilds: &[GuildId],
         named: &str,
         now_ms: u64,
-    ) -> Result<(Self, Kept), StoreError> {
+    ) -> Result<(Self, Loaded), StoreError> {
         let files = Files::take(path).map_err(|error| {
             if error.is_wrong_setting() {
                 StoreError::wrong(error.to_string())
@@ -117,23 +77,23 @@ impl Store {
             }
         })?;
         files
-            .finish_anew(now_ms)
-            .and_then(|()| files.drop_anew())
-            .map_err(|error| StoreError::failed(format!("can not be put in its place: {error}")))?;
-        let found = if files.is_suspect() {
+            .finish_rewrite(now_ms)
+            .and_then(|()| files.drop_rewrite())
+            .map_err(|error| StoreError::failed(format!("cannot be put in its place: {error}")))?;
+        let found = if files.is_marked_corrupt() {
             Err(NotOpen::Damaged(
                 "it was found damaged while in use".to_owned(),
             ))
         } else {
             read(&files, bounds)
         };
-        let (connection, kept) = match found {
+        let (connection, contents) = match found {
             Ok(found) => found,
             Err(NotOpen::Refused(error)) => return Err(error),
             Err(NotOpen::Damaged(why)) => {
-                let aside = files.set_aside(now_ms).map_err(|error| {
-                    StoreError::failed(format!("can not be set aside: {error}"))
-                })?;
+                let aside = files
+                    .quarantine(now_ms)
+                    .map_err(|error| StoreError::failed(format!("cannot be set aside: {error}")))?;
                 metrics::counter!("hub_store_set_aside_total").increment(1);
                 tracing::error!(
                     why,
@@ -146,121 +106,125 @@ impl Store {
                 })?
             }
         };
-        let checkpointer = Checkpointer::start(files.main(), bounds)
+        let wal = WalCheckpointer::start(files.main(), bounds)
             .map_err(|failure| StoreError::failed(failure.to_string()))?;
         let mut store = Self {
-            checkpointer,
+            wal,
             connection,
             bounds: bounds.clone(),
-            shapes: BTreeMap::new(),
-            spent_first: 0,
+            indexes: BTreeMap::new(),
             unchecked_bytes: 0,
             refused_bytes: 0,
-            anew_failed_at: None,
+            rewrite_failed_at: None,
             files,
         };
-        let kept = store
-            .begin(kept, guilds, named, now_ms)
+        let loaded = store
+            .begin(contents, guilds, named, now_ms)
             .map_err(|failure| StoreError::failed(failure.to_string()))?;
         store.files.note_opened();
         store.measure();
-        Ok((store, kept))
+        Ok((store, loaded))
     }
 
-    /// Brings what was kept in line with the settings.
+    /// Brings what was stored in line with the settings.
     fn begin(
         &mut self,
-        found: Found,
+        mut contents: StoreContents,
         guilds: &[GuildId],
         named: &str,
         now_ms: u64,
-    ) -> Result<Kept, Failure> {
-        let mut kept = Kept {
-            store: found.store.unwrap_or_default(),
-            truth: Truth::default(),
-            pasts: BTreeMap::new(),
-            seen: found.seen,
-            next_seen: found.next_seen,
-            rooms: found.rooms,
-        };
-        kept.truth.chain = found.chain;
-        self.spent_first = found.spent_first;
+    ) -> Result<Loaded, Failure> {
         let transaction = self.connection.transaction()?;
-        let mut group = Group {
+        let mut writer = GroupWriter {
             transaction: &transaction,
             bounds: &self.bounds,
             now_ms,
-            spent_first: self.spent_first,
             bytes: 0,
         };
-        let is_new = kept.store.is_empty();
+        let is_new = contents.store.is_none();
+        let store = contents.store.unwrap_or_else(|| named.to_owned());
         if is_new {
             tracing::warn!(
                 store = named,
                 "a new store begins: no guild, no room that Roomwire made and no worker is known in it"
             );
-            named.clone_into(&mut kept.store);
-            group.put_meta("store", &json(&kept.store))?;
-            group.put_meta("version", &json(&schema::VERSION))?;
+            writer.put_meta("store", &json(&store))?;
+            writer.put_meta("version", &json(&schema::VERSION))?;
         }
-        let is_older = found.form != schema::VERSION;
+        let is_older = contents.form != schema::VERSION;
         if is_older {
             tracing::info!(
-                from = found.form,
+                from = contents.form,
                 to = schema::VERSION,
                 "the store gets the form of this version; an older version does not open it any more"
             );
-            group.put_meta("version", &json(&schema::VERSION))?;
-            group
+            writer.put_meta("version", &json(&schema::VERSION))?;
+            writer
                 .transaction
                 .pragma_update(None, "user_version", schema::VERSION)?;
+            writer.transaction.execute_batch(schema::TO_FORM_3)?;
+            // An older form does not say when: they are remembered from now on.
+            for (at_ms, _) in &mut contents.event_ids {
+                *at_ms = now_ms;
+            }
         }
-        let mut changed = is_new || is_older || !found.has_spent;
-        if !found.has_spent {
-            group.transaction.execute_batch(schema::ADD_SPENT)?;
+        let mut loaded = Loaded {
+            store,
+            state: LogState::restored(
+                contents.workers,
+                self.bounds.event_ids_max,
+                contents.event_ids,
+                contents.next_event_id,
+            ),
+            retentions: BTreeMap::new(),
+            rooms: contents.rooms,
+        };
+        if is_older {
+            let ids = loaded.state.event_ids();
+            let all = usize::try_from(ids.next() - ids.first()).unwrap_or(usize::MAX);
+            writer.write_ids("seen", ids, all)?;
         }
-        for (guild, mut found) in found.guilds {
+        let mut changed = is_new || is_older;
+        for (guild, mut stored) in contents.guilds {
             if guilds.contains(&guild) {
                 if is_older {
                     // Its bases are of the older form; its state stands for them.
-                    group.forget_past(guild, &mut found.shape, &found.history)?;
-                    found.past = KeptPast::begin(&found.history);
+                    writer.forget_entries(guild, &mut stored.index, &stored.record)?;
+                    stored.retention = retention_from(&stored.record);
                 }
-                kept.truth.put(guild, found.history);
-                kept.pasts.insert(guild, found.past);
-                self.shapes.insert(guild, found.shape);
+                loaded.put(guild, stored.retention, stored.record);
+                self.indexes.insert(guild, stored.index);
                 continue;
             }
-            // Nobody tells of it any more, so that what is known grows old.
+            // No worker reports it any more, so that its state would grow old.
             changed = true;
-            group.delete_past(guild, u64::MAX)?;
-            group.transaction.execute(
+            writer.delete_entries(guild, u64::MAX)?;
+            writer.transaction.execute(
                 "DELETE FROM guilds WHERE guild = ?1",
                 [guild.get().cast_signed()],
             )?;
             tracing::info!(%guild, "not a guild of this hub any more: forgotten");
         }
         for guild in guilds {
-            if kept.truth.guild(*guild).is_some() {
+            if loaded.state.guild(*guild).is_some() {
                 continue;
             }
             changed = true;
-            let history = History::begin(now_ms);
-            let mut shape = Shape::default();
-            group.write_base(*guild, &mut shape, history.place, &history.state)?;
-            group.put_guild(*guild, history.place, history.mark)?;
-            kept.pasts.insert(*guild, KeptPast::begin(&history));
-            kept.truth.put(*guild, history);
-            self.shapes.insert(*guild, shape);
+            let record = GuildRecord::begin(now_ms);
+            let mut index = BaseIndex::default();
+            writer.write_base(*guild, &mut index, record.place, &record.state)?;
+            writer.put_guild(*guild, record.place, record.mark)?;
+            loaded.begin(*guild, record);
+            self.indexes.insert(*guild, index);
         }
         if changed {
             transaction.commit()?;
         }
-        Ok(kept)
+        Ok(loaded)
     }
 }
 
-fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotOpen> {
+fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, StoreContents), NotOpen> {
     let connection = connect(files.main(), bounds)?;
     // A damaged store is set aside as it was found.
     let keep_journal = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -277,7 +241,7 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotO
         return Err(NotOpen::Damaged(checked));
     }
     let found = if let Some(form) = judge(&connection)? {
-        Reader(&connection).found(form)?
+        Reader(&connection).contents(form)?
     } else {
         connection.execute_batch(&format!(
             "BEGIN; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
@@ -285,7 +249,7 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, Found), NotO
             schema::APPLICATION,
             schema::VERSION
         ))?;
-        Found::nothing()
+        StoreContents::nothing()
     };
     prepare(&connection, bounds)?;
     connection.set_db_config(keep_journal, false)?;

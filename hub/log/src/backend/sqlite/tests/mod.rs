@@ -1,8 +1,8 @@
 //! The store on a disk, and what its tests have in common.
 
-mod bound;
 mod claims;
 mod damage;
+mod eviction;
 mod kept;
 mod model;
 mod taken_away;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::address::StoreAddress;
-use crate::truth::Truth;
+use crate::log_state::LogState;
 use crate::{Health, LedgerRow, Log, LogSettings, NotTaken, Unavailable};
 
 /// A directory of one test, gone with it.
@@ -87,8 +87,8 @@ fn open(settings: &LogSettings) -> Log {
     Log::open(&guilds(), "named", settings).unwrap().0
 }
 
-fn truth(log: &Log) -> Truth {
-    log.0.published.truth.lock().unwrap().clone()
+fn state(log: &Log) -> LogState {
+    log.0.published.state.lock().unwrap().clone()
 }
 
 fn claim_by(worker: &str, shard: (u32, u32)) -> Claim {

@@ -1,16 +1,19 @@
-//! Which worker may tell, from where it goes on, and what is a repeat.
+//! Which worker holds which shard, and from where it continues.
 //!
-//! Pure. A worker claims its shard and gets a generation; its deliveries are links of a chain that
-//! may overlap and must not have a hole; and of each guild the newest event's [`Mark`] is kept,
-//! the watermark: what is not above it was told before. The marks stand with the guilds, see
-//! [`Truth`](super::truth::Truth).
+//! Pure. A worker claims its shard and gets a generation. Its deliveries are links of a chain that
+//! may overlap and must not have a hole. The watermark of each guild, the newest event's [`Mark`],
+//! stands with the guild: see [`GuildRecord`](crate::log_state::GuildRecord).
 
 use std::cmp::max;
+
+use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 use proto::GuildId;
 use proto::chain::{Absence, Checkpoint, Claim, Conflict, Link, Mark, Reached};
 use serde::{Deserialize, Serialize};
+
+use crate::dedup::{Admission, DedupWindow, WindowBounds};
 
 use launch::mutation::{Rule, disabled};
 
@@ -18,23 +21,25 @@ use launch::mutation::{Rule, disabled};
 const IDENTIFIES_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many identifies are remembered: Discord allows no more in 24 h.
 const IDENTIFIES_MAX: usize = 1_000;
-/// How long the id of a claim or a notice is remembered, in ms: a signature holds for a minute
-/// before and after its time.
-const SPENT_MS: u64 = 10 * 60 * 1000;
-/// How many of them are remembered at most; the oldest is forgotten early.
-const SPENT_MAX: usize = 10_000;
+/// The ids of claims and notices that are remembered: a signature is valid for a minute before and
+/// after its time.
+const REQUEST_IDS: WindowBounds = WindowBounds {
+    age_ms: 10 * 60 * 1000,
+    entries_min: 0,
+    entries_max: 10_000,
+};
 
 /// The workers of this hub, as far as they must be remembered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Chain {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Workers {
     /// The newest generation of any shard.
     last_generation: u64,
     /// Who holds which shard, by the shard's number.
     holders: OrdMap<u32, Holder>,
     /// When the bot identified, oldest first, in ms since the Unix epoch.
     identifies: Vector<u64>,
-    /// The ids of claims and notices that were taken, oldest first, each with when.
-    spent: Vector<(String, u64)>,
+    /// The ids of claims and notices that were executed.
+    request_ids: DedupWindow<Arc<str>>,
 }
 
 /// The worker of one shard.
@@ -50,16 +55,24 @@ pub struct Holder {
     pub claim_id: String,
     /// The guilds that it follows, in order.
     pub guilds: Vec<GuildId>,
+    /// How far it is.
+    #[serde(skip)]
+    pub progress: Progress,
+}
+
+/// How far the worker of one shard is: each of its deliveries moves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Progress {
     /// How far its deliveries are stored.
     pub reached: Reached,
     /// How many deliveries with events of its generation are stored.
     pub taken: u64,
-    /// Where another one goes on; none while nothing was read.
+    /// Where another worker continues. None while nothing was read.
     pub checkpoint: Option<Checkpoint>,
-    /// Sessions up to this number cannot be resumed: there is no checkpoint of them. 0: none is
-    /// known.
+    /// Sessions up to this number cannot be resumed, and have no checkpoint. 0: none is known.
+    #[serde(default)]
     pub lost: u64,
-    /// Followed guilds that are not there.
+    /// Followed guilds that are not available.
     pub absent: OrdMap<GuildId, Absence>,
 }
 
@@ -70,40 +83,43 @@ impl Holder {
     }
 }
 
-impl Chain {
-    /// The workers as they were kept.
-    pub(super) fn restored(
+impl Default for Workers {
+    fn default() -> Self {
+        Self::restored(0, [], [], [], 0)
+    }
+}
+
+impl Workers {
+    /// The workers as they were stored; `next_id` is the number of the next id of a request.
+    pub(crate) fn restored(
         last_generation: u64,
         holders: impl IntoIterator<Item = (u32, Holder)>,
         identifies: impl IntoIterator<Item = u64>,
-        spent: impl IntoIterator<Item = (String, u64)>,
+        request_ids: impl IntoIterator<Item = (u64, Arc<str>)>,
+        next_id: u64,
     ) -> Self {
         Self {
             last_generation,
             holders: holders.into_iter().collect(),
             identifies: identifies.into_iter().collect(),
-            spent: spent.into_iter().collect(),
+            request_ids: DedupWindow::restored(REQUEST_IDS, request_ids, next_id),
         }
     }
 
-    /// Notes the id of a claim or a notice; false if it was taken before. A request that is
-    /// attempted again keeps its id, and one that somebody recorded has it too.
-    pub(super) fn spend(&mut self, id: &str, now_ms: u64) -> bool {
-        while let Some((_, at)) = self.spent.front()
-            && (now_ms.saturating_sub(*at) > SPENT_MS || self.spent.len() >= SPENT_MAX)
-        {
-            self.spent.pop_front();
-        }
-        if self.spent.iter().any(|(known, _)| known == id) {
-            return false;
-        }
-        self.spent.push_back((id.to_owned(), now_ms));
-        true
+    /// Remembers the id of a claim or a notice. False if it was executed before: a request that is
+    /// attempted again keeps its id, and so does one that somebody recorded.
+    pub(crate) fn admit(&mut self, id: &Arc<str>, now_ms: u64) -> bool {
+        self.request_ids.admit(Arc::clone(id), (), now_ms) != Admission::Repeat
     }
 
-    /// The ids of claims and notices that were taken, oldest first.
-    pub(super) fn spent(&self) -> impl Iterator<Item = &(String, u64)> {
-        self.spent.iter()
+    /// The ids of claims and notices that were executed.
+    pub(crate) fn request_ids(&self) -> &DedupWindow<Arc<str>> {
+        &self.request_ids
+    }
+
+    /// Forgets the ids of claims and notices, so that states that differ in them alone are equal.
+    pub fn forget_request_ids(&mut self) {
+        self.request_ids = DedupWindow::new(REQUEST_IDS);
     }
 
     /// The newest generation of any shard.
@@ -118,7 +134,7 @@ impl Chain {
 
     /// A worker takes a shard. Its generation is above every earlier one, also above those of a
     /// store that was lost, as far as `now_ms` (since the Unix epoch) can tell.
-    pub fn claim(&mut self, claim: &Claim, now_ms: u64) -> Holder {
+    pub(crate) fn claim(&mut self, id: &str, claim: &Claim, now_ms: u64) -> Holder {
         let (shard, of) = claim.shard;
         self.last_generation = max(self.last_generation + 1, now_ms);
         // Who counts the shards in another way follows the same guilds: it is fenced.
@@ -132,23 +148,15 @@ impl Chain {
             of,
             generation: self.last_generation,
             worker: claim.worker.clone(),
-            claim_id: String::new(),
+            claim_id: id.to_owned(),
             guilds,
-            reached: before.map_or_else(Reached::default, |before| before.reached),
-            taken: 0,
-            checkpoint: before.and_then(|before| before.checkpoint.clone()),
-            lost: before.map_or(0, |before| before.lost),
-            absent: before.map_or_else(OrdMap::new, |before| before.absent.clone()),
+            progress: Progress {
+                taken: 0,
+                ..before.map_or_else(Progress::default, |before| before.progress.clone())
+            },
         };
         self.holders.insert(shard, holder.clone());
         holder
-    }
-
-    /// Names the claim by which a shard is held.
-    pub(super) fn hold_by(&mut self, shard: u32, claim_id: &str) {
-        if let Some(holder) = self.holders.get_mut(&shard) {
-            claim_id.clone_into(&mut holder.claim_id);
-        }
     }
 
     /// Whether a delivery may be taken.
@@ -157,7 +165,7 @@ impl Chain {
     /// What the worker is told instead.
     pub fn judge(&self, link: &Link) -> Result<(), Conflict> {
         let holder = self.recognise(link.shard, link.generation)?;
-        let (reached, taken) = (holder.reached, holder.taken);
+        let Progress { reached, taken, .. } = holder.progress;
         if (link.from > reached || link.taken > taken) && !disabled(Rule::Chain) {
             return Err(Conflict::Gap { reached, taken });
         }
@@ -191,26 +199,26 @@ impl Chain {
 
     /// A delivery was taken, with events or without: the checkpoint moves, never back.
     pub fn advance(&mut self, link: &Link, events: bool) {
-        let Some(holder) = self.holders.get_mut(&link.shard.0) else {
+        let Some(Holder { progress, .. }) = self.holders.get_mut(&link.shard.0) else {
             return;
         };
         let taken = link.taken.saturating_add(u64::from(events));
-        holder.taken = holder.taken.max(taken);
+        progress.taken = progress.taken.max(taken);
         // A delivery that comes late may be from before the loss: a lost session stays lost.
-        holder.lost = holder.lost.max(link.lost);
+        progress.lost = progress.lost.max(link.lost);
         let lost = if disabled(Rule::LostSessions) {
             link.lost
         } else {
-            holder.lost
+            progress.lost
         };
         let is_lost = |known: &Checkpoint| known.session.number <= lost;
-        holder.checkpoint = holder.checkpoint.take().filter(|known| !is_lost(known));
+        progress.checkpoint = progress.checkpoint.take().filter(|known| !is_lost(known));
         // An older delivery that comes late says what was so then.
-        if link.to < holder.reached {
+        if link.to < progress.reached {
             return;
         }
-        holder.absent = link.absent.iter().map(|(id, why)| (*id, *why)).collect();
-        holder.reached = link.to;
+        progress.absent = link.absent.iter().map(|(id, why)| (*id, *why)).collect();
+        progress.reached = link.to;
         if let Some(session) = &link.session {
             let checkpoint = Checkpoint {
                 session: session.clone(),
@@ -218,8 +226,28 @@ impl Chain {
                 fingerprint: link.fingerprint.clone(),
                 resumes: link.resumes,
             };
-            holder.checkpoint = Some(checkpoint).filter(|known| !is_lost(known));
+            progress.checkpoint = Some(checkpoint).filter(|known| !is_lost(known));
         }
+    }
+
+    /// Replaces the holder of a shard; none: nobody holds it.
+    pub(crate) fn put_holder(&mut self, shard: u32, holder: Option<Holder>) {
+        match holder {
+            Some(holder) => self.holders.insert(shard, holder),
+            None => self.holders.remove(&shard),
+        };
+    }
+
+    /// Replaces how far the worker of a shard is.
+    pub(crate) fn put_progress(&mut self, shard: u32, progress: &Progress) {
+        if let Some(holder) = self.holders.get_mut(&shard) {
+            holder.progress.clone_from(progress);
+        }
+    }
+
+    /// Replaces the newest generation of any shard.
+    pub(crate) fn put_generation(&mut self, generation: u64) {
+        self.last_generation = generation;
     }
 
     /// Who holds a shard.
@@ -253,7 +281,10 @@ impl Chain {
     pub fn last_session(&self, marks: impl Iterator<Item = Mark>) -> u64 {
         let holders = self.holders.values();
         // Above a lost one too: a later session must not count as lost.
-        let reached = holders.map(|holder| holder.reached.session.max(holder.lost));
+        let reached = holders.map(|holder| {
+            let Progress { reached, lost, .. } = &holder.progress;
+            reached.session.max(*lost)
+        });
         marks
             .map(|mark| mark.reached.session)
             .chain(reached)

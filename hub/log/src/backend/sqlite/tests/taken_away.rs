@@ -57,7 +57,7 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
             .deliver(&log, vec![joined(1, 11, 999)])
             .await
             .unwrap();
-        let before = truth(&log);
+        let before = state(&log);
         place.copy(&killed);
         // It is written once, and the files that were open do not get in its way.
         worker
@@ -65,7 +65,7 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
             .await
             .unwrap();
         let names = place.names();
-        let after = truth(&log);
+        let after = state(&log);
         log.close().await;
         let aside = place
             .names()
@@ -75,7 +75,7 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
         assert!(aside <= 3, "{what}: {names:?}");
         for (place, before) in [(&place, after), (&killed, before)] {
             let (log, rooms) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
-            assert_eq!(truth(&log), before, "{what}");
+            assert_eq!(state(&log), before, "{what}");
             assert_eq!(rooms, std::slice::from_ref(&row), "{what}");
             let following = log.follow(guild(1)).unwrap();
             assert!(following.tail.since(known).is_some(), "{what}: continued");
@@ -110,7 +110,7 @@ async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
     let place = Place::new("unheard");
     let log = open(&place.settings());
     let tended = Tended::begin(&log);
-    let before = truth(&log);
+    let before = state(&log);
     remove(&place, "");
     let back = async {
         while !place.file().exists() {
@@ -123,7 +123,7 @@ async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
     tended.end().await;
     log.close().await;
     let (log, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
-    assert_eq!((truth(&log), log.store()), (before, "named"));
+    assert_eq!((state(&log), log.store()), (before, "named"));
 }
 
 #[tokio::test]
@@ -131,22 +131,22 @@ async fn a_place_that_can_not_be_written_to_is_tried_again_and_nothing_is_acknow
     let place = Place::new("no-place");
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
-    let before = truth(&log);
+    let before = state(&log);
     fs::remove_dir_all(&place.0).unwrap();
     fs::write(&place.0, "a file").unwrap();
     let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
     assert_eq!(told, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Failing);
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
     fs::remove_file(&place.0).unwrap();
     worker
         .deliver(&log, vec![snapshot(1, &[11])])
         .await
         .unwrap();
     assert!(log.is_storing());
-    let after = truth(&log);
+    let after = state(&log);
     log.close().await;
-    assert_eq!(truth(&open(&place.settings())), after);
+    assert_eq!(state(&open(&place.settings())), after);
 }
 
 #[tokio::test]
@@ -157,20 +157,23 @@ async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next()
         let mut worker = Worker::claim(&log).await;
         let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
         told.unwrap();
-        let before = truth(&log);
+        let before = state(&log);
         log.close().await;
         let beside = |suffix: &str| place.0.join(format!("hub.db{suffix}"));
-        fs::rename(place.file(), beside(".anew")).unwrap();
+        fs::rename(place.file(), beside(".rewrite")).unwrap();
         match left {
             "nothing" => {}
             "what stood there" => fs::write(place.file(), "an older copy").unwrap(),
-            _ => fs::write(beside(".anew-unfinished"), "a part").unwrap(),
+            _ => fs::write(beside(".rewrite-unfinished"), "a part").unwrap(),
         }
         let (log, _) = Log::open(&guilds(), "another", &place.settings()).unwrap();
-        assert_eq!((truth(&log), log.store()), (before, "named"), "{left}");
+        assert_eq!((state(&log), log.store()), (before, "named"), "{left}");
         log.close().await;
         let names = place.names();
-        assert!(!names.iter().any(|name| name.contains("anew")), "{names:?}");
+        assert!(
+            !names.iter().any(|name| name.contains("rewrite")),
+            "{names:?}"
+        );
     }
 }
 
@@ -185,8 +188,8 @@ async fn a_hub_whose_place_another_has_taken_ends_and_leaves_that_store_alone() 
     assert_eq!(told, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Ruined);
     Worker::claim(&other).await;
-    let before = truth(&other);
+    let before = state(&other);
     other.close().await;
     let (again, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
-    assert_eq!((truth(&again), again.store()), (before, "other"));
+    assert_eq!((state(&again), again.store()), (before, "other"));
 }

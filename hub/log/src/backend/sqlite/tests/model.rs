@@ -1,10 +1,7 @@
 //! Whatever happens to a store, what is in it is as if it had stayed in memory.
 
-use std::collections::BTreeSet;
-
 use super::*;
-use crate::truth::History;
-use crate::{Change, Teller};
+use crate::{Change, Command, GuildRecord, Reply};
 
 /// What happens to a log and to a pure truth alike.
 #[derive(Debug, Clone)]
@@ -53,9 +50,8 @@ fn overwritten(guild: u64, channel: u64, turn: u64) -> Fact {
 struct Both {
     place: Place,
     log: Log,
-    pure: Truth,
+    pure: LogState,
     told: Vec<Event>,
-    seen: BTreeSet<String>,
     worker: Worker,
     pure_generation: u64,
     settings: LogSettings,
@@ -69,9 +65,9 @@ impl Both {
             ..place.settings()
         };
         let log = open(&settings);
-        let mut pure = Truth::default();
+        let mut pure = LogState::default();
         for guild in guilds() {
-            pure.put(guild, History::begin(1));
+            pure.put(guild, GuildRecord::begin(1));
         }
         let worker = Worker::claim(&log).await;
         let mut both = Self {
@@ -79,7 +75,6 @@ impl Both {
             log,
             pure,
             told: Vec::new(),
-            seen: BTreeSet::new(),
             worker,
             pure_generation: 0,
             settings,
@@ -89,8 +84,14 @@ impl Both {
     }
 
     fn claim_pure(&mut self) {
-        let claim = claim_by("w", (0, 1));
-        self.pure_generation = self.pure.claim(&claim, 1).generation;
+        let claim = Command::Claim {
+            id: format!("pure {}", self.pure_generation).into(),
+            claim: claim_by("w", (0, 1)),
+        };
+        let (Reply::Claimed(Ok(claimed)), _) = self.pure.execute(&claim, 1) else {
+            panic!("a claim is refused");
+        };
+        self.pure_generation = claimed.generation;
     }
 
     async fn deliver(&mut self, events: Vec<Event>) {
@@ -104,8 +105,9 @@ impl Both {
             generation: self.pure_generation,
             ..link
         };
-        let pure = self.pure.deliver(&pure, events, 1).unwrap();
-        assert_eq!(told, pure.appended);
+        let deliver = Command::Deliver { link: pure, events };
+        let (reply, _) = self.pure.execute(&deliver, 1);
+        assert_eq!(Reply::Delivered(Ok(told)), reply);
     }
 
     async fn take(&mut self, step: Step, n: usize) {
@@ -135,20 +137,22 @@ impl Both {
             }
             Step::Hand(id) => {
                 let event = by_hand(&id.to_string());
-                let told = self
-                    .log
-                    .append(vec![event.clone()], n as u64)
-                    .await
-                    .unwrap();
-                let seen = &mut self.seen;
-                let is_new = |id: &str| seen.insert(id.to_owned());
-                let pure = self.pure.tell(vec![event], Teller::Hand, is_new, 1);
-                assert_eq!(told, pure.appended);
+                let appended = self.log.append(vec![event.clone()]).await.unwrap();
+                let append = Command::Append {
+                    events: vec![event],
+                };
+                let (pure, _) = self.pure.execute(&append, 1);
+                let real = Reply::Appended {
+                    appended,
+                    forgotten_early: 0,
+                };
+                assert_eq!(real, pure);
             }
             Step::Own(change) => {
-                let published = vec![(guild(1), change.clone())];
-                self.log.keep(Vec::new(), published).await.unwrap();
-                self.pure.change(guild(1), change, 1, 1);
+                let changes = vec![(guild(1), change)];
+                self.log.keep(Vec::new(), changes.clone()).await.unwrap();
+                let rooms = Vec::new();
+                self.pure.execute(&Command::Keep { rooms, changes }, 1);
             }
             Step::Claim => {
                 let claimed = Worker::claim(&self.log).await;
@@ -156,10 +160,10 @@ impl Both {
                 self.claim_pure();
             }
             Step::Restart => {
-                let before = truth(&self.log);
+                let before = state(&self.log);
                 self.log.close().await;
                 self.log = open(&self.settings);
-                assert_eq!(truth(&self.log), before);
+                assert_eq!(state(&self.log), before);
             }
             Step::Kill => {
                 let copy = Place::new(&format!("killed-{n}"));
@@ -169,12 +173,12 @@ impl Both {
                     ..copy.settings()
                 };
                 let after = open(&settings);
-                assert_eq!(truth(&after), truth(&self.log));
+                assert_eq!(state(&after), state(&self.log));
                 self.log = after;
                 (self.place, self.settings) = (copy, settings);
             }
         }
-        let now = truth(&self.log);
+        let now = state(&self.log);
         for id in guilds() {
             let (real, pure) = (now.guild(id).unwrap(), self.pure.guild(id).unwrap());
             assert_eq!((&real.state, real.mark), (&pure.state, pure.mark));
@@ -190,12 +194,12 @@ impl Both {
             }
         }
         let (real, pure) = (
-            now.chain.holder(0).unwrap(),
-            self.pure.chain.holder(0).unwrap(),
+            now.workers.holder(0).unwrap(),
+            self.pure.workers.holder(0).unwrap(),
         );
         assert_eq!(
-            (real.reached, &real.checkpoint),
-            (pure.reached, &pure.checkpoint)
+            (real.progress.reached, &real.progress.checkpoint),
+            (pure.progress.reached, &pure.progress.checkpoint)
         );
     }
 }

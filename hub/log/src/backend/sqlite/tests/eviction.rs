@@ -1,6 +1,9 @@
 //! Stores at their bounds.
 
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::writer::Job;
 
 fn small(place: &Place) -> LogSettings {
     LogSettings {
@@ -17,7 +20,10 @@ fn ledger_row(channel: u64, bytes: Option<usize>) -> LedgerRow {
 }
 
 async fn probe(log: &Log) -> Result<(), Unavailable> {
-    log.submit(|draft| draft.probe = true).await
+    {
+        let (caller, done) = oneshot::channel();
+        log.submit(Job::Probe(caller), done).await
+    }
 }
 
 #[tokio::test]
@@ -36,9 +42,9 @@ async fn a_store_at_its_bound_takes_what_still_fits() {
     assert!(!log.is_storing());
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
     assert!(log.is_storing());
-    let before = truth(&log);
+    let before = state(&log);
     log.close().await;
-    assert_eq!(truth(&open(&settings)), before);
+    assert_eq!(state(&open(&settings)), before);
 }
 
 #[tokio::test]
@@ -57,11 +63,11 @@ async fn the_oldest_entries_of_any_guild_give_way_before_a_store_refuses_anythin
         assert_eq!(told, Ok(()), "delivery {n}");
     }
     assert!(fs::metadata(place.file()).unwrap().len() <= settings.store_bytes_max);
-    let before = truth(&log);
+    let before = state(&log);
     let in_memory = log.follow(guild(1)).unwrap().tail.len();
     log.close().await;
     let log = open(&settings);
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
     for id in [1, 2] {
         let kept = log.follow(guild(id)).unwrap().tail.len();
         assert!((1..in_memory).contains(&kept), "{kept} of {in_memory}");
@@ -91,10 +97,10 @@ async fn many_short_pasts_give_way_as_well() {
         let facts = (1..=40).map(|id| joined(id, 11 + n % 2, 5)).collect();
         assert_eq!(worker.deliver(&log, facts).await, Ok(()), "delivery {n}");
     }
-    let before = truth(&log);
+    let before = state(&log);
     log.close().await;
     let (log, _) = Log::open(&many, "named", &settings).unwrap();
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
 }
 
 #[tokio::test]
@@ -133,9 +139,9 @@ async fn a_full_store_is_not_well_again_before_what_was_refused_would_fit() {
         .await
         .unwrap();
     assert!(log.is_storing(), "what fits is stored");
-    let before = truth(&log);
+    let before = state(&log);
     log.close().await;
-    assert_eq!(truth(&open(&small(&place))), before);
+    assert_eq!(state(&open(&small(&place))), before);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Change;
+use crate::Command;
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
@@ -22,7 +23,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
             .unwrap();
     }
     log.own(guild(1), "11".parse().unwrap()).await.unwrap();
-    let before = truth(&log);
+    let before = state(&log);
     place.copy(&killed);
     let tail = log.follow(guild(1)).unwrap().tail;
     log.close().await;
@@ -32,7 +33,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
     );
     for place in [&place, &killed] {
         let log = open(&place.settings());
-        assert_eq!(truth(&log), before);
+        assert_eq!(state(&log), before);
         let again = log.follow(guild(1)).unwrap();
         assert_eq!(again.tail.len(), tail.len());
         let past = again.tail.since(tail.entries()[50].place).unwrap();
@@ -63,15 +64,15 @@ async fn what_can_not_be_written_is_not_acknowledged_not_seen_and_heals() {
         .deliver(&log, vec![snapshot(1, &[11])])
         .await
         .unwrap();
-    let before = truth(&log);
+    let before = state(&log);
     let other = Connection::open(place.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut following = log.follow(guild(1)).unwrap();
     let told = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
     assert_eq!(told, Err(NotTaken::Unavailable));
-    assert_eq!(log.append(vec![by_hand("x")], 0).await, Err(Unavailable));
+    assert_eq!(log.append(vec![by_hand("x")]).await, Err(Unavailable));
     assert!(!log.is_storing());
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
     assert!(following.entries.try_recv().is_err());
     other.execute_batch("ROLLBACK").unwrap();
     // Nobody tells anything: it is tried all the same.
@@ -81,9 +82,9 @@ async fn what_can_not_be_written_is_not_acknowledged_not_seen_and_heals() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
-    assert_eq!(log.append(vec![by_hand("x")], 0).await.unwrap().accepted, 1);
+    assert_eq!(log.append(vec![by_hand("x")]).await.unwrap().accepted, 1);
     assert_eq!(following.entries.try_recv().unwrap().entry.place.offset, 1);
     tended.end().await;
 }
@@ -123,10 +124,10 @@ async fn the_past_is_bounded_in_memory_and_in_the_file_and_its_space_is_used_aga
         pages.push(rows("PRAGMA page_count"));
     }
     assert!(pages[2] <= pages[0] + 2, "{pages:?}");
-    let before = truth(&log);
+    let before = state(&log);
     log.close().await;
     let log = open(&settings);
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
     let following = log.follow(guild(1)).unwrap();
     assert!(following.tail.len() >= 100);
     assert_eq!(
@@ -159,14 +160,14 @@ async fn what_is_too_old_is_forgotten_although_nothing_is_told() {
         .await
         .unwrap();
     tended.end().await;
-    let before = truth(&log);
+    let before = state(&log);
     log.close().await;
     let kept: i64 = Connection::open(place.file())
         .unwrap()
         .query_row("SELECT count(*) FROM entries", [], |row| row.get(0))
         .unwrap();
     assert_eq!(kept, 0);
-    assert_eq!(truth(&open(&settings)), before);
+    assert_eq!(state(&open(&settings)), before);
 }
 
 #[tokio::test]
@@ -181,9 +182,9 @@ async fn a_young_past_is_kept_over_a_restart_however_short_it_is() {
     drop(log);
     let log = open(&settings);
     let now_ms = launch::clock::now_ms();
-    assert!(log.0.published.aged(now_ms).is_empty());
+    assert!(log.0.published.expired(now_ms).is_empty());
     let old = now_ms + settings.age_max_ms + 1_000;
-    assert!(log.0.published.aged(old).contains(&guild(1)));
+    assert!(log.0.published.expired(old).contains(&guild(1)));
 }
 
 #[tokio::test]
@@ -193,8 +194,8 @@ async fn a_guild_that_is_not_served_any_more_is_unknown_when_it_comes_back() {
     assert_eq!(log.wanted(0), []);
     log.close().await;
     let (log, _) = Log::open(&[guild(1)], "x", &place.settings()).unwrap();
-    assert!(truth(&log).guild(guild(1)).unwrap().state.known);
-    assert!(truth(&log).guild(guild(2)).is_none());
+    assert!(state(&log).guild(guild(1)).unwrap().state.known);
+    assert!(state(&log).guild(guild(2)).is_none());
     log.close().await;
     let log = open(&place.settings());
     assert_eq!(log.wanted(0), [guild(2)]);
@@ -220,7 +221,7 @@ async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
     let noted = async |log: &Log, id: &str| log.identify(id.to_owned(), notice.clone()).await;
     assert_eq!(noted(&log, "first").await, Ok(1));
     assert_eq!(
-        log.append(vec![by_hand("a"), by_hand("b")], 0)
+        log.append(vec![by_hand("a"), by_hand("b")])
             .await
             .unwrap()
             .accepted,
@@ -244,41 +245,17 @@ async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
     assert_eq!(rooms, [row("1", Some("uno"))]);
     assert_eq!(noted(&log, "first").await, Ok(1), "a repeat");
     assert_eq!(noted(&log, "second").await, Ok(2));
-    let again = log
-        .append(vec![by_hand("a"), by_hand("c")], 0)
-        .await
-        .unwrap();
+    let again = log.append(vec![by_hand("a"), by_hand("c")]).await.unwrap();
     assert_eq!((again.accepted, again.duplicates), (1, 1));
 }
 
 #[tokio::test]
 async fn a_change_that_panics_leaves_nothing_behind() {
     let (_place, log, mut worker) = begun("panic", vec![snapshot(1, &[11])]).await;
-    let before = truth(&log);
-    let faulty = log.submit(|draft| {
-        draft.memory.truth.chain = crate::chain::Chain::default();
-        assert!(draft.claimed, "a fault");
-    });
-    assert_eq!(faulty.await, Err(Unavailable));
-    assert_eq!(truth(&log), before);
+    let before = state(&log);
+    assert_eq!(log.execute(Command::Panic).await, Err(Unavailable));
+    assert_eq!(state(&log), before);
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_store_of_the_first_days_is_opened_and_goes_on() {
-    let (place, log, _worker) = begun("first-days", vec![snapshot(1, &[11])]).await;
-    let known = truth(&log).guild(guild(1)).cloned();
-    log.close().await;
-    Connection::open(place.file())
-        .unwrap()
-        .execute_batch("DROP TABLE spent")
-        .unwrap();
-    for _ in 0..2 {
-        let log = open(&place.settings());
-        assert_eq!(truth(&log).guild(guild(1)).cloned(), known);
-        Worker::claim(&log).await;
-        log.close().await;
-    }
 }
 
 #[tokio::test]
@@ -308,10 +285,10 @@ async fn a_lost_session_has_no_checkpoint_again_not_even_by_a_late_delivery_or_a
     log.deliver(lost, Vec::new()).await.unwrap();
     log.deliver(known, Vec::new()).await.unwrap();
     assert_eq!(claim("c").await.unwrap().checkpoint, None);
-    let before = truth(&log);
+    let before = state(&log);
     log.close().await;
     let log = open(&place.settings());
-    assert_eq!(truth(&log), before);
+    assert_eq!(state(&log), before);
 }
 
 #[tokio::test]
@@ -332,7 +309,7 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
         assert_eq!(log.store(), "named");
         let channels: Vec<_> = rooms.iter().map(|row| row.channel.get()).collect();
         assert_eq!(channels, [12, 13, 15]);
-        let history = truth(&log).guild(guild(1)).cloned().unwrap();
+        let history = state(&log).guild(guild(1)).cloned().unwrap();
         let place = serde_json::to_value(history.place).unwrap();
         assert_eq!(
             serde_json::from_str::<Value>(&stands).unwrap()["place"],
@@ -346,7 +323,7 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
                 .inherits_deny(room.to_string().parse().unwrap());
             assert!(!inherits, "{room}");
         }
-        assert_eq!(*before.get_or_insert(truth(&log)), truth(&log));
+        assert_eq!(*before.get_or_insert(state(&log)), state(&log));
         log.close().await;
     }
     let now = Connection::open(place.file()).unwrap();
@@ -368,7 +345,7 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
         .deliver(&log, vec![born, joined(1, 16, 30)])
         .await
         .unwrap();
-    let before = truth(&log);
+    let before = state(&log);
     assert!(
         before
             .guild(guild(1))
@@ -377,7 +354,7 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
             .inherits_deny("16".parse().unwrap())
     );
     log.close().await;
-    assert_eq!(truth(&open(&place.settings())), before);
+    assert_eq!(state(&open(&place.settings())), before);
 }
 
 #[tokio::test]

@@ -1,24 +1,25 @@
-//! How much of a guild's past is kept in memory: the bounds of its [`Tail`].
+//! How many entries of a guild stay in memory: the bounds of its [`Tail`].
 //!
 //! Pure: the time is given.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::tail::{Known, STRIDE, Tail};
-use super::{Entry, GuildState};
+use crate::entry::Entry;
+use crate::state::GuildState;
+use crate::tail::{Known, STRIDE, Tail};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PastBounds {
+pub(crate) struct RetentionBounds {
     /// Entries; in whole strides.
-    pub(super) entries_max: usize,
+    pub(crate) entries_max: usize,
     /// How old they may be, in ms.
-    pub(super) age_max_ms: u64,
+    pub(crate) age_max_ms: u64,
 }
 
 /// A guild's tail, and how old it is.
-pub(super) struct Past {
+pub(crate) struct Retention {
     tail: Tail,
     /// When the entries at the ends of strides were kept, oldest first.
     times: VecDeque<(u64, u64)>,
@@ -26,14 +27,14 @@ pub(super) struct Past {
     newest_ms: u64,
 }
 
-impl Past {
-    /// A past that begins here.
-    pub(super) fn begin(known: Known) -> Self {
+impl Retention {
+    /// A tail that begins here.
+    pub(crate) fn begin(known: Known) -> Self {
         Self::restored(Tail::begin(known), VecDeque::new(), 0)
     }
 
-    /// A past as it was kept; `newest_ms` is when its newest entry was.
-    pub(super) fn restored(tail: Tail, times: VecDeque<(u64, u64)>, newest_ms: u64) -> Self {
+    /// A tail as it was stored. `newest_ms` is when its newest entry was.
+    pub(crate) fn restored(tail: Tail, times: VecDeque<(u64, u64)>, newest_ms: u64) -> Self {
         Self {
             tail,
             times,
@@ -42,16 +43,16 @@ impl Past {
     }
 
     /// What is kept.
-    pub(super) fn tail(&self) -> &Tail {
+    pub(crate) fn tail(&self) -> &Tail {
         &self.tail
     }
 
     /// Adds an entry, and forgets what is too much.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         entry: Arc<Entry>,
         after: &GuildState,
-        bounds: PastBounds,
+        bounds: RetentionBounds,
         now_ms: u64,
     ) {
         let offset = entry.place.offset;
@@ -85,7 +86,7 @@ impl Past {
     }
 
     /// Whether there are entries, and all of them are too old.
-    pub(super) fn is_aged(&self, bounds: PastBounds, now_ms: u64) -> bool {
+    pub(crate) fn is_expired(&self, bounds: RetentionBounds, now_ms: u64) -> bool {
         !self.tail.is_empty() && now_ms.saturating_sub(self.newest_ms) > bounds.age_max_ms
     }
 }

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::{Failure, StoreBounds, connect};
+use super::{StoreBounds, connect};
+use crate::backend::Failure;
 
 /// How often it is tried to write back what came meanwhile.
 const PASSES_MAX: usize = 3;
@@ -23,7 +24,7 @@ const CUT_AGAIN: u64 = 4;
 
 /// The thread, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Checkpointer {
+pub(super) struct WalCheckpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<CheckpointState>,
@@ -40,7 +41,7 @@ struct CheckpointState {
     damaged: AtomicBool,
 }
 
-impl Checkpointer {
+impl WalCheckpointer {
     pub(super) fn start(path: &Path, bounds: &StoreBounds) -> Result<Self, Failure> {
         let connection = connect(path, bounds)?;
         let (wake, woken) = sync_channel(1);
@@ -84,7 +85,7 @@ impl Checkpointer {
 
     /// What the writer has to know before it writes. A journal that is longer than its bound is
     /// written back by the writer, and cut.
-    pub(super) fn heed(
+    pub(super) fn bound(
         &mut self,
         connection: &Connection,
         journal_bytes: u64,
@@ -115,7 +116,7 @@ impl CheckpointState {
     }
 }
 
-impl Drop for Checkpointer {
+impl Drop for WalCheckpointer {
     fn drop(&mut self) {
         self.wake = None;
         if let Some(thread) = self.thread.take() {
@@ -174,6 +175,7 @@ mod tests {
             journal_bytes_max: 100_000,
             entries_max: 1,
             age_max_ms: 1,
+            event_ids_max: 1,
         };
         let writer = connect(&path, &bounds).unwrap();
         let write = "INSERT INTO t VALUES (1)";
@@ -183,9 +185,9 @@ mod tests {
         for _ in 0..50 {
             writer.execute_batch(write).unwrap();
         }
-        let mut checkpointer = Checkpointer::start(&path, &bounds).unwrap();
+        let mut checkpointer = WalCheckpointer::start(&path, &bounds).unwrap();
         let pages = |writer| checkpoint(writer, "PASSIVE").unwrap().pages;
-        checkpointer.heed(&writer, 100_000).unwrap();
+        checkpointer.bound(&writer, 100_000).unwrap();
         assert!(pages(&writer) > 50);
         let reader = connect(&path, &bounds).unwrap();
         // Whoever reads what is written back whole keeps nobody from anything.
@@ -193,15 +195,15 @@ mod tests {
         reader
             .execute_batch("BEGIN; SELECT count(*) FROM t")
             .unwrap();
-        checkpointer.heed(&writer, 100_001).unwrap();
+        checkpointer.bound(&writer, 100_001).unwrap();
         assert!(pages(&writer) > 0, "it is read");
         reader.execute_batch("ROLLBACK").unwrap();
-        checkpointer.heed(&writer, 125_001).unwrap();
+        checkpointer.bound(&writer, 125_001).unwrap();
         assert!(pages(&writer) > 0, "not tried again before it has grown");
-        checkpointer.heed(&writer, 125_002).unwrap();
+        checkpointer.bound(&writer, 125_002).unwrap();
         assert_eq!(pages(&writer), 0);
         checkpointer.state.damaged.store(true, Relaxed);
-        assert!(checkpointer.heed(&writer, 0).is_err());
+        assert!(checkpointer.bound(&writer, 0).is_err());
         drop((checkpointer, reader, writer));
         std::fs::remove_file(path).unwrap();
     }

@@ -7,50 +7,51 @@ use proto::{ChannelId, GuildId};
 use rusqlite::{Connection, Row};
 use serde::de::DeserializeOwned;
 
-use super::group::{GuildRow, HolderRow, ReachedRow};
-use super::load::KeptPast;
-use super::schema::{self, sum};
-use super::{Failure, Shape};
-use crate::chain::{Chain, Holder};
+use super::BaseIndex;
+use super::group::GuildRow;
+use super::schema::{self, checksum};
+use crate::backend::Failure;
+use crate::command::LedgerRow;
+use crate::entry::{Entry, Place};
+use crate::log_state::{GuildRecord, chained};
+use crate::retention::Retention;
+use crate::state::{Change, GuildState};
 use crate::tail::{Known, STRIDE, Tail};
-use crate::truth::{History, chained};
-use crate::writer::LedgerRow;
-use crate::{Change, Entry, GuildState, Place};
+use crate::workers::{Holder, Progress, Workers};
+
+/// Ids of a window, oldest first, each with when it was admitted.
+type Ids = Vec<(u64, Arc<str>)>;
 
 /// All that stands in a store.
-pub(super) struct Found {
+pub(super) struct StoreContents {
     /// Which form it has.
     pub(super) form: i64,
+    /// Names the store. None: it is new.
     pub(super) store: Option<String>,
-    pub(super) chain: Chain,
-    /// The number of the oldest id of a claim or a notice.
-    pub(super) spent_first: u64,
-    /// Whether there is a table for them: stores of the first days have none.
-    pub(super) has_spent: bool,
-    pub(super) guilds: BTreeMap<GuildId, FoundGuild>,
-    pub(super) seen: Vec<Arc<str>>,
-    pub(super) next_seen: u64,
+    pub(super) workers: Workers,
+    pub(super) guilds: BTreeMap<GuildId, StoredGuild>,
+    /// Ids of events that were appended by hand.
+    pub(super) event_ids: Ids,
+    pub(super) next_event_id: u64,
     pub(super) rooms: Vec<LedgerRow>,
 }
 
-pub(super) struct FoundGuild {
-    pub(super) history: History,
-    pub(super) past: KeptPast,
-    pub(super) shape: Shape,
+pub(super) struct StoredGuild {
+    pub(super) record: GuildRecord,
+    pub(super) retention: Retention,
+    pub(super) index: BaseIndex,
 }
 
-impl Found {
-    /// What stands in a store that begins.
+impl StoreContents {
+    /// A store that begins.
     pub(super) fn nothing() -> Self {
         Self {
             form: schema::VERSION,
             store: None,
-            chain: Chain::default(),
-            spent_first: 0,
-            has_spent: true,
+            workers: Workers::default(),
             guilds: BTreeMap::new(),
-            seen: Vec::new(),
-            next_seen: 0,
+            event_ids: Vec::new(),
+            next_event_id: 0,
             rooms: Vec::new(),
         }
     }
@@ -61,17 +62,11 @@ pub(super) struct Reader<'a>(pub(super) &'a Connection);
 
 impl Reader<'_> {
     /// All of a store of this form.
-    pub(super) fn found(&self, form: i64) -> Result<Found, Failure> {
+    pub(super) fn contents(&self, form: i64) -> Result<StoreContents, Failure> {
         let store = self
             .meta("store")?
             .ok_or_else(|| Failure::damaged("it has no name"))?;
-        let has_spent = self.has_spent()?;
-        let (spent, spent_first) = if has_spent {
-            self.spent()?
-        } else {
-            (Vec::new(), 0)
-        };
-        let chain = self.chain(spent)?;
+        let workers = self.workers()?;
         let mut guilds = BTreeMap::new();
         for (guild, row) in self.keyed::<GuildRow>("guilds", "guild")? {
             let id = id(guild, GuildId::new)?;
@@ -87,61 +82,44 @@ impl Reader<'_> {
                 })
             })
             .collect::<Result<_, Failure>>()?;
-        let (seen, next_seen) = self.seen()?;
-        Ok(Found {
+        let (event_ids, next_event_id) = self.ids("seen", form > 2)?;
+        Ok(StoreContents {
             form,
             store: Some(store),
-            chain,
-            spent_first,
-            has_spent,
+            workers,
             guilds,
-            seen,
-            next_seen,
+            event_ids,
+            next_event_id,
             rooms,
         })
     }
 
-    fn chain(&self, spent: Vec<(String, u64)>) -> Result<Chain, Failure> {
+    fn workers(&self) -> Result<Workers, Failure> {
         let mut holders = Vec::new();
-        let mut reached: BTreeMap<i64, ReachedRow> =
+        let mut progress: BTreeMap<i64, Progress> =
             self.keyed("reached", "shard")?.into_iter().collect();
-        for (shard, row) in self.keyed::<HolderRow>("holders", "shard")? {
-            let ReachedRow {
-                reached,
-                taken,
-                checkpoint,
-                lost,
-                absent,
-            } = reached
+        for (shard, holder) in self.keyed::<Holder>("holders", "shard")? {
+            let progress = progress
                 .remove(&shard)
                 .ok_or_else(|| Failure::damaged(format!("shard {shard} reached nothing")))?;
             let shard = u32::try_from(shard).map_err(|_| Failure::damaged("a shard's number"))?;
-            let holder = Holder {
-                of: row.of,
-                generation: row.generation,
-                worker: row.worker,
-                claim_id: row.claim_id,
-                guilds: row.guilds,
-                reached,
-                taken,
-                checkpoint,
-                lost,
-                absent: absent.into_iter().collect(),
-            };
-            holders.push((shard, holder));
+            holders.push((shard, Holder { progress, ..holder }));
         }
         let generation = self.meta("generation")?.unwrap_or_default();
         let identifies: Vec<u64> = self.meta("identifies")?.unwrap_or_default();
-        Ok(Chain::restored(generation, holders, identifies, spent))
+        let (ids, next_id) = self.ids("spent", true)?;
+        Ok(Workers::restored(
+            generation, holders, identifies, ids, next_id,
+        ))
     }
 
     /// A guild: its oldest base, and every entry since, up to where its row says that it stands.
-    fn guild(&self, guild: GuildId, row: &GuildRow, form: i64) -> Result<FoundGuild, Failure> {
+    fn guild(&self, guild: GuildId, row: &GuildRow, form: i64) -> Result<StoredGuild, Failure> {
         let damaged = |why: &str| Failure::damaged(format!("guild {guild}: {why}"));
         let mut bases = self.bases(guild)?.into_iter();
         let (known, kept_ms) = bases.next().ok_or_else(|| damaged("it has no base"))?;
-        let mut shape = Shape::default();
-        shape.bases.push_back((known.place.offset, kept_ms));
+        let mut index = BaseIndex::default();
+        index.bases.push_back((known.place.offset, kept_ms));
         let (mut place, mut state) = (known.place, known.state.clone());
         let mut tail = Tail::begin(known);
         let (mut times, mut newest_ms) = (VecDeque::new(), 0);
@@ -156,7 +134,7 @@ impl Reader<'_> {
             let body = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
             place.offset += 1;
             place.check = chained(place, body, ts);
-            let expected = sum(
+            let expected = checksum(
                 "entries",
                 &[
                     &guild.get().to_be_bytes(),
@@ -186,24 +164,20 @@ impl Reader<'_> {
                 if base.state != state {
                     return Err(damaged("a base is another state than its entries make"));
                 }
-                shape.bases.push_back((base.place.offset, kept_ms));
+                index.bases.push_back((base.place.offset, kept_ms));
             }
         }
         if place != row.place || later.peek().is_some() {
             return Err(damaged("it does not stand where its row says"));
         }
-        Ok(FoundGuild {
-            history: History {
+        Ok(StoredGuild {
+            record: GuildRecord {
                 place,
                 mark: row.mark,
                 state,
             },
-            past: KeptPast {
-                tail,
-                times,
-                newest_ms,
-            },
-            shape,
+            retention: Retention::restored(tail, times, newest_ms),
+            index,
         })
     }
 
@@ -223,7 +197,7 @@ impl Reader<'_> {
             };
             let kept_ms = number(row, 3)?;
             let body = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
-            let expected = sum(
+            let expected = checksum(
                 "bases",
                 &[
                     &guild.get().to_be_bytes(),
@@ -244,59 +218,34 @@ impl Reader<'_> {
         Ok(bases)
     }
 
-    fn has_spent(&self) -> Result<bool, Failure> {
-        let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'spent'";
-        Ok(self.0.query_row(tables, [], |row| row.get::<_, i64>(0))? == 1)
-    }
-
-    /// The ids of claims and notices, oldest first, each with when; and the number of the oldest.
-    fn spent(&self) -> Result<(Vec<(String, u64)>, u64), Failure> {
-        let mut statement = self
-            .0
-            .prepare_cached("SELECT number, id, at_ms, sum FROM spent ORDER BY number")?;
+    /// The ids of a window, oldest first, each with when, and the number of the next one.
+    /// `has_times`: older forms lack the times of some.
+    fn ids(&self, table: &str, has_times: bool) -> Result<(Ids, u64), Failure> {
+        let at_ms = if has_times { "at_ms" } else { "0" };
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT number, id, {at_ms}, sum FROM {table} ORDER BY number"
+        ))?;
         let mut rows = statement.query([])?;
-        let (mut spent, mut first) = (Vec::new(), None);
+        let (mut ids, mut next) = (Vec::new(), None);
         while let Some(row) = rows.next()? {
             let (at_number, at_ms) = (number(row, 0)?, number(row, 2)?);
-            let id: String = row.get(1)?;
-            let expected = sum(
-                "spent",
-                &[
-                    &at_number.to_be_bytes(),
-                    id.as_bytes(),
-                    &at_ms.to_be_bytes(),
-                ],
-            );
-            let first = *first.get_or_insert(at_number);
-            if row.get_ref(3)?.as_blob().ok() != Some(&expected[..])
-                || first + spent.len() as u64 != at_number
-            {
-                return Err(Failure::damaged("the ids of claims"));
-            }
-            spent.push((id, at_ms));
-        }
-        Ok((spent, first.unwrap_or(0)))
-    }
-
-    fn seen(&self) -> Result<(Vec<Arc<str>>, u64), Failure> {
-        let mut statement = self
-            .0
-            .prepare_cached("SELECT number, id, sum FROM seen ORDER BY number")?;
-        let mut rows = statement.query([])?;
-        let (mut seen, mut next) = (Vec::new(), None);
-        while let Some(row) = rows.next()? {
-            let number = number(row, 0)?;
             let id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            let expected = sum("seen", &[&number.to_be_bytes(), id.as_bytes()]);
-            if row.get_ref(2)?.as_blob().ok() != Some(&expected[..])
-                || next.is_some_and(|next| next != number)
+            let (number, time) = (at_number.to_be_bytes(), at_ms.to_be_bytes());
+            let columns = [&number[..], id.as_bytes(), &time];
+            let columns = if has_times {
+                &columns[..]
+            } else {
+                &columns[..2]
+            };
+            if row.get_ref(3)?.as_blob().ok() != Some(&checksum(table, columns)[..])
+                || next.is_some_and(|next| next != at_number)
             {
-                return Err(Failure::damaged("the ids of known events"));
+                return Err(Failure::damaged(format!("the ids in {table}")));
             }
-            seen.push(id.into());
-            next = Some(number + 1);
+            ids.push((at_ms, id.into()));
+            next = Some(at_number + 1);
         }
-        Ok((seen, next.unwrap_or(0)))
+        Ok((ids, next.unwrap_or(0)))
     }
 
     pub(super) fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
@@ -308,7 +257,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        let expected = sum("meta", &[key.as_bytes(), body]);
+        let expected = checksum("meta", &[key.as_bytes(), body]);
         if row.get_ref(1)?.as_blob().ok() != Some(&expected[..]) {
             return Err(Failure::damaged(format!("{key} is not what was written")));
         }
@@ -327,7 +276,7 @@ impl Reader<'_> {
         while let Some(row) = rows.next()? {
             let key: i64 = row.get(0)?;
             let body: Vec<u8> = row.get(1)?;
-            let expected = sum(table, &[&key.to_be_bytes(), &body]);
+            let expected = checksum(table, &[&key.to_be_bytes(), &body]);
             if row.get_ref(2)?.as_blob().ok() != Some(&expected[..]) {
                 return Err(Failure::damaged(format!(
                     "a row of {table} is not what was written"

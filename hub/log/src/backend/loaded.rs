@@ -1,0 +1,55 @@
+//! What a backend gives back when it is opened.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proto::GuildId;
+
+use crate::command::LedgerRow;
+use crate::log_state::{GuildRecord, LogState};
+use crate::retention::Retention;
+use crate::tail::{Known, Tail};
+use crate::workers::Workers;
+
+/// What was stored, or a new store.
+pub(crate) struct Loaded {
+    /// Names the store.
+    pub(crate) store: String,
+    /// The state.
+    pub(crate) state: LogState,
+    /// The newest entries of each guild.
+    pub(crate) retentions: BTreeMap<GuildId, Retention>,
+    /// The ledger's rooms.
+    pub(crate) rooms: Vec<LedgerRow>,
+}
+
+impl Loaded {
+    /// A new store of this name, in which no entry is known.
+    pub(crate) fn new(named: &str, event_ids_max: usize) -> Self {
+        Self {
+            store: named.to_owned(),
+            state: LogState::restored(Workers::default(), event_ids_max, [], 0),
+            retentions: BTreeMap::new(),
+            rooms: Vec::new(),
+        }
+    }
+
+    /// Adds a guild without entries.
+    pub(crate) fn begin(&mut self, guild: GuildId, record: GuildRecord) {
+        self.put(guild, retention_from(&record), record);
+    }
+
+    /// Adds a guild.
+    pub(crate) fn put(&mut self, guild: GuildId, retention: Retention, record: GuildRecord) {
+        self.retentions.insert(guild, retention);
+        self.state.put(guild, record);
+    }
+}
+
+/// The retention of a guild whose entries are all forgotten.
+pub(crate) fn retention_from(record: &GuildRecord) -> Retention {
+    let known = Known {
+        place: record.place,
+        state: record.state.clone(),
+    };
+    Retention::restored(Tail::begin(known), VecDeque::new(), 0)
+}

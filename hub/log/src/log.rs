@@ -1,0 +1,274 @@
+//! What the rest of the hub asks of the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::chain::{Claim, Claimed, Conflict, IdentifyNotice, Link};
+use proto::event::Event;
+use proto::{ChannelId, GuildId};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{Appended, Command, LedgerRow, Reply};
+use crate::entry::{Applied, Place};
+use crate::health::Health;
+use crate::published::{Published, lock};
+use crate::state::{Change, GuildState};
+use crate::tail::Tail;
+use crate::workers::Holder;
+use crate::writer::Job;
+
+/// How often a store that can not be written is tried.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked for what has grown too old, at least.
+pub(crate) const AGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// It can not be made durable now; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store can not be written")]
+pub struct Unavailable;
+
+/// Why a worker's word is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It does not fit to what is here.
+    Conflict(Conflict),
+    /// See [`Unavailable`].
+    Unavailable,
+}
+
+/// All logs of this hub. A clone is a reference.
+#[derive(Clone)]
+pub struct Log(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) store: String,
+    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) health: watch::Receiver<Health>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) age_interval: Duration,
+}
+
+/// A guild's state, and everything that comes after it.
+pub struct Following {
+    /// Where the state was taken.
+    pub place: Place,
+    /// The state.
+    pub state: GuildState,
+    /// What came before it, as far as it is kept.
+    pub tail: Tail,
+    /// What comes after it, in order and without a gap. A follower that lags loses its place and
+    /// follows anew.
+    pub entries: broadcast::Receiver<Arc<Applied>>,
+}
+
+impl From<Unavailable> for NotTaken {
+    fn from(Unavailable: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl Log {
+    /// Names what is kept: another name means that what was told before is forgotten.
+    pub fn store(&self) -> &str {
+        &self.0.store
+    }
+
+    /// How the store is, and what becomes of it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.0.health.clone()
+    }
+
+    /// Whether what is told now can be kept.
+    pub fn is_storing(&self) -> bool {
+        *self.0.health.borrow() == Health::Storing
+    }
+
+    /// A worker takes a shard, by a claim of this id. Repeated, the claim is answered again.
+    ///
+    /// # Errors
+    /// The worker does not have the shard: another has claimed since, or the claim cannot be stored.
+    pub async fn claim(&self, id: String, claim: Claim) -> Result<Claimed, NotTaken> {
+        let id = id.into();
+        match self.execute(Command::Claim { id, claim }).await? {
+            Reply::Claimed(claimed) => claimed.map_err(NotTaken::Conflict),
+            _ => Err(NotTaken::Unavailable),
+        }
+    }
+
+    /// Counts that a worker's bot identifies, once for an id. Returns how often it did in the last
+    /// 24 h.
+    ///
+    /// # Errors
+    /// As [`Log::deliver`].
+    pub async fn identify(&self, id: String, notice: IdentifyNotice) -> Result<u32, NotTaken> {
+        let id = id.into();
+        match self.execute(Command::Identify { id, notice }).await? {
+            Reply::Identified(identifies) => identifies.map_err(NotTaken::Conflict),
+            _ => Err(NotTaken::Unavailable),
+        }
+    }
+
+    /// Appends the events of a worker's delivery, and with that publishes them, as a whole or not at
+    /// all. An event of a guild that this hub does not serve is refused. The events of one delivery
+    /// stay together in the log.
+    ///
+    /// # Errors
+    /// The delivery does not fit to the chain, or cannot be stored.
+    pub async fn deliver(&self, link: Link, events: Vec<Event>) -> Result<Appended, NotTaken> {
+        match self.execute(Command::Deliver { link, events }).await? {
+            Reply::Delivered(appended) => appended.map_err(NotTaken::Conflict),
+            _ => Err(NotTaken::Unavailable),
+        }
+    }
+
+    /// Followed guilds of a shard that are not known whole.
+    pub fn wanted(&self, shard: u32) -> Vec<GuildId> {
+        lock(&self.0.published.state).wanted(shard)
+    }
+
+    /// Who holds a shard.
+    pub fn holder(&self, shard: u32) -> Option<Holder> {
+        lock(&self.0.published.state).workers.holder(shard).cloned()
+    }
+
+    /// The highest number that stands for a gateway session or for a generation here: those to come
+    /// are not much above it, or not above the time of day.
+    pub fn newest_number(&self) -> u64 {
+        let state = lock(&self.0.published.state).clone();
+        state.newest_number()
+    }
+
+    /// How long ago the bot last identified, in ms, as far as this hub was told.
+    pub fn identified_ago_ms(&self, now_ms: u64) -> Option<u64> {
+        let state = lock(&self.0.published.state).clone();
+        let last = state.workers.identified().next_back()?;
+        Some(now_ms.saturating_sub(last))
+    }
+
+    /// Appends events that somebody sends by hand, in order, and with that publishes them. An event
+    /// whose id is known is a repeat. One of a guild that this hub does not serve is refused.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: none is appended.
+    pub async fn append(&self, events: Vec<Event>) -> Result<Appended, Unavailable> {
+        match self.execute(Command::Append { events }).await? {
+            Reply::Appended {
+                appended,
+                forgotten_early,
+            } => {
+                metrics::counter!("hub_log_seen_forgotten_early_total").increment(forgotten_early);
+                Ok(appended)
+            }
+            _ => Err(Unavailable),
+        }
+    }
+
+    /// Publishes that a room is Roomwire's own.
+    ///
+    /// # Errors
+    /// As [`Log::keep`].
+    pub async fn own(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
+        self.keep(Vec::new(), vec![(guild, Change::Owned(channel))])
+            .await
+    }
+
+    /// Publishes that a room is no longer Roomwire's own.
+    ///
+    /// # Errors
+    /// As [`Log::keep`].
+    pub async fn disown(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
+        self.keep(Vec::new(), vec![(guild, Change::Disowned(channel))])
+            .await
+    }
+
+    /// Keeps rooms of the ledger, and publishes changes of guilds that no worker told: all of it
+    /// or nothing. Gives nothing back, and ends when it is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not kept.
+    pub async fn keep(
+        &self,
+        rooms: Vec<LedgerRow>,
+        changes: Vec<(GuildId, Change)>,
+    ) -> Result<(), Unavailable> {
+        self.execute(Command::Keep { rooms, changes })
+            .await
+            .map(drop)
+    }
+
+    /// Reads a guild's state where it stands now; `None` if this hub does not serve the guild.
+    pub fn read<T>(&self, guild: GuildId, read: impl FnOnce(&GuildState, Place) -> T) -> Option<T> {
+        let shown = lock(&self.0.published.guilds.get(&guild)?.shown);
+        Some(read(&shown.state, shown.place))
+    }
+
+    /// A guild's state and all that comes after it, with nothing between them.
+    pub fn follow(&self, guild: GuildId) -> Option<Following> {
+        let guild = self.0.published.guilds.get(&guild)?;
+        let shown = lock(&guild.shown);
+        Some(Following {
+            place: shown.place,
+            state: shown.state.clone(),
+            tail: shown.retention.tail().clone(),
+            entries: guild.followers.subscribe(),
+        })
+    }
+
+    /// Looks after the store until `shutdown`: whether it is where it was, whether it can be written
+    /// again, and what has grown too old.
+    pub async fn tend(&self, shutdown: CancellationToken) {
+        let (mut probe, mut age) = (
+            tokio::time::interval(PROBE_INTERVAL),
+            tokio::time::interval(self.0.age_interval),
+        );
+        loop {
+            // Either may fail: the next one comes.
+            let _tended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = probe.tick() => {
+                    self.0.published.measure();
+                    if self.is_storing() {
+                        // A writer with a full queue checks the place by itself.
+                        let _queued = self.0.jobs.try_send(Job::CheckPlace);
+                        continue;
+                    }
+                    let (caller, done) = oneshot::channel();
+                    self.submit(Job::Probe(caller), done).await
+                }
+                _ = age.tick() => {
+                    let aged = self.0.published.expired(launch::clock::now_ms());
+                    if aged.is_empty() {
+                        continue;
+                    }
+                    let (caller, done) = oneshot::channel();
+                    self.submit(Job::Expire(aged, caller), done).await
+                }
+            };
+        }
+    }
+
+    /// Ends the log: what waits becomes durable, then the file is closed, and nothing more is taken.
+    pub async fn close(&self) {
+        let (caller, closed) = oneshot::channel();
+        if self.0.jobs.send(Job::Close(caller)).await.is_ok() {
+            // A writer that is gone has closed the file too.
+            let _closed = closed.await;
+        }
+    }
+
+    /// Has the writer execute a command, and waits until its record is durable and published.
+    pub(crate) async fn execute(&self, command: Command) -> Result<Reply, Unavailable> {
+        let (caller, reply) = oneshot::channel();
+        self.submit(Job::Execute(command, caller), reply).await
+    }
+
+    pub(crate) async fn submit<T>(
+        &self,
+        job: Job,
+        reply: oneshot::Receiver<T>,
+    ) -> Result<T, Unavailable> {
+        self.0.jobs.send(job).await.map_err(|_closed| Unavailable)?;
+        reply.await.map_err(|_dropped| Unavailable)
+    }
+}

@@ -1,0 +1,424 @@
+//! The workers and the guilds as one value, and the only code that decides and changes it.
+//!
+//! Pure and persistent: a clone costs nothing. So a group of commands is executed on a copy, which
+//! replaces the state once the group's record is durable, and is dropped otherwise.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use proto::GuildId;
+use proto::chain::{Claim, Claimed, Conflict, IdentifyNotice, KnownGuild, Link, Mark};
+use proto::delivery::RefusedEvent;
+use proto::event::{Event, Fact};
+use proto::problem::Code;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use launch::mutation::{Rule, disabled};
+
+use crate::command::{Appended, Command, Reply};
+use crate::dedup::{Admission, DedupWindow, WindowBounds};
+use crate::record::{NewEntry, Record};
+use crate::state::{Change, GuildState, Teller};
+use crate::workers::{Holder, Progress, Workers};
+use crate::{Applied, Entry, Place};
+
+/// Ids of events that were appended by hand stay known for 10 minutes *and* 100,000 events.
+const EVENT_IDS: WindowBounds = WindowBounds {
+    age_ms: 10 * 60 * 1000,
+    entries_min: 100_000,
+    entries_max: 1_000_000,
+};
+
+/// Everything that the log knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogState {
+    /// Who may deliver, and from where they continue.
+    pub workers: Workers,
+    guilds: OrdMap<GuildId, GuildRecord>,
+    event_ids: DedupWindow<Arc<str>>,
+}
+
+/// One guild, and where its log stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GuildRecord {
+    /// Where.
+    pub place: Place,
+    /// The newest event of a worker: an event that is not above it is a repeat.
+    pub mark: Mark,
+    /// The guild.
+    pub state: GuildState,
+}
+
+impl Default for LogState {
+    fn default() -> Self {
+        Self::restored(Workers::default(), EVENT_IDS.entries_max, [], 0)
+    }
+}
+
+impl LogState {
+    /// A state without guilds. `event_ids` are the known ids of events, oldest first, each with when
+    /// it was appended; `next_id` is the number of the next one.
+    pub(crate) fn restored(
+        workers: Workers,
+        event_ids_max: usize,
+        event_ids: impl IntoIterator<Item = (u64, Arc<str>)>,
+        next_id: u64,
+    ) -> Self {
+        let bounds = WindowBounds {
+            entries_max: event_ids_max,
+            ..EVENT_IDS
+        };
+        Self {
+            workers,
+            guilds: OrdMap::new(),
+            event_ids: DedupWindow::restored(bounds, event_ids, next_id),
+        }
+    }
+
+    /// Puts a guild into the state.
+    pub fn put(&mut self, guild: GuildId, record: GuildRecord) {
+        self.guilds.insert(guild, record);
+    }
+
+    /// One guild.
+    pub fn guild(&self, guild: GuildId) -> Option<&GuildRecord> {
+        self.guilds.get(&guild)
+    }
+
+    /// Every guild.
+    pub fn guilds(&self) -> impl Iterator<Item = (GuildId, &GuildRecord)> {
+        self.guilds.iter().map(|(guild, record)| (*guild, record))
+    }
+
+    /// The ids of events that were appended by hand.
+    pub(crate) fn event_ids(&self) -> &DedupWindow<Arc<str>> {
+        &self.event_ids
+    }
+
+    /// Executes a command, and gives what it adds: the state changes as if it had absorbed the
+    /// record. A command that is refused changes nothing. `now_ms` is the time since the Unix epoch.
+    pub fn execute(&mut self, command: &Command, now_ms: u64) -> (Reply, Record) {
+        let mut record = Record::default();
+        let reply = match command {
+            Command::Claim { id, claim } => {
+                Reply::Claimed(self.claim(id, claim, now_ms, &mut record))
+            }
+            Command::Identify { id, notice } => {
+                Reply::Identified(self.identify(id, notice, now_ms, &mut record))
+            }
+            Command::Deliver { link, events } => {
+                Reply::Delivered(self.deliver(link, events, now_ms, &mut record))
+            }
+            Command::Append { events } => {
+                let outcome = self.ingest(events, Teller::Hand, now_ms, &mut record);
+                Reply::Appended {
+                    appended: outcome.appended,
+                    forgotten_early: outcome.forgotten_early,
+                }
+            }
+            Command::Keep { rooms, changes } => {
+                record.rooms.clone_from(rooms);
+                for (guild, change) in changes {
+                    if let Some(known) = self.guilds.get_mut(guild) {
+                        let entry = known.add(*guild, change.clone(), now_ms, now_ms);
+                        record.entries.push(entry);
+                    }
+                }
+                Reply::Kept
+            }
+            #[cfg(test)]
+            Command::Panic => {
+                self.workers = Workers::default();
+                panic!("a planted fault");
+            }
+        };
+        (reply, record)
+    }
+
+    /// Applies the effects of a record.
+    pub fn absorb(&mut self, record: &Record) {
+        for new in &record.entries {
+            if let Some(known) = self.guilds.get_mut(&new.guild) {
+                let entry = &new.applied.entry;
+                known.state.apply(&entry.change);
+                known.place = entry.place;
+            }
+        }
+        for (guild, mark) in &record.marks {
+            if let Some(known) = self.guilds.get_mut(guild) {
+                known.mark = *mark;
+            }
+        }
+        if let Some(generation) = record.generation {
+            self.workers.put_generation(generation);
+        }
+        for (shard, holder) in &record.holders {
+            self.workers.put_holder(*shard, holder.clone());
+        }
+        for (shard, progress) in &record.progress {
+            self.workers.put_progress(*shard, progress);
+        }
+        for at_ms in &record.identifies {
+            self.workers.identify(*at_ms);
+        }
+        for (at_ms, id) in &record.request_ids {
+            self.workers.admit(id, *at_ms);
+        }
+        for (at_ms, id) in &record.event_ids {
+            self.event_ids.admit(Arc::clone(id), (), *at_ms);
+        }
+    }
+
+    /// A claim is executed once. Repeated, it is answered again as long as it holds, and takes
+    /// nothing back from a worker that has claimed since.
+    fn claim(
+        &mut self,
+        id: &Arc<str>,
+        claim: &Claim,
+        now_ms: u64,
+        record: &mut Record,
+    ) -> Result<Claimed, Conflict> {
+        let shard = claim.shard.0;
+        if self.workers.request_ids().contains(id) {
+            return match self.workers.holder(shard) {
+                Some(holder) if *holder.claim_id == **id => {
+                    let holder = holder.clone();
+                    Ok(self.claimed(claim, holder, now_ms))
+                }
+                _ => Err(Conflict::Fenced),
+            };
+        }
+        self.workers.admit(id, now_ms);
+        record.request_ids.push((now_ms, Arc::clone(id)));
+        let before = self.workers.clone();
+        let holder = self.workers.claim(id, claim, now_ms);
+        record.generation = Some(holder.generation);
+        for (gone, _) in before.holders() {
+            if self.workers.holder(gone).is_none() {
+                record.holders.insert(gone, None);
+            }
+        }
+        record.holders.insert(shard, Some(holder.clone()));
+        Ok(self.claimed(claim, holder, now_ms))
+    }
+
+    fn claimed(&self, claim: &Claim, holder: Holder, now_ms: u64) -> Claimed {
+        let Progress {
+            absent, checkpoint, ..
+        } = holder.progress;
+        let remembered = claim.guilds.iter().filter(|_| claim.memory);
+        let known = remembered.filter_map(|guild| {
+            let known = self.guilds.get(guild).filter(|known| known.state.known)?;
+            Some(KnownGuild {
+                mark: known.mark,
+                absent: absent.get(guild).copied(),
+                roster: known.state.roster(*guild, "claimed"),
+            })
+        });
+        let unserved = claim.guilds.iter();
+        let unserved = unserved.filter(|guild| !self.guilds.contains_key(*guild));
+        Claimed {
+            generation: holder.generation,
+            guilds: known.collect(),
+            unserved: unserved.copied().collect(),
+            last_session: self.last_session(),
+            identifies: self.workers.identifies(now_ms),
+            checkpoint: checkpoint.filter(|_| claim.memory),
+        }
+    }
+
+    fn last_session(&self) -> u64 {
+        let marks = self.guilds.values().map(|known| known.mark);
+        self.workers.last_session(marks)
+    }
+
+    /// The highest number of a gateway session or of a generation that is known.
+    pub fn newest_number(&self) -> u64 {
+        self.last_session().max(self.workers.last_generation())
+    }
+
+    fn identify(
+        &mut self,
+        id: &Arc<str>,
+        notice: &IdentifyNotice,
+        now_ms: u64,
+        record: &mut Record,
+    ) -> Result<u32, Conflict> {
+        self.workers.recognise(notice.shard, notice.generation)?;
+        if self.workers.admit(id, now_ms) {
+            record.request_ids.push((now_ms, Arc::clone(id)));
+            record.identifies.push(now_ms);
+            self.workers.identify(now_ms);
+        }
+        Ok(self.workers.identifies(now_ms))
+    }
+
+    /// Guilds that a shard's worker follows, and that no snapshot has reported.
+    pub fn wanted(&self, shard: u32) -> Vec<GuildId> {
+        let followed = self
+            .workers
+            .holder(shard)
+            .map(|holder| holder.guilds.as_slice());
+        let unknown = |guild: &&GuildId| {
+            self.guilds
+                .get(*guild)
+                .is_some_and(|known| !known.state.known)
+        };
+        followed
+            .unwrap_or_default()
+            .iter()
+            .filter(unknown)
+            .copied()
+            .collect()
+    }
+
+    fn deliver(
+        &mut self,
+        link: &Link,
+        events: &[Event],
+        now_ms: u64,
+        record: &mut Record,
+    ) -> Result<Appended, Conflict> {
+        self.workers.judge(link)?;
+        let outcome = self.ingest(events, Teller::Worker, now_ms, record);
+        self.workers.advance(link, !events.is_empty());
+        let shard = link.shard.0;
+        if let Some(holder) = self.workers.holder(shard) {
+            record.progress.insert(shard, holder.progress.clone());
+        }
+        Ok(outcome.appended)
+    }
+
+    /// Appends events in order. A worker's event with a mark is new if it is above its guild's
+    /// watermark, any other if its id is new. `now_ms` goes into new epochs.
+    fn ingest(
+        &mut self,
+        events: &[Event],
+        source: Teller,
+        now_ms: u64,
+        record: &mut Record,
+    ) -> IngestOutcome {
+        let mut outcome = IngestOutcome::default();
+        let Appended {
+            accepted,
+            duplicates,
+            refused,
+        } = &mut outcome.appended;
+        for event in events {
+            let guild = event.fact.guild_id();
+            let Some(known) = self.guilds.get_mut(&guild) else {
+                refused.push(RefusedEvent {
+                    id: event.id.clone(),
+                    code: Code::Forbidden,
+                });
+                continue;
+            };
+            let is_new = match (event.at, source) {
+                (Some(at), Teller::Worker) => {
+                    let is_new = at > known.mark || disabled(Rule::Watermark);
+                    if at > known.mark {
+                        known.mark = at;
+                        record.marks.insert(guild, at);
+                    }
+                    is_new
+                }
+                (None, Teller::Worker) => true,
+                (_, Teller::Hand) => {
+                    let id: Arc<str> = event.id.as_str().into();
+                    match self.event_ids.admit(Arc::clone(&id), (), now_ms) {
+                        Admission::Repeat => false,
+                        Admission::New { forgotten_early } => {
+                            outcome.forgotten_early += forgotten_early;
+                            record.event_ids.push((now_ms, id));
+                            true
+                        }
+                    }
+                }
+            };
+            if !is_new {
+                *duplicates += 1;
+                continue;
+            }
+            *accepted += 1;
+            for change in known.state.admit(event.fact.clone(), source) {
+                let entry = known.add(guild, change, event.ts, now_ms);
+                record.entries.push(entry);
+            }
+        }
+        outcome
+    }
+}
+
+/// The outcome of some events, as the log counts it.
+#[derive(Debug, Default)]
+struct IngestOutcome {
+    appended: Appended,
+    forgotten_early: u64,
+}
+
+impl GuildRecord {
+    /// A guild of which nothing is known, at the beginning of its log.
+    pub fn begin(epoch: u64) -> Self {
+        Self {
+            place: Place {
+                epoch,
+                offset: 0,
+                check: 0,
+            },
+            mark: Mark::default(),
+            state: GuildState::default(),
+        }
+    }
+
+    /// Appends a change.
+    fn add(&mut self, guild: GuildId, change: Change, ts: u64, now_ms: u64) -> NewEntry {
+        if let Change::Told(Fact::Snapshot(_)) = change {
+            // What comes after a snapshot does not continue what came before it. The time keeps
+            // an epoch from repeating after the store was replaced by an older copy.
+            self.place = Place {
+                epoch: now_ms.max(self.place.epoch + 1),
+                offset: 0,
+                check: 0,
+            };
+        } else {
+            self.place.offset += 1;
+        }
+        let before = self.state.clone();
+        self.state.apply(&change);
+        // Strings, numbers and lists: nothing in a change can fail to be written.
+        let json = serde_json::to_vec(&change).unwrap_or_default();
+        self.place.check = chained(self.place, &json, ts);
+        NewEntry {
+            guild,
+            applied: Arc::new(Applied {
+                entry: Arc::new(Entry {
+                    place: self.place,
+                    change,
+                    ts,
+                }),
+                before,
+                after: self.state.clone(),
+            }),
+            json,
+        }
+    }
+}
+
+/// Names an entry together with all before it, by `place`, which still carries the check before it.
+/// `json` is the change as it is kept.
+pub(crate) fn chained(place: Place, json: &[u8], ts: u64) -> u32 {
+    let mut digest = Sha256::new();
+    digest.update(place.check.to_be_bytes());
+    digest.update(place.epoch.to_be_bytes());
+    digest.update(place.offset.to_be_bytes());
+    digest.update(ts.to_be_bytes());
+    digest.update(json);
+    digest
+        .finalize()
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! The law of records: `absorb(before, record) == after`, over random commands.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proto::chain::{Absence, Bucket, CLAIM_TYPE, GatewaySession, Reached};
+use proto::{ChannelId, UserId};
+use serde_json::json;
+
+use super::*;
+use crate::command::LedgerRow;
+
+/// So many runs of at most [`COMMANDS_MAX`] commands: more than 10,000 commands.
+const RUNS: u32 = 400;
+const COMMANDS_MAX: usize = 60;
+
+/// A command, before it is known which generation is the newest.
+#[derive(Debug, Clone)]
+enum Step {
+    Claim(u8, (u32, u32)),
+    Identify(u8, u32, Newest),
+    Deliver {
+        shard: u32,
+        newest: Newest,
+        from: u64,
+        to: u64,
+        lost: u64,
+        facts: Vec<Fact>,
+    },
+    Append(Vec<(u8, Fact)>),
+    Keep(u64, Vec<Change>),
+}
+
+/// Whether a worker is the newest of its shard.
+type Newest = bool;
+
+fn channel(id: u64) -> ChannelId {
+    ChannelId::new(id).unwrap()
+}
+
+fn guild(id: u64) -> GuildId {
+    GuildId::new(id).unwrap()
+}
+
+fn fact() -> impl Strategy<Value = Fact> {
+    let fact = |event: &str, payload: serde_json::Value| {
+        serde_json::from_value(json!({"event": event, "payload": payload})).unwrap()
+    };
+    // The last guild is not one of this hub.
+    (1_u64..4, 11_u64..15, 1_u64..6, 0_usize..7).prop_map(move |(guild, channel, user, kind)| {
+        let id = |id: u64| id.to_string();
+        let overwrite = ["none", "deny"][usize::try_from(user % 2).unwrap()];
+        let room = json!({"guildId": id(guild), "channelId": id(channel), "name": "r",
+            "overwrite": overwrite});
+        let voice = json!({"guildId": id(guild), "channelId": id(channel), "userId": id(user),
+            "member": {"displayName": "Zoë", "avatarUrl": "https://cdn/x"}});
+        match kind {
+            0 => fact("room.created", room),
+            1 => fact("room.updated", room),
+            2 => fact("room.deleted", json!({"guildId": id(guild), "channelId": id(channel)})),
+            3 => fact("voice.left", voice),
+            4 => fact(
+                "guild.snapshot",
+                json!({"guildId": id(guild), "rooms": [room], "voices": [voice], "reason": "worker_started"}),
+            ),
+            _ => fact("voice.joined", voice),
+        }
+    })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let make: Vec<fn(ChannelId) -> Change> =
+        vec![Change::Owned, Change::OwnedUnderDeny, Change::Disowned];
+    (select(make), 11_u64..15).prop_map(|(make, id)| make(channel(id)))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let shard = select(vec![(0, 2), (1, 2), (0, 2), (0, 1)]);
+    prop_oneof![
+        2 => (any::<u8>(), shard).prop_map(|(id, shard)| Step::Claim(id % 32, shard)),
+        1 => (any::<u8>(), 0_u32..2, any::<bool>())
+            .prop_map(|(id, shard, newest)| Step::Identify(id % 32, shard, newest)),
+        8 => (
+            (0_u32..2, prop::bool::weighted(0.9)),
+            (0_u64..9, 0_u64..40, 0_u64..3),
+            prop::collection::vec(fact(), 0..6),
+        )
+            .prop_map(|((shard, newest), (from, to, lost), facts)| Step::Deliver {
+                shard,
+                newest,
+                from,
+                to,
+                lost: lost / 2,
+                facts,
+            }),
+        2 => prop::collection::vec((any::<u8>(), fact()), 0..4).prop_map(Step::Append),
+        1 => (11_u64..15, prop::collection::vec(change(), 0..3))
+            .prop_map(|(row, changes)| Step::Keep(row, changes)),
+    ]
+}
+
+impl Step {
+    fn command(self, state: &LogState, n: u64) -> Command {
+        let generation = |shard, newest: Newest| {
+            let holder = state.workers.holder(shard);
+            holder.map_or(0, |holder| holder.generation) - u64::from(!newest && holder.is_some())
+        };
+        match self {
+            Self::Claim(id, shard) => Command::Claim {
+                id: id.to_string().into(),
+                claim: Claim {
+                    r#type: CLAIM_TYPE.to_owned(),
+                    shard,
+                    worker: "w".to_owned(),
+                    guilds: vec![guild(1), guild(2), guild(9)],
+                    memory: true,
+                },
+            },
+            Self::Identify(id, shard, newest) => Command::Identify {
+                id: id.to_string().into(),
+                notice: IdentifyNotice {
+                    r#type: "identify".to_owned(),
+                    shard: (shard, 2),
+                    generation: generation(shard, newest),
+                    bucket: Some(Bucket {
+                        number: 0,
+                        every_ms: 5_500,
+                    }),
+                },
+            },
+            Self::Deliver {
+                shard,
+                newest,
+                from,
+                to,
+                lost,
+                facts,
+            } => {
+                let at = |sequence| Reached {
+                    session: 1,
+                    sequence,
+                };
+                let mark = |n: usize| Mark {
+                    reached: at(to),
+                    n: u32::try_from(n).unwrap(),
+                };
+                let events = facts.into_iter().enumerate().map(|(index, fact)| Event {
+                    id: format!("1:{to}:{index}"),
+                    fact,
+                    ts: n,
+                    at: Some(mark(index)),
+                });
+                Command::Deliver {
+                    link: Link {
+                        shard: (shard, 2),
+                        generation: generation(shard, newest),
+                        from: at(from),
+                        taken: 0,
+                        to: at(to),
+                        session: Some(GatewaySession {
+                            number: 1,
+                            id: "s".to_owned(),
+                            resume_url: None,
+                        }),
+                        fingerprint: "f".to_owned(),
+                        resumes: 0,
+                        lost,
+                        absent: BTreeMap::from([(guild(2), Absence::Outage)]),
+                    },
+                    events: events.collect(),
+                }
+            }
+            Self::Append(facts) => Command::Append {
+                events: facts
+                    .into_iter()
+                    .map(|(id, fact)| Event {
+                        id: id.to_string(),
+                        fact,
+                        ts: n,
+                        at: None,
+                    })
+                    .collect(),
+            },
+            Self::Keep(row, changes) => Command::Keep {
+                rooms: vec![LedgerRow {
+                    channel: channel(row),
+                    room: Some(vec![1]),
+                }],
+                changes: changes
+                    .into_iter()
+                    .map(|change| (guild(1), change))
+                    .collect(),
+            },
+        }
+    }
+}
+
+fn begun() -> LogState {
+    let mut state = LogState::restored(Workers::default(), 20, [], 0);
+    for id in 1..3 {
+        state.put(guild(id), GuildRecord::begin(1));
+    }
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: RUNS, ..ProptestConfig::default() })]
+
+    #[test]
+    fn absorbing_a_record_has_the_effect_of_its_command(
+        // The clock may be set back, and may jump.
+        steps in prop::collection::vec((step(), 0_u64..2_000_000), 1..COMMANDS_MAX),
+    ) {
+        let mut state = begun();
+        let (first, mut sum) = (state.clone(), Record::default());
+        for (n, (step, now_ms)) in steps.into_iter().enumerate() {
+            let command = step.command(&state, n as u64);
+            let before = state.clone();
+            let (reply, record) = state.execute(&command, now_ms);
+            let mut again = before.clone();
+            let (same_reply, _) = again.execute(&command, now_ms);
+            prop_assert_eq!((&same_reply, &again), (&reply, &state), "pure");
+            let mut absorbed = before.clone();
+            absorbed.absorb(&record);
+            prop_assert_eq!(&absorbed, &state, "{:?}", command);
+            if let Reply::Claimed(Err(_)) | Reply::Identified(Err(_)) | Reply::Delivered(Err(_)) = reply {
+                prop_assert!(record.is_empty() && before == state, "refused");
+            }
+            for entry in &record.entries {
+                let mut after = entry.applied.before.clone();
+                after.apply(&entry.applied.entry.change);
+                prop_assert_eq!(&after, &entry.applied.after);
+            }
+            sum.append(record);
+        }
+        let mut absorbed = first;
+        absorbed.absorb(&sum);
+        prop_assert_eq!(absorbed, state, "as a group");
+    }
+}
+
+#[test]
+fn a_voice_that_moves_leaves_the_room_before_it_joins_the_next() {
+    let mut state = begun();
+    let voice = |channel: u64| {
+        let fact = json!({"event": "voice.joined", "payload": {"guildId": "1",
+            "channelId": channel.to_string(), "userId": "5",
+            "member": {"displayName": "Zoë", "avatarUrl": "https://cdn/x"}}});
+        Event {
+            id: channel.to_string(),
+            fact: serde_json::from_value(fact).unwrap(),
+            ts: 1,
+            at: None,
+        }
+    };
+    let events = vec![voice(11), voice(12)];
+    let (_, record) = state.execute(&Command::Append { events }, 1);
+    let user = UserId::new(5).unwrap();
+    let seen: Vec<_> = record
+        .entries
+        .iter()
+        .map(|entry| entry.applied.after.whereabouts(user))
+        .collect();
+    assert_eq!(seen, [Some(channel(11)), None, Some(channel(12))]);
+}
