@@ -148,11 +148,8 @@ pub async fn run(
     let mut vital = Vital::default();
     vital.spawn("keys", verifier.clone().run(stopped.clone()));
     for (guild, following) in followed {
-        let (fanout, log) = (fanout.clone(), log.clone());
-        vital.spawn(
-            "fan-out",
-            fanout.run(guild, following, log, stopped.clone()),
-        );
+        let fanout = fanout.clone();
+        vital.spawn("fan-out", fanout.run(guild, following, stopped.clone()));
     }
     vital.spawn(
         "store watch",

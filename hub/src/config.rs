@@ -27,12 +27,10 @@ use crate::error::ErrorLog;
 use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
 use crate::rooms::ledger::LedgerSettings;
-use crate::sockets::SocketLimits;
 use crate::sockets::client_address::Network;
-use crate::sockets::fanout::FanoutLimits;
-use crate::sockets::history::HistoryBounds;
-use crate::sockets::registry::RegistryLimits;
-use crate::sockets::session::SessionLimits;
+use crate::sockets::limits::{
+    FanoutLimits, HistoryBounds, RegistryLimits, SessionLimits, SocketLimits,
+};
 use crate::view::RoomsShown;
 use roomlog::LogSettings as LogBounds;
 use roomlog::address::{Durability, StoreAddress};

@@ -73,7 +73,7 @@ impl Freshness {
         self.update(|guilds, now_ms| guilds.tick(silence_max_ms, now_ms))
     }
 
-    /// Says whether the log can store events. While it cannot, every guild is `down`.
+    /// Stores whether the log can store events. While it cannot, every guild is `down`.
     pub fn set_storing(&self, is_storing: bool) {
         self.update(|guilds, now_ms| guilds.set_storing(is_storing, now_ms));
     }

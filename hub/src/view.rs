@@ -1,8 +1,8 @@
-//! What a principal may see of a guild: the set of rooms, and nothing of any other.
+//! What a principal may see of a guild: a set of rooms, and nothing of any other room.
 //!
-//! Pure. A view is a value: two principals who may see the same share one, and each event is
-//! encoded once for them. Whatever reaches a browser, over any door, is made here; nothing about
-//! a room outside the view differs from that room's absence.
+//! Pure. A view is a value: principals who may see the same share one, and each event is encoded
+//! once for them. Every endpoint gets what it shows to browsers from here. Nothing about a room
+//! outside the view differs from that room's absence.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub enum RoomsShown {
     Everyone,
     /// Roomwire's own.
     Owned,
-    /// These channels, whoever may view them in Discord, and the rooms in these categories that
+    /// These channels, with any permissions in Discord, and the rooms in these categories that
     /// @everyone may view or that are Roomwire's own.
     Listed(BTreeSet<ChannelId>),
 }
@@ -58,7 +58,7 @@ pub struct View {
     only: Option<BTreeSet<ChannelId>>,
 }
 
-/// Whose a room is, as far as it decides who may see it.
+/// The owner of a room, as far as it decides who may see the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ownership {
     /// Not Roomwire's: Discord's permissions decide.
@@ -83,56 +83,21 @@ impl Ownership {
     }
 }
 
-/// What must be remembered of a state before a change, to say afterwards what the change was in a view.
-pub struct Before {
-    room: Option<RoomState>,
-    ownership: Ownership,
-}
-
-impl Before {
-    /// What `change` touches, in the state before it.
-    pub fn of(state: &GuildState, change: &Change) -> Self {
-        let channel = match change {
-            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => room.channel_id,
-            Change::Told(Fact::RoomDeleted(gone)) => gone.channel_id,
-            Change::Owned(channel)
-            | Change::OwnedUnderDeny(channel)
-            | Change::Disowned(channel) => *channel,
-            Change::Told(
-                Fact::VoiceJoined(_)
-                | Fact::VoiceLeft(_)
-                | Fact::VoiceStateChanged(_)
-                | Fact::GuildUpdated(_)
-                | Fact::Snapshot(_),
-            ) => {
-                return Self {
-                    room: None,
-                    ownership: Ownership::Foreign,
-                };
-            }
-        };
-        Self {
-            room: state.rooms.get(&channel).cloned(),
-            ownership: Ownership::of(state, channel),
-        }
-    }
-}
-
 impl View {
     /// The view of a guild, narrowed to some rooms where the viewer wants only those.
     pub fn new(guild: GuildId, shown: Arc<RoomsShown>, only: Option<BTreeSet<ChannelId>>) -> Self {
         Self { guild, shown, only }
     }
 
-    /// Whose view this is.
+    /// The guild of this view.
     pub fn guild(&self) -> GuildId {
         self.guild
     }
 
-    /// Tells views apart in a position; the same after a restart, and for every hub of these
+    /// Identifies the view in a position. It is the same after a restart, and for every hub of these
     /// settings: the first four bytes of a SHA-256 over an encoding that does not change.
     pub fn fingerprint(&self) -> u32 {
-        // What the frames of a view are is a part of it: raise the number with `project`.
+        // The meaning of `project` is a part of the view: raise the number when it changes.
         let mut hash = Sha256::new_with_prefix(b"roomwire view 2");
         hash.update(self.guild.get().to_be_bytes());
         match &*self.shown {
@@ -186,7 +151,7 @@ impl View {
             }
     }
 
-    /// Whether a category may be named by a viewer, as the place of a new room.
+    /// Whether a viewer may name a category as the place of a new room.
     pub fn sees_category(&self, state: &GuildState, category: ChannelId) -> bool {
         state.rooms.get(&category).is_some_and(|room| {
             room.room.kind == RoomKind::Category
@@ -195,7 +160,7 @@ impl View {
         })
     }
 
-    /// The rooms of this view, by channel id, with who is in them.
+    /// The rooms of this view with their members, by channel id.
     pub fn rooms(&self, state: &GuildState) -> Vec<SnapshotRoom> {
         state
             .rooms
@@ -209,9 +174,14 @@ impl View {
             .collect()
     }
 
-    /// What a change is in this view: nothing, an event, or several (a room that comes into sight
-    /// brings those who are in it). A told snapshot is none of these: the view is read anew.
-    pub fn project(&self, before: &Before, after: &GuildState, change: &Change) -> Vec<ViewEvent> {
+    /// The events of a change in this view: none, one, or several (a room that becomes visible brings
+    /// its members). A snapshot has no events: read [`View::rooms`] again.
+    pub fn project(
+        &self,
+        before: &GuildState,
+        after: &GuildState,
+        change: &Change,
+    ) -> Vec<ViewEvent> {
         match change {
             Change::Told(Fact::VoiceJoined(voice)) if self.sees(after, voice.channel_id) => {
                 let mut payload = voice_payload(voice);
@@ -233,10 +203,11 @@ impl View {
             | Change::OwnedUnderDeny(channel)
             | Change::Disowned(channel) => self.project_room(before, after, *channel),
             Change::Told(Fact::RoomDeleted(gone)) => {
-                // Only by hand can a room be deleted that was never known.
+                // Only a manual event can delete an unknown room.
                 let unknown = unknown_room(gone.guild_id, gone.channel_id, Audience::Everyone);
-                let room = before.room.as_ref().map_or(&unknown, |room| &room.room);
-                if self.sees_room(room, before.ownership) {
+                let known = before.rooms.get(&gone.channel_id);
+                let room = known.map_or(&unknown, |room| &room.room);
+                if self.sees_room(room, Ownership::of(before, gone.channel_id)) {
                     vec![ViewEvent::RoomDeleted(room_payload(room))]
                 } else {
                     Vec::new()
@@ -254,14 +225,14 @@ impl View {
 
     fn project_room(
         &self,
-        before: &Before,
+        before: &GuildState,
         after: &GuildState,
         channel: ChannelId,
     ) -> Vec<ViewEvent> {
         let was = before
-            .room
-            .as_ref()
-            .filter(|room| self.sees_room(&room.room, before.ownership));
+            .rooms
+            .get(&channel)
+            .filter(|_| self.sees(before, channel));
         let is = after
             .rooms
             .get(&channel)
@@ -288,9 +259,10 @@ impl View {
             }
             (Some(was), Some(is)) => {
                 let payload = room_payload(&is.room);
-                let unseen = was.room != is.room && payload == room_payload(&was.room);
-                let same = before.ownership == Ownership::of(after, channel);
-                if same && !unseen {
+                // The change concerns a field that browsers do not get.
+                let invisible = was.room != is.room && payload == room_payload(&was.room);
+                let same_owner = Ownership::of(before, channel) == Ownership::of(after, channel);
+                if same_owner && !invisible {
                     vec![ViewEvent::RoomUpdated(payload)]
                 } else {
                     Vec::new()
@@ -299,8 +271,8 @@ impl View {
         }
     }
 
-    /// Where a new room stands for which nobody named a category: if rooms are shown by a list, in
-    /// the first category of it, since elsewhere nobody would see the room.
+    /// The category of a new room for which the request named none. If a list says which rooms are
+    /// shown, it is the first category of the list: elsewhere no viewer would see the room.
     pub fn default_category(&self, state: &GuildState) -> Option<ChannelId> {
         let RoomsShown::Listed(ids) = &*self.shown else {
             return None;
@@ -311,7 +283,7 @@ impl View {
     }
 }
 
-/// How many, then each, by rising id.
+/// Their number, then each, by rising id.
 fn hash_ids(hash: &mut Sha256, ids: &BTreeSet<ChannelId>) {
     hash.update((ids.len() as u64).to_be_bytes());
     for id in ids {

@@ -1,4 +1,4 @@
-//! Which address a connection comes from, behind reverse proxies too.
+//! The client address of a connection, also behind reverse proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -38,17 +38,17 @@ impl FromStr for Network {
     }
 }
 
-/// Where a connection comes from, as far as limits by address are concerned.
+/// The client of a connection, for the limits by address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Client {
     /// An IPv4 address, or the network of an IPv6 address.
     At(IpAddr),
-    /// A peer in a private network, where no proxy is named: the client behind it is unknown.
+    /// A peer in a private network, and no proxies are configured: its client is unknown.
     Unknown,
 }
 
 /// The client of a connection from `peer`, whose request has these headers. Without `proxies`, a
-/// peer on loopback or in a private network counts as a proxy that says nothing.
+/// peer on loopback or in a private network counts as a proxy without a header.
 ///
 /// A trusted proxy's `X-Forwarded-For` or `Forwarded` (RFC 7239) is read from its right end. The
 /// first address that is no trusted proxy is the client. Where an entry is no address, or the two
@@ -85,7 +85,7 @@ pub fn client(peer: SocketAddr, headers: &HeaderMap, proxies: &[Network]) -> Cli
         (None, None) => counted(peer),
         (Some(hops), None) | (None, Some(hops)) => counted(walk(hops)),
         (Some(one), Some(other)) => {
-            // A proxy writes one of them and passes on what the client put into the other.
+            // A proxy writes one of them, and forwards what the client wrote into the other.
             let (one, other) = (walk(one), walk(other));
             counted(if one == other { one } else { peer })
         }
@@ -261,7 +261,7 @@ mod tests {
         ];
         assert_eq!(client_of("127.0.0.1", &lines, &proxies), "203.0.113.9");
         assert_eq!(client_of("127.0.0.1", &[], &proxies), "127.0.0.1");
-        // Who is no proxy is believed nothing.
+        // The headers of a peer that is no proxy are ignored.
         assert_eq!(client_of("198.51.100.7", &lines, &proxies), "198.51.100.7");
     }
 

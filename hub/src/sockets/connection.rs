@@ -1,14 +1,14 @@
-//! One connection's life: greet, listen and write at once, say goodbye.
+//! One connection: read, write and answer at once, then close.
 //!
-//! What takes its time (a token to verify, a guild to subscribe) is an *errand*, one at a time.
-//! The connection listens meanwhile: it answers pings, notices its end, and holds back what has
-//! to come behind the errand.
+//! Operations that wait (verify a token, subscribe to a guild) run one at a time. The connection
+//! reads meanwhile: it answers pings, notices its end, and defers the frames behind the operation.
 
 use std::collections::VecDeque;
 use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
+use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::close::CloseCode;
 use proto::frame::{
@@ -17,195 +17,193 @@ use proto::frame::{
 use proto::problem::Code;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::fanout::ConnectionId;
+use super::fanout::Fanout;
 use super::frames::Frame;
+use super::limits::SocketLimits;
 use super::outbox::Outbox;
-use super::registry::Place;
+use super::registry::{ConnectionId, Registration};
 use super::session::{Action, Session, Subscribe, error_frame};
 use super::wire::{Reader, Received, Wire, Writer};
-use crate::auth::{AuthError, Principal, Reason};
-use crate::error::ApiError;
+use crate::access::Access;
+use crate::auth::{AuthError, Principal, Reason, Verifier};
+use crate::error::{ApiError, ErrorLog};
 
-/// Lives a connection that was just opened until its end.
-pub(super) async fn live(shared: &Shared, place: Place, wire: Wire) {
-    let id = place.id;
-    let outbox = Outbox::new(shared.limits.outbox_bytes_max);
+/// What every connection uses.
+pub(super) struct Context {
+    pub(super) verifier: Verifier,
+    pub(super) access: Access,
+    pub(super) fanout: Fanout,
+    pub(super) errors: ErrorLog,
+    pub(super) limits: SocketLimits,
+    /// Cancelled when the hub drains.
+    pub(super) draining: CancellationToken,
+    pub(super) clock: Monotonic,
+}
+
+/// Serves a connection that was just opened until its end.
+pub(super) async fn serve(context: &Context, registration: Registration, wire: Wire) {
+    let id = registration.id;
+    let outbox = Outbox::new(context.limits.outbox_bytes_max);
     let Wire {
         mut reader,
         mut writer,
     } = wire;
-    let (pings, mut ping_wanted) = mpsc::channel(1);
-    let conversation = Conversation {
+    let (pings, mut pings_due) = mpsc::channel(1);
+    let connection = Connection {
         session: Session::new(
             format!("{id:x}"),
-            shared.access.clone(),
-            shared.limits.session.clone(),
-            shared.now_ms(),
+            context.access.clone(),
+            context.limits.session.clone(),
+            context.clock.elapsed_ms(),
         ),
-        shared,
-        place,
+        context,
+        registration,
         outbox: outbox.clone(),
         pings,
-        todo: VecDeque::new(),
-        errand: None,
+        queue: VecDeque::new(),
+        pending_op: None,
     };
-    let writing = async {
-        loop {
-            tokio::select! {
-                frames = outbox.take() => {
-                    writer.queue(frames.iter().map(Frame::text));
-                    if writer.write().await.is_err() {
-                        return;
-                    }
-                }
-                Some(()) = ping_wanted.recv() => {
-                    if writer.ping().await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    };
-    // The conversation ends here, with its place and its errand: nothing more is queued.
+    // With its reading half, the connection drops its registration and its pending operation.
     let code = tokio::select! {
-        code = conversation.listen(&mut reader) => code,
-        () = writing => None,
+        code = connection.read(&mut reader) => code,
+        () = write(&outbox, &mut pings_due, &mut writer) => None,
     };
-    for guild in shared.access.guilds() {
-        shared.fanout.unsubscribe(id, *guild);
+    for guild in context.access.guilds() {
+        context.fanout.unsubscribe(id, *guild);
     }
-    // The goodbye may take its time.
-    let farewell = async {
+    let closing = async {
         match code {
             Some(code) => {
                 metrics::counter!("hub_sockets_closed_total", "code" => code.code().to_string())
                     .increment(1);
-                say_goodbye(writer, reader, &outbox, code).await;
+                close(writer, reader, &outbox, code).await;
             }
             // The peer's Close is answered with the same (RFC 6455, section 5.5.1).
             None => drop(writer.flush().await),
         }
     };
-    let goodbye = Duration::from_millis(shared.limits.close_timeout_ms);
-    let _late = timeout(goodbye, farewell).await;
+    let close_timeout = Duration::from_millis(context.limits.close_timeout_ms);
+    let _late = timeout(close_timeout, closing).await;
 }
 
-async fn say_goodbye(mut writer: Writer, mut reader: Reader, outbox: &Outbox, code: CloseCode) {
+/// Writes the outbox's frames and the pings until the connection breaks.
+async fn write(outbox: &Outbox, pings_due: &mut mpsc::Receiver<()>, writer: &mut Writer) {
+    loop {
+        tokio::select! {
+            frames = outbox.take() => {
+                writer.queue(frames.iter().map(Frame::text));
+                if writer.write().await.is_err() {
+                    return;
+                }
+            }
+            Some(()) = pings_due.recv() => {
+                if writer.ping().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Writes the waiting frames and the Close frame, then waits for the peer's.
+async fn close(mut writer: Writer, mut reader: Reader, outbox: &Outbox, code: CloseCode) {
     writer.queue(outbox.take_now().iter().map(Frame::text));
     if writer.write().await.is_err() || writer.close(code).await.is_err() {
         return;
     }
     loop {
         match reader.receive(usize::MAX).await {
-            // The peer's own Close ends the connection in order.
+            // The peer's own Close completes the closing handshake.
             Received::Closed => return,
             // The library reads no further after an error, but the peer may still send.
-            Received::Gone | Received::Wrong(_) => break,
+            Received::Gone | Received::Invalid(_) => break,
             Received::Text(_) | Received::Control { .. } => {}
         }
     }
     Wire { reader, writer }.discard().await;
 }
 
-/// The listening half of a connection: what the session says, done.
-struct Conversation<'a> {
+/// The reading half of a connection: it does what the session asks for.
+struct Connection<'a> {
     session: Session,
-    shared: &'a Shared,
-    place: Place,
+    context: &'a Context,
+    registration: Registration,
     outbox: Outbox,
     pings: mpsc::Sender<()>,
-    /// What the session said and is still to be done.
-    todo: VecDeque<Action>,
-    errand: Option<Errand<'a>>,
+    /// The session's actions that are not done yet.
+    queue: VecDeque<Action>,
+    pending_op: Option<PendingOp<'a>>,
 }
 
-/// Something that takes its time.
-type Errand<'a> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
+/// The operation that the connection waits for.
+type PendingOp<'a> = Pin<Box<dyn Future<Output = OpResult> + Send + 'a>>;
 
-/// How an errand ended.
-enum Done {
+/// The result of an operation.
+enum OpResult {
     Verified(Result<Principal, AuthError>),
-    Subscribed(Result<(), Refused>),
+    Subscribed(Result<(), SubscribeError>),
 }
 
 /// A guild has too many views for one more subscription.
-struct Refused {
+struct SubscribeError {
     guild: GuildId,
     re: Option<Correlation>,
-    watches_another: bool,
+    has_another: bool,
 }
 
-impl Refused {
-    fn say(&self, outbox: &Outbox, ts: u64) {
-        let refusal = ApiError::new(
-            Code::Unavailable,
-            "too many different choices of this guild's rooms",
-        );
-        let error = error_frame(&refusal.retry_after_ms(10_000), self.re.clone(), ts);
-        let error = ServerFrame::Error(error);
-        if self.re.is_some() || self.watches_another {
+impl SubscribeError {
+    fn send(&self, outbox: &Outbox, ts: u64) {
+        let detail = "too many different choices of this guild's rooms";
+        let error = ApiError::new(Code::Unavailable, detail).retry_after_ms(10_000);
+        let error = ServerFrame::Error(error_frame(&error, self.re.clone(), ts));
+        if self.re.is_some() || self.has_another {
             outbox.push(text(&error));
             return;
         }
-        // Nothing in the error says which guild of an `auth` it is; a page looks for that in the
-        // very next frame.
+        // The error does not name the guild of an `auth`: clients expect that in the very next frame.
         let guild_id = self.guild;
-        let named = ServerFrame::Ack(AckFrame {
+        let unsubscribed = ServerFrame::Ack(AckFrame {
             v: FRAME_VERSION,
             ack: Ack::Unsubscribed { guild_id },
             re: None,
             ts,
         });
-        outbox.push_together([text(&error), text(&named)]);
+        outbox.push_together([text(&error), text(&unsubscribed)]);
     }
 }
 
-impl<'a> Conversation<'a> {
-    /// Listens until the connection ends: with this code, or because the peer is gone.
-    async fn listen(mut self, reader: &mut Reader) -> Option<CloseCode> {
-        let (shared, outbox) = (self.shared, self.outbox.clone());
-        let mut was_deaf = false;
+impl<'a> Connection<'a> {
+    /// Reads until the connection ends: with this code, or because the peer is gone.
+    async fn read(mut self, reader: &mut Reader) -> Option<CloseCode> {
+        let (context, outbox) = (self.context, self.outbox.clone());
+        let mut was_paused = false;
         loop {
-            let (is_deaf, waits_for_room) = (self.session.is_deaf(), self.waits_for_room());
-            if std::mem::replace(&mut was_deaf, is_deaf) && !is_deaf {
-                reader.listen_again();
-                self.session.listen_again(shared.now_ms());
+            let (is_paused, waits_for_room) = (self.session.read_paused(), self.waits_for_room());
+            if std::mem::replace(&mut was_paused, is_paused) && !is_paused {
+                reader.resume();
+                self.session.resume_reading(context.clock.elapsed_ms());
             }
             let bytes_max = self.session.message_bytes_max();
-            let due_ms = self.session.due_ms().saturating_sub(shared.now_ms());
+            let now_ms = context.clock.elapsed_ms();
+            let due_ms = self.session.due_ms().saturating_sub(now_ms);
             let code = tokio::select! {
-                // What has come already is heard before the clock is asked whether it is late.
+                // A message that is here already is not late: read it before the clock is asked.
                 biased;
-                received = reader.receive(bytes_max), if !is_deaf => match received {
-                    Received::Text(text) => self.hear(&text),
-                    Received::Control { pong } => {
-                        let actions = self.session.control(pong, shared.now_ms(), launch::clock::now_ms());
-                        self.act(actions)
-                    }
+                received = reader.receive(bytes_max), if !is_paused => match received {
                     Received::Closed | Received::Gone => return None,
-                    Received::Wrong(CloseCode::TooBig) => {
-                        let actions = self.session.too_big(launch::clock::now_ms());
-                        self.act(actions)
-                    }
-                    Received::Wrong(code) => Some(code),
+                    received => self.on_received(received),
                 },
-                done = self.errand_done() => self.finish(done),
-                () = outbox.room(), if waits_for_room => self.go_on(),
+                result = self.op_done() => self.on_op_done(result),
+                () = outbox.room(), if waits_for_room => self.drain_queue(),
                 () = tokio::time::sleep(Duration::from_millis(due_ms)) => {
-                    let actions = self.session.tick(shared.now_ms(), launch::clock::now_ms());
+                    let now_ms = context.clock.elapsed_ms();
+                    let actions = self.session.tick(now_ms, launch::clock::now_ms());
                     self.act(actions)
                 }
                 code = outbox.closed() => Some(code),
-                () = shared.draining.cancelled() => {
-                    self.send(&ServerFrame::Notice(NoticeFrame {
-                        v: FRAME_VERSION,
-                        notice: Notice::Draining { reconnect_after_ms: spread(shared.limits.reconnect_spread_ms) },
-                        ts: launch::clock::now_ms(),
-                    }));
-                    Some(CloseCode::GoingAway)
-                }
+                () = context.draining.cancelled() => Some(self.drain()),
             };
             if code.is_some() {
                 return code;
@@ -213,89 +211,107 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn hear(&mut self, text: &str) -> Option<CloseCode> {
-        let (now_ms, ts) = (self.shared.now_ms(), launch::clock::now_ms());
-        let is_busy = self.is_busy();
-        let actions = self.session.text(text, is_busy, now_ms, ts);
+    fn on_received(&mut self, received: Received) -> Option<CloseCode> {
+        let (now_ms, ts) = (self.context.clock.elapsed_ms(), launch::clock::now_ms());
+        let actions = match received {
+            Received::Text(text) => {
+                let is_busy = self.is_busy();
+                self.session.text(&text, is_busy, now_ms, ts)
+            }
+            Received::Control { pong } => self.session.control(pong, now_ms, ts),
+            Received::Invalid(CloseCode::TooBig) => self.session.too_big(ts),
+            Received::Invalid(code) => return Some(code),
+            Received::Closed | Received::Gone => return None,
+        };
         self.act(actions)
     }
 
-    /// Whether something that was asked for is still to be done.
+    /// Asks the client to reconnect, at a random time.
+    fn drain(&self) -> CloseCode {
+        let spread_ms = self.context.limits.reconnect_spread_ms;
+        let reconnect_after_ms = rand::RngExt::random_range(&mut rand::rng(), 0..=spread_ms);
+        self.send(&ServerFrame::Notice(NoticeFrame {
+            v: FRAME_VERSION,
+            notice: Notice::Draining { reconnect_after_ms },
+            ts: launch::clock::now_ms(),
+        }));
+        CloseCode::GoingAway
+    }
+
+    /// Whether an earlier request is not done.
     fn is_busy(&self) -> bool {
-        self.errand.is_some() || !self.todo.is_empty()
+        self.pending_op.is_some() || !self.queue.is_empty()
     }
 
-    /// One subscription after the other: whoever reads gets all, however many there are.
+    /// Subscriptions start one after the other, so a client that reads gets all of them.
     fn waits_for_room(&self) -> bool {
-        self.errand.is_none() && !self.todo.is_empty()
+        self.pending_op.is_none() && !self.queue.is_empty()
     }
 
-    async fn errand_done(&mut self) -> Done {
-        match &mut self.errand {
-            Some(errand) => errand.await,
+    async fn op_done(&mut self) -> OpResult {
+        match &mut self.pending_op {
+            Some(op) => op.await,
             None => pending().await,
         }
     }
 
-    fn finish(&mut self, done: Done) -> Option<CloseCode> {
-        self.errand = None;
+    fn on_op_done(&mut self, result: OpResult) -> Option<CloseCode> {
+        self.pending_op = None;
         let ts = launch::clock::now_ms();
-        match done {
-            Done::Verified(result) => {
+        match result {
+            OpResult::Verified(result) => {
                 if let Err(AuthError::Unauthorized(reason)) = &result {
-                    self.log_refusal(reason);
+                    self.log_unauthorized(reason);
                 }
                 let expires_in_ms = result.as_ref().map_or(0, |principal| {
                     i64::try_from(principal.expires_at_ms)
                         .unwrap_or(i64::MAX)
                         .saturating_sub_unsigned(ts)
                 });
-                let now_ms = self.shared.now_ms();
+                let now_ms = self.context.clock.elapsed_ms();
                 let actions = self.session.verified(result, expires_in_ms, now_ms, ts);
-                self.todo.extend(actions);
+                self.queue.extend(actions);
             }
-            Done::Subscribed(Ok(())) => {}
-            Done::Subscribed(Err(refused)) => self.refuse(&refused, ts),
+            OpResult::Subscribed(Ok(())) => {}
+            OpResult::Subscribed(Err(error)) => {
+                error.send(&self.outbox, ts);
+                if !error.has_another {
+                    self.session.forget(error.guild);
+                }
+            }
         }
-        self.go_on()
+        self.drain_queue()
     }
 
-    /// The client gets nothing of the reason. The log names it with the connection.
-    fn log_refusal(&self, reason: &Reason) {
-        if let Some(unlogged) = self.shared.refusals.admit() {
-            let connection_id = format!("{:x}", self.place.id);
+    /// The client does not get the reason. The log has it, with the connection's name.
+    fn log_unauthorized(&self, reason: &Reason) {
+        if let Some(unlogged) = self.context.errors.admit() {
+            let connection_id = format!("{:x}", self.registration.id);
             let code = Code::Unauthorized.name();
             tracing::info!(connection_id, code, %reason, unlogged, "refused");
         }
     }
 
-    fn refuse(&mut self, refused: &Refused, ts: u64) {
-        refused.say(&self.outbox, ts);
-        if !refused.watches_another {
-            self.session.forget(refused.guild);
-        }
-    }
-
-    /// Does what the session says; the code if the connection is to end. What it says while
-    /// something waits are answers, and the end: they overtake it.
+    /// Does the session's actions, and returns the code if the connection ends. While the
+    /// connection is busy, these are answers and the end, which overtake the queue.
     fn act(&mut self, actions: Vec<Action>) -> Option<CloseCode> {
         if self.is_busy() {
             return actions.into_iter().find_map(|action| self.perform(action));
         }
-        self.todo.extend(actions);
-        self.go_on()
+        self.queue.extend(actions);
+        self.drain_queue()
     }
 
-    /// Does what is to be done, until something has to be waited for.
-    fn go_on(&mut self) -> Option<CloseCode> {
-        while self.errand.is_none() {
-            let Some(action) = self.todo.pop_front() else {
-                let held_back = self.session.next(launch::clock::now_ms())?;
-                self.todo.extend(held_back);
+    /// Does the queued actions, and then the deferred frames, until an operation must be waited for.
+    fn drain_queue(&mut self) -> Option<CloseCode> {
+        while self.pending_op.is_none() {
+            let Some(action) = self.queue.pop_front() else {
+                let deferred = self.session.next(launch::clock::now_ms())?;
+                self.queue.extend(deferred);
                 continue;
             };
             if matches!(action, Action::Subscribe(_)) && !self.outbox.has_room() {
-                self.todo.push_front(action);
+                self.queue.push_front(action);
                 return None;
             }
             if let Some(code) = self.perform(action) {
@@ -309,35 +325,39 @@ impl<'a> Conversation<'a> {
         match action {
             Action::Send(frame) => self.send(&frame),
             Action::Verify(token) => {
-                let verifier = &self.shared.verifier;
-                let errand = async move { Done::Verified(verifier.verify(&token).await) };
-                self.errand = Some(Box::pin(errand));
+                let verifier = &self.context.verifier;
+                let op = async move { OpResult::Verified(verifier.verify(&token).await) };
+                self.pending_op = Some(Box::pin(op));
             }
             Action::Authenticated(principal) => {
-                if !self.place.name(&principal.subject) {
-                    let refusal =
-                        ApiError::new(Code::RateLimited, "too many connections of this subject")
-                            .retry_after_ms(10_000);
-                    let error = ErrorFrame {
-                        connection_id: Some(format!("{:x}", self.place.id)),
-                        ..error_frame(&refusal, None, launch::clock::now_ms())
-                    };
-                    self.send(&ServerFrame::Error(error));
+                if !self.registration.authenticate(&principal.subject) {
+                    self.send_too_many_connections();
                     return Some(CloseCode::TooMany);
                 }
             }
-            Action::Subscribe(wish) => {
-                let errand = subscribe(self.shared, self.place.id, self.outbox.clone(), wish);
-                self.errand = Some(Box::pin(errand));
+            Action::Subscribe(request) => {
+                let (id, outbox) = (self.registration.id, self.outbox.clone());
+                let op = subscribe(&self.context.fanout, id, outbox, request);
+                self.pending_op = Some(Box::pin(op));
             }
             Action::Unsubscribe(guild) => {
-                self.shared.fanout.unsubscribe(self.place.id, guild);
+                self.context.fanout.unsubscribe(self.registration.id, guild);
             }
-            // One that is still to be sent is as good.
+            // If the channel is full, an earlier ping is still to be sent.
             Action::Ping => drop(self.pings.try_send(())),
             Action::Close(code) => return Some(code),
         }
         None
+    }
+
+    fn send_too_many_connections(&self) {
+        let detail = "too many connections of this subject";
+        let error = ApiError::new(Code::RateLimited, detail).retry_after_ms(10_000);
+        let error = ErrorFrame {
+            connection_id: Some(format!("{:x}", self.registration.id)),
+            ..error_frame(&error, None, launch::clock::now_ms())
+        };
+        self.send(&ServerFrame::Error(error));
     }
 
     fn send(&self, frame: &ServerFrame) {
@@ -345,8 +365,13 @@ impl<'a> Conversation<'a> {
     }
 }
 
-async fn subscribe(shared: &Shared, id: ConnectionId, outbox: Outbox, wish: Subscribe) -> Done {
-    let Subscribe { view, recover, re } = wish;
+async fn subscribe(
+    fanout: &Fanout,
+    id: ConnectionId,
+    outbox: Outbox,
+    request: Subscribe,
+) -> OpResult {
+    let Subscribe { view, recover, re } = request;
     let opening = |recovered, pos| {
         text(&ServerFrame::Ack(AckFrame {
             v: FRAME_VERSION,
@@ -359,22 +384,17 @@ async fn subscribe(shared: &Shared, id: ConnectionId, outbox: Outbox, wish: Subs
             ts: launch::clock::now_ms(),
         }))
     };
-    let fanout = &shared.fanout;
     let subscribed = fanout.subscribe(id, &view, recover.as_deref(), &outbox, opening);
-    Done::Subscribed(subscribed.await.map_err(|too_many| Refused {
+    OpResult::Subscribed(subscribed.await.map_err(|too_many| SubscribeError {
         guild: view.guild(),
-        watches_another: too_many.watches_another,
+        has_another: too_many.has_another,
         re,
     }))
 }
 
 fn text(frame: &ServerFrame) -> Frame {
-    // Strings, numbers and lists: nothing in a frame can fail to be written.
-    Frame::whole(serde_json::to_vec(frame).unwrap_or_default())
-}
-
-fn spread(over_ms: u64) -> u64 {
-    rand::RngExt::random_range(&mut rand::rng(), 0..=over_ms)
+    // Strings, numbers and lists always serialize.
+    Frame::complete(serde_json::to_vec(frame).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -387,17 +407,17 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
-    fn is(frame: &Frame, words: &str) -> bool {
+    fn contains(frame: &Frame, words: &str) -> bool {
         String::from_utf8_lossy(&frame.text()).contains(words)
     }
 
     #[test]
-    fn a_refused_guild_of_an_auth_is_named_in_the_next_frame_whatever_else_is_told_meanwhile() {
+    fn a_refused_guild_of_an_auth_is_named_in_the_next_frame_also_between_live_events() {
         let outbox = Outbox::new(1_000_000);
-        let refused = Refused {
+        let error = SubscribeError {
             guild: GuildId::new(7).unwrap(),
             re: None,
-            watches_another: false,
+            has_another: false,
         };
         let done = AtomicBool::new(false);
         let (mut live, mut named) = (0, Vec::new());
@@ -407,21 +427,26 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     if outbox.has_room() {
-                        outbox.push(Frame::whole("live"));
+                        outbox.push(Frame::complete("live"));
                     }
                 }
             });
             while live.min(named.len()) < 1_000 && Instant::now() < until {
-                refused.say(&outbox, 1);
+                error.send(&outbox, 1);
                 let frames = outbox.take_now();
-                live += frames.iter().filter(|frame| is(frame, "live")).count();
-                let error = frames.iter().position(|frame| is(frame, "UNAVAILABLE"));
-                let next = error.and_then(|at| frames.get(at + 1));
-                named.push(next.is_some_and(|frame| is(frame, "unsubscribed")));
+                live += frames
+                    .iter()
+                    .filter(|frame| contains(frame, "live"))
+                    .count();
+                let at = frames
+                    .iter()
+                    .position(|frame| contains(frame, "UNAVAILABLE"));
+                let next = at.and_then(|at| frames.get(at + 1));
+                named.push(next.is_some_and(|frame| contains(frame, "unsubscribed")));
             }
             done.store(true, Ordering::Relaxed);
         });
-        assert!(live >= 1_000, "nothing was told meanwhile");
+        assert!(live >= 1_000, "no live events meanwhile");
         assert!(named.iter().all(|named| *named));
     }
 }

@@ -1,20 +1,19 @@
-//! From one guild's log to the connections that watch it: an event is encoded once for each view
-//! in which it is visible, and the same bytes go to every connection of that view.
+//! From one guild's log to its subscribers: an event is encoded once for each view in which it is
+//! visible, and every connection of that view shares the bytes.
 //!
-//! A guild's fan-out is one follower of its log, with its own copy of the state. Subscribing and
-//! passing on an event take the same lock, so that a snapshot, or what a returning browser missed
-//! (see [`super::recovery`]), and what follows it have no gap and no overlap. Under that lock a
-//! connection costs references to bytes that its view shares, and no encoding of its own but for a
-//! few words of greeting.
+//! A guild's fan-out ([`GuildFanout`]) stands at one position of the log. Subscribing and publishing
+//! take the same lock, so a snapshot (or the missed events) and the live events after it have no gap
+//! and no overlap. Under that lock a connection costs references to shared bytes, and a few words of
+//! its own encoding.
 //!
-//! What was stored together (the two halves of a move, a whole difference) is passed on in one
-//! *turn*, in which nobody subscribes; the lock is free between its entries. Those who subscribe
-//! queue for their turns among themselves: a live event waits for one of them at most, and each of
-//! them for what was published by then.
+//! Three more rules of order, by the fields of [`GuildSlot`]:
 //!
-//! What is done under that lock stands here together, because its order is the promise: an event
-//! is passed on, a snapshot taken, freshness told, each at a place of the log. Who watches, and
-//! what is kept for them, is [`super::audience`].
+//! - The log publishes a delivery (both halves of a move, a whole diff) in one step. The fan-out
+//!   holds `delivery_lock` until it has published all of it: no subscription starts in the middle.
+//! - Subscribing connections queue at `subscribe_lock`. So a live event waits for one of them at most.
+//! - The history of a view is replayed outside the guild's lock, once for all that need it, by one
+//!   connection at a time. A replay yields to a live event that waits (`live_waits`), so a
+//!   reconnect storm cannot starve live delivery.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,130 +22,63 @@ use std::time::Duration;
 
 use launch::clock::Monotonic;
 use proto::GuildId;
-use proto::event::Fact;
-use proto::gateway::{GatewayPayload, GatewayState};
-use proto::position::UNFINISHED;
+use proto::position::ViewPosition;
+use roomlog::tail::Tail;
+use roomlog::{Applied, Change, Following, Log};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use super::audience::Audience;
-use super::frames::{Frame, Run};
-use super::history::HistoryBounds;
+use super::frame_encoder::FrameEncoder;
+use super::frames::Frame;
+use super::guild_fanout::GuildFanout;
+use super::history::History;
+use super::limits::FanoutLimits;
 use super::outbox::Outbox;
-use super::pen::Pen;
-use super::recovery::{Beginning, STORE_CHANGED};
-use super::watched::{Scene, Watcher};
+use super::recovery::{self, Decision, Requested};
+use super::registry::ConnectionId;
+use super::replay::{chunk_start, replay};
 use crate::freshness::Freshness;
 use crate::positions::Positions;
-use crate::view::{Before, View};
-use roomlog::{Applied, Change, Entry, Following, GuildState, Log, Place};
+use crate::view::View;
 
-/// Names one connection of this hub.
-pub type ConnectionId = u64;
-
-/// The bounds of the fan-out.
-#[derive(Debug, Clone)]
-pub struct FanoutLimits {
-    /// Different views of one guild: each event costs each of them.
-    pub views_per_guild_max: usize,
-    /// What is missed at most by whoever continues by position.
-    pub recovery: HistoryBounds,
-    /// Views of one guild whose past is kept encoded; for one more, the longest unused is dropped.
-    pub histories_per_guild_max: usize,
-    /// How long it is kept without use, in ms.
-    pub history_idle_ms: u64,
-    /// A snapshot that is larger is sent in parts of this size, in bytes.
-    pub snapshot_part_bytes: usize,
-}
-
-impl FanoutLimits {
-    /// Different views of one guild.
-    pub const VIEWS_PER_GUILD_MAX: usize = 1_000;
-    /// Frames that are missed at most.
-    pub const RECOVERY_FRAMES_MAX: usize = 2_000;
-    /// Bytes that are missed at most.
-    pub const RECOVERY_BYTES_MAX: usize = 512 * 1024;
-    /// Views of one guild whose past is kept encoded.
-    pub const HISTORIES_PER_GUILD_MAX: usize = 16;
-    /// How long it is kept without use, in ms.
-    pub const HISTORY_IDLE_MS: u64 = 60_000;
-    /// The size of a snapshot's parts, in bytes.
-    pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
-}
-
-impl Default for FanoutLimits {
-    fn default() -> Self {
-        Self {
-            views_per_guild_max: Self::VIEWS_PER_GUILD_MAX,
-            recovery: HistoryBounds {
-                frames_max: Self::RECOVERY_FRAMES_MAX,
-                bytes_max: Self::RECOVERY_BYTES_MAX,
-            },
-            histories_per_guild_max: Self::HISTORIES_PER_GUILD_MAX,
-            history_idle_ms: Self::HISTORY_IDLE_MS,
-            snapshot_part_bytes: Self::SNAPSHOT_PART_BYTES,
-        }
-    }
-}
-
-/// A guild has as many different views as it may.
+/// The guild is at its bound of different views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyViews {
-    /// The connection watches another view of it, which goes on.
-    pub watches_another: bool,
+    /// The connection subscribes to another view of the guild, which continues.
+    pub has_another: bool,
 }
 
 /// The fan-out of all guilds. A clone is a reference.
 #[derive(Clone)]
-pub struct Fanout(pub(super) Arc<Shared>);
+pub struct Fanout(Arc<Shared>);
 
-pub(super) struct Shared {
-    pub(super) log: Log,
-    guilds: BTreeMap<GuildId, Door>,
+struct Shared {
+    log: Log,
+    guilds: BTreeMap<GuildId, GuildSlot>,
     freshness: Freshness,
-    pub(super) positions: Positions,
-    pub(super) limits: FanoutLimits,
-    /// Who may replay the past: one at a time, so that live events have their turn, and so that
-    /// whoever asks for the same finds it done.
-    pub(super) replaying: Semaphore,
-    pub(super) clock: Monotonic,
-    /// How old events are when their frames are handed out, in seconds.
+    positions: Positions,
+    limits: FanoutLimits,
+    /// Held over a replay, and until its history was used: another replay might evict it.
+    replay_permit: Semaphore,
+    /// How old events are when their frames are pushed, in seconds.
     event_seconds: metrics::Histogram,
 }
 
-/// The way to a guild's fan-out.
-struct Door {
+/// A guild's fan-out behind its locks, in the order in which they are taken.
+struct GuildSlot {
+    /// Held by the one connection that subscribes next, from before its replay.
+    subscribe_lock: tokio::sync::Mutex<()>,
+    /// Held while a connection subscribes, and while a whole delivery is published.
+    delivery_lock: tokio::sync::Mutex<()>,
     fanout: Mutex<GuildFanout>,
-    /// A live event waits for the lock: whoever wants to replay lets it go first, however many
-    /// they are.
+    /// Set while a live event waits for `fanout`.
     live_waits: AtomicBool,
-    /// Held by whoever subscribes, and over what is passed on together. Taken before the lock.
-    turn: tokio::sync::Mutex<()>,
-    /// Of those who want to subscribe, who is next. Taken before a replay and before the turn.
-    next: tokio::sync::Mutex<()>,
-}
-
-pub(super) struct GuildFanout {
-    pub(super) place: Place,
-    state: GuildState,
-    /// Whether the worker has said since this hub's start what it thinks of the state, or was
-    /// silent for too long. Until then the state may be that of a store that was lost or replaced,
-    /// and whoever has seen more is not shown it: the worker is about to tell the guild anew.
-    pub(super) settled: bool,
-    /// Why the state began anew the last time that this hub saw it, in a snapshot's word.
-    pub(super) begun: Option<String>,
-    pub(super) audience: Audience,
-    /// What viewers were last told of the guild's freshness, and when.
-    told: GatewayPayload,
-    told_ms: u64,
-    /// The freshness is another, and is told once the fan-out has come to this place: what made
-    /// it so comes first.
-    fresher_at: Option<Place>,
 }
 
 impl Fanout {
-    /// A fan-out that follows these logs from where they stand; [`Fanout::run`] passes on what comes.
+    /// A fan-out that follows these guilds' logs from where they stand. [`Fanout::run`] publishes
+    /// the entries.
     pub fn new(
         log: &Log,
         guilds: &[GuildId],
@@ -155,256 +87,100 @@ impl Fanout {
         limits: FanoutLimits,
         clock: Monotonic,
     ) -> (Self, Vec<(GuildId, Following)>) {
-        let mut followed = Vec::new();
-        let mut fanouts = BTreeMap::new();
+        let mut followings = Vec::new();
+        let mut slots = BTreeMap::new();
         for guild in guilds {
             if let Some(following) = log.follow(*guild) {
-                let fanout = GuildFanout {
-                    place: following.place,
-                    state: following.state.clone(),
-                    settled: false,
-                    begun: None,
-                    audience: Audience::default(),
-                    told: freshness.of(*guild),
-                    told_ms: clock.elapsed_ms(),
-                    fresher_at: None,
-                };
-                let door = Door {
-                    fanout: Mutex::new(fanout),
-                    live_waits: AtomicBool::new(false),
-                    turn: tokio::sync::Mutex::new(()),
-                    next: tokio::sync::Mutex::new(()),
-                };
-                fanouts.insert(*guild, door);
-                followed.push((*guild, following));
+                let fanout = GuildFanout::new(
+                    *guild,
+                    (following.place, following.state.clone()),
+                    freshness.clone(),
+                    positions.clone(),
+                    limits.clone(),
+                    clock,
+                );
+                slots.insert(*guild, GuildSlot::new(fanout));
+                followings.push((*guild, following));
             }
         }
         let shared = Shared {
             log: log.clone(),
-            guilds: fanouts,
+            guilds: slots,
             freshness,
             positions,
             limits,
-            replaying: Semaphore::new(1),
-            clock,
+            replay_permit: Semaphore::new(1),
             event_seconds: metrics::histogram!("hub_event_seconds"),
         };
-        (Self(Arc::new(shared)), followed)
+        (Self(Arc::new(shared)), followings)
     }
 
-    /// Passes on one guild's events until `shutdown`.
-    pub async fn run(
-        self,
-        guild: GuildId,
-        mut following: Following,
-        log: Log,
-        shutdown: CancellationToken,
-    ) {
-        let silence_max = Duration::from_millis(self.0.freshness.silence_max_ms());
-        let mut silence = std::pin::pin!(tokio::time::sleep(silence_max));
-        let mut listening = true;
-        let Some(mut fresher) = self.0.freshness.changes(guild) else {
+    /// Publishes one guild's entries, and the changes of its freshness, until `shutdown`.
+    pub async fn run(self, guild: GuildId, mut following: Following, shutdown: CancellationToken) {
+        let (Some(slot), Some(mut freshness_changes)) =
+            (self.0.guilds.get(&guild), self.0.freshness.changes(guild))
+        else {
             return;
         };
-        // What changed before this task began.
-        fresher.mark_changed();
+        // The freshness may have changed before this task began.
+        freshness_changes.mark_changed();
+        let silence_max = Duration::from_millis(self.0.freshness.silence_max_ms());
+        let mut silence = std::pin::pin!(tokio::time::sleep(silence_max));
+        let mut is_silence_pending = true;
         loop {
             let received = tokio::select! {
                 received = following.entries.recv() => received,
-                Ok(()) = fresher.changed() => {
-                    self.tell_freshness(guild);
+                Ok(()) = freshness_changes.changed() => {
+                    self.publish_freshness(guild);
                     continue;
                 }
-                () = &mut silence, if listening => {
-                    listening = false;
-                    if let Some(mut fanout) = self.lock(guild) {
-                        self.settle(guild, &mut fanout);
-                    }
+                () = &mut silence, if is_silence_pending => {
+                    is_silence_pending = false;
+                    slot.lock().set_authoritative();
                     continue;
                 }
                 () = shutdown.cancelled() => return,
             };
-            let passed = match received {
+            let published = match received {
                 Ok(first) => {
-                    self.pass_on_together(guild, &first, &mut following.entries)
+                    self.publish_delivery(guild, &first, &mut following.entries)
                         .await
                 }
                 Err(error) => Err(error),
             };
-            match passed {
+            match published {
                 Ok(()) => {}
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(%guild, missed, "fan-out fell behind the log; its viewers get a snapshot");
+                    tracing::warn!(%guild, missed, "the fan-out fell behind the log, its subscribers get a snapshot");
                     metrics::counter!("hub_fanout_lagged_total").increment(1);
-                    let Some(anew) = log.follow(guild) else {
+                    let Some(newer) = self.0.log.follow(guild) else {
                         return;
                     };
-                    self.begin_anew(guild, &anew);
-                    following = anew;
+                    slot.lock().restart(newer.place, newer.state.clone());
+                    following = newer;
                 }
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    /// Adds a connection to a view: pushes what `opening` makes of the position (and of whether what
-    /// was missed follows), then what was missed, or the snapshot. `recover` is where to continue, as
-    /// the client wrote it. The snapshot is withheld for a moment where it would soon be another.
-    ///
-    /// # Errors
-    /// When the guild has as many different views as it may: each event costs each of them.
-    /// What the connection watched there before goes on.
-    pub async fn subscribe(
-        &self,
-        connection: ConnectionId,
-        view: &View,
-        recover: Option<&str>,
-        outbox: &Outbox,
-        opening: impl FnOnce(bool, String) -> Frame,
-    ) -> Result<(), TooManyViews> {
-        let wanted = self.read_position(recover, view);
-        let Some(door) = self.0.guilds.get(&view.guild()) else {
-            return Ok(());
-        };
-        let _next = door.next.lock().await;
-        // Only now: what was replayed before, others' replays might have displaced by now.
-        let _replay = self.replay_if_wanted(view, &wanted).await;
-        let _turn = door.turn.lock().await;
-        let mut fanout = door.lock();
-        let audience = &mut fanout.audience;
-        if !audience.make_way(view, &self.0.limits) {
-            metrics::counter!("hub_fanout_views_full_total").increment(1);
-            let watches_another = audience.watches(connection);
-            return Err(TooManyViews { watches_another });
-        }
-        let now_ms = self.0.clock.elapsed_ms();
-        audience.sweep(&self.0.limits, now_ms);
-        let beginning = self.choose(&mut fanout, view, wanted, now_ms);
-        let positions = &self.0.positions;
-        let awaits = matches!(beginning, Beginning::Awaited);
-        let n = match beginning {
-            Beginning::Continue(position, missed) => {
-                let place = Place {
-                    epoch: position.epoch,
-                    offset: position.offset,
-                    check: position.check,
-                };
-                let pen = &fanout.audience.view(view, positions).pen;
-                outbox.push(opening(true, pen.position(place, position.step)));
-                // Nothing says otherwise how fresh all that is, old and new.
-                let gateway = self.told(view.guild(), &fanout);
-                outbox.push(Frame::whole(Pen::gateway(view.guild(), gateway)));
-                let n = 1 + missed.len() as u64;
-                metrics::counter!("hub_recovery_frames_total").increment(missed.len() as u64);
-                outbox.push_run(missed);
-                n
-            }
-            Beginning::Anew(reason) => {
-                let gateway = self.told(view.guild(), &fanout);
-                let (place, state) = (fanout.place, fanout.state.clone());
-                let watched = fanout.audience.view(view, positions);
-                // Before its snapshot a viewer has seen nothing to continue from.
-                outbox.push(opening(false, watched.pen.position(place, UNFINISHED)));
-                let scene = self.scene(place, &state, &gateway, now_ms);
-                let parts = watched.snapshot(view, &scene, &reason);
-                outbox.push_run(Run::snapshot(parts));
-                1
-            }
-            Beginning::Awaited => {
-                let place = fanout.place;
-                let pen = &fanout.audience.view(view, positions).pen;
-                outbox.push(opening(false, pen.position(place, UNFINISHED)));
-                1
-            }
-        };
-        let outbox = outbox.clone();
-        let watcher = Watcher { outbox, n, awaits };
-        fanout.audience.enter(connection, watcher, view, positions);
-        Ok(())
-    }
-
-    /// Takes a connection from a guild, whatever it watched there.
-    pub fn unsubscribe(&self, connection: ConnectionId, guild: GuildId) {
-        if let Some(mut fanout) = self.lock(guild) {
-            fanout.audience.leave(connection);
-        }
-    }
-
-    /// Tells viewers of a guild whose freshness changed, after what the log holds already. Not
-    /// numbered: it is no event of the guild's log.
-    fn tell_freshness(&self, guild: GuildId) {
-        if let Some(mut fanout) = self.lock(guild) {
-            fanout.fresher_at = self.0.log.read(guild, |_, place| place);
-            self.tell_freshness_if_due(guild, &mut fanout);
-        }
-    }
-
-    fn tell_freshness_if_due(&self, guild: GuildId, fanout: &mut GuildFanout) {
-        if fanout.fresher_at.is_none_or(|at| fanout.place < at) {
-            return;
-        }
-        fanout.fresher_at = None;
-        let payload = self.0.freshness.of(guild);
-        if (payload.state, &payload.reason) == (fanout.told.state, &fanout.told.reason) {
-            return;
-        }
-        (fanout.told, fanout.told_ms) = (payload.clone(), self.0.clock.elapsed_ms());
-        let state = payload.state;
-        let body = Pen::gateway(guild, payload);
-        for (_, watched) in fanout.audience.views() {
-            watched.tell_freshness(&body);
-        }
-        // A worker that is about to tell the guild says that it is not live yet.
-        if matches!(state, GatewayState::Live | GatewayState::Down) {
-            self.settle(guild, fanout);
-        }
-    }
-
-    /// The state is what there is to show: whoever awaits it gets it.
-    fn settle(&self, guild: GuildId, fanout: &mut GuildFanout) {
-        if std::mem::replace(&mut fanout.settled, true) {
-            return;
-        }
-        let (now_ms, gateway) = (self.0.clock.elapsed_ms(), self.told(guild, fanout));
-        let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
-        for (view, watched) in fanout.audience.views() {
-            if watched.is_awaited() {
-                let parts = watched.snapshot(view, &scene, STORE_CHANGED);
-                watched.tell_awaiting(&parts);
-            }
-        }
-    }
-
-    /// How fresh what the fan-out has come to is: what viewers were told, with its age.
-    fn told(&self, guild: GuildId, fanout: &GuildFanout) -> GatewayPayload {
-        let now = self.0.freshness.of(guild);
-        if now.state == fanout.told.state {
-            return now;
-        }
-        let since_ms = self.0.clock.elapsed_ms().saturating_sub(fanout.told_ms);
-        GatewayPayload {
-            age_ms: fanout.told.age_ms + since_ms,
-            ..fanout.told.clone()
-        }
-    }
-
-    /// Passes on everything that is published by now, from its first entry on, in one turn. The log
-    /// publishes what was stored together in one step, so that it ends with a delivery.
-    async fn pass_on_together(
+    /// Publishes every entry that the log has by now, beginning with `first`. The log publishes a
+    /// delivery in one step, so the last entry ends one.
+    async fn publish_delivery(
         &self,
         guild: GuildId,
         first: &Applied,
         entries: &mut broadcast::Receiver<Arc<Applied>>,
     ) -> Result<(), RecvError> {
-        let Some(door) = self.0.guilds.get(&guild) else {
+        let Some(slot) = self.0.guilds.get(&guild) else {
             return Ok(());
         };
-        let _turn = door.turn.lock().await;
-        let published = self.0.log.read(guild, |_, place| place);
+        let _delivery = slot.delivery_lock.lock().await;
+        let newest = self.0.log.read(guild, |_, place| place);
         let mut at = first.entry.place;
-        self.pass_on(guild, &first.entry);
-        while published.is_some_and(|published| at < published) {
-            // Connections have their turns, to write what they were told.
+        self.publish(slot, first);
+        while newest.is_some_and(|newest| at < newest) {
+            // Connections write meanwhile.
             tokio::task::consume_budget().await;
             let applied = match entries.try_recv() {
                 Ok(applied) => applied,
@@ -413,118 +189,180 @@ impl Fanout {
                 Err(TryRecvError::Lagged(missed)) => return Err(RecvError::Lagged(missed)),
             };
             at = applied.entry.place;
-            self.pass_on(guild, &applied.entry);
+            self.publish(slot, &applied);
         }
         Ok(())
     }
 
-    fn pass_on(&self, guild: GuildId, entry: &Entry) {
-        let Some(door) = self.0.guilds.get(&guild) else {
-            return;
-        };
-        door.live_waits.store(true, Ordering::Relaxed);
-        let mut fanout = door.lock();
-        door.live_waits.store(false, Ordering::Relaxed);
-        let before = Before::of(&fanout.state, &entry.change);
-        fanout.state.apply(&entry.change);
-        fanout.place = entry.place;
-        if let Change::Told(Fact::Snapshot(roster)) = &entry.change {
-            fanout.begun = Some(roster.reason.clone());
-            fanout.settled = true;
-            self.snapshot_all(guild, &mut fanout, &roster.reason);
-        } else {
-            self.pass_on_in_views(&mut fanout, &before, entry);
-        }
+    fn publish(&self, slot: &GuildSlot, applied: &Applied) {
+        let Applied {
+            entry,
+            before,
+            after,
+        } = applied;
+        slot.lock_first().publish(entry, before, after);
         if matches!(entry.change, Change::Told(_)) {
             let age = age_of(entry.ts, launch::clock::now_ms());
             self.0.event_seconds.record(age);
         }
-        self.tell_freshness_if_due(guild, &mut fanout);
-        fanout
-            .audience
-            .sweep(&self.0.limits, self.0.clock.elapsed_ms());
     }
 
-    fn pass_on_in_views(&self, fanout: &mut GuildFanout, before: &Before, entry: &Entry) {
-        for (view, watched) in fanout.audience.views() {
-            let events = view.project(before, &fanout.state, &entry.change);
-            let events = crate::faults::planted(view, &entry.change, events);
-            let frames = watched.pen.entry(events, entry);
-            for frame in &frames {
-                watched.tell(frame);
-            }
-            if let Some(kept) = &mut watched.history {
-                kept.history
-                    .append(entry.place.offset, frames, self.0.limits.recovery);
-            }
+    /// Publishes the freshness behind the entries that the log has already.
+    fn publish_freshness(&self, guild: GuildId) {
+        if let Some(slot) = self.0.guilds.get(&guild) {
+            let at = self.0.log.read(guild, |_, place| place);
+            slot.lock().freshness_changed(at);
         }
     }
 
-    fn begin_anew(&self, guild: GuildId, following: &Following) {
-        if let Some(mut fanout) = self.lock(guild) {
-            // What made another epoch begin was missed.
-            if fanout.place.epoch != following.place.epoch {
-                fanout.begun = None;
-            }
-            fanout.place = following.place;
-            fanout.state.clone_from(&following.state);
-            self.snapshot_all(guild, &mut fanout, "behind");
-            self.tell_freshness_if_due(guild, &mut fanout);
-        }
-    }
-
-    fn snapshot_all(&self, guild: GuildId, fanout: &mut GuildFanout, reason: &str) {
-        let (now_ms, gateway) = (self.0.clock.elapsed_ms(), self.told(guild, fanout));
-        let scene = self.scene(fanout.place, &fanout.state, &gateway, now_ms);
-        for (view, watched) in fanout.audience.views() {
-            // What was before can not be continued over this.
-            watched.history = None;
-            if !watched.watchers.is_empty() {
-                let parts = watched.snapshot(view, &scene, reason);
-                watched.tell_anew(&parts);
-            }
-        }
-        fanout.audience.sweep(&self.0.limits, now_ms);
-    }
-
-    fn scene<'a>(
+    /// Subscribes a connection to a view: pushes the frame that `opening` makes of the position
+    /// (and of whether missed events follow), then the missed events or the snapshot. `recover` is
+    /// where to continue, as the client wrote it. The snapshot comes later if the state is not
+    /// authoritative yet.
+    ///
+    /// # Errors
+    /// The guild is at its bound of different views: each event costs each of them. The
+    /// connection's earlier subscription to the guild continues.
+    pub async fn subscribe(
         &self,
-        place: Place,
-        state: &'a GuildState,
-        gateway: &'a GatewayPayload,
-        now_ms: u64,
-    ) -> Scene<'a> {
-        Scene {
-            place,
-            state,
-            gateway,
-            part_bytes: self.0.limits.snapshot_part_bytes,
-            now_ms,
+        connection: ConnectionId,
+        view: &View,
+        recover: Option<&str>,
+        outbox: &Outbox,
+        opening: impl FnOnce(bool, String) -> Frame,
+    ) -> Result<(), TooManyViews> {
+        let requested = recovery::requested(recover, view.fingerprint(), &self.0.positions);
+        let Some(slot) = self.0.guilds.get(&view.guild()) else {
+            return Ok(());
+        };
+        let _next = slot.subscribe_lock.lock().await;
+        // Replay after taking `subscribe_lock`: an earlier replay may already be evicted.
+        let _replay = self.replay_if_needed(slot, view, &requested).await;
+        let _delivery = slot.delivery_lock.lock().await;
+        let mut fanout = slot.lock();
+        if !fanout.subscriptions.make_room(view) {
+            metrics::counter!("hub_fanout_views_full_total").increment(1);
+            let has_another = fanout.subscriptions.contains(connection);
+            return Err(TooManyViews { has_another });
+        }
+        if let Some(tail) = self.tail(view) {
+            fanout.subscribe(connection, view, (requested, &tail), outbox, opening);
+        }
+        Ok(())
+    }
+
+    /// Ends the subscription of a connection to a guild.
+    pub fn unsubscribe(&self, connection: ConnectionId, guild: GuildId) {
+        if let Some(slot) = self.0.guilds.get(&guild) {
+            slot.lock().subscriptions.remove(connection);
         }
     }
 
-    pub(super) fn lock(&self, guild: GuildId) -> Option<MutexGuard<'_, GuildFanout>> {
-        Some(self.0.guilds.get(&guild)?.lock())
+    /// Replays the events of a view since a position, unless its history has them. The permit keeps
+    /// others from evicting that history until the subscription has started.
+    async fn replay_if_needed(
+        &self,
+        slot: &GuildSlot,
+        view: &View,
+        requested: &Requested,
+    ) -> Option<SemaphorePermit<'_>> {
+        let position = requested.as_ref().ok()?;
+        slot.yield_to_live_events().await;
+        self.missing(slot, view, position)?;
+        let permit = self.0.replay_permit.acquire().await.ok()?;
+        // Another connection may have replayed the same meanwhile.
+        if let Some((tail, to)) = self.missing(slot, view, position) {
+            self.replay(slot, view, position, (tail, to)).await;
+        }
+        Some(permit)
     }
 
-    pub(super) async fn let_live_events_go_first(&self, guild: GuildId) {
-        let waits = |door: &Door| door.live_waits.load(Ordering::Relaxed);
-        while self.0.guilds.get(&guild).is_some_and(waits) {
+    /// The log and the offset up to which it must be replayed; `None` if a replay is not needed, or
+    /// would not help.
+    fn missing(
+        &self,
+        slot: &GuildSlot,
+        view: &View,
+        position: &ViewPosition,
+    ) -> Option<(Tail, u64)> {
+        let mut fanout = slot.lock();
+        let tail = self.tail(view)?;
+        match fanout.decide(view, position, &tail) {
+            Decision::Replay { to } => Some((tail, to)),
+            Decision::Continue(_) | Decision::Snapshot(_) => None,
+        }
+    }
+
+    async fn replay(
+        &self,
+        slot: &GuildSlot,
+        view: &View,
+        position: &ViewPosition,
+        (tail, to): (Tail, u64),
+    ) {
+        let bounds = self.0.limits.recovery;
+        let encoder = FrameEncoder::new(&self.0.positions, view);
+        let mut history = History::begin(to);
+        while !history.covers(position) && !history.is_cut() {
+            let chunk = chunk_start(&tail, history.from())
+                .and_then(|from| replay(&tail, from, history.from(), view, &encoder, bounds));
+            let Some(chunk) = chunk else {
+                return;
+            };
+            history = chunk.join(history, bounds);
+            // Live events are published meanwhile.
+            tokio::task::yield_now().await;
+        }
+        let mut fanout = slot.lock();
+        if let Some(tail) = self.tail(view) {
+            fanout.keep_replayed(view, position.epoch, history, &encoder, &tail);
+        }
+    }
+
+    fn tail(&self, view: &View) -> Option<Tail> {
+        Some(self.0.log.follow(view.guild())?.tail)
+    }
+
+    /// Keeps every replay waiting until the permit is dropped.
+    #[cfg(test)]
+    pub(super) async fn pause_replays(&self) -> SemaphorePermit<'_> {
+        self.0.replay_permit.acquire().await.unwrap()
+    }
+}
+
+impl GuildSlot {
+    fn new(fanout: GuildFanout) -> Self {
+        Self {
+            subscribe_lock: tokio::sync::Mutex::new(()),
+            delivery_lock: tokio::sync::Mutex::new(()),
+            fanout: Mutex::new(fanout),
+            live_waits: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GuildFanout> {
+        self.fanout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`GuildSlot::lock`], for a live event: replays yield to it.
+    fn lock_first(&self) -> MutexGuard<'_, GuildFanout> {
+        self.live_waits.store(true, Ordering::Relaxed);
+        let fanout = self.lock();
+        self.live_waits.store(false, Ordering::Relaxed);
+        fanout
+    }
+
+    async fn yield_to_live_events(&self) {
+        while self.live_waits.load(Ordering::Relaxed) {
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// How old an event of `ts` is at `now_ms`, both in ms since the Unix epoch. The two clocks may be of
-/// two hosts: an event of the future has no age.
+/// How old an event of `ts` is at `now_ms`, both in ms since the Unix epoch. The two clocks may be
+/// of two hosts: an event from the future has no age.
 const fn age_of(ts: u64, now_ms: u64) -> Duration {
     Duration::from_millis(now_ms.saturating_sub(ts))
-}
-
-impl Door {
-    fn lock(&self) -> MutexGuard<'_, GuildFanout> {
-        self.fanout.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use imbl::Vector;
 
-/// One frame that waits. Its body is shared by every connection that gets it.
+/// What a receiver's number adds to a frame, in bytes.
+pub(super) const NUMBER_BYTES: usize = 28;
+
+/// One frame in an outbox. Every connection that gets it shares its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// JSON text; for a numbered frame without its closing brace.
@@ -12,15 +15,15 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame as it stands.
-    pub fn whole(body: impl Into<Bytes>) -> Self {
+    /// A frame without a number.
+    pub fn complete(body: impl Into<Bytes>) -> Self {
         Self {
             body: body.into(),
             n: None,
         }
     }
 
-    /// A frame whose number is its receiver's own: `body` lacks the closing brace, see [`unnumbered`].
+    /// A frame with its receiver's number: `body` comes from [`strip_closing_brace`].
     pub fn numbered(body: Bytes, n: u64) -> Self {
         Self { body, n: Some(n) }
     }
@@ -30,7 +33,7 @@ impl Frame {
         match self.n {
             None => self.body.clone(),
             Some(n) => {
-                let mut text = Vec::with_capacity(self.body.len() + 28);
+                let mut text = Vec::with_capacity(self.body.len() + NUMBER_BYTES);
                 text.extend_from_slice(&self.body);
                 text.extend_from_slice(b",\"n\":");
                 text.extend_from_slice(n.to_string().as_bytes());
@@ -46,23 +49,23 @@ impl Frame {
     }
 
     /// What it counts for in an outbox.
-    pub(super) fn bytes(&self) -> usize {
-        bytes_of(&self.body)
+    pub(super) fn queued_bytes(&self) -> usize {
+        queued_bytes(&self.body)
     }
 }
 
 /// The text of an event frame as [`Frame::numbered`] takes it.
-pub fn unnumbered(mut json: Vec<u8>) -> Bytes {
+pub fn strip_closing_brace(mut json: Vec<u8>) -> Bytes {
     if json.last() == Some(&b'}') {
         json.pop();
     }
     json.into()
 }
 
-/// Frames in their order that many connections share: each receiver holds a reference, and numbers
-/// them for itself.
+/// Frames in order that many connections share: each receiver holds a reference, and numbers them
+/// for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct FrameBatch {
     /// As [`Frame::numbered`] takes them.
     bodies: Vector<Bytes>,
     next_n: u64,
@@ -71,13 +74,13 @@ pub struct Run {
     bytes: usize,
 }
 
-impl Run {
+impl FrameBatch {
     /// The parts of a snapshot, all of the number 0.
     pub fn snapshot(parts: Vector<Bytes>) -> Self {
         Self::new(parts, 0, 0)
     }
 
-    /// Events that were missed, numbered from 1; `bytes` is the sum of their [`bytes_of`].
+    /// Missed events, numbered from 1; `bytes` is the sum of their [`queued_bytes`].
     pub fn missed(bodies: Vector<Bytes>, bytes: usize) -> Self {
         Self {
             bodies,
@@ -88,7 +91,7 @@ impl Run {
     }
 
     pub(super) fn new(bodies: Vector<Bytes>, next_n: u64, step: u64) -> Self {
-        let bytes = bodies.iter().map(bytes_of).sum();
+        let bytes = bodies.iter().map(queued_bytes).sum();
         Self {
             bodies,
             next_n,
@@ -97,39 +100,39 @@ impl Run {
         }
     }
 
-    /// What they count for in an outbox.
-    pub(super) fn bytes(&self) -> usize {
+    /// What the frames count for in an outbox.
+    pub(super) fn queued_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many frames these are.
+    /// The number of frames.
     pub fn len(&self) -> usize {
         self.bodies.len()
     }
 
-    /// Whether there is no frame in it.
+    /// Whether there are no frames.
     pub fn is_empty(&self) -> bool {
         self.bodies.is_empty()
     }
 
     #[cfg(test)]
     pub(super) fn into_frames(mut self) -> Vec<Frame> {
-        std::iter::from_fn(|| self.take()).collect()
+        std::iter::from_fn(|| self.pop()).collect()
     }
 
     /// Takes the first frame.
-    pub(super) fn take(&mut self) -> Option<Frame> {
+    pub(super) fn pop(&mut self) -> Option<Frame> {
         let body = self.bodies.pop_front()?;
         let frame = Frame::numbered(body, self.next_n);
         self.next_n += self.step;
-        self.bytes -= frame.bytes();
+        self.bytes -= frame.queued_bytes();
         Some(frame)
     }
 }
 
 /// What a frame of this body counts for in an outbox, with its number.
-pub fn bytes_of(body: &Bytes) -> usize {
-    body.len() + 28
+pub fn queued_bytes(body: &Bytes) -> usize {
+    body.len() + NUMBER_BYTES
 }
 
 #[cfg(test)]
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_numbered_frame_is_the_shared_body_with_its_receivers_number() {
-        let body = unnumbered(br#"{"v":1,"ts":0}"#.to_vec());
+        let body = strip_closing_brace(br#"{"v":1,"ts":0}"#.to_vec());
         assert_eq!(
             Frame::numbered(body.clone(), 7).text(),
             r#"{"v":1,"ts":0,"n":7}"#

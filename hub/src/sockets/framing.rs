@@ -1,35 +1,34 @@
-//! Where the incoming bytes of a connection stand between messages (RFC 6455, section 5.2).
+//! Finds the limits of messages in the incoming bytes of a connection (RFC 6455, section 5.2).
 //!
-//! Pure. The WebSocket library tells of whole messages only; whether one has *begun* has to be
-//! read from the frames' headers. Nothing is validated here: what is wrong ends the connection
-//! elsewhere.
+//! Pure. The WebSocket library reports complete messages only. The frames' headers show whether one
+//! has begun. This module validates nothing: the library does.
 
-/// The frames of one message at most; more are a flood of empty fragments.
+/// The bound of a message's frames; more are a flood of empty fragments.
 pub(super) const FRAMES_A_MESSAGE_MAX: u32 = 1_024;
 
-/// Follows the frames of one direction.
+/// The frames of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
-    /// The header that is being read: at most 2 bytes, 8 of length, 4 of mask.
+    /// The current header: at most 2 bytes, 8 of length, 4 of mask.
     header: [u8; 14],
     header_len: usize,
-    /// What is still to come of a frame's payload.
+    /// The missing bytes of the current frame's payload.
     payload_left: u64,
     in_payload: bool,
-    /// The frames of the data message that has begun; 0 between messages.
+    /// The frames of the current data message; 0 between messages.
     frames: u32,
     /// The payload of those frames, as their headers announce it, in bytes.
     announced: u64,
-    /// The frame at hand ends a message, or is a control frame.
+    /// The current frame ends a message, or is a control frame.
     last: bool,
     control: bool,
 }
 
 impl Framing {
-    /// Takes in bytes as they come. True if a whole data message or control frame was followed by
-    /// nothing at some point, or ended: what is timed begins anew.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) -> bool {
-        let mut rested = false;
+    /// Reads the next bytes. True if a data message ended in them: its time limit is over, and that
+    /// of the next one begins.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> bool {
+        let mut ended = false;
         while !bytes.is_empty() {
             if self.in_payload {
                 let taken = bytes
@@ -51,24 +50,24 @@ impl Framing {
                 self.header_len = 0;
                 if !self.control && self.last {
                     (self.frames, self.announced) = (0, 0);
-                    rested = true;
+                    ended = true;
                 }
             }
         }
-        rested
+        ended
     }
 
-    /// Whether a data message, or any frame, has begun and is not whole.
+    /// Whether a data message, or any frame, has begun and is incomplete.
     pub(super) fn is_begun(&self) -> bool {
         self.frames > 0 || self.in_payload || self.header_len > 0
     }
 
-    /// How large the data message that has begun is at least, by its headers so far, in bytes.
+    /// The smallest possible size of the current data message, by its headers so far, in bytes.
     pub(super) fn announced(&self) -> u64 {
         self.announced
     }
 
-    /// Whether a message has more frames than anybody needs.
+    /// Whether the current message has more than [`FRAMES_A_MESSAGE_MAX`] frames.
     pub(super) fn is_flood(&self) -> bool {
         self.frames > FRAMES_A_MESSAGE_MAX
     }
@@ -127,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_begun_from_its_first_byte_to_its_last() {
+    fn a_message_has_begun_from_its_first_byte_to_its_last() {
         for size in [0, 1, 125, 126, 65_535, 65_536] {
             let bytes = frame(0x81, size);
             let mut framing = Framing::default();
             assert!(!framing.is_begun());
             for (index, byte) in bytes.iter().enumerate() {
-                assert_eq!(framing.take(&[*byte]), index + 1 == bytes.len());
+                assert_eq!(framing.read(&[*byte]), index + 1 == bytes.len());
                 assert_eq!(
                     framing.is_begun(),
                     index + 1 < bytes.len(),
@@ -146,47 +145,47 @@ mod tests {
     #[test]
     fn a_control_frame_between_fragments_ends_nothing() {
         let mut framing = Framing::default();
-        framing.take(&frame(0x01, 3));
+        framing.read(&frame(0x01, 3));
         assert!(framing.is_begun());
-        assert!(!framing.take(&frame(0x8a, 0)), "a pong");
+        assert!(!framing.read(&frame(0x8a, 0)), "a pong");
         assert!(framing.is_begun());
-        assert!(framing.take(&frame(0x80, 3)));
+        assert!(framing.read(&frame(0x80, 3)));
         assert!(!framing.is_begun());
-        framing.take(&frame(0x89, 2));
+        framing.read(&frame(0x89, 2));
         assert!(!framing.is_begun(), "a ping alone");
     }
 
     #[test]
     fn a_message_announces_its_size_in_its_headers_over_all_its_fragments() {
         let mut framing = Framing::default();
-        framing.take(&frame(0x81, 70_000)[..14]);
+        framing.read(&frame(0x81, 70_000)[..14]);
         assert_eq!(framing.announced(), 70_000);
-        framing.take(&vec![0; 70_000]);
-        assert_eq!(framing.announced(), 0, "it is whole");
-        framing.take(&frame(0x01, 300));
-        framing.take(&frame(0x89, 100));
-        framing.take(&frame(0x80, 200)[..8]);
+        framing.read(&vec![0; 70_000]);
+        assert_eq!(framing.announced(), 0, "it is complete");
+        framing.read(&frame(0x01, 300));
+        framing.read(&frame(0x89, 100));
+        framing.read(&frame(0x80, 200)[..8]);
         assert_eq!(framing.announced(), 500, "without the ping");
     }
 
     #[test]
-    fn what_follows_in_the_same_bytes_is_begun() {
+    fn a_message_may_begin_in_the_bytes_of_the_one_before() {
         let mut framing = Framing::default();
         let mut bytes = frame(0x81, 10);
         bytes.extend(&frame(0x81, 10)[..5]);
-        assert!(framing.take(&bytes));
+        assert!(framing.read(&bytes));
         assert!(framing.is_begun());
     }
 
     #[test]
     fn endless_empty_fragments_are_a_flood() {
         let mut framing = Framing::default();
-        framing.take(&frame(0x01, 0));
+        framing.read(&frame(0x01, 0));
         for _ in 1..FRAMES_A_MESSAGE_MAX {
-            framing.take(&frame(0x00, 0));
+            framing.read(&frame(0x00, 0));
         }
         assert!(!framing.is_flood());
-        framing.take(&frame(0x00, 0));
+        framing.read(&frame(0x00, 0));
         assert!(framing.is_flood());
     }
 }

@@ -1,88 +1,71 @@
-//! What a view was told lately, as its bytes: whoever returns gets from it what they missed.
+//! The recent frames of one view, as bytes: a client that recovers gets the missed ones from here.
 //!
-//! Pure. One history serves all connections of its view; it is made from the log's [`Tail`] as far
-//! back as somebody asks for, in pieces, and goes on with what the view is told live.
+//! Pure. One history serves all connections of its view. It is replayed from the log's tail in
+//! chunks, as far back as a client needs (see [`super::replay`]), and grows with each live event.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use imbl::Vector;
-use proto::event::Fact;
 use proto::position::ViewPosition;
 
-use super::frames::{Run, bytes_of};
-use super::pen::Pen;
-use crate::view::{Before, View};
-use roomlog::tail::Tail;
-use roomlog::{Change, Place};
+use super::frames::{FrameBatch, queued_bytes};
+use super::limits::HistoryBounds;
 
-/// So many entries are replayed at once. A tail keeps a state as often: nothing is replayed twice.
-const PIECE_ENTRIES: u64 = 64;
-
-/// What is missed at most by whoever continues; who missed more gets a snapshot.
-#[derive(Debug, Clone, Copy)]
-pub struct HistoryBounds {
-    /// In frames.
-    pub frames_max: usize,
-    /// In bytes.
-    pub bytes_max: usize,
-}
-
-/// The frames of one view between two places of one epoch, without a gap.
+/// The frames of one view between two offsets of one epoch, without a gap.
 #[derive(Debug, Clone)]
-pub struct History {
+pub(super) struct History {
     from: u64,
     to: u64,
-    /// What was before `from` is dropped: with it, it would be more than anybody may miss.
-    cut: bool,
-    /// Which frame each of `bodies` is.
-    marks: VecDeque<Mark>,
+    /// The frames before `from` were dropped: with them, the history would exceed its bounds.
+    is_cut: bool,
+    /// Identifies each of `bodies`.
+    index: VecDeque<Indexed>,
     bodies: Vector<Bytes>,
-    /// Where the first of `bodies` begins, counting as the marks do.
+    /// Where the first of `bodies` begins, counted as in [`Indexed::end`].
     base: usize,
 }
 
-/// The `index`th frame of an entry.
+/// The `nth` frame of the entry at `offset`.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
+struct Indexed {
     offset: u64,
-    index: u32,
-    /// Where it ends, in bytes as an outbox counts them, so that a part is measured without being
-    /// looked at.
+    nth: u32,
+    /// Where the frame ends, in bytes as an outbox counts them: so the size of a part is a difference.
     end: usize,
 }
 
 impl History {
-    /// Nothing yet, from here on.
-    pub fn begin(at: u64) -> Self {
+    /// An empty history behind this offset.
+    pub(super) fn begin(at: u64) -> Self {
         Self {
             from: at,
             to: at,
-            cut: false,
-            marks: VecDeque::new(),
+            is_cut: false,
+            index: VecDeque::new(),
             bodies: Vector::new(),
             base: 0,
         }
     }
 
-    /// After which entry this begins.
-    pub fn from(&self) -> u64 {
+    /// The offset that this history begins behind.
+    pub(super) fn from(&self) -> u64 {
         self.from
     }
 
-    /// With which entry this ends.
-    pub fn to(&self) -> u64 {
+    /// The offset of the last entry.
+    pub(super) fn to(&self) -> u64 {
         self.to
     }
 
-    /// Whether whoever stands before the beginning missed too much.
-    pub fn is_cut(&self) -> bool {
-        self.cut
+    /// Whether a client before the beginning has missed too much.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
-    /// Whether everything after a position is here.
-    pub fn covers(&self, position: &ViewPosition) -> bool {
-        // Within an entry, the rest of that same entry is asked for.
+    /// Whether all frames behind a position are here.
+    pub(super) fn covers(&self, position: &ViewPosition) -> bool {
+        // A position within an entry needs the rest of that entry.
         let begun = u64::from(position.step > 0);
         position
             .offset
@@ -90,58 +73,59 @@ impl History {
             .is_some_and(|seen| seen >= self.from)
     }
 
-    /// Everything after a position that is covered; `None` if nothing stands there in this view.
-    /// Costs the same however much it is.
-    pub fn since(&self, position: &ViewPosition) -> Option<Run> {
-        let seen = |mark: &Mark| {
-            mark.offset < position.offset
-                || mark.offset == position.offset
-                    && (position.step == 0 || mark.index < u32::from(position.step))
+    /// All frames behind a position that is covered; `None` if the view has no such position. The
+    /// cost does not depend on their number.
+    pub(super) fn since(&self, position: &ViewPosition) -> Option<FrameBatch> {
+        let seen = |frame: &Indexed| {
+            frame.offset < position.offset
+                || frame.offset == position.offset
+                    && (position.step == 0 || frame.nth < u32::from(position.step))
         };
-        let skipped = self.marks.partition_point(seen);
-        let next = self.marks.get(skipped);
+        let skipped = self.index.partition_point(seen);
+        let next = self.index.get(skipped);
         if position.step > 0 && next.is_none_or(|next| next.offset != position.offset) {
             return None;
         }
         let begin = match skipped.checked_sub(1) {
             None => self.base,
-            Some(last) => self.marks.get(last)?.end,
+            Some(last) => self.index.get(last)?.end,
         };
         let bytes = self.end() - begin;
-        Some(Run::missed(self.bodies.skip(skipped), bytes))
+        Some(FrameBatch::missed(self.bodies.skip(skipped), bytes))
     }
 
-    /// Goes on with an entry, whatever it is in this view.
-    pub fn append(&mut self, offset: u64, frames: Vec<Bytes>, bounds: HistoryBounds) {
+    /// Adds the next entry: its frames in this view, if any.
+    pub(super) fn append(&mut self, offset: u64, frames: Vec<Bytes>, bounds: HistoryBounds) {
         self.to = offset;
-        for (index, body) in (0..).zip(frames) {
-            let end = self.end() + bytes_of(&body);
-            self.marks.push_back(Mark { offset, index, end });
+        for (nth, body) in (0..).zip(frames) {
+            let end = self.end() + queued_bytes(&body);
+            self.index.push_back(Indexed { offset, nth, end });
             self.bodies.push_back(body);
         }
         self.trim(bounds);
     }
 
-    /// This, then what follows it. What both have is taken once.
+    /// This history and the one that continues it. Frames that both have are taken once.
     #[must_use]
-    pub fn join(mut self, newer: Self, bounds: HistoryBounds) -> Self {
-        if newer.cut || newer.from > self.to {
+    pub(super) fn join(mut self, newer: Self, bounds: HistoryBounds) -> Self {
+        if newer.is_cut || newer.from > self.to {
             return newer;
         }
         while self
-            .marks
+            .index
             .back()
             .is_some_and(|last| last.offset > newer.from)
         {
-            self.marks.pop_back();
+            self.index.pop_back();
             self.bodies.pop_back();
         }
         self.to = newer.to;
         let (base, moved) = (newer.base, self.end());
-        self.marks.extend(newer.marks.into_iter().map(|mark| Mark {
-            end: mark.end - base + moved,
-            ..mark
-        }));
+        let moved = |frame: Indexed| Indexed {
+            end: frame.end - base + moved,
+            ..frame
+        };
+        self.index.extend(newer.index.into_iter().map(moved));
         self.bodies.append(newer.bodies);
         self.trim(bounds);
         self
@@ -149,72 +133,21 @@ impl History {
 
     /// Where the last frame ends.
     fn end(&self) -> usize {
-        self.marks.back().map_or(self.base, |mark| mark.end)
+        self.index.back().map_or(self.base, |frame| frame.end)
     }
 
     fn trim(&mut self, bounds: HistoryBounds) {
         while (self.bodies.len() > bounds.frames_max || self.end() - self.base > bounds.bytes_max)
-            && let Some(Mark { offset, .. }) = self.marks.front().copied()
+            && let Some(Indexed { offset, .. }) = self.index.front().copied()
         {
-            // An entry goes as a whole.
-            while self.marks.front().is_some_and(|mark| mark.offset == offset) {
-                self.base = self.marks.pop_front().map_or(self.base, |mark| mark.end);
+            // All frames of an entry, or none.
+            while self.index.front().is_some_and(|next| next.offset == offset) {
+                self.base = self.index.pop_front().map_or(self.base, |next| next.end);
                 self.bodies.pop_front();
             }
-            (self.from, self.cut) = (offset, true);
+            (self.from, self.is_cut) = (offset, true);
         }
     }
-}
-
-/// The place of a kept entry, or of the state before all of them.
-pub fn place_at(tail: &Tail, offset: u64) -> Option<Place> {
-    let first = tail.first()?.place;
-    match offset.checked_sub(first.offset)?.checked_sub(1) {
-        None => Some(first),
-        Some(index) => {
-            let entry = tail.entries().get(usize::try_from(index).ok()?)?;
-            Some(entry.place)
-        }
-    }
-}
-
-/// Where the piece before an entry begins; `None` if nothing before it is kept.
-pub fn piece_before(tail: &Tail, offset: u64) -> Option<Place> {
-    let first = tail.first()?.place.offset;
-    let last = offset.checked_sub(1)?;
-    if last < first {
-        return None;
-    }
-    place_at(tail, (last - last % PIECE_ENTRIES).max(first))
-}
-
-/// What a view was told from one place to another, as far as a tail knows it: the same frames that
-/// it was told live.
-pub fn replay(
-    tail: &Tail,
-    from: Place,
-    to: u64,
-    view: &View,
-    pen: &Pen,
-    bounds: HistoryBounds,
-) -> Option<History> {
-    let past = tail.since(from)?;
-    let mut state = past.state;
-    let mut told = History::begin(from.offset);
-    for entry in &past.entries {
-        if entry.place.offset > to {
-            break;
-        }
-        // A snapshot begins an epoch; nobody continues over it.
-        if matches!(entry.change, Change::Told(Fact::Snapshot(_))) {
-            return None;
-        }
-        let before = Before::of(&state, &entry.change);
-        state.apply(&entry.change);
-        let events = view.project(&before, &state, &entry.change);
-        told.append(entry.place.offset, pen.entry(events, entry), bounds);
-    }
-    (told.to == to).then_some(told)
 }
 
 #[cfg(test)]
@@ -229,11 +162,11 @@ mod tests {
         bytes_max: 1_000_000,
     };
 
-    /// The history of entries `from + 1` to `to`, of which each has so many frames.
+    /// The history of entries `from + 1` to `to` with these numbers of frames.
     fn history(frames: &[u32], from: usize, to: usize, bounds: HistoryBounds) -> History {
         let mut history = History::begin(from as u64);
         for offset in from + 1..=to {
-            let frames = (0..frames[offset]).map(|index| Bytes::from(format!("{offset}:{index}")));
+            let frames = (0..frames[offset]).map(|nth| Bytes::from(format!("{offset}:{nth}")));
             history.append(offset as u64, frames.collect(), bounds);
         }
         history
@@ -253,7 +186,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn pieces_make_the_whole_and_every_position_in_it_finds_the_rest(
+        fn joined_chunks_are_the_whole_history_and_every_position_finds_the_rest(
             frames in vec(0..4_u32, 2..40), cuts in any::<[prop::sample::Index; 4]>(),
         ) {
             let end = frames.len() - 1;
@@ -283,13 +216,13 @@ mod tests {
                 if offset >= a {
                     let rest = joined.since(&at(offset, 0)).unwrap();
                     // The sizes as well.
-                    prop_assert_eq!(rest, Run::new(history(&frames, offset, d, LOOSE).bodies, 1, 1));
+                    prop_assert_eq!(rest, FrameBatch::new(history(&frames, offset, d, LOOSE).bodies, 1, 1));
                 }
             }
         }
 
         #[test]
-        fn a_bound_drops_whole_entries_and_says_so(frames in vec(0..4_u32, 2..40), frames_max in 1..30_usize) {
+        fn a_bound_drops_whole_entries_and_marks_the_cut(frames in vec(0..4_u32, 2..40), frames_max in 1..30_usize) {
             let end = frames.len() - 1;
             let tight = HistoryBounds { frames_max, ..LOOSE };
             let kept = history(&frames, 0, end, tight);

@@ -1,4 +1,4 @@
-//! Who is connected to this hub: counts under their bounds, given back by guards.
+//! The connections of this hub, counted under their bounds. A guard ends each count.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,21 +7,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use dashmap::DashMap;
 
 use super::client_address::Client;
-use super::fanout::ConnectionId;
+use super::limits::RegistryLimits;
 use crate::auth::Subject;
 
-/// The bounds of the registry.
-#[derive(Debug, Clone)]
-pub struct RegistryLimits {
-    /// Connections at once.
-    pub connections_max: usize,
-    /// Among them, those that have not said who they are.
-    pub unauthenticated_max: usize,
-    /// Among those, the ones of one address (of one /64 for IPv6).
-    pub unauthenticated_per_address_max: usize,
-    /// Connections of one subject.
-    pub connections_per_subject_max: usize,
-}
+/// Names one connection of this hub.
+pub type ConnectionId = u64;
 
 /// The connections of this hub. A clone is a reference.
 #[derive(Clone)]
@@ -33,31 +23,31 @@ struct Shared {
     connections: AtomicUsize,
     unauthenticated: AtomicUsize,
     subjects: DashMap<Subject, usize>,
-    /// Of those that have not said who they are; so it is no larger than their number.
+    /// Of the connections that have not authenticated; so it is no larger than their number.
     addresses: DashMap<IpAddr, usize>,
 }
 
-/// Why there is no place for a connection.
+/// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// The hub has as many as it may.
+    /// The hub is at its bound.
     Hub,
-    /// The address has as many that have not said who they are.
+    /// The address is at its bound of connections that have not authenticated.
     Address,
 }
 
-/// A place among the connections; dropping it gives the place back.
-pub struct Place {
+/// One counted connection; dropping it ends the count.
+pub struct Registration {
     registry: Registry,
     /// Names the connection.
     pub id: ConnectionId,
     subject: Option<Subject>,
-    /// Until the connection says who it is.
+    /// Until the connection authenticates.
     address: Option<IpAddr>,
 }
 
 impl Registry {
-    /// Nobody yet.
+    /// No connections yet.
     pub fn new(limits: RegistryLimits) -> Self {
         Self(Arc::new(Shared {
             limits,
@@ -69,11 +59,11 @@ impl Registry {
         }))
     }
 
-    /// A place for a connection that has not said who it is.
+    /// Counts a connection that has not authenticated.
     ///
     /// # Errors
-    /// There is no place left, for anybody or for this client.
-    pub fn admit(&self, client: Client) -> Result<Place, Full> {
+    /// The hub or this client is at its bound.
+    pub fn register(&self, client: Client) -> Result<Registration, Full> {
         let shared = &self.0;
         let address = match client {
             Client::At(address) => Some(address),
@@ -87,17 +77,17 @@ impl Registry {
             *count += 1;
         }
         if !take(&shared.connections, shared.limits.connections_max) {
-            self.leave(address);
+            self.release(address);
             return Err(Full::Hub);
         }
         if !take(&shared.unauthenticated, shared.limits.unauthenticated_max) {
             shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.leave(address);
+            self.release(address);
             return Err(Full::Hub);
         }
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         self.measure();
-        Ok(Place {
+        Ok(Registration {
             registry: self.clone(),
             id,
             subject: None,
@@ -105,8 +95,8 @@ impl Registry {
         })
     }
 
-    /// One connection less of this address.
-    fn leave(&self, address: Option<IpAddr>) {
+    /// Ends the count of one connection of this address.
+    fn release(&self, address: Option<IpAddr>) {
         let Some(address) = address else { return };
         if let Some(mut count) = self.0.addresses.get_mut(&address) {
             *count -= 1;
@@ -128,10 +118,10 @@ impl Registry {
     }
 }
 
-impl Place {
-    /// The connection said who it is; false if its subject has too many connections already.
+impl Registration {
+    /// The connection has authenticated; false if its subject is at its bound.
     #[must_use]
-    pub fn name(&mut self, subject: &Subject) -> bool {
+    pub fn authenticate(&mut self, subject: &Subject) -> bool {
         if self.subject.is_some() {
             return true;
         }
@@ -144,17 +134,17 @@ impl Place {
         drop(count);
         shared.unauthenticated.fetch_sub(1, Ordering::Relaxed);
         self.subject = Some(subject.clone());
-        self.registry.leave(self.address.take());
+        self.registry.release(self.address.take());
         self.registry.measure();
         true
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         let shared = &self.registry.0;
         shared.connections.fetch_sub(1, Ordering::Relaxed);
-        self.registry.leave(self.address.take());
+        self.registry.release(self.address.take());
         match self.subject.take() {
             None => {
                 shared.unauthenticated.fetch_sub(1, Ordering::Relaxed);
@@ -192,26 +182,26 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bounded_and_given_back() {
+    fn connections_are_bounded_and_counted_until_they_end() {
         let registry = registry();
         let (mut first, second) = (
-            registry.admit(Client::Unknown).unwrap(),
-            registry.admit(Client::Unknown).unwrap(),
+            registry.register(Client::Unknown).unwrap(),
+            registry.register(Client::Unknown).unwrap(),
         );
         assert!(
-            registry.admit(Client::Unknown).is_err(),
-            "two strangers at once"
+            registry.register(Client::Unknown).is_err(),
+            "two unauthenticated connections at once"
         );
         let ada = Subject::new("ada").unwrap();
-        assert!(first.name(&ada));
-        let mut third = registry.admit(Client::Unknown).unwrap();
-        assert!(!third.name(&ada), "one connection a subject");
+        assert!(first.authenticate(&ada));
+        let mut third = registry.register(Client::Unknown).unwrap();
+        assert!(!third.authenticate(&ada), "one connection a subject");
         assert!(
-            registry.admit(Client::Unknown).is_err(),
+            registry.register(Client::Unknown).is_err(),
             "three connections at once"
         );
         drop((first, second));
-        assert!(third.name(&ada));
+        assert!(third.authenticate(&ada));
         drop(third);
         assert!(registry.0.subjects.is_empty());
         assert_eq!(registry.0.connections.load(Ordering::Relaxed), 0);
@@ -219,17 +209,17 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_places_back_when_its_connection_says_who_it_is_or_ends() {
+    fn an_address_counts_a_connection_until_it_authenticates_or_ends() {
         let registry = registry();
         let here = Client::At([203, 0, 113, 9].into());
         let there = Client::At([203, 0, 113, 10].into());
-        let mut first = registry.admit(here).unwrap();
-        assert_eq!(registry.admit(here).err(), Some(Full::Address));
-        let other = registry.admit(there).unwrap();
-        assert_eq!(registry.admit(here).err(), Some(Full::Address));
-        assert!(first.name(&Subject::new("ada").unwrap()));
-        let second = registry.admit(here).unwrap();
-        assert_eq!(registry.admit(Client::Unknown).err(), Some(Full::Hub));
+        let mut first = registry.register(here).unwrap();
+        assert_eq!(registry.register(here).err(), Some(Full::Address));
+        let other = registry.register(there).unwrap();
+        assert_eq!(registry.register(here).err(), Some(Full::Address));
+        assert!(first.authenticate(&Subject::new("ada").unwrap()));
+        let second = registry.register(here).unwrap();
+        assert_eq!(registry.register(Client::Unknown).err(), Some(Full::Hub));
         drop((second, other, first));
         assert!(registry.0.addresses.is_empty());
     }

@@ -1,57 +1,31 @@
-//! The mind of one connection, where there is no socket: a client frame, a verified token or the
-//! passing of time in; actions out.
+//! The state machine of one connection, without a socket: a client frame, a verified token or the
+//! time goes in, actions come out.
 //!
-//! Some actions take their time. Until they are done, a client's further wishes are held back, so
-//! that all is done in the order in which it was asked for. Only a `ping` is answered at once, and
-//! what ends the connection ends it: whoever waits is not left without a sign of life.
+//! Some actions are asynchronous. Until one is done, further frames of the client are deferred, so
+//! the answers come in the order of the requests. Two things overtake it: the answer to a `ping`,
+//! and whatever ends the connection.
 //!
-//! What is left in this file is one subject: the phases of a conversation, and what leads from one to
-//! the next. Each frame's answer depends on the phase, and most change it.
-//!
-//! Time is monotonic, in ms, and comes from outside.
+//! This file has the phases of a connection and their transitions. Time is monotonic, in ms, and an
+//! argument.
 
 mod action;
-mod hearing;
-
-use std::collections::{BTreeMap, BTreeSet};
+mod authenticated;
+mod parse;
 
 use launch::rate::{RateBucket, RateLimit};
+use proto::GuildId;
 use proto::close::CloseCode;
 use proto::frame::{Ack, ClientFrame, Correlation, ErrorFrame, ServerFrame};
 use proto::problem::Code;
-use proto::{ChannelId, GuildId};
 
 pub use self::action::{Action, Subscribe, error_frame};
-use self::action::{ack, error, flooded};
-use self::hearing::{HeldBack, Illegible};
+use self::action::{flooded, send_ack, send_error};
+use self::authenticated::{AuthRequest, Authenticated};
+use self::parse::{DeferredFrames, ParseError};
+use super::limits::SessionLimits;
 use crate::access::Access;
 use crate::auth::{AuthError, Principal};
 use crate::error::ApiError;
-
-/// The bounds of a connection.
-#[derive(Debug, Clone)]
-pub struct SessionLimits {
-    /// How long a client may take to say who it is, in ms.
-    pub auth_timeout_ms: u64,
-    /// The largest frame before that, in bytes.
-    pub unauthenticated_frame_bytes_max: usize,
-    /// The largest frame after that, in bytes.
-    pub frame_bytes_max: usize,
-    /// Client frames (and pings) a second, over time.
-    pub frames_per_s_max: u32,
-    /// How many may come at once.
-    pub frames_burst_max: u32,
-    /// Guilds of one connection.
-    pub subscriptions_max: usize,
-    /// How often the hub pings, in ms.
-    pub ping_interval_ms: u64,
-    /// How long it waits for the pong, in ms.
-    pub pong_timeout_ms: u64,
-    /// How long a token holds after its `exp`, in ms.
-    pub expiry_leeway_ms: u64,
-    /// What is read ahead of what is done, in bytes; one frame may pass it.
-    pub held_back_bytes_max: usize,
-}
 
 /// One connection's state.
 pub struct Session {
@@ -61,40 +35,29 @@ pub struct Session {
     phase: Phase,
     frame_rate: RateLimit,
     frame_budget: RateBucket,
-    held_back: HeldBack,
+    deferred: DeferredFrames,
     ping_due_ms: u64,
     pong_due_ms: Option<u64>,
 }
 
 enum Phase {
-    /// Nothing proved yet.
-    Greeting { until_ms: u64 },
+    /// The client has not sent its token.
+    Unauthenticated { until_ms: u64 },
     /// A token is being verified.
-    Verifying { wish: Wish },
+    Verifying(TokenUse),
     /// The principal is known.
-    Open(Open),
-    /// Nothing more is heard.
+    Authenticated(Authenticated),
+    /// The connection ends: frames are ignored.
     Ended,
 }
 
-/// What a token is for.
-enum Wish {
-    Begin(Begin),
-    Refresh { open: Open, re: Option<Correlation> },
-}
-
-/// What an `auth` frame asks for.
-struct Begin {
-    guilds: Option<Vec<GuildId>>,
-    rooms: Option<BTreeSet<ChannelId>>,
-    recover: BTreeMap<GuildId, String>,
-    re: Option<Correlation>,
-}
-
-struct Open {
-    principal: Principal,
-    subscribed: BTreeSet<GuildId>,
-    expires_ms: u64,
+/// Which frame carried a token.
+enum TokenUse {
+    Auth(AuthRequest),
+    Refresh {
+        authenticated: Authenticated,
+        re: Option<Correlation>,
+    },
 }
 
 impl Session {
@@ -102,12 +65,12 @@ impl Session {
     pub fn new(connection_id: String, access: Access, limits: SessionLimits, now_ms: u64) -> Self {
         Self {
             connection_id,
-            phase: Phase::Greeting {
+            phase: Phase::Unauthenticated {
                 until_ms: now_ms + limits.auth_timeout_ms,
             },
             frame_rate: RateLimit::per_second(limits.frames_per_s_max, limits.frames_burst_max),
             frame_budget: RateBucket::default(),
-            held_back: HeldBack::new(limits.held_back_bytes_max),
+            deferred: DeferredFrames::new(limits.held_back_bytes_max),
             ping_due_ms: now_ms + limits.ping_interval_ms,
             pong_due_ms: None,
             limits,
@@ -115,8 +78,8 @@ impl Session {
         }
     }
 
-    /// A text message came. While `is_busy`, because something that was asked for is still to be
-    /// done, only what overtakes it comes out: answers, and the end.
+    /// Handles a text message. While `is_busy`, because an earlier request is not done, the actions
+    /// are only those that overtake it: answers, and the end.
     pub fn text(&mut self, text: &str, is_busy: bool, now_ms: u64, ts: u64) -> Vec<Action> {
         if matches!(self.phase, Phase::Ended) {
             return Vec::new();
@@ -127,52 +90,58 @@ impl Session {
         if text.len() > self.message_bytes_max() {
             return self.too_big(ts);
         }
-        let bad = |detail| ApiError::new(Code::BadRequest, detail);
-        match hearing::read(text) {
-            Ok(said) if is_busy && said.0 != ClientFrame::Ping => {
-                self.held_back.push(said, text.len());
+        match parse::parse(text) {
+            Ok(frame) if is_busy && frame.0 != ClientFrame::Ping => {
+                self.deferred.push(frame, text.len());
                 Vec::new()
             }
             Ok((frame, re)) => self.frame(frame, re, ts),
-            Err(Illegible::NoFrame) => {
-                let refusal = bad("not a JSON object with a type");
-                self.end_with_error(&refusal, None, CloseCode::BadMessage, ts)
+            Err(error) => self.unreadable(error, ts),
+        }
+    }
+
+    fn unreadable(&mut self, error: ParseError, ts: u64) -> Vec<Action> {
+        let bad_request = |detail| ApiError::new(Code::BadRequest, detail);
+        match error {
+            ParseError::NoFrame => {
+                let error = bad_request("not a JSON object with a type");
+                self.end_with_error(&error, None, CloseCode::BadMessage, ts)
             }
-            Err(Illegible::Id) => {
-                let refusal = bad(
+            ParseError::Id => {
+                let error = bad_request(
                     "an id is a whole number from 0 to 2^64 - 1, or a text of at most 64 bytes",
                 );
-                vec![error(&refusal, None, ts)]
+                vec![send_error(&error, None, ts)]
             }
-            Err(Illegible::Type(re)) => vec![error(&bad("unknown type"), re, ts)],
-            Err(Illegible::Field(re)) => {
-                let refusal = bad("a field of this frame is missing or not of the documented form");
-                if matches!(self.phase, Phase::Greeting { .. }) {
-                    return self.end_with_error(&refusal, re, CloseCode::BadMessage, ts);
+            ParseError::Type(re) => vec![send_error(&bad_request("unknown type"), re, ts)],
+            ParseError::Field(re) => {
+                let error =
+                    bad_request("a field of this frame is missing or not of the documented form");
+                if matches!(self.phase, Phase::Unauthenticated { .. }) {
+                    return self.end_with_error(&error, re, CloseCode::BadMessage, ts);
                 }
-                vec![error(&refusal, re, ts)]
+                vec![send_error(&error, re, ts)]
             }
         }
     }
 
-    /// All that was asked for is done: what is to be done for the oldest frame that was held back;
-    /// `None` if there is none.
+    /// The actions for the oldest deferred frame, if there is one. Call it when nothing is busy.
     pub fn next(&mut self, ts: u64) -> Option<Vec<Action>> {
-        let (frame, re) = self.held_back.pop()?;
+        let (frame, re) = self.deferred.pop()?;
         Some(self.frame(frame, re, ts))
     }
 
-    /// A subscription came to nothing: the guild does not count.
+    /// A subscription failed: the guild does not count.
     pub fn forget(&mut self, guild: GuildId) {
-        if let Phase::Open(open) = &mut self.phase {
-            open.subscribed.remove(&guild);
+        if let Phase::Authenticated(authenticated) = &mut self.phase {
+            authenticated.forget(guild);
         }
     }
 
     /// The largest message that is accepted now, in bytes.
     pub fn message_bytes_max(&self) -> usize {
         match self.phase {
-            Phase::Greeting { .. } => self.limits.unauthenticated_frame_bytes_max,
+            Phase::Unauthenticated { .. } => self.limits.unauthenticated_frame_bytes_max,
             _ => self.limits.frame_bytes_max,
         }
     }
@@ -183,29 +152,29 @@ impl Session {
         let allowed = self.message_bytes_max();
         let detail = match self.phase {
             Phase::Ended => return self.end(CloseCode::TooBig),
-            Phase::Greeting { .. } => {
+            Phase::Unauthenticated { .. } => {
                 format!("a message before authentication is at most {allowed} bytes")
             }
             _ => format!("a message is at most {allowed} bytes"),
         };
-        let refusal = ApiError::new(Code::TooLarge, detail);
-        self.end_with_error(&refusal, None, CloseCode::TooBig, ts)
+        let error = ApiError::new(Code::TooLarge, detail);
+        self.end_with_error(&error, None, CloseCode::TooBig, ts)
     }
 
-    /// Whether the client is not to be heard, because too much of what it said waits already.
-    pub fn is_deaf(&self) -> bool {
-        self.held_back.is_full()
+    /// Whether the connection reads nothing, because too many deferred frames wait.
+    pub fn read_paused(&self) -> bool {
+        self.deferred.is_full()
     }
 
-    /// The client is heard again, having not been for a while: its pong may just be on its way.
-    pub fn listen_again(&mut self, now_ms: u64) {
+    /// The connection reads again after a pause: a pong may just be on its way.
+    pub fn resume_reading(&mut self, now_ms: u64) {
         if let Some(due_ms) = &mut self.pong_due_ms {
             *due_ms = (*due_ms).max(now_ms + self.limits.pong_timeout_ms);
         }
     }
 
-    /// The token that [`Action::Verify`] named was verified; `expires_in_ms` is how long it holds
-    /// from now by the wall clock, below zero if it does not.
+    /// The token of [`Action::Verify`] was verified. It is valid for `expires_in_ms` from now by
+    /// the wall clock; a negative number means that it has expired.
     pub fn verified(
         &mut self,
         result: Result<Principal, AuthError>,
@@ -213,45 +182,65 @@ impl Session {
         now_ms: u64,
         ts: u64,
     ) -> Vec<Action> {
-        let wish = match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Verifying { wish } => wish,
+        let token_use = match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Verifying(token_use) => token_use,
             other => {
                 self.phase = other;
                 return Vec::new();
             }
         };
-        let re = match &wish {
-            Wish::Begin(Begin { re, .. }) | Wish::Refresh { re, .. } => re.clone(),
+        let re = match &token_use {
+            TokenUse::Auth(AuthRequest { re, .. }) | TokenUse::Refresh { re, .. } => re.clone(),
         };
         let principal = match result {
             Ok(principal) => principal,
             Err(AuthError::Unauthorized(_)) => {
-                let refusal = ApiError::new(Code::Unauthorized, "the token is invalid");
-                return self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts);
+                let error = ApiError::new(Code::Unauthorized, "the token is invalid");
+                return self.end_with_error(&error, re, CloseCode::Unauthorized, ts);
             }
             Err(AuthError::Unavailable) => {
-                let refusal =
-                    ApiError::new(Code::Unavailable, "tokens can not be verified right now");
-                // The token that the connection has holds until its own end.
-                if let Wish::Refresh { open, .. } = wish {
-                    self.phase = Phase::Open(open);
-                    return vec![error(&refusal, re, ts)];
+                let detail = "tokens cannot be verified right now";
+                let error = ApiError::new(Code::Unavailable, detail);
+                // The connection's current token is valid until its own end.
+                if let TokenUse::Refresh { authenticated, .. } = token_use {
+                    self.phase = Phase::Authenticated(authenticated);
+                    return vec![send_error(&error, re, ts)];
                 }
-                return self.end_with_error(&refusal, re, CloseCode::CanNotVerify, ts);
+                return self.end_with_error(&error, re, CloseCode::CanNotVerify, ts);
             }
         };
-        let held_ms = expires_in_ms.saturating_add_unsigned(self.limits.expiry_leeway_ms);
-        let expires_ms = now_ms.saturating_add(u64::try_from(held_ms).unwrap_or(0));
-        match wish {
-            Wish::Begin(begin) => self.begin(principal, begin, expires_ms, ts),
-            Wish::Refresh { open, re } => self.refresh(open, principal, re, expires_ms, ts),
+        let valid_ms = expires_in_ms.saturating_add_unsigned(self.limits.expiry_leeway_ms);
+        let expires_ms = now_ms.saturating_add(u64::try_from(valid_ms).unwrap_or(0));
+        let outcome = match token_use {
+            TokenUse::Auth(request) => Authenticated::begin(
+                principal,
+                request,
+                expires_ms,
+                &self.connection_id,
+                &self.access,
+                self.limits.subscriptions_max,
+                ts,
+            ),
+            TokenUse::Refresh {
+                mut authenticated,
+                re,
+            } => authenticated
+                .refresh(principal, re, expires_ms, &self.access, ts)
+                .map(|actions| (authenticated, actions)),
+        };
+        match outcome {
+            Ok((authenticated, actions)) => {
+                self.phase = Phase::Authenticated(authenticated);
+                actions
+            }
+            Err((error, code)) => self.end_with_error(&error, re, code, ts),
         }
     }
 
-    /// A ping or pong came. A pong that is waited for costs nothing; too many others end the connection.
+    /// A ping or pong came. An expected pong costs nothing; too many others end the connection.
     pub fn control(&mut self, pong: bool, now_ms: u64, ts: u64) -> Vec<Action> {
-        let awaited = pong && self.pong_due_ms.take().is_some();
-        if awaited || self.may_receive(now_ms) {
+        let expected = pong && self.pong_due_ms.take().is_some();
+        if expected || self.may_receive(now_ms) {
             Vec::new()
         } else {
             self.end_with_error(&flooded(), None, CloseCode::TooMany, ts)
@@ -266,9 +255,9 @@ impl Session {
     /// When [`Session::tick`] has something to do next.
     pub fn due_ms(&self) -> u64 {
         let phase = match &self.phase {
-            Phase::Greeting { until_ms } => *until_ms,
-            Phase::Open(open) => open.expires_ms,
-            Phase::Verifying { .. } | Phase::Ended => u64::MAX,
+            Phase::Unauthenticated { until_ms } => *until_ms,
+            Phase::Authenticated(authenticated) => authenticated.expires_ms,
+            Phase::Verifying(_) | Phase::Ended => u64::MAX,
         };
         phase.min(self.pong_due_ms.unwrap_or(self.ping_due_ms))
     }
@@ -276,19 +265,19 @@ impl Session {
     /// Time passed.
     pub fn tick(&mut self, now_ms: u64, ts: u64) -> Vec<Action> {
         match &self.phase {
-            Phase::Greeting { until_ms } if now_ms >= *until_ms => {
-                let refusal = ApiError::new(Code::Unauthorized, "no auth frame in time");
-                return self.end_with_error(&refusal, None, CloseCode::AuthTimeout, ts);
+            Phase::Unauthenticated { until_ms } if now_ms >= *until_ms => {
+                let error = ApiError::new(Code::Unauthorized, "no auth frame in time");
+                return self.end_with_error(&error, None, CloseCode::AuthTimeout, ts);
             }
-            Phase::Open(open) if now_ms >= open.expires_ms => {
-                let refusal = ApiError::new(Code::Unauthorized, "the token has expired");
-                return self.end_with_error(&refusal, None, CloseCode::Unauthorized, ts);
+            Phase::Authenticated(authenticated) if now_ms >= authenticated.expires_ms => {
+                let error = ApiError::new(Code::Unauthorized, "the token has expired");
+                return self.end_with_error(&error, None, CloseCode::Unauthorized, ts);
             }
             _ => {}
         }
         if let Some(due_ms) = self.pong_due_ms {
-            if self.is_deaf() {
-                // The pong may have come.
+            if self.read_paused() {
+                // The pong may have arrived unread.
                 self.pong_due_ms = Some(now_ms + self.limits.pong_timeout_ms);
                 return Vec::new();
             }
@@ -307,227 +296,75 @@ impl Session {
     }
 
     fn frame(&mut self, frame: ClientFrame, re: Option<Correlation>, ts: u64) -> Vec<Action> {
-        match (std::mem::replace(&mut self.phase, Phase::Ended), frame) {
-            (phase, ClientFrame::Ping) => {
-                self.phase = phase;
-                vec![ack(Ack::Pong, re, ts)]
+        if frame == ClientFrame::Ping {
+            return vec![send_ack(Ack::Pong, re, ts)];
+        }
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Unauthenticated { .. } => self.first_frame(frame, re, ts),
+            Phase::Authenticated(authenticated) => {
+                self.authenticated_frame(authenticated, frame, re, ts)
             }
-            (
-                Phase::Greeting { .. },
-                ClientFrame::Auth {
-                    token,
-                    guilds,
-                    rooms,
-                    recover,
-                },
-            ) => {
-                let begin = Begin {
-                    guilds,
-                    rooms: rooms.map(|rooms| rooms.into_iter().collect()),
-                    recover: recover.unwrap_or_default(),
-                    re,
-                };
-                self.phase = Phase::Verifying {
-                    wish: Wish::Begin(begin),
-                };
-                vec![Action::Verify(token)]
-            }
-            (Phase::Greeting { .. }, _) => {
-                let refusal = ApiError::new(Code::Unauthorized, "the first frame is auth");
-                self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts)
-            }
-            (Phase::Open(open), ClientFrame::Refresh { token }) => {
-                self.phase = Phase::Verifying {
-                    wish: Wish::Refresh { open, re },
-                };
-                vec![Action::Verify(token)]
-            }
-            (
-                Phase::Open(mut open),
-                ClientFrame::Subscribe {
-                    guild_id,
-                    rooms,
-                    recover,
-                },
-            ) => {
-                let actions = self.subscribe(&mut open, guild_id, rooms, recover, re, ts);
-                self.phase = Phase::Open(open);
-                actions
-            }
-            (Phase::Open(mut open), ClientFrame::Unsubscribe { guild_id }) => {
-                let known = open.subscribed.remove(&guild_id);
-                self.phase = Phase::Open(open);
-                if known {
-                    vec![
-                        Action::Unsubscribe(guild_id),
-                        ack(Ack::Unsubscribed { guild_id }, re, ts),
-                    ]
-                } else {
-                    vec![error(
-                        &ApiError::new(Code::NotFound, "not subscribed to this guild"),
-                        re,
-                        ts,
-                    )]
-                }
-            }
-            (Phase::Open(open), ClientFrame::Auth { .. }) => {
-                self.phase = Phase::Open(open);
-                vec![error(
-                    &ApiError::new(
-                        Code::BadRequest,
-                        "already authenticated; a newer token comes by refresh",
-                    ),
-                    re,
-                    ts,
-                )]
-            }
-            // While a token is verified, frames are held back; after the end, nothing is heard.
-            (phase @ (Phase::Verifying { .. } | Phase::Ended), _) => {
+            // While a token is verified, frames are deferred. After the end, they are ignored.
+            phase @ (Phase::Verifying(_) | Phase::Ended) => {
                 self.phase = phase;
                 Vec::new()
             }
         }
     }
 
-    fn begin(
-        &mut self,
-        principal: Principal,
-        begin: Begin,
-        expires_ms: u64,
-        ts: u64,
-    ) -> Vec<Action> {
-        let Begin {
+    fn first_frame(&mut self, frame: ClientFrame, re: Option<Correlation>, ts: u64) -> Vec<Action> {
+        let ClientFrame::Auth {
+            token,
             guilds,
             rooms,
-            mut recover,
+            recover,
+        } = frame
+        else {
+            let error = ApiError::new(Code::Unauthorized, "the first frame is auth");
+            return self.end_with_error(&error, re, CloseCode::Unauthorized, ts);
+        };
+        self.phase = Phase::Verifying(TokenUse::Auth(AuthRequest {
+            guilds,
+            rooms: rooms.map(|rooms| rooms.into_iter().collect()),
+            recover: recover.unwrap_or_default(),
             re,
-        } = begin;
-        let allowed = match self.access.readable_guilds(&principal) {
-            Ok(allowed) => allowed,
-            Err(refusal) => return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts),
-        };
-        let wanted: Vec<GuildId> = match guilds {
-            Some(guilds) => {
-                let mut unique = Vec::new();
-                for guild in guilds {
-                    if !unique.contains(&guild) {
-                        unique.push(guild);
-                    }
-                }
-                unique
-            }
-            // A token without a guild is accepted: a newer one may bring guilds.
-            None => allowed
-                .into_iter()
-                .take(self.limits.subscriptions_max)
-                .collect(),
-        };
-        if wanted.len() > self.limits.subscriptions_max {
-            // Waiting does not help: the same list would be as long.
-            let refusal = ApiError::new(Code::BadRequest, self.too_many_guilds().detail);
-            return self.end_with_error(&refusal, re, CloseCode::BadMessage, ts);
-        }
-        let views: Result<Vec<_>, _> = wanted
-            .iter()
-            .map(|guild| self.access.view(&principal, *guild, rooms.clone()))
-            .collect();
-        let views = match views {
-            Ok(views) => views,
-            Err(refusal) => return self.end_with_error(&refusal, re, CloseCode::Forbidden, ts),
-        };
-        let welcome = Ack::AuthOk {
-            guild_id: wanted.first().copied(),
-            guilds: wanted.clone(),
-            sub: principal.subject.to_string(),
-            connection_id: self.connection_id.clone(),
-            expires_at: principal.expires_at_ms,
-        };
-        self.phase = Phase::Open(Open {
-            principal: principal.clone(),
-            subscribed: wanted.into_iter().collect(),
-            expires_ms,
-        });
-        let mut actions = vec![Action::Authenticated(principal), ack(welcome, re, ts)];
-        actions.extend(views.into_iter().map(|view| {
-            Action::Subscribe(Subscribe {
-                recover: recover.remove(&view.guild()),
-                view,
-                re: None,
-            })
         }));
-        actions
+        vec![Action::Verify(token)]
     }
 
-    fn refresh(
+    fn authenticated_frame(
         &mut self,
-        mut open: Open,
-        principal: Principal,
+        mut authenticated: Authenticated,
+        frame: ClientFrame,
         re: Option<Correlation>,
-        expires_ms: u64,
         ts: u64,
     ) -> Vec<Action> {
-        if principal.subject != open.principal.subject {
-            let refusal = ApiError::new(Code::Unauthorized, "a refresh keeps the same subject");
-            return self.end_with_error(&refusal, re, CloseCode::Unauthorized, ts);
-        }
-        let expires_at = principal.expires_at_ms;
-        // What the newer token no longer allows ends here.
-        let lost: Vec<_> = open
-            .subscribed
-            .iter()
-            .copied()
-            .filter(|guild| self.access.view(&principal, *guild, None).is_err())
-            .collect();
-        let guilds = self.access.readable_guilds(&principal).unwrap_or_default();
-        let refreshed = Ack::AuthRefreshed { expires_at, guilds };
-        let mut actions = vec![ack(refreshed, re, ts)];
-        for guild_id in lost {
-            open.subscribed.remove(&guild_id);
-            actions.push(Action::Unsubscribe(guild_id));
-            actions.push(error(
-                &ApiError::new(Code::Forbidden, "the newer token does not allow a guild"),
-                None,
+        let actions = match frame {
+            ClientFrame::Refresh { token } => {
+                self.phase = Phase::Verifying(TokenUse::Refresh { authenticated, re });
+                return vec![Action::Verify(token)];
+            }
+            ClientFrame::Subscribe {
+                guild_id,
+                rooms,
+                recover,
+            } => authenticated.subscribe(
+                guild_id,
+                (rooms, recover),
+                re,
+                &self.access,
+                self.limits.subscriptions_max,
                 ts,
-            ));
-            actions.push(ack(Ack::Unsubscribed { guild_id }, None, ts));
-        }
-        open.principal = principal;
-        open.expires_ms = expires_ms;
-        self.phase = Phase::Open(open);
-        actions
-    }
-
-    fn subscribe(
-        &self,
-        open: &mut Open,
-        guild_id: GuildId,
-        rooms: Option<Vec<ChannelId>>,
-        recover: Option<String>,
-        re: Option<Correlation>,
-        ts: u64,
-    ) -> Vec<Action> {
-        let rooms = rooms.map(|rooms| rooms.into_iter().collect());
-        let view = match self.access.view(&open.principal, guild_id, rooms) {
-            Ok(view) => view,
-            Err(refusal) => return vec![error(&refusal, re, ts)],
-        };
-        if !open.subscribed.contains(&guild_id)
-            && open.subscribed.len() >= self.limits.subscriptions_max
-        {
-            return vec![error(&self.too_many_guilds(), re, ts)];
-        }
-        open.subscribed.insert(guild_id);
-        vec![Action::Subscribe(Subscribe { view, recover, re })]
-    }
-
-    fn too_many_guilds(&self) -> ApiError {
-        ApiError::new(
-            Code::RateLimited,
-            format!(
-                "at most {} guilds a connection",
-                self.limits.subscriptions_max
             ),
-        )
+            ClientFrame::Unsubscribe { guild_id } => authenticated.unsubscribe(guild_id, re, ts),
+            ClientFrame::Auth { .. } => {
+                let detail = "already authenticated; a newer token comes by refresh";
+                vec![send_error(&ApiError::new(Code::BadRequest, detail), re, ts)]
+            }
+            ClientFrame::Ping => Vec::new(),
+        };
+        self.phase = Phase::Authenticated(authenticated);
+        actions
     }
 
     fn end(&mut self, code: CloseCode) -> Vec<Action> {
@@ -537,7 +374,7 @@ impl Session {
 
     fn end_with_error(
         &mut self,
-        refusal: &ApiError,
+        error: &ApiError,
         re: Option<Correlation>,
         code: CloseCode,
         ts: u64,
@@ -546,7 +383,7 @@ impl Session {
         let connection_id = Some(self.connection_id.clone());
         let last = ErrorFrame {
             connection_id,
-            ..error_frame(refusal, re, ts)
+            ..error_frame(error, re, ts)
         };
         vec![Action::Send(ServerFrame::Error(last)), Action::Close(code)]
     }

@@ -1,4 +1,4 @@
-//! The door as a whole, over loopback: what a connection hears while the hub is busy for it.
+//! The endpoint over loopback: what a connection receives while the hub is busy for it.
 
 use dev_issuer::keys::Ring;
 use dev_issuer::token::TokenRequest;
@@ -13,8 +13,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
-use super::fanout::FanoutLimits;
-use super::registry::RegistryLimits;
+use super::limits::{FanoutLimits, RegistryLimits, SessionLimits};
 use axum::routing::get;
 
 use super::*;
@@ -29,7 +28,7 @@ use roomlog::{Log, LogSettings};
 const DEADLINE: Duration = Duration::from_secs(10);
 const ISSUER: &str = "http://issuer.example";
 
-/// A door with a log behind it that nobody tells anything.
+/// The endpoint in front of a log that gets no events.
 struct World {
     address: String,
     ring: Ring,
@@ -44,7 +43,7 @@ impl World {
         Self::with(FanoutLimits::default(), limits(), &[]).await
     }
 
-    /// The rosters' guilds are served besides the primary one.
+    /// The rosters' guilds are served in addition to the primary one.
     async fn with(fanout: FanoutLimits, limits: SocketLimits, rosters: &[Roster]) -> Self {
         let ring = Ring::generate(0).unwrap();
         let keys = ring.key_set();
@@ -106,23 +105,23 @@ impl World {
         Client(socket)
     }
 
-    /// A connection that says who it is, and where to continue.
-    async fn enter(&self, recover: Option<&str>) -> Client {
+    /// A connection that authenticates, and continues from a position.
+    async fn authenticate(&self, recover: Option<&str>) -> Client {
         let mut client = self.open().await;
-        let mut hello = json!({"type": "auth", "token": self.token});
+        let mut auth = json!({"type": "auth", "token": self.token});
         if let Some(pos) = recover {
-            hello["recover"] = json!({guild().to_string(): pos});
+            auth["recover"] = json!({guild().to_string(): pos});
         }
-        client.say(&hello).await;
-        assert_eq!(client.hear().await["event"], "auth.ok");
+        client.send(&auth).await;
+        assert_eq!(client.receive().await["event"], "auth.ok");
         client
     }
 
     /// A position from which only a replay can continue.
     async fn position(&self) -> String {
-        let mut client = self.enter(None).await;
-        assert_eq!(client.hear().await["event"], "subscribed");
-        let snapshot = client.hear().await;
+        let mut client = self.authenticate(None).await;
+        assert_eq!(client.receive().await["event"], "subscribed");
+        let snapshot = client.receive().await;
         assert_eq!(snapshot["event"], "guild.snapshot");
         snapshot["pos"].as_str().unwrap().to_owned()
     }
@@ -183,11 +182,11 @@ fn limits() -> SocketLimits {
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
-    async fn say(&mut self, frame: &Value) {
+    async fn send(&mut self, frame: &Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// Bytes that are not those of whole messages.
+    /// Any bytes, also a part of a message.
     async fn write(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).await.unwrap();
     }
@@ -204,7 +203,7 @@ impl Client {
         next.expect("in time").expect("an open connection").unwrap()
     }
 
-    async fn hear(&mut self) -> Value {
+    async fn receive(&mut self) -> Value {
         let message = self.message().await;
         let Message::Text(text) = message else {
             panic!("{message:?}");
@@ -214,68 +213,67 @@ impl Client {
 }
 
 #[tokio::test]
-async fn who_waits_for_their_replay_is_answered_meanwhile_and_in_order() {
+async fn a_client_that_waits_for_a_replay_gets_its_pong_and_then_its_answers_in_order() {
     let world = World::new().await;
     let pos = world.position().await;
-    // Somebody else's replay takes its time.
-    let turn = world.fanout.0.replaying.acquire().await.unwrap();
-    let mut client = world.enter(Some(&pos)).await;
+    let paused = world.fanout.pause_replays().await;
+    let mut client = world.authenticate(Some(&pos)).await;
     client
-        .say(&json!({"type": "unsubscribe", "guildId": guild().to_string(), "id": "later"}))
+        .send(&json!({"type": "unsubscribe", "guildId": guild().to_string(), "id": "later"}))
         .await;
-    client.say(&json!({"type": "ping", "id": 7})).await;
-    let pong = client.hear().await;
+    client.send(&json!({"type": "ping", "id": 7})).await;
+    let pong = client.receive().await;
     assert_eq!((&pong["event"], &pong["re"]), (&json!("pong"), &json!(7)));
-    drop(turn);
+    drop(paused);
     for expected in ["subscribed", "gateway.state", "unsubscribed"] {
-        assert_eq!(client.hear().await["event"], expected);
+        assert_eq!(client.receive().await["event"], expected);
     }
 }
 
 #[tokio::test]
-async fn who_waits_for_their_replay_may_leave_and_is_told_of_the_end() {
+async fn a_client_that_waits_for_a_replay_may_close_and_is_asked_to_reconnect_on_a_drain() {
     let world = World::new().await;
     let pos = world.position().await;
-    let _turn = world.fanout.0.replaying.acquire().await.unwrap();
-    let mut leaving = world.enter(Some(&pos)).await;
+    let _paused = world.fanout.pause_replays().await;
+    let mut leaving = world.authenticate(Some(&pos)).await;
     leaving.0.send(Message::Close(None)).await.unwrap();
     assert!(matches!(leaving.message().await, Message::Close(_)));
 
-    let mut staying = world.enter(Some(&pos)).await;
+    let mut staying = world.authenticate(Some(&pos)).await;
     world.draining.cancel();
-    assert_eq!(staying.hear().await["event"], "draining");
+    assert_eq!(staying.receive().await["event"], "draining");
     let Message::Close(Some(close)) = staying.message().await else {
-        panic!("no goodbye");
+        panic!("no close");
     };
     assert_eq!(u16::from(close.code), 1001);
 }
 
 #[tokio::test]
-async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_asked_for_again() {
+async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_subscribed_later() {
     let fanout = FanoutLimits {
         views_per_guild_max: 1,
         ..FanoutLimits::default()
     };
     let world = World::with(fanout, limits(), &[]).await;
-    let mut first = world.enter(None).await;
-    assert_eq!(first.hear().await["event"], "subscribed");
+    let mut first = world.authenticate(None).await;
+    assert_eq!(first.receive().await["event"], "subscribed");
     let guild_id = guild().to_string();
     let subscribe = json!({"type": "subscribe", "guildId": guild_id, "rooms": ["1"], "id": 1});
 
     let mut second = world.open().await;
-    let hello = json!({"type": "auth", "token": world.token, "rooms": ["1"]});
-    second.say(&hello).await;
-    assert_eq!(second.hear().await["event"], "auth.ok");
-    let error = second.hear().await;
+    let auth = json!({"type": "auth", "token": world.token, "rooms": ["1"]});
+    second.send(&auth).await;
+    assert_eq!(second.receive().await["event"], "auth.ok");
+    let error = second.receive().await;
     assert_eq!(error["error"]["code"], "UNAVAILABLE");
     assert!(error["error"]["retryAfterMs"].is_number() && error["re"].is_null());
-    let named = second.hear().await;
+    let named = second.receive().await;
     assert_eq!(
         (&named["event"], &named["guildId"]),
         (&json!("unsubscribed"), &json!(guild_id))
     );
-    second.say(&subscribe).await;
-    let error = second.hear().await;
+    second.send(&subscribe).await;
+    let error = second.receive().await;
     assert_eq!(
         (&error["error"]["code"], &error["re"]),
         (&json!("UNAVAILABLE"), &json!(1))
@@ -283,13 +281,13 @@ async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_asked_fo
 
     first.0.send(Message::Close(None)).await.unwrap();
     while !matches!(first.message().await, Message::Close(_)) {}
-    second.say(&subscribe).await;
-    assert_eq!(second.hear().await["event"], "subscribed");
+    second.send(&subscribe).await;
+    assert_eq!(second.receive().await["event"], "subscribed");
 }
 
 #[tokio::test]
-async fn whoever_waits_for_room_ends_with_the_token_whether_they_read_or_not() {
-    // Far more than fits into all buffers on the way.
+async fn a_client_that_waits_for_room_ends_with_its_token_even_if_it_does_not_read() {
+    // Far more than all buffers on the way can hold.
     let rosters: Vec<Roster> = (101..141)
         .map(|id| {
             let guild_id = GuildId::new(id).unwrap();
@@ -302,7 +300,7 @@ async fn whoever_waits_for_room_ends_with_the_token_whether_they_read_or_not() {
                 guild_id,
                 rooms: (1..=100).map(named).collect(),
                 voices: Vec::new(),
-                reason: "told".to_owned(),
+                reason: "worker_started".to_owned(),
                 everyone: Everyone::View,
                 tombstones: Vec::new(),
             }
@@ -329,11 +327,11 @@ async fn whoever_waits_for_room_ends_with_the_token_whether_they_read_or_not() {
         .await
         .unwrap();
     let mut client = Client(socket);
-    client.say(&json!({"type": "auth", "token": short})).await;
-    assert_eq!(client.hear().await["event"], "auth.ok");
+    client.send(&json!({"type": "auth", "token": short})).await;
+    assert_eq!(client.receive().await["event"], "auth.ok");
     timeout(DEADLINE, world.sockets.drained())
         .await
-        .expect("ends although nobody reads");
+        .expect("ends although the client does not read");
     let mut subscribed = 0;
     while let Ok(Some(Ok(Message::Text(text)))) = timeout(DEADLINE, client.0.next()).await {
         subscribed += usize::from(text.contains(r#""event":"subscribed""#));
@@ -342,22 +340,22 @@ async fn whoever_waits_for_room_ends_with_the_token_whether_they_read_or_not() {
 }
 
 #[tokio::test]
-async fn who_is_not_listened_to_is_not_late() {
+async fn a_message_is_not_late_while_reading_is_paused() {
     let mut limits = limits();
     limits.message_timeout_ms = 1_500;
     limits.session.held_back_bytes_max = 1_000;
     let world = World::with(FanoutLimits::default(), limits, &[]).await;
     let pos = world.position().await;
-    let turn = world.fanout.0.replaying.acquire().await.unwrap();
-    let mut client = world.enter(Some(&pos)).await;
+    let paused = world.fanout.pause_replays().await;
+    let mut client = world.authenticate(Some(&pos)).await;
     let unsubscribe = |id: usize| json!({"type": "unsubscribe", "guildId": "77", "id": id});
-    // More than is read ahead, and the beginning of one more.
+    // More than the deferred frames can hold, and the beginning of one more.
     let mut bytes: Vec<u8> = (0..40).flat_map(|id| frame(&unsubscribe(id))).collect();
     let last = frame(&unsubscribe(40));
     bytes.extend(&last[..20]);
     client.write(&bytes).await;
-    // Somebody who is late tells that the time is over.
-    let mut late = world.enter(None).await;
+    // When another client is late, the time is over.
+    let mut late = world.authenticate(None).await;
     late.write(&last[..20]).await;
     loop {
         match late.message().await {
@@ -369,23 +367,23 @@ async fn who_is_not_listened_to_is_not_late() {
             other => panic!("{other:?}"),
         }
     }
-    drop(turn);
+    drop(paused);
     for expected in ["subscribed", "gateway.state"] {
-        assert_eq!(client.hear().await["event"], expected);
+        assert_eq!(client.receive().await["event"], expected);
     }
     for id in 0..40 {
-        assert_eq!(client.hear().await["re"], id);
+        assert_eq!(client.receive().await["re"], id);
     }
     client.write(&last[20..]).await;
-    assert_eq!(client.hear().await["re"], 40);
+    assert_eq!(client.receive().await["re"], 40);
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_a_stranger_is_refused_by_its_header() {
+async fn a_message_that_is_too_large_before_authentication_is_refused_by_its_header() {
     let world = World::new().await;
     let mut client = world.open().await;
     client.write(&header(4_097)).await;
-    let error = client.hear().await["error"].take();
+    let error = client.receive().await["error"].take();
     assert_eq!(error["code"], "TOO_LARGE");
     assert!(error["message"].as_str().unwrap().contains("4096 bytes"));
     assert_eq!(client.closed().await, 1009);
@@ -398,24 +396,27 @@ async fn what_is_too_large_for_a_stranger_is_refused_by_its_header() {
     second[0] = 0x80;
     client.write(&first).await;
     client.write(&second).await;
-    assert_eq!(client.hear().await["error"]["code"], "TOO_LARGE");
+    assert_eq!(client.receive().await["error"]["code"], "TOO_LARGE");
     assert_eq!(client.closed().await, 1009);
-    // Behind the `auth` of somebody who holds a token it is none of a stranger's.
+    // Behind an `auth` with a valid token the larger limit holds.
     let mut client = world.open().await;
     let large = json!({"type": "ping", "id": 7, "why": "x".repeat(5_000)});
     let mut bytes = frame(&json!({"type": "auth", "token": world.token}));
     bytes.extend(frame(&large));
     client.write(&bytes).await;
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..4 {
-        heard.push(client.hear().await["event"].as_str().unwrap().to_owned());
+        received.push(client.receive().await["event"].as_str().unwrap().to_owned());
     }
-    heard.sort();
-    assert_eq!(heard, ["auth.ok", "guild.snapshot", "pong", "subscribed"]);
+    received.sort();
+    assert_eq!(
+        received,
+        ["auth.ok", "guild.snapshot", "pong", "subscribed"]
+    );
 }
 
 #[tokio::test]
-async fn a_client_that_sends_far_too_much_reads_the_refusal_and_the_connection_is_not_reset() {
+async fn a_client_that_sends_far_too_much_reads_the_error_and_the_connection_is_not_reset() {
     let world = World::new().await;
     for bytes in [13_000, 60_000] {
         let mut client = world.open().await;
@@ -423,11 +424,11 @@ async fn a_client_that_sends_far_too_much_reads_the_refusal_and_the_connection_i
         message.extend(vec![b' '; bytes.into()]);
         client.write(&message).await;
         let socket = client.0.get_mut();
-        let mut heard = Vec::new();
-        let read = timeout(DEADLINE, socket.read_to_end(&mut heard)).await;
-        assert!(read.expect("in time").is_ok(), "reset after {heard:?}");
-        let heard = String::from_utf8_lossy(&heard);
-        assert!(heard.contains("TOO_LARGE"), "{heard}");
-        assert!(heard.ends_with("message too big"), "{heard}");
+        let mut received = Vec::new();
+        let read = timeout(DEADLINE, socket.read_to_end(&mut received)).await;
+        assert!(read.expect("in time").is_ok(), "reset after {received:?}");
+        let received = String::from_utf8_lossy(&received);
+        assert!(received.contains("TOO_LARGE"), "{received}");
+        assert!(received.ends_with("message too big"), "{received}");
     }
 }

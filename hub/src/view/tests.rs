@@ -9,7 +9,7 @@ use super::*;
 use roomlog::Teller;
 
 const GUILD: u64 = 1;
-/// Ids that can not be part of any other text of a frame.
+/// Ids that cannot be part of any other text of a frame.
 pub(crate) const ROOMS: [u64; 4] = [771_000_011, 771_000_012, 771_000_013, 771_000_014];
 pub(crate) const CATEGORY: u64 = 771_000_010;
 
@@ -41,7 +41,7 @@ impl Browser {
         )
     }
 
-    pub(crate) fn hear(&mut self, event: ViewEvent) {
+    pub(crate) fn apply(&mut self, event: ViewEvent) {
         match event {
             ViewEvent::RoomCreated(room) | ViewEvent::RoomUpdated(room) => {
                 let members = self.0.remove(&room.channel_id).map(|(_, members)| members);
@@ -59,13 +59,13 @@ impl Browser {
                 let room = self
                     .0
                     .get_mut(&voice.channel_id)
-                    .expect("a room is made before somebody is in it");
+                    .expect("a room exists before its members");
                 room.1.insert(voice.user_id, voice);
             }
             ViewEvent::VoiceLeft(voice) => {
                 self.0
                     .get_mut(&voice.channel_id)
-                    .expect("nobody leaves a room that is not there")
+                    .expect("a member leaves a known room")
                     .1
                     .remove(&voice.user_id);
             }
@@ -131,8 +131,8 @@ fn voice() -> impl Strategy<Value = Voice> {
         })
 }
 
-/// Anything that a worker may tell, in any order, and Roomwire's own doings.
-pub(crate) fn told() -> impl Strategy<Value = Result<Fact, Change>> {
+/// Any fact of a worker, in any order, and any change of ownership.
+pub(crate) fn changes() -> impl Strategy<Value = Result<Fact, Change>> {
     let gone = prop::sample::select(ROOMS.to_vec()).prop_map(|id| {
         Fact::RoomDeleted(RoomGone {
             guild_id: guild(),
@@ -168,10 +168,10 @@ pub(crate) fn view() -> impl Strategy<Value = View> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Whatever happens to rooms, overwrites and roles: a browser that hears the view's events has
-    /// exactly the view's rooms, and hears nothing of any other.
+    /// After any changes of rooms, overwrites and roles, a browser that gets the view's events has
+    /// exactly the view's rooms, and has received nothing of any other.
     #[test]
-    fn a_view_tells_all_of_its_rooms_and_nothing_of_others(view in view(), script in vec(told(), 0..40)) {
+    fn a_view_shows_all_of_its_rooms_and_nothing_of_others(view in view(), script in vec(changes(), 0..40)) {
         let mut state = GuildState::default();
         let mut browser = Browser::of(view.rooms(&state));
         for step in script {
@@ -181,7 +181,7 @@ proptest! {
             };
             for change in changes {
                 let hidden_before: Vec<_> = ROOMS.iter().filter(|id| !view.sees(&state, channel(**id))).collect();
-                let before = Before::of(&state, &change);
+                let before = state.clone();
                 state.apply(&change);
                 let events = view.project(&before, &state, &change);
                 let text = serde_json::to_string(&events).unwrap();
@@ -189,7 +189,7 @@ proptest! {
                     prop_assert!(view.sees(&state, channel(*id)) || !text.contains(&id.to_string()), "{id} in {text}");
                 }
                 for event in events {
-                    browser.hear(event);
+                    browser.apply(event);
                 }
                 prop_assert_eq!(&browser, &Browser::of(view.rooms(&state)));
             }
@@ -225,7 +225,7 @@ pub(crate) fn here(id: u64) -> Voice {
 fn happen(state: &mut GuildState, view: &View, fact: Fact, teller: Teller) -> Vec<ViewEvent> {
     let mut events = Vec::new();
     for change in state.admit(fact, teller) {
-        let before = Before::of(state, &change);
+        let before = state.clone();
         state.apply(&change);
         events.extend(view.project(&before, state, &change));
     }
@@ -285,7 +285,7 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
 }
 
 #[test]
-fn an_event_by_hand_makes_its_room_known_and_one_of_a_worker_does_not_show_it() {
+fn a_manual_event_makes_its_room_known_and_one_of_a_worker_does_not_show_it() {
     let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
     for (teller, shown) in [(Teller::Hand, 1), (Teller::Worker, 0)] {
         let mut state = GuildState::default();
@@ -382,7 +382,7 @@ fn a_room_of_ours_is_hidden_by_a_deny_that_was_added_after_its_channel_was_creat
         ),
         (&[Own, Reported(Nothing), Whole(Deny)], HIDDEN),
         (&[Own, Reported(Deny), Whole(Deny)], HIDDEN),
-        // The deny came between Discord's answer and its first word of the channel …
+        // The deny came between Discord's answer and its first event of the channel …
         (&[Own, Reported(Deny)], HIDDEN),
         (&[Own, Whole(Deny)], HIDDEN),
         // … or all of that before the answer.
@@ -423,7 +423,7 @@ fn a_room_of_ours_is_hidden_by_a_deny_that_was_added_after_its_channel_was_creat
             HIDDEN,
         ),
         (&[Reported(Nothing), Reported(Deny), OwnUnderDeny], HIDDEN),
-        // What the bot may not view is shown to nobody, and says nothing of the deny.
+        // A channel that the bot may not view is in no view, and does not show the deny.
         (&[Own, Reported(Nothing), Obfuscated], HIDDEN),
         (
             &[Own, Reported(Nothing), Obfuscated, Reported(Nothing)],
@@ -556,7 +556,7 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
     );
 }
 
-/// A position outlives the hub that gave it: what it says of the view must mean the same to the next.
+/// A position outlives its hub: the fingerprint must mean the same to the next one.
 #[test]
 fn the_fingerprint_of_a_view_never_changes() {
     let view = |id, shown: &str, only: Option<&[u64]>| {

@@ -4,93 +4,98 @@ use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proto::event::Fact;
+use proto::gateway::GatewayState;
 use proto::position::PositionKey;
+use roomlog::Place;
 
-use self::bench::{Bench, Client, Heard, Reader, everyone, last_pos, roster, run, visits};
-use super::super::watched::Watched;
+use self::bench::{Bench, Client, Reader, Received, everyone, last_pos, roster, run, visits};
+use super::super::limits::HistoryBounds;
+use super::super::view_group::ViewGroup;
 use super::*;
-use crate::view::tests::{Browser, ROOMS, guild, public, told, view};
+use crate::view::tests::{Browser, ROOMS, changes, guild, public, view};
 
 #[derive(Debug, Clone)]
 enum Step {
     Happens(Result<Fact, Change>),
-    /// The fan-out catches up with the log.
-    Passes,
-    /// The browser is cut off, having got this part of what was sent to it, in thousandths.
+    /// The fan-out publishes all entries of the log.
+    Publishes,
+    /// The browser loses its connection. It has received this part of its frames, in thousandths.
     Cut(usize),
-    /// The hub starts again, and all browsers return, the one having got this part.
+    /// The hub restarts, and all browsers return, the one with this part of its frames.
     Restart(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => told().prop_map(Step::Happens),
-        4 => Just(Step::Passes),
+        12 => changes().prop_map(Step::Happens),
+        4 => Just(Step::Publishes),
         2 => (0..=1_000_usize).prop_map(Step::Cut),
         1 => (0..=1_000_usize).prop_map(Step::Restart),
     ]
 }
 
 fn step_or_snapshot() -> impl Strategy<Value = Step> {
-    let anew = (0..ROOMS.len()).prop_map(|rooms| Ok(roster("worker_started", &ROOMS[..rooms])));
-    prop_oneof![15 => step(), 1 => anew.prop_map(Step::Happens)]
+    let snapshots =
+        (0..ROOMS.len()).prop_map(|rooms| Ok(roster("worker_started", &ROOMS[..rooms])));
+    prop_oneof![15 => step(), 1 => snapshots.prop_map(Step::Happens)]
 }
 
-fn part_of(mut heard: Vec<Heard>, thousandths: usize) -> Vec<Heard> {
-    heard.truncate((heard.len() * thousandths).div_ceil(1_000));
-    heard
+fn part_of(mut received: Vec<Received>, thousandths: usize) -> Vec<Received> {
+    received.truncate((received.len() * thousandths).div_ceil(1_000));
+    received
 }
 
-/// Plays a script with a browser that is cut off and returns, and one that stays.
+/// Plays a script with a browser that loses its connection and returns, and one that stays.
 async fn play(view: &View, script: Vec<Step>) -> (Bench, Reader, Reader) {
     let mut bench = Bench::new(FanoutLimits::default()).await;
     let (mut stayed, mut cut) = (Reader::default(), Reader::default());
     let mut staying = bench.open(view, None).await;
     let mut browser = bench.open(view, None).await;
-    cut.read(browser.hear());
+    cut.read(browser.receive());
     browser = bench.open(view, cut.pos.as_deref()).await;
     for step in script {
         match step {
             Step::Happens(step) => bench.happen(step).await,
-            Step::Passes => bench.pass_on(),
+            Step::Publishes => bench.publish_all(),
             Step::Cut(thousandths) => {
-                cut.read(part_of(browser.hear(), thousandths));
+                cut.read(part_of(browser.receive(), thousandths));
                 bench.fanout.unsubscribe(browser.id, guild());
                 browser = bench.open(view, cut.pos.as_deref()).await;
             }
             Step::Restart(thousandths) => {
-                cut.read(part_of(browser.hear(), thousandths));
-                stayed.read(staying.hear());
+                cut.read(part_of(browser.receive(), thousandths));
+                stayed.read(staying.receive());
                 bench.restart();
                 staying = bench.open(view, stayed.pos.as_deref()).await;
                 browser = bench.open(view, cut.pos.as_deref()).await;
             }
         }
     }
-    bench.pass_on();
-    cut.read(browser.hear());
-    stayed.read(staying.hear());
+    bench.publish_all();
+    cut.read(browser.receive());
+    stayed.read(staying.receive());
     (bench, stayed, cut)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// Whoever is cut off at any frame and continues hears, all in all, what somebody hears who
-    /// stayed: the same bytes, but for positions and numbers. So they also hear nothing more.
+    /// A browser that loses its connection at any frame and continues receives, all in all, the
+    /// frames of one that stayed: the same bytes, but for positions and numbers.
     #[test]
-    fn a_browser_that_returns_hears_what_one_that_stayed_heard(view in view(), script in vec(step(), 0..150)) {
+    fn a_browser_that_returns_receives_what_one_that_stayed_received(view in view(), script in vec(step(), 0..150)) {
         run(async {
             let (_, stayed, cut) = play(&view, script).await;
             // The snapshots of the beginning differ in the moment that they were made.
-            assert_eq!(cut.told()[1..], stayed.told()[1..]);
-            assert_eq!((cut.snapshots(), stayed.snapshots()), (1, 1), "nobody needs a second snapshot");
+            assert_eq!(cut.texts()[1..], stayed.texts()[1..]);
+            assert_eq!((cut.snapshots(), stayed.snapshots()), (1, 1), "no second snapshot");
             assert_eq!(cut.rooms, stayed.rooms);
         });
     }
 
-    /// The same where the guild is told anew in between: then a snapshot tells what was missed, and
-    /// the rooms are the same in the end.
+    /// The same with snapshots in between: a snapshot stands for the missed events, and the rooms
+    /// are the same in the end.
     #[test]
     fn over_snapshots_the_rooms_are_the_same_in_the_end(view in view(), script in vec(step_or_snapshot(), 0..150)) {
         run(async {
@@ -103,7 +108,7 @@ proptest! {
 }
 
 #[test]
-fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
+fn a_client_that_cannot_continue_gets_a_snapshot_with_the_reason() {
     run(async {
         let limits = FanoutLimits {
             recovery: HistoryBounds {
@@ -113,15 +118,15 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
             ..FanoutLimits::default()
         };
         let mut bench = Bench::new(limits).await;
-        bench.tell([roster("worker_started", &ROOMS[..2])]).await;
+        bench.publish([roster("worker_started", &ROOMS[..2])]).await;
         let (view, other) = (everyone(None), everyone(Some(&ROOMS[..1])));
-        let first = bench.open(&view, None).await.hear();
+        let first = bench.open(&view, None).await.receive();
         let (begun, here) = (first[0].pos().unwrap(), first[1].pos().unwrap());
         assert_eq!(first[1].reason(), "subscribed");
         let foreign = Positions::new(PositionKey::derive(b"another hub"));
         let foreign = foreign.seal(bench.following.place, 0, view.fingerprint());
         let forged = |change: fn(&mut Place), step| {
-            let mut place = bench.fanout.lock(guild()).unwrap().place;
+            let mut place = bench.slot().lock().position;
             change(&mut place);
             bench
                 .fanout
@@ -137,10 +142,10 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
             (&view, &"A".repeat(43), "bad_position"),
             (&view, &"\u{e9}".repeat(60), "bad_position"),
             (&view, &foreign, "bad_position"),
-            // Before its snapshot came whole, a browser has seen nothing to continue from.
+            // A browser cannot continue from a position before its snapshot was complete.
             (&view, begun, "subscribed"),
             (&other, here, "view_changed"),
-            // Why the epoch is another is known.
+            // The reason of the new epoch is known.
             (
                 &view,
                 &forged(|place| place.epoch -= 1, 0),
@@ -164,14 +169,14 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
             (&view, &forged(|_| (), 1), "too_old"),
         ];
         for (view, recover, reason) in known {
-            let heard = bench.open(view, Some(recover)).await.hear();
-            assert_eq!(heard[0].json["recovered"], false, "{recover}");
+            let received = bench.open(view, Some(recover)).await.receive();
+            assert_eq!(received[0].json["recovered"], false, "{recover}");
             assert_eq!(
-                (heard[1].reason(), heard[1].n()),
+                (received[1].reason(), received[1].n()),
                 (reason, Some(0)),
                 "{recover}"
             );
-            assert_eq!(heard.len(), 2);
+            assert_eq!(received.len(), 2);
         }
         bench.restart();
         let stale = bench.fanout.0.positions.seal(
@@ -183,38 +188,38 @@ fn whoever_can_not_continue_is_told_why_and_gets_a_snapshot() {
             0,
             view.fingerprint(),
         );
-        let heard = bench.open(&view, Some(&stale)).await.hear();
-        assert_eq!(heard[1].reason(), "store_changed");
+        let received = bench.open(&view, Some(&stale)).await.receive();
+        assert_eq!(received[1].reason(), "store_changed");
 
-        bench.tell(visits(10)).await;
-        let heard = bench.open(&view, Some(here)).await.hear();
+        bench.publish(visits(10)).await;
+        let received = bench.open(&view, Some(here)).await.receive();
         assert_eq!(
-            (heard[0].json["recovered"].as_bool(), heard.len()),
+            (received[0].json["recovered"].as_bool(), received.len()),
             (Some(true), 12)
         );
-        bench.tell(visits(1)).await;
+        bench.publish(visits(1)).await;
         for attempt in 0..2 {
-            let heard = bench.open(&view, Some(here)).await.hear();
+            let received = bench.open(&view, Some(here)).await.receive();
             assert_eq!(
-                (heard[1].reason(), heard.len()),
+                (received[1].reason(), received.len()),
                 ("too_old", 2),
                 "{attempt}"
             );
         }
         bench.restart();
-        let heard = bench.open(&view, Some(here)).await.hear();
+        let received = bench.open(&view, Some(here)).await.receive();
         assert_eq!(
-            (heard[1].reason(), heard.len()),
+            (received[1].reason(), received.len()),
             ("too_old", 2),
-            "as well when nothing is encoded yet"
+            "also when no history is kept"
         );
     });
 }
 
 #[test]
-fn whoever_has_seen_what_a_new_hubs_store_does_not_know_is_shown_the_guild_once() {
+fn a_client_that_is_ahead_of_a_restored_store_gets_one_snapshot() {
     run(async {
-        // What ends the waiting, and for which reason the snapshot comes.
+        // What ends the waiting, and the reason of the snapshot.
         for (ended_by, reason) in [
             ("snapshot", "worker_started"),
             ("live", "store_changed"),
@@ -222,132 +227,135 @@ fn whoever_has_seen_what_a_new_hubs_store_does_not_know_is_shown_the_guild_once(
             ("leaving", ""),
         ] {
             let mut bench = Bench::new(FanoutLimits::default()).await;
-            bench.tell([roster("worker_started", &ROOMS[..2])]).await;
+            bench.publish([roster("worker_started", &ROOMS[..2])]).await;
             let view = everyone(None);
-            let kept = last_pos(&bench.open(&view, None).await.hear());
+            let kept = last_pos(&bench.open(&view, None).await.receive());
             let mut place = bench.following.place;
             place.epoch += 1_000;
             let lost = bench.fanout.0.positions.seal(place, 0, view.fingerprint());
-            bench.restart_unheard();
+            bench.restart_unconfirmed();
 
             let back = bench.open(&view, Some(&lost)).await;
-            let heard = back.hear();
-            assert_eq!(heard.len(), 1, "{heard:?}");
-            assert_eq!(heard[0].json["recovered"], false);
-            // Nobody else waits.
-            let continued = bench.open(&view, Some(&kept)).await.hear();
+            let received = back.receive();
+            assert_eq!(received.len(), 1, "{received:?}");
+            assert_eq!(received[0].json["recovered"], false);
+            // Other clients do not wait.
+            let continued = bench.open(&view, Some(&kept)).await.receive();
             assert_eq!(continued[0].json["recovered"], true);
             for recover in [None, Some("garbage")] {
-                let heard = bench.open(&view, recover).await.hear();
-                assert_eq!(heard[1].name(), "guild.snapshot");
+                let received = bench.open(&view, recover).await.receive();
+                assert_eq!(received[1].name(), "guild.snapshot");
             }
-            // The worker speaks, and what it tells is in the snapshot that is still to come.
+            // The worker delivers events. The pending snapshot will contain them.
             bench.report(GatewayState::Rebuilding);
-            bench.tell(visits(1)).await;
-            assert!(back.hear().is_empty());
+            bench.publish(visits(1)).await;
+            assert!(back.receive().is_empty());
             match ended_by {
-                "snapshot" => bench.tell([roster(reason, &ROOMS[..1])]).await,
+                "snapshot" => bench.publish([roster(reason, &ROOMS[..1])]).await,
                 "live" => bench.report(GatewayState::Live),
                 "silence" => {
-                    let mut fanout = bench.fanout.lock(guild()).unwrap();
-                    bench.fanout.settle(guild(), &mut fanout);
+                    let mut fanout = bench.slot().lock();
+                    fanout.set_authoritative();
                 }
                 _ => bench.fanout.unsubscribe(back.id, guild()),
             }
             bench.report(GatewayState::Live);
-            bench.tell(visits(1)).await;
-            let mut heard = back.hear();
+            bench.publish(visits(1)).await;
+            let mut received = back.receive();
             if ended_by == "leaving" {
-                assert!(heard.is_empty());
+                assert!(received.is_empty());
                 continue;
             }
             assert_eq!(
-                (heard[0].name(), heard[0].reason(), heard[0].n()),
+                (received[0].name(), received[0].reason(), received[0].n()),
                 ("guild.snapshot", reason, Some(0)),
                 "{ended_by}"
             );
-            heard.retain(|frame| frame.n().is_some());
+            received.retain(|frame| frame.n().is_some());
             assert!(
-                !heard[1..]
+                !received[1..]
                     .iter()
                     .any(|frame| frame.name() == "guild.snapshot")
             );
-            assert_eq!(heard.last().unwrap().n(), Some(heard.len() as u64 - 1));
-            // From then on nobody waits.
-            let late = bench.open(&view, Some(&lost)).await.hear();
+            assert_eq!(
+                received.last().unwrap().n(),
+                Some(received.len() as u64 - 1)
+            );
+            // From then on no client waits.
+            let late = bench.open(&view, Some(&lost)).await.receive();
             assert_eq!(late[1].name(), "guild.snapshot");
         }
     });
 }
 
 #[test]
-fn whoever_comes_between_a_new_history_and_its_telling_is_shown_the_guild_once() {
+fn a_client_that_returns_just_before_a_new_epoch_is_published_gets_one_snapshot() {
     run(async {
         let mut bench = Bench::new(FanoutLimits::default()).await;
-        bench.tell([roster("worker_started", &ROOMS[..2])]).await;
+        bench.publish([roster("worker_started", &ROOMS[..2])]).await;
         let view = everyone(None);
-        let kept = last_pos(&bench.open(&view, None).await.hear());
-        bench.restart_unheard();
-        // The log has it already, and the fan-out is about to pass it on.
-        let anew = roster("store_changed", &ROOMS[..1]);
-        bench.happen(Ok(anew)).await;
+        let kept = last_pos(&bench.open(&view, None).await.receive());
+        bench.restart_unconfirmed();
+        // The log has it already, and the fan-out is about to publish it.
+        let snapshot = roster("store_changed", &ROOMS[..1]);
+        bench.happen(Ok(snapshot)).await;
         let back = bench.open(&view, Some(&kept)).await;
-        let heard = back.hear();
-        assert_eq!(heard.len(), 1, "{heard:?}");
-        assert_eq!(heard[0].json["recovered"], false);
-        bench.pass_on();
-        let mut heard = back.hear();
-        heard.retain(|frame| frame.name() == "guild.snapshot");
-        assert_eq!(heard.len(), 1, "{heard:?}");
-        assert_eq!(heard[0].reason(), "store_changed");
+        let received = back.receive();
+        assert_eq!(received.len(), 1, "{received:?}");
+        assert_eq!(received[0].json["recovered"], false);
+        bench.publish_all();
+        let mut received = back.receive();
+        received.retain(|frame| frame.name() == "guild.snapshot");
+        assert_eq!(received.len(), 1, "{received:?}");
+        assert_eq!(received[0].reason(), "store_changed");
     });
 }
 
 #[test]
-fn what_is_missed_is_encoded_once_for_all_who_return_to_a_view() {
+fn missed_events_are_encoded_once_for_all_clients_of_a_view() {
     run(async {
         let mut bench = Bench::new(FanoutLimits::default()).await;
         let view = everyone(None);
-        bench.tell([Fact::RoomCreated(public(ROOMS[0]))]).await;
-        let pos = last_pos(&bench.open(&view, None).await.hear());
-        bench.tell(visits(300)).await;
+        bench.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
+        let pos = last_pos(&bench.open(&view, None).await.receive());
+        bench.publish(visits(300)).await;
         bench.restart();
-        let mut told: Vec<Vec<String>> = Vec::new();
+        let mut positions: Vec<Vec<String>> = Vec::new();
         for _ in 0..20 {
-            let heard = bench.open(&view, Some(&pos)).await.hear();
-            assert_eq!(heard.len(), 302);
+            let received = bench.open(&view, Some(&pos)).await.receive();
+            assert_eq!(received.len(), 302);
             // Each encoding seals a position of its own.
-            told.push(
-                heard[2..]
+            positions.push(
+                received[2..]
                     .iter()
                     .map(|frame| frame.pos().unwrap().to_owned())
                     .collect(),
             );
         }
-        assert!(told.iter().all(|one| *one == told[0]));
-        // Likewise whoever has to begin anew; each subscription has a position of its own as well.
+        assert!(positions.iter().all(|one| *one == positions[0]));
+        // Snapshots are shared, too. Only the position of `subscribed` is of its own.
         let mut snapshots = BTreeSet::new();
         for _ in 0..20 {
-            snapshots.insert(last_pos(&bench.open(&view, None).await.hear()));
+            snapshots.insert(last_pos(&bench.open(&view, None).await.receive()));
         }
         assert!(snapshots.len() < 10, "{} of 20", snapshots.len());
     });
 }
 
 #[test]
-fn what_happens_while_the_past_is_replayed_follows_it() {
+fn events_during_a_replay_follow_the_missed_ones() {
     run(async {
         let mut bench = Bench::new(FanoutLimits::default()).await;
         let view = everyone(None);
-        bench.tell([Fact::RoomCreated(public(ROOMS[0]))]).await;
+        bench.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
         let mut stayed = Reader::default();
         let staying = bench.open(&view, None).await;
-        stayed.read(staying.hear());
+        stayed.read(staying.receive());
         let first = stayed.pos.clone();
-        bench.tell(visits(150)).await;
-        let between = last_pos(&staying.hear());
-        bench.tell(visits(150)).await;
-        // Nothing is encoded any more; two return, and more happens meanwhile.
+        bench.publish(visits(150)).await;
+        let between = last_pos(&staying.receive());
+        bench.publish(visits(150)).await;
+        // No history is kept any more. Two clients return, and more events happen meanwhile.
         bench.restart();
         let fanout = bench.fanout.clone();
         let returning = |id, recover: String| {
@@ -355,7 +363,7 @@ fn what_happens_while_the_past_is_replayed_follows_it() {
             async move {
                 let outbox = Outbox::new(1_000_000);
                 let opening = |recovered, _| {
-                    Frame::whole(format!(
+                    Frame::complete(format!(
                         r#"{{"event":"subscribed","recovered":{recovered}}}"#
                     ))
                 };
@@ -368,7 +376,7 @@ fn what_happens_while_the_past_is_replayed_follows_it() {
         };
         let live = async {
             for visit in visits(12) {
-                bench.tell([visit]).await;
+                bench.publish([visit]).await;
                 tokio::task::yield_now().await;
             }
         };
@@ -376,15 +384,15 @@ fn what_happens_while_the_past_is_replayed_follows_it() {
             tokio::join!(returning(70, between), returning(71, first.unwrap()), live);
         for (outbox, missed) in [(late, 162), (early, 312)] {
             let client = Client { id: 7, outbox };
-            let heard = client.hear();
-            assert_eq!(heard[0].json["recovered"], true);
-            let numbers: Vec<_> = heard.iter().filter_map(Heard::n).collect();
+            let received = client.receive();
+            assert_eq!(received[0].json["recovered"], true);
+            let numbers: Vec<_> = received.iter().filter_map(Received::n).collect();
             assert!(numbers.iter().copied().eq(1..=numbers.len() as u64));
-            let joined = heard
+            let joined = received
                 .iter()
                 .filter(|frame| frame.name() == "voice.joined")
                 .count();
-            let left = heard
+            let left = received
                 .iter()
                 .filter(|frame| frame.name() == "voice.left")
                 .count();
@@ -394,7 +402,7 @@ fn what_happens_while_the_past_is_replayed_follows_it() {
 }
 
 #[test]
-fn the_past_of_few_views_is_kept_and_of_none_that_nobody_uses() {
+fn a_bounded_number_of_histories_is_kept_and_an_unused_one_is_dropped() {
     run(async {
         let limits = FanoutLimits {
             histories_per_guild_max: 3,
@@ -404,7 +412,7 @@ fn the_past_of_few_views_is_kept_and_of_none_that_nobody_uses() {
         };
         let mut bench = Bench::new(limits).await;
         bench
-            .tell(ROOMS.map(|id| Fact::RoomCreated(public(id))))
+            .publish(ROOMS.map(|id| Fact::RoomCreated(public(id))))
             .await;
         let views: Vec<_> = (0..4)
             .map(|index| everyone(Some(&ROOMS[index..=index])))
@@ -413,37 +421,40 @@ fn the_past_of_few_views_is_kept_and_of_none_that_nobody_uses() {
         let mut positions = Vec::new();
         for view in &views {
             let client = bench.open(view, None).await;
-            positions.push(last_pos(&client.hear()));
+            positions.push(last_pos(&client.receive()));
             bench.fanout.unsubscribe(client.id, guild());
         }
-        bench.tell(visits(70)).await;
+        bench.publish(visits(70)).await;
         for _ in 0..3 {
             for (index, (view, pos)) in views.iter().zip(&positions).enumerate() {
                 let client = bench.open(view, Some(pos)).await;
-                let heard = client.hear();
-                assert_eq!(heard[0].json["recovered"], true);
-                assert_eq!(heard.len(), if index == 0 || index == 4 { 72 } else { 2 });
+                let received = client.receive();
+                assert_eq!(received[0].json["recovered"], true);
+                assert_eq!(
+                    received.len(),
+                    if index == 0 || index == 4 { 72 } else { 2 }
+                );
                 bench.fanout.unsubscribe(client.id, guild());
-                let mut fanout = bench.fanout.lock(guild()).unwrap();
-                let audience = &mut fanout.audience;
-                let is_kept = |(_, watched): &(_, &mut Watched)| watched.history.is_some();
+                let mut fanout = bench.slot().lock();
+                let subscriptions = &mut fanout.subscriptions;
+                let is_kept = |(_, group): &(_, &mut ViewGroup)| group.history.is_some();
                 let (kept, all) = (
-                    audience.views().filter(is_kept).count(),
-                    audience.views().count(),
+                    subscriptions.groups().filter(is_kept).count(),
+                    subscriptions.groups().count(),
                 );
                 assert!(kept <= 3 && all <= 6, "{kept} of {all}");
             }
         }
-        let mut fanout = bench.fanout.lock(guild()).unwrap();
-        let audience = &mut fanout.audience;
-        audience.sweep(&bench.fanout.0.limits, 1_000_000);
-        assert_eq!(audience.views().count(), 0);
-        assert!((0..=bench.connections).all(|id| !audience.watches(id)));
+        let mut fanout = bench.slot().lock();
+        let subscriptions = &mut fanout.subscriptions;
+        subscriptions.sweep(1_000_000);
+        assert_eq!(subscriptions.groups().count(), 0);
+        assert!((0..=bench.connections).all(|id| !subscriptions.contains(id)));
     });
 }
 
 #[test]
-fn a_large_guild_comes_in_parts_and_what_happens_meanwhile_behind_them() {
+fn a_large_snapshot_comes_in_parts_and_live_events_follow_them() {
     run(async {
         let limits = FanoutLimits {
             snapshot_part_bytes: 1_000,
@@ -452,84 +463,84 @@ fn a_large_guild_comes_in_parts_and_what_happens_meanwhile_behind_them() {
         let mut bench = Bench::new(limits).await;
         let view = everyone(None);
         bench
-            .tell((1..=60).map(|id| Fact::RoomCreated(public(id))))
+            .publish((1..=60).map(|id| Fact::RoomCreated(public(id))))
             .await;
-        bench.tell([Fact::RoomCreated(public(ROOMS[0]))]).await;
+        bench.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
         let client = bench.open(&view, None).await;
-        bench.tell(visits(3)).await;
-        let heard = client.hear();
-        let parts = heard.len() - 4;
+        bench.publish(visits(3)).await;
+        let received = client.receive();
+        let parts = received.len() - 4;
         assert!(parts > 3, "{parts}");
-        let numbers: Vec<_> = heard[1..].iter().map(|frame| frame.n().unwrap()).collect();
+        let numbers: Vec<_> = received[1..]
+            .iter()
+            .map(|frame| frame.n().unwrap())
+            .collect();
         assert!(numbers[..parts].iter().all(|n| *n == 0));
         assert_eq!(numbers[parts..], [1, 2, 3]);
-        let rooms = heard[1..=parts]
+        let rooms = received[1..=parts]
             .iter()
             .map(|part| part.json["payload"]["rooms"].as_array().unwrap().len());
         assert_eq!(rooms.sum::<usize>(), 61);
-        // Whoever got a part only begins anew; whoever got all of them continues.
+        // A client with all parts continues. One with some parts gets another snapshot.
         for (got, recovered) in [
             (1, false),
             (parts - 1, false),
             (parts, true),
             (parts + 2, true),
         ] {
-            let pos = heard[got].pos();
-            let again = bench.open(&view, pos).await.hear();
+            let pos = received[got].pos();
+            let again = bench.open(&view, pos).await.receive();
             assert_eq!(again[0].json["recovered"], recovered, "{got} of {parts}");
         }
     });
 }
 
 #[test]
-fn a_viewer_who_returns_is_told_at_once_how_fresh_it_all_is() {
+fn a_client_that_returns_gets_the_freshness_at_once() {
     run(async {
         let mut bench = Bench::new(FanoutLimits::default()).await;
         let view = everyone(None);
-        let pos = last_pos(&bench.open(&view, None).await.hear());
-        let heard = bench.open(&view, Some(&pos)).await.hear();
-        let [subscribed, gateway] = &heard[..] else {
-            panic!("{heard:?}")
+        let pos = last_pos(&bench.open(&view, None).await.receive());
+        let received = bench.open(&view, Some(&pos)).await.receive();
+        let [subscribed, gateway] = &received[..] else {
+            panic!("{received:?}")
         };
         assert_eq!(subscribed.json["recovered"], true);
         assert_eq!(gateway.name(), "gateway.state");
         assert_eq!(gateway.json["payload"]["state"], "down");
         assert_eq!((gateway.n(), gateway.pos()), (None, None));
-        // Where it continues from is where it was, whatever happens next.
-        bench.tell([Fact::RoomCreated(public(ROOMS[0]))]).await;
-        let heard = bench.open(&view, subscribed.pos()).await.hear();
-        assert_eq!(heard.last().unwrap().name(), "room.created");
+        // The position of `subscribed` is where the client continues from.
+        bench.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
+        let received = bench.open(&view, subscribed.pos()).await.receive();
+        assert_eq!(received.last().unwrap().name(), "room.created");
     });
 }
 
 #[test]
-fn nobody_comes_into_the_middle_of_what_was_told_at_once() {
+fn no_subscription_starts_in_the_middle_of_a_delivery() {
     run(async {
         let mut bench = Bench::new(FanoutLimits::default()).await;
         let view = everyone(None);
-        // More than a task passes on without a pause.
+        // More than a task publishes without a pause.
         let rooms = 1_000;
         bench
             .deliver((1..=rooms).map(|id| Fact::RoomCreated(public(id))))
             .await;
         let end = CancellationToken::new();
         let Bench {
-            log,
-            fanout,
-            following,
-            ..
+            fanout, following, ..
         } = bench;
-        let running = fanout.clone().run(guild(), following, log, end.clone());
-        let coming = async {
+        let running = fanout.clone().run(guild(), following, end.clone());
+        let subscribing = async {
             let mut seen = BTreeSet::new();
             for id in 1.. {
                 let outbox = Outbox::new(10_000_000);
-                let opening = |_, _| Frame::whole(r#"{"event":"subscribed"}"#);
+                let opening = |_, _| Frame::complete(r#"{"event":"subscribed"}"#);
                 let subscribed = fanout.subscribe(id, &view, None, &outbox, opening);
                 subscribed.await.unwrap();
                 fanout.unsubscribe(id, guild());
-                let heard = Client { id, outbox }.hear();
-                let parts = heard.iter().filter(|one| one.name() == "guild.snapshot");
+                let received = Client { id, outbox }.receive();
+                let parts = received.iter().filter(|one| one.name() == "guild.snapshot");
                 let parts =
                     parts.map(|part| part.json["payload"]["rooms"].as_array().unwrap().len());
                 let shown = parts.sum::<usize>();
@@ -542,7 +553,7 @@ fn nobody_comes_into_the_middle_of_what_was_told_at_once() {
             end.cancel();
             seen
         };
-        let ((), seen) = tokio::join!(running, coming);
+        let ((), seen) = tokio::join!(running, subscribing);
         assert!(
             seen.iter().all(|shown| [0, 1_000].contains(shown)),
             "{seen:?}"
@@ -551,7 +562,7 @@ fn nobody_comes_into_the_middle_of_what_was_told_at_once() {
 }
 
 #[test]
-fn what_was_replayed_for_somebody_is_there_until_it_is_used() {
+fn a_replayed_history_is_kept_until_its_client_has_used_it() {
     run(async {
         let limits = FanoutLimits {
             histories_per_guild_max: 1,
@@ -559,37 +570,37 @@ fn what_was_replayed_for_somebody_is_there_until_it_is_used() {
         };
         let mut bench = Bench::new(limits).await;
         let both = [public(ROOMS[0]), public(ROOMS[1])];
-        bench.tell(both.map(Fact::RoomCreated)).await;
+        bench.publish(both.map(Fact::RoomCreated)).await;
         let views = [everyone(Some(&ROOMS[..1])), everyone(Some(&ROOMS[1..2]))];
         let mut positions = Vec::new();
         for view in &views {
-            positions.push(last_pos(&bench.open(view, None).await.hear()));
+            positions.push(last_pos(&bench.open(view, None).await.receive()));
         }
-        bench.tell(visits(70)).await;
+        bench.publish(visits(70)).await;
         bench.restart();
-        // The past of the first view is known.
+        // The history of the first view is kept.
         bench.open(&views[0], Some(&positions[0])).await;
         let fanout = bench.fanout.clone();
-        let door = fanout.0.guilds.get(&guild()).unwrap();
+        let slot = fanout.0.guilds.get(&guild()).unwrap();
         let returns = async |id: u64, which: usize| {
             let outbox = Outbox::new(10_000_000);
             let opening = |recovered, _| {
-                Frame::whole(format!(
+                Frame::complete(format!(
                     r#"{{"event":"subscribed","recovered":{recovered}}}"#
                 ))
             };
             let (view, pos) = (&views[which], positions[which].as_str());
             let subscribed = fanout.subscribe(id, view, Some(pos), &outbox, opening);
             subscribed.await.unwrap();
-            Client { id, outbox }.hear()[0].json["recovered"] == true
+            Client { id, outbox }.receive()[0].json["recovered"] == true
         };
-        // A delivery is being passed on, while one comes for what is known, and another for what is not.
-        let passing_on = door.turn.lock().await;
+        // During a delivery, one client needs the kept history, and another one needs a replay.
+        let delivery = slot.delivery_lock.lock().await;
         let done = async {
             for _ in 0..1_000 {
                 tokio::task::yield_now().await;
             }
-            drop(passing_on);
+            drop(delivery);
         };
         let (first, second, ()) = tokio::join!(returns(100, 0), returns(101, 1), done);
         assert!(first && second, "{first} {second}");

@@ -1,4 +1,4 @@
-//! What a session says is to be done.
+//! The actions that a session asks its connection to do.
 
 use proto::GuildId;
 use proto::close::CloseCode;
@@ -11,43 +11,43 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::view::View;
 
-/// What the connection is to do, in order. `Verify` and `Subscribe` take their time.
+/// What the connection does, in order. `Verify` and `Subscribe` are asynchronous.
 #[derive(Debug, PartialEq)]
 pub enum Action {
     /// Write a frame.
     Send(ServerFrame),
     /// Verify a token, then call [`super::Session::verified`].
     Verify(String),
-    /// The principal is known: the connection counts as theirs from here on.
+    /// Count the connection for this principal from here on.
     Authenticated(Principal),
-    /// Watch a guild.
+    /// Subscribe to a guild.
     Subscribe(Subscribe),
-    /// Watch it no more.
+    /// Unsubscribe from it.
     Unsubscribe(GuildId),
     /// Send a ping.
     Ping,
-    /// Write what waits, then end.
+    /// Write the waiting frames, then close.
     Close(CloseCode),
 }
 
-/// A wish to watch a guild.
+/// A subscription that a client asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Subscribe {
-    /// What may be seen of it.
+    /// The client's view of the guild.
     pub view: View,
-    /// Where to continue: as the client wrote it, which may be no position at all.
+    /// The position to continue from, as the client wrote it. It may be any text.
     pub recover: Option<String>,
-    /// What the answer carries.
+    /// The id that the answer carries.
     pub re: Option<Correlation>,
 }
 
-/// More was said than the budget allows.
+/// The client has sent more frames than its budget allows.
 pub(super) fn flooded() -> ApiError {
     ApiError::new(Code::RateLimited, "too many frames").retry_after_ms(5_000)
 }
 
-/// Writing an answer.
-pub(super) fn ack(ack: Ack, re: Option<Correlation>, ts: u64) -> Action {
+/// Sends an answer.
+pub(super) fn send_ack(ack: Ack, re: Option<Correlation>, ts: u64) -> Action {
     Action::Send(ServerFrame::Ack(AckFrame {
         v: FRAME_VERSION,
         ack,
@@ -56,19 +56,19 @@ pub(super) fn ack(ack: Ack, re: Option<Correlation>, ts: u64) -> Action {
     }))
 }
 
-/// Writing a refusal.
-pub(super) fn error(refusal: &ApiError, re: Option<Correlation>, ts: u64) -> Action {
-    Action::Send(ServerFrame::Error(error_frame(refusal, re, ts)))
+/// Sends an error.
+pub(super) fn send_error(error: &ApiError, re: Option<Correlation>, ts: u64) -> Action {
+    Action::Send(ServerFrame::Error(error_frame(error, re, ts)))
 }
 
-/// A refusal as an error frame.
-pub fn error_frame(refusal: &ApiError, re: Option<Correlation>, ts: u64) -> ErrorFrame {
+/// An error as a frame.
+pub fn error_frame(error: &ApiError, re: Option<Correlation>, ts: u64) -> ErrorFrame {
     ErrorFrame {
         v: FRAME_VERSION,
         error: FrameError {
-            code: refusal.code,
-            message: refusal.detail.clone().into_owned(),
-            retry_after_ms: refusal.retry_after_ms,
+            code: error.code,
+            message: error.detail.clone().into_owned(),
+            retry_after_ms: error.retry_after_ms,
         },
         re,
         connection_id: None,

@@ -67,14 +67,14 @@ fn short(actions: &[Action]) -> Vec<String> {
         .collect()
 }
 
-fn say(session: &mut Session, text: &str) -> Vec<String> {
+fn send(session: &mut Session, text: &str) -> Vec<String> {
     short(&session.text(text, false, 0, TS))
 }
 
 fn opened(guilds: Option<&[u64]>) -> Session {
     let mut session = session();
     assert_eq!(
-        say(&mut session, r#"{"type":"auth","token":"t"}"#),
+        send(&mut session, r#"{"type":"auth","token":"t"}"#),
         ["verify t"]
     );
     session.verified(Ok(ada(guilds)), 5_000, 0, TS);
@@ -85,7 +85,7 @@ fn opened(guilds: Option<&[u64]>) -> Session {
 fn a_connection_begins_with_a_token() {
     let mut session = session();
     assert_eq!(
-        say(&mut session, r#"{"type":"auth","token":"t","future":1}"#),
+        send(&mut session, r#"{"type":"auth","token":"t","future":1}"#),
         ["verify t"]
     );
     let actions = session.verified(Ok(ada(None)), 5_000, 0, TS);
@@ -132,7 +132,7 @@ fn the_guilds_are_those_of_the_token_that_the_hub_serves() {
 }
 
 #[test]
-fn where_to_continue_is_taken_as_it_is_written() {
+fn a_position_is_passed_on_as_it_is_written() {
     for (recover, expected) in [
         (
             r#","recover":{"2":"here","3":"there"}"#,
@@ -150,7 +150,7 @@ fn where_to_continue_is_taken_as_it_is_written() {
         (r#","recover":null"#, ["subscribe 2", "subscribe 3"]),
     ] {
         let mut session = session();
-        say(
+        send(
             &mut session,
             &format!(r#"{{"type":"auth","token":"t"{recover}}}"#),
         );
@@ -165,12 +165,12 @@ fn where_to_continue_is_taken_as_it_is_written() {
         (r#","recover":7"#, "BAD_REQUEST"),
     ] {
         let frame = format!(r#"{{"type":"subscribe","guildId":"1"{recover}}}"#);
-        assert_eq!(say(&mut session, &frame), [expected], "{recover}");
+        assert_eq!(send(&mut session, &frame), [expected], "{recover}");
     }
 }
 
 #[test]
-fn a_token_that_does_not_hold_ends_the_connection() {
+fn an_invalid_token_ends_the_connection() {
     for (error, expected) in [
         (
             AuthError::Unauthorized(Reason::new("expired")),
@@ -179,17 +179,17 @@ fn a_token_that_does_not_hold_ends_the_connection() {
         (AuthError::Unavailable, ["UNAVAILABLE", "4503"]),
     ] {
         let mut session = session();
-        say(&mut session, r#"{"type":"auth","token":"t"}"#);
+        send(&mut session, r#"{"type":"auth","token":"t"}"#);
         assert_eq!(short(&session.verified(Err(error), 0, 0, TS)), expected);
         assert!(
-            say(&mut session, r#"{"type":"auth","token":"t"}"#).is_empty(),
-            "nothing is heard after the end"
+            send(&mut session, r#"{"type":"auth","token":"t"}"#).is_empty(),
+            "frames after the end are ignored"
         );
     }
 }
 
 #[test]
-fn what_is_not_a_frame_is_answered_by_the_documented_code() {
+fn a_text_that_is_no_frame_gets_the_documented_code() {
     let deep = format!(
         r#"{{"type":"ping","x":{}{}}}"#,
         "[".repeat(5_000),
@@ -243,7 +243,7 @@ fn what_is_not_a_frame_is_answered_by_the_documented_code() {
         ),
     ] {
         assert_eq!(
-            say(&mut opened(None), text),
+            send(&mut opened(None), text),
             expected,
             "{}",
             &text[..text.len().min(60)]
@@ -254,7 +254,7 @@ fn what_is_not_a_frame_is_answered_by_the_documented_code() {
 #[test]
 fn a_token_without_a_guild_is_accepted_and_a_newer_one_names_the_guilds_to_subscribe() {
     let mut session = session();
-    say(&mut session, r#"{"type":"auth","token":"t"}"#);
+    send(&mut session, r#"{"type":"auth","token":"t"}"#);
     let actions = session.verified(Ok(ada(Some(&[9]))), 5_000, 0, TS);
     let [_, Action::Send(ServerFrame::Ack(frame))] = actions.as_slice() else {
         panic!("{actions:?}")
@@ -262,18 +262,18 @@ fn a_token_without_a_guild_is_accepted_and_a_newer_one_names_the_guilds_to_subsc
     let written = serde_json::to_value(frame).unwrap();
     assert_eq!(written["guilds"], serde_json::json!([]));
     assert!(written.get("guildId").is_none(), "{written}");
-    say(&mut session, r#"{"type":"refresh","token":"u"}"#);
+    send(&mut session, r#"{"type":"refresh","token":"u"}"#);
     // Guild 9 is allowed and not served.
     let actions = session.verified(Ok(ada(Some(&[9, 3, 2]))), 50_000, 1_000, TS);
     assert_eq!(short(&actions), ["auth.refreshed [2, 3]"]);
     assert_eq!(
-        say(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
+        send(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
         ["subscribe 3"]
     );
 }
 
 #[test]
-fn a_token_without_the_right_to_read_is_refused_whatever_guilds_it_asks_for() {
+fn a_token_without_the_right_to_read_is_refused_with_any_guilds() {
     let unread = |guilds| Principal {
         rights: Rights::of_scope("rooms:create"),
         ..ada(guilds)
@@ -286,7 +286,7 @@ fn a_token_without_the_right_to_read_is_refused_whatever_guilds_it_asks_for() {
         (Some(&[2]), r#","guilds":["2"]"#),
     ] {
         let mut session = session();
-        say(
+        send(
             &mut session,
             &format!(r#"{{"type":"auth","token":"t"{asked}}}"#),
         );
@@ -298,7 +298,7 @@ fn a_token_without_the_right_to_read_is_refused_whatever_guilds_it_asks_for() {
         );
     }
     let mut session = opened(Some(&[2]));
-    say(&mut session, r#"{"type":"refresh","token":"u"}"#);
+    send(&mut session, r#"{"type":"refresh","token":"u"}"#);
     let actions = session.verified(Ok(unread(Some(&[2, 3]))), 50_000, 1_000, TS);
     let lost = ["unsubscribe 2", "FORBIDDEN", "unsubscribed 2"];
     assert_eq!(short(&actions)[0], "auth.refreshed []");
@@ -306,7 +306,7 @@ fn a_token_without_the_right_to_read_is_refused_whatever_guilds_it_asks_for() {
 }
 
 #[test]
-fn a_message_that_is_too_large_is_answered_with_the_size_that_is_allowed() {
+fn the_error_of_a_message_that_is_too_large_names_the_limit() {
     for (mut session, bytes, allowed) in [
         (session(), 4_097, "4096 bytes"),
         (opened(None), 1_000_001, "1000000 bytes"),
@@ -322,7 +322,7 @@ fn a_message_that_is_too_large_is_answered_with_the_size_that_is_allowed() {
 }
 
 #[test]
-fn a_stranger_may_only_authenticate_and_ping() {
+fn before_authentication_a_client_may_only_authenticate_and_ping() {
     for (text, expected) in [
         (
             r#"{"type":"subscribe","guildId":"1"}"#.to_owned(),
@@ -340,7 +340,7 @@ fn a_stranger_may_only_authenticate_and_ping() {
         ),
     ] {
         assert_eq!(
-            say(&mut session(), &text),
+            send(&mut session(), &text),
             expected,
             "{}",
             &text[..text.len().min(60)]
@@ -353,31 +353,31 @@ fn subscriptions_are_bounded_and_may_be_changed() {
     let mut session = opened(Some(&[1, 2, 3]));
     // Two of the three, by the limit.
     assert_eq!(
-        say(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
+        send(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
         ["RATE_LIMITED"]
     );
     assert_eq!(
-        say(
+        send(
             &mut session,
             r#"{"type":"subscribe","guildId":"1","rooms":["5"]}"#
         ),
         ["subscribe 1"]
     );
     assert_eq!(
-        say(&mut session, r#"{"type":"unsubscribe","guildId":"1"}"#),
+        send(&mut session, r#"{"type":"unsubscribe","guildId":"1"}"#),
         ["unsubscribe 1", "unsubscribed 1"]
     );
     assert_eq!(
-        say(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
+        send(&mut session, r#"{"type":"subscribe","guildId":"3"}"#),
         ["subscribe 3"]
     );
 }
 
 #[test]
-fn a_refresh_keeps_the_subject_and_drops_what_is_no_longer_allowed() {
+fn a_refresh_keeps_the_subject_and_drops_forbidden_guilds() {
     let mut session = opened(Some(&[1, 2]));
     assert_eq!(
-        say(&mut session, r#"{"type":"refresh","token":"u"}"#),
+        send(&mut session, r#"{"type":"refresh","token":"u"}"#),
         ["verify u"]
     );
     let actions = session.verified(Ok(ada(Some(&[1]))), 50_000, 1_000, TS);
@@ -396,7 +396,7 @@ fn a_refresh_keeps_the_subject_and_drops_what_is_no_longer_allowed() {
             .iter()
             .all(|action| !matches!(action, Action::Close(_)))
     );
-    say(&mut session, r#"{"type":"refresh","token":"u"}"#);
+    send(&mut session, r#"{"type":"refresh","token":"u"}"#);
     let grace = Principal {
         subject: Subject::new("grace").unwrap(),
         ..ada(None)
@@ -408,12 +408,12 @@ fn a_refresh_keeps_the_subject_and_drops_what_is_no_longer_allowed() {
 }
 
 #[test]
-fn time_ends_what_waits() {
+fn every_deadline_ends_the_connection() {
     let mut silent = session();
     assert!(short(&silent.tick(9_999, TS)).is_empty());
     assert_eq!(short(&silent.tick(10_000, TS)), ["UNAUTHORIZED", "4408"]);
 
-    // The token of `ada` holds 5 s, and 60 s of leeway.
+    // The token of `ada` is valid for 5 s, and 60 s of leeway.
     let mut expiring = opened(None);
     assert_eq!(expiring.due_ms(), 20_000, "the ping comes first");
     assert_eq!(short(&expiring.tick(20_000, TS)), ["ping"]);
@@ -431,13 +431,13 @@ fn time_ends_what_waits() {
 fn a_flood_ends_the_connection_and_a_steady_client_does_not() {
     let mut flooding = opened(None);
     let last = (0..40)
-        .map(|_| say(&mut flooding, r#"{"type":"ping"}"#))
-        .find(|said| said[0] != "pong None");
+        .map(|_| send(&mut flooding, r#"{"type":"ping"}"#))
+        .find(|sent| sent[0] != "pong None");
     assert_eq!(last.unwrap(), ["RATE_LIMITED", "4429"]);
     let mut steady = opened(None);
     for at in 0..200 {
-        let said = short(&steady.text(r#"{"type":"ping"}"#, false, at * 50, TS));
-        assert_eq!(said, ["pong None"], "at {at}");
+        let sent = short(&steady.text(r#"{"type":"ping"}"#, false, at * 50, TS));
+        assert_eq!(sent, ["pong None"], "at {at}");
     }
     assert_eq!(steady.control(false, 10_000, TS).len(), 0);
 }
@@ -458,13 +458,13 @@ fn only_a_pong_answers_a_ping_and_a_flood_of_pongs_ends_the_connection() {
     let mut flooding = opened(None);
     let end = (0..40)
         .map(|_| short(&flooding.control(true, 0, TS)))
-        .find(|said| !said.is_empty());
+        .find(|sent| !sent.is_empty());
     assert_eq!(end.unwrap(), ["RATE_LIMITED", "4429"]);
 }
 
 #[test]
-fn every_refusal_says_whether_to_come_back() {
-    // What is told before a close never contradicts the close's own advice.
+fn every_error_says_whether_to_reconnect() {
+    // The error before a close never contradicts the close's own advice.
     assert!(
         !Code::Unauthorized.retriable()
             && Code::Unavailable.retriable()
@@ -473,24 +473,24 @@ fn every_refusal_says_whether_to_come_back() {
 }
 
 #[test]
-fn an_issuer_that_is_away_does_not_end_a_connection_whose_token_holds() {
+fn an_unreachable_issuer_does_not_end_a_connection_with_a_valid_token() {
     let mut session = opened(None);
     let refresh = r#"{"type":"refresh","token":"u"}"#;
-    assert_eq!(say(&mut session, refresh), ["verify u"]);
+    assert_eq!(send(&mut session, refresh), ["verify u"]);
     let actions = session.verified(Err(AuthError::Unavailable), 0, 0, TS);
     assert_eq!(short(&actions), ["UNAVAILABLE"]);
-    assert_eq!(say(&mut session, refresh), ["verify u"]);
+    assert_eq!(send(&mut session, refresh), ["verify u"]);
     session.verified(Err(AuthError::Unavailable), 0, 0, TS);
     let unsubscribe = r#"{"type":"unsubscribe","guildId":"1"}"#;
     assert_eq!(
-        say(&mut session, unsubscribe),
+        send(&mut session, unsubscribe),
         ["unsubscribe 1", "unsubscribed 1"]
     );
     assert_eq!(short(&session.tick(65_000, TS)), ["UNAUTHORIZED", "4401"]);
 }
 
 #[test]
-fn what_is_asked_for_while_something_waits_is_held_back_and_a_ping_is_answered() {
+fn frames_behind_a_pending_operation_are_deferred_and_a_ping_is_answered() {
     let mut session = opened(Some(&[1, 2]));
     let mut busy = |text: &str| short(&session.text(text, true, 0, TS));
     assert!(busy(r#"{"type":"unsubscribe","guildId":"1"}"#).is_empty());
@@ -509,7 +509,7 @@ fn what_is_asked_for_while_something_waits_is_held_back_and_a_ping_is_answered()
 }
 
 #[test]
-fn no_more_is_held_back_than_fits_and_a_pong_that_can_not_be_heard_is_not_missed() {
+fn deferred_frames_are_bounded_and_an_unread_pong_is_not_missed() {
     let mut session = opened(None);
     let frame = format!(
         r#"{{"type":"unsubscribe","guildId":"1","x":"{}"}}"#,
@@ -517,16 +517,16 @@ fn no_more_is_held_back_than_fits_and_a_pong_that_can_not_be_heard_is_not_missed
     );
     assert_eq!(frame.len(), 500);
     for _ in 0..2 {
-        assert!(!session.is_deaf());
+        assert!(!session.read_paused());
         session.text(&frame, true, 0, TS);
     }
-    assert!(session.is_deaf());
+    assert!(session.read_paused());
     assert_eq!(short(&session.tick(20_000, TS)), ["ping"]);
     assert!(session.tick(30_000, TS).is_empty());
     session.next(TS);
-    assert!(!session.is_deaf());
+    assert!(!session.read_paused());
     assert_eq!(session.due_ms(), 40_000);
-    session.listen_again(39_999);
+    session.resume_reading(39_999);
     assert_eq!(session.due_ms(), 49_999);
     assert!(session.tick(40_000, TS).is_empty());
     assert_eq!(short(&session.tick(49_999, TS)), ["1001"]);
@@ -541,7 +541,7 @@ fn an_error_that_ends_the_connection_names_it_as_the_log_does_and_no_other_error
     let mut session = session();
     let unknown = session.text(r#"{"type":"dance"}"#, false, 0, TS);
     assert_eq!(named(&unknown), None);
-    say(&mut session, r#"{"type":"auth","token":"t"}"#);
+    send(&mut session, r#"{"type":"auth","token":"t"}"#);
     let wrong = AuthError::Unauthorized(Reason::new("expired"));
     let refused = session.verified(Err(wrong), 0, 0, TS);
     assert_eq!(named(&refused).as_deref(), Some("c"));

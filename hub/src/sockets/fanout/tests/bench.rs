@@ -1,11 +1,12 @@
-//! What the tests of the fan-out stand on: a log told by hand, and browsers that keep what they hear.
+//! The bench of the fan-out's tests: a log with a worker, and browsers that keep what they receive.
 
 use std::collections::BTreeSet;
 
 use proto::ChannelId;
 use proto::chain::{CLAIM_TYPE, Claim, Link, Mark, Reached};
-use proto::event::{Event, Roster};
+use proto::event::{Event, Fact, Roster};
 use proto::frame::ViewEvent;
+use proto::gateway::GatewayState;
 use proto::position::PositionKey;
 use serde_json::Value;
 
@@ -61,20 +62,22 @@ impl Bench {
         }
     }
 
-    /// The hub starts again: its log is the same, whatever else it knew is gone. The worker has
-    /// said already that it goes on.
-    pub(super) fn restart(&mut self) {
-        self.restart_unheard();
-        let mut fanout = self.fanout.lock(guild()).unwrap();
-        self.fanout.settle(guild(), &mut fanout);
+    pub(super) fn slot(&self) -> &GuildSlot {
+        self.fanout.0.guilds.get(&guild()).unwrap()
     }
 
-    /// The hub starts again, and the worker has not spoken yet.
-    pub(super) fn restart_unheard(&mut self) {
+    /// The hub restarts: only its log is the same. The worker has confirmed the state.
+    pub(super) fn restart(&mut self) {
+        self.restart_unconfirmed();
+        self.slot().lock().set_authoritative();
+    }
+
+    /// The hub restarts, and the worker has not confirmed the state yet.
+    pub(super) fn restart_unconfirmed(&mut self) {
         (self.fanout, self.following) = follow(&self.log, self.fanout.0.limits.clone());
     }
 
-    /// The worker says how fresh the guild is.
+    /// The worker reports on its gateway connection.
     pub(super) fn report(&self, state: GatewayState) {
         let report = proto::delivery::GatewayReport {
             state,
@@ -83,14 +86,14 @@ impl Bench {
         };
         let complete = |_| crate::freshness::Coverage::Complete;
         { &self.fanout.0.freshness }.report((0, 1), &report, complete);
-        self.fanout.tell_freshness(guild());
+        self.fanout.publish_freshness(guild());
     }
 
-    /// Something happens, and the fan-out does not know yet.
+    /// The log gets a change, and the fan-out has not published it.
     pub(super) async fn happen(&mut self, step: Result<Fact, Change>) {
         match step {
             Ok(fact) => self.deliver([fact]).await,
-            Err(Change::Told(_)) => panic!("told by events"),
+            Err(Change::Told(_)) => panic!("a fact comes as an event"),
             Err(change) => self
                 .log
                 .keep(Vec::new(), vec![(guild(), change)])
@@ -99,7 +102,7 @@ impl Bench {
         }
     }
 
-    /// A delivery comes, and the fan-out does not know yet.
+    /// The log gets a delivery, and the fan-out has not published it.
     pub(super) async fn deliver(&mut self, facts: impl IntoIterator<Item = Fact>) {
         let event = |fact| {
             self.events += 1;
@@ -118,29 +121,30 @@ impl Bench {
             }
         };
         let events: Vec<Event> = facts.into_iter().map(event).collect();
-        let told = events.len() as u64;
+        let sent = events.len() as u64;
         let taken = self.log.deliver(self.link.clone(), events).await.unwrap();
-        assert_eq!(taken.accepted, told);
+        assert_eq!(taken.accepted, sent);
     }
 
-    pub(super) fn pass_on(&mut self) {
+    /// The fan-out publishes all entries.
+    pub(super) fn publish_all(&mut self) {
         while let Ok(applied) = self.following.entries.try_recv() {
-            self.fanout.pass_on(guild(), &applied.entry);
+            self.fanout.publish(self.slot(), &applied);
         }
     }
 
-    pub(super) async fn tell(&mut self, facts: impl IntoIterator<Item = Fact>) {
+    pub(super) async fn publish(&mut self, facts: impl IntoIterator<Item = Fact>) {
         for fact in facts {
             self.happen(Ok(fact)).await;
         }
-        self.pass_on();
+        self.publish_all();
     }
 
     pub(super) async fn open(&mut self, view: &View, recover: Option<&str>) -> Client {
         self.connections += 1;
         let outbox = Outbox::new(1_000_000);
         let opening = |recovered, pos: String| {
-            Frame::whole(format!(
+            Frame::complete(format!(
                 r#"{{"event":"subscribed","recovered":{recovered},"pos":"{pos}"}}"#
             ))
         };
@@ -175,24 +179,24 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The frames that came since the last time.
-    pub(super) fn hear(&self) -> Vec<Heard> {
+    /// The frames since the last call.
+    pub(super) fn receive(&self) -> Vec<Received> {
         let frames = self.outbox.take_now();
         frames
             .iter()
-            .map(|frame| Heard::new(&frame.text()))
+            .map(|frame| Received::new(&frame.text()))
             .collect()
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Heard {
+pub(super) struct Received {
     /// The frame without `pos` and `n`.
     pub(super) text: String,
     pub(super) json: Value,
 }
 
-impl Heard {
+impl Received {
     pub(super) fn new(text: &[u8]) -> Self {
         let text = std::str::from_utf8(text).unwrap();
         let json: Value = serde_json::from_str(text).unwrap();
@@ -226,8 +230,13 @@ impl Heard {
     }
 }
 
-pub(super) fn last_pos(heard: &[Heard]) -> String {
-    heard.iter().rev().find_map(Heard::pos).unwrap().to_owned()
+pub(super) fn last_pos(received: &[Received]) -> String {
+    received
+        .iter()
+        .rev()
+        .find_map(Received::pos)
+        .unwrap()
+        .to_owned()
 }
 
 pub(super) fn everyone(only: Option<&[u64]>) -> View {
@@ -255,7 +264,7 @@ pub(super) fn roster(reason: &str, rooms: &[u64]) -> Fact {
     })
 }
 
-/// Somebody comes into the lounge and leaves it, again and again.
+/// A member joins the lounge and leaves it, again and again.
 pub(super) fn visits(count: usize) -> impl Iterator<Item = Fact> {
     (0..count).map(|index| {
         let voice = here(ROOMS[0]);
@@ -267,18 +276,18 @@ pub(super) fn visits(count: usize) -> impl Iterator<Item = Fact> {
     })
 }
 
-/// What a browser makes of a connection at a time, by the documented meaning of the frames alone.
+/// What a browser keeps of its connections, by the documented meaning of the frames alone.
 #[derive(Default)]
 pub(super) struct Reader {
     pub(super) pos: Option<String>,
     pub(super) rooms: Browser,
     /// Every numbered frame.
-    pub(super) kept: Vec<Heard>,
+    pub(super) kept: Vec<Received>,
 }
 
 impl Reader {
-    /// Takes in the frames of one connection, from its first on, of which the last may never have come.
-    pub(super) fn read(&mut self, frames: Vec<Heard>) {
+    /// Reads the frames of one connection, from its first on. The last ones may be missing.
+    pub(super) fn read(&mut self, frames: Vec<Received>) {
         let mut next_n = None;
         for (index, frame) in frames.into_iter().enumerate() {
             if let Some(pos) = frame.pos() {
@@ -312,7 +321,7 @@ impl Reader {
                 }
                 event => {
                     assert_eq!(Some(n), next_n);
-                    self.rooms.hear(event);
+                    self.rooms.apply(event);
                 }
             }
             next_n = Some(n + 1);
@@ -320,12 +329,12 @@ impl Reader {
         }
     }
 
-    pub(super) fn told(&self) -> Vec<&str> {
+    pub(super) fn texts(&self) -> Vec<&str> {
         self.kept.iter().map(|frame| frame.text.as_str()).collect()
     }
 
     pub(super) fn snapshots(&self) -> usize {
-        let is_snapshot = |frame: &&Heard| frame.name() == "guild.snapshot";
+        let is_snapshot = |frame: &&Received| frame.name() == "guild.snapshot";
         self.kept.iter().filter(is_snapshot).count()
     }
 }

@@ -1,4 +1,4 @@
-//! What one view is told, as bytes: the frames of an entry, a snapshot in its parts.
+//! The frames of one view as bytes: those of an entry, and a snapshot in its parts.
 //!
 //! Pure but for the nonce of positions and the time of a snapshot.
 
@@ -8,26 +8,23 @@ use proto::GuildId;
 use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, ViewEvent};
 use proto::gateway::GatewayPayload;
 use proto::position::UNFINISHED;
-
-use super::frames::unnumbered;
-use crate::positions::Positions;
-use crate::view::View;
 use roomlog::{Entry, Place};
 
-/// What a receiver's number adds to a frame, in bytes.
-const NUMBER_BYTES: usize = 28;
+use super::frames::{NUMBER_BYTES, strip_closing_brace};
+use crate::positions::Positions;
+use crate::view::View;
 
-/// Writes the frames of one view. A clone is a small copy.
+/// Encodes the frames of one view. A clone is a small copy.
 #[derive(Clone)]
-pub struct Pen {
+pub(super) struct FrameEncoder {
     positions: Positions,
     guild: GuildId,
     fingerprint: u32,
 }
 
-impl Pen {
-    /// For this view.
-    pub fn new(positions: &Positions, view: &View) -> Self {
+impl FrameEncoder {
+    /// The encoder of this view.
+    pub(super) fn new(positions: &Positions, view: &View) -> Self {
         Self {
             positions: positions.clone(),
             guild: view.guild(),
@@ -35,22 +32,17 @@ impl Pen {
         }
     }
 
-    /// Which view this is, in positions.
-    pub fn fingerprint(&self) -> u32 {
-        self.fingerprint
-    }
-
-    /// A position of this view, sealed.
-    pub fn position(&self, place: Place, step: u16) -> String {
+    /// The text of a position in this view.
+    pub(super) fn position(&self, place: Place, step: u16) -> String {
         self.positions.seal(place, step, self.fingerprint)
     }
 
-    /// What an entry is in this view, a frame each, not numbered yet.
-    pub fn entry(&self, events: Vec<ViewEvent>, entry: &Entry) -> Vec<Bytes> {
+    /// An entry's events in this view, one frame each, without a number.
+    pub(super) fn entry(&self, events: Vec<ViewEvent>, entry: &Entry) -> Vec<Bytes> {
         let of = events.len();
         let frames = events.into_iter().enumerate().map(|(index, event)| {
-            // Only with its last frame is an entry behind a viewer. In one of more frames than a
-            // step can count nobody continues.
+            // A viewer has the entry with its last frame. No client continues within an entry that
+            // has more frames than a step can count.
             let step = match index + 1 {
                 seen if seen == of => 0,
                 seen => u16::try_from(seen).unwrap_or(UNFINISHED),
@@ -60,8 +52,8 @@ impl Pen {
         frames.collect()
     }
 
-    /// How fresh the guild is: a whole frame, neither numbered nor with a position.
-    pub fn gateway(guild_id: GuildId, payload: GatewayPayload) -> Bytes {
+    /// How fresh the guild is: a complete frame, without a number and a position.
+    pub(super) fn gateway(guild_id: GuildId, payload: GatewayPayload) -> Bytes {
         encode(&EventFrame {
             v: FRAME_VERSION,
             event: ViewEvent::GatewayState(payload),
@@ -73,11 +65,11 @@ impl Pen {
         .into()
     }
 
-    /// A snapshot, not numbered yet: one frame, or, where that were larger than `part_bytes`,
-    /// several that are not (but for a single member or room that is). A room's members may go on
-    /// in the next part. Only the last part has a position to continue from: whoever has not got
-    /// all parts has not seen the guild.
-    pub fn snapshot(
+    /// A snapshot, without a number: one frame, or several where it would exceed `part_bytes`. A
+    /// part exceeds that size only if a single member or room does. A room's members may continue
+    /// in the next part. Only the last part has a position to continue from: a client without all
+    /// parts does not have the guild's state.
+    pub(super) fn snapshot(
         &self,
         place: Place,
         rooms: Vec<SnapshotRoom>,
@@ -118,7 +110,7 @@ impl Pen {
     }
 
     fn frame(&self, event: ViewEvent, place: Place, step: u16, ts: u64) -> Bytes {
-        unnumbered(encode(&EventFrame {
+        strip_closing_brace(encode(&EventFrame {
             v: FRAME_VERSION,
             event,
             guild_id: self.guild,
@@ -136,7 +128,7 @@ fn split(rooms: Vec<SnapshotRoom>, bytes: usize) -> Vec<Vec<SnapshotRoom>> {
     for mut room in rooms {
         let members = std::mem::take(&mut room.members);
         let head = json_bytes(&room);
-        // A room whose first member has no place beside it begins in the next part.
+        // A room that does not fit with its first member begins in the next part.
         let first = members.first().map_or(0, json_bytes);
         if head + first > left && !part.is_empty() {
             parts.push(std::mem::take(&mut part));
@@ -176,7 +168,7 @@ fn encode(frame: &EventFrame) -> Vec<u8> {
         #[serde(flatten)]
         frame: &'a EventFrame,
     }
-    // Strings, numbers and lists: nothing in a frame can fail to be written.
+    // Strings, numbers and lists always serialize.
     serde_json::to_vec(&Typed {
         r#type: "event",
         frame,
@@ -239,11 +231,11 @@ mod tests {
             let rooms: Vec<_> = (1..).zip(rooms).map(|(id, (members, name))| room(id, members, name)).collect();
             let view = View::new(GuildId::new(1).unwrap(), Arc::new(RoomsShown::Everyone), None);
             let key = Positions::new(PositionKey::derive(b"secret"));
-            let pen = Pen::new(&key, &view);
+            let encoder = FrameEncoder::new(&key, &view);
             let place = Place { epoch: 5, offset: 6, check: 7 };
             let gateway = GatewayPayload { state: GatewayState::Live, age_ms: 3, reason: None };
-            let parts = pen.snapshot(place, rooms.clone(), "subscribed", &gateway, part_bytes);
-            let mut told: BTreeMap<u64, SnapshotRoom> = BTreeMap::new();
+            let parts = encoder.snapshot(place, rooms.clone(), "subscribed", &gateway, part_bytes);
+            let mut received: BTreeMap<u64, SnapshotRoom> = BTreeMap::new();
             for (index, body) in (1..).zip(&parts) {
                 prop_assert!(body.len() + NUMBER_BYTES <= part_bytes, "{} of {part_bytes}", body.len());
                 let frame: Value = serde_json::from_slice(&[body, &b"}"[..]].concat()).unwrap();
@@ -258,13 +250,13 @@ mod tests {
                 prop_assert_eq!(position.step, if index == parts.len() { 0 } else { UNFINISHED });
                 for room in serde_json::from_value::<Vec<SnapshotRoom>>(payload["rooms"].clone()).unwrap() {
                     let members = room.members.clone();
-                    told.entry(room.room.channel_id.get())
+                    received.entry(room.room.channel_id.get())
                         .or_insert(SnapshotRoom { members: Vec::new(), ..room })
                         .members
                         .extend(members);
                 }
             }
-            prop_assert_eq!(told.into_values().collect::<Vec<_>>(), rooms);
+            prop_assert_eq!(received.into_values().collect::<Vec<_>>(), rooms);
         }
     }
 }
