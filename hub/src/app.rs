@@ -34,7 +34,6 @@ use crate::ops::{self, Ops};
 use crate::positions::Positions;
 use crate::rooms::Rooms;
 use crate::rooms::api::RoomsApi;
-use crate::rooms::ledger::Ledger;
 use crate::sockets::Sockets;
 use crate::sockets::fanout::Fanout;
 use crate::sockets::registry::Registry;
@@ -71,7 +70,7 @@ pub async fn run(
     // The wall clock and a random part: a store is never taken for an earlier one.
     let store = format!("{now_ms:x}-{:08x}", rand::Rng::next_u32(&mut rand::rng()));
     heed_file_limit();
-    let (log, kept_rooms) = Log::open(access.guilds(), &store, &settings.log())?;
+    let log = Log::open(access.guilds(), &store, &settings.log())?;
     let ruined = watch_ruin(&log);
     let clock = Monotonic::start();
     let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, clock);
@@ -124,14 +123,7 @@ pub async fn run(
     };
 
     let discord = Discord::new(settings.discord())?;
-    let ledger = Ledger::restored(settings.ledger(), &kept_rooms);
-    let rooms = Rooms::new(
-        log.clone(),
-        access.clone(),
-        ledger,
-        discord.clone(),
-        &settings.rooms(),
-    );
+    let rooms = Rooms::new(log.clone(), access.clone(), discord.clone());
     let rooms_api = RoomsApi {
         verifier: verifier.clone(),
         access: access.clone(),
@@ -158,8 +150,6 @@ pub async fn run(
     let (tended, stop_tending) = (log.clone(), stopped.clone());
     vital.spawn("retention", async move { tended.tend(stop_tending).await });
     vital.spawn("silence watch", watch_silence(freshness, stopped.clone()));
-    let (heeding, heeded) = (rooms.clone(), stopped.clone());
-    vital.spawn("ledger", async move { heeding.heed_log(heeded).await });
     if signed_doors_open {
         tasks.spawn(registration::register(
             discord,

@@ -24,9 +24,7 @@ use crate::auth::{
 use crate::discord::{ApplicationId, DiscordSettings};
 use crate::discord_http::{InteractionSettings, PublicKey};
 use crate::error::ErrorLog;
-use crate::rooms::RoomsSettings;
 use crate::rooms::api::RoomsApi;
-use crate::rooms::ledger::LedgerSettings;
 use crate::sockets::client_address::Network;
 use crate::sockets::limits::{
     FanoutLimits, HistoryBounds, RegistryLimits, SessionLimits, SocketLimits,
@@ -34,6 +32,7 @@ use crate::sockets::limits::{
 use crate::view::RoomsShown;
 use roomlog::LogSettings as LogBounds;
 use roomlog::address::{Durability, StoreAddress};
+use roomlog::rooms::LedgerBounds;
 
 /// How long Discord waits for the first answer to an interaction, in ms ("Responding to an
 /// Interaction" in Discord's documentation).
@@ -283,16 +282,16 @@ pub struct Bounds {
     #[arg(long, env = "REQUEST_BYTES_MAX", default_value_t = RoomsApi::BODY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub request_bytes_max: usize,
     /// Rooms that one subject may create in a minute, else 429 [count]
-    #[arg(long, env = "CREATE_ROOMS_PER_MINUTE", default_value_t = RoomsSettings::CREATES_PER_MINUTE, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "CREATE_ROOMS_PER_MINUTE", default_value_t = LedgerBounds::CREATES_PER_MINUTE, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub create_rooms_per_minute: u32,
     /// Subjects that are remembered for it [count; those of one minute]
-    #[arg(long, env = "CREATORS_MAX", default_value_t = RoomsSettings::CREATORS_MAX, value_parser = size(COUNT_MAX))]
+    #[arg(long, env = "CREATORS_MAX", default_value_t = LedgerBounds::CREATORS_MAX, value_parser = size(COUNT_MAX))]
     pub creators_max: usize,
     /// Roomwire's own rooms that stand open, else nobody can create one [count]
-    #[arg(long, env = "LEDGER_ROOMS_MAX", default_value_t = LedgerSettings::ROOMS_MAX, value_parser = size(COUNT_MAX))]
+    #[arg(long, env = "LEDGER_ROOMS_MAX", default_value_t = LedgerBounds::ROOMS_MAX, value_parser = size(COUNT_MAX))]
     pub ledger_rooms_max: usize,
     /// Past rooms that are remembered, so that ending one twice succeeds twice [count]
-    #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerSettings::PAST_MAX, value_parser = size(COUNT_MAX))]
+    #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerBounds::PAST_MAX, value_parser = size(COUNT_MAX))]
     pub ledger_past_max: usize,
     /// A call to Discord may take this long, waiting for its turn included [ms]
     #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = DiscordSettings::TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
@@ -641,22 +640,6 @@ impl Settings {
         }
     }
 
-    /// The bounds of the ledger.
-    pub fn ledger(&self) -> LedgerSettings {
-        LedgerSettings {
-            rooms_max: self.bounds.ledger_rooms_max,
-            past_max: self.bounds.ledger_past_max,
-        }
-    }
-
-    /// The bounds of creating rooms.
-    pub fn rooms(&self) -> RoomsSettings {
-        RoomsSettings {
-            creates_per_minute: self.bounds.create_rooms_per_minute,
-            creators_max: self.bounds.creators_max,
-        }
-    }
-
     /// The bounds of Discord's door.
     pub fn interactions(&self) -> InteractionSettings {
         InteractionSettings {
@@ -679,6 +662,12 @@ impl Settings {
             age_max_ms: self.bounds.log_age_max_s * 1000,
             follow_entries_max: self.bounds.follow_entries_max,
             seen_events_max: self.bounds.seen_events_max,
+            ledger: LedgerBounds {
+                rooms_max: self.bounds.ledger_rooms_max,
+                past_max: self.bounds.ledger_past_max,
+                creates_per_minute: self.bounds.create_rooms_per_minute,
+                creators_max: self.bounds.creators_max,
+            },
         }
     }
 

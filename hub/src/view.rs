@@ -14,6 +14,7 @@ use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
 use proto::{ChannelId, GuildId};
 use sha2::{Digest, Sha256};
 
+use roomlog::rooms::OwnedRoom;
 use roomlog::state::{RoomState, unknown_room};
 use roomlog::{Change, GuildState};
 
@@ -172,6 +173,27 @@ impl View {
                 members: room.voices.values().map(voice_payload).collect(),
             })
             .collect()
+    }
+
+    /// A room of Roomwire's own that was not reported yet, if this view shows it. Who may view its
+    /// channel is not known: that it is owned decides.
+    pub fn opening(&self, room: &OwnedRoom) -> Option<SnapshotRoom> {
+        let room = Room {
+            guild_id: room.guild_id,
+            channel_id: room.channel_id,
+            name: room.name.clone(),
+            parent_id: room.parent_id,
+            user_limit: room.user_limit,
+            kind: RoomKind::Voice,
+            audience: Audience::Restricted,
+            overwrite: Overwrite::None,
+        };
+        self.sees_room(&room, Ownership::Owned)
+            .then(|| SnapshotRoom {
+                room: room_payload(&room),
+                opening: true,
+                members: Vec::new(),
+            })
     }
 
     /// The events of a change in this view: none, one, or several (a room that becomes visible brings

@@ -17,6 +17,12 @@
 //! | `verified` | hub | the signature of a delivery is valid, and nothing is done |
 //! | `stored` | hub | the events are durable, and not published |
 //! | `published` | hub | the events are published, and not acknowledged |
+//! | `create_begun` | hub | a pending create is stored, and Discord is not asked |
+//! | `create_answered` | hub | Discord has created the channel, and the room is not stored |
+//! | `create_stored` | hub | the room is stored, and the client is not answered |
+//! | `end_begun` | hub | a room is to be ended, and Discord is not asked |
+//! | `end_answered` | hub | Discord has deleted the channel, and the end is not stored |
+//! | `end_stored` | hub | the end is stored, and the client is not answered |
 
 /// A rule of the chain between worker and hub that a test can disable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,7 @@ impl RateLimit {
 }
 
 /// One bucket. A new one is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RateBucket {
     full_at_us: u64,
 }
@@ -58,6 +58,16 @@ impl RateBucket {
         }
         self.full_at_us = full_at_us;
         Ok(())
+    }
+
+    /// The bucket that is full at this time, in µs from the same zero.
+    pub fn full_at(full_at_us: u64) -> Self {
+        Self { full_at_us }
+    }
+
+    /// When the bucket is full, in µs.
+    pub fn full_at_us(self) -> u64 {
+        self.full_at_us
     }
 
     /// Whether the bucket is full, and so need not be kept.

@@ -9,7 +9,7 @@ use proto::delivery::RefusedEvent;
 use proto::event::Event;
 use proto::{ChannelId, GuildId};
 
-use crate::state::Change;
+use crate::rooms::{CreateOutcome, CreateRefused, CreateTicket, NotPending, Owner};
 
 /// A request to the log.
 #[derive(Debug, Clone)]
@@ -40,13 +40,29 @@ pub enum Command {
         /// The events, in order. An id that is known is a repeat.
         events: Vec<Event>,
     },
-    /// Rooms of the ledger are stored, with changes that no event reports: all of it or nothing.
-    Keep {
-        /// The rows.
-        rooms: Vec<LedgerRow>,
-        /// The changes, in order.
-        changes: Vec<(GuildId, Change)>,
+    /// A create begins: Discord is to be asked for a room once this is stored.
+    BeginCreate {
+        /// Names the create.
+        ticket: CreateTicket,
+        /// In which guild.
+        guild: GuildId,
+        /// For whom.
+        owner: Owner,
     },
+    /// A create ends, by what Discord answered.
+    FinishCreate {
+        /// Names the create.
+        ticket: CreateTicket,
+        /// How it ended.
+        outcome: CreateOutcome,
+    },
+    /// A room ends: Discord has deleted its channel.
+    EndRoom {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The log starts: the ledger is brought in line with its bounds and with every guild.
+    ReconcileRooms,
     /// Ends in a panic, after it has changed the state.
     #[cfg(test)]
     Panic,
@@ -68,8 +84,14 @@ pub enum Reply {
         /// How many ids of events were forgotten before their time.
         forgotten_early: u64,
     },
-    /// To [`Command::Keep`].
-    Kept,
+    /// To [`Command::BeginCreate`].
+    CreateBegun(Result<(), CreateRefused>),
+    /// To [`Command::FinishCreate`].
+    CreateFinished(Result<(), NotPending>),
+    /// To [`Command::EndRoom`].
+    RoomEnded,
+    /// To [`Command::ReconcileRooms`].
+    RoomsReconciled,
 }
 
 /// The outcome of some events.
@@ -81,13 +103,4 @@ pub struct Appended {
     pub duplicates: u64,
     /// Which were refused.
     pub refused: Vec<RefusedEvent>,
-}
-
-/// A room of the ledger as it is stored. The log does not know what it means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerRow {
-    /// Its channel.
-    pub channel: ChannelId,
-    /// The room. None: it is forgotten.
-    pub room: Option<Vec<u8>>,
 }

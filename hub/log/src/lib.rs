@@ -35,6 +35,7 @@ mod published;
 pub mod reach;
 pub mod record;
 mod retention;
+pub mod rooms;
 mod settings;
 pub mod state;
 pub mod tail;
@@ -42,7 +43,7 @@ pub mod workers;
 mod writer;
 
 pub use self::backend::StoreError;
-pub use self::command::{Appended, Command, LedgerRow, Reply};
+pub use self::command::{Appended, Command, Reply};
 pub use self::entry::{Applied, Entry, Place};
 pub use self::fights::Fights;
 pub use self::health::Health;

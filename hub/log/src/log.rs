@@ -9,11 +9,14 @@ use proto::{ChannelId, GuildId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Appended, Command, LedgerRow, Reply};
+use crate::command::{Appended, Command, Reply};
 use crate::entry::{Applied, Place};
 use crate::health::Health;
 use crate::published::{Published, lock};
-use crate::state::{Change, GuildState};
+use crate::rooms::{
+    CreateOutcome, CreateRefused, CreateTicket, Ledger, NotPending, OwnedRoom, Owner,
+};
+use crate::state::GuildState;
 use crate::tail::Tail;
 use crate::workers::Holder;
 use crate::writer::Job;
@@ -164,37 +167,60 @@ impl Log {
         }
     }
 
-    /// Publishes that a room is Roomwire's own.
+    /// Begins a create: Discord may be asked for a room once this is `Ok(Ok(()))`.
     ///
     /// # Errors
-    /// As [`Log::keep`].
-    pub async fn own(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
-        self.keep(Vec::new(), vec![(guild, Change::Owned(channel))])
-            .await
-    }
-
-    /// Publishes that a room is no longer Roomwire's own.
-    ///
-    /// # Errors
-    /// As [`Log::keep`].
-    pub async fn disown(&self, guild: GuildId, channel: ChannelId) -> Result<(), Unavailable> {
-        self.keep(Vec::new(), vec![(guild, Change::Disowned(channel))])
-            .await
-    }
-
-    /// Keeps rooms of the ledger, and publishes changes of guilds that no worker told: all of it
-    /// or nothing. Gives nothing back, and ends when it is durable.
-    ///
-    /// # Errors
-    /// [`Unavailable`]: it is not kept.
-    pub async fn keep(
+    /// [`Unavailable`]: it is not stored.
+    pub async fn begin_create(
         &self,
-        rooms: Vec<LedgerRow>,
-        changes: Vec<(GuildId, Change)>,
-    ) -> Result<(), Unavailable> {
-        self.execute(Command::Keep { rooms, changes })
-            .await
-            .map(drop)
+        ticket: CreateTicket,
+        guild: GuildId,
+        owner: Owner,
+    ) -> Result<Result<(), CreateRefused>, Unavailable> {
+        let command = Command::BeginCreate {
+            ticket,
+            guild,
+            owner,
+        };
+        match self.execute(command).await? {
+            Reply::CreateBegun(begun) => Ok(begun),
+            _ => Err(Unavailable),
+        }
+    }
+
+    /// Ends a create, by what Discord answered. A channel that Discord created is a room of the ledger
+    /// once this is `Ok(Ok(()))`.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not stored.
+    pub async fn finish_create(
+        &self,
+        ticket: CreateTicket,
+        outcome: CreateOutcome,
+    ) -> Result<Result<(), NotPending>, Unavailable> {
+        let command = Command::FinishCreate { ticket, outcome };
+        match self.execute(command).await? {
+            Reply::CreateFinished(finished) => Ok(finished),
+            _ => Err(Unavailable),
+        }
+    }
+
+    /// Ends a room, whose channel Discord has deleted.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not stored.
+    pub async fn end_room(&self, channel: ChannelId) -> Result<(), Unavailable> {
+        self.execute(Command::EndRoom { channel }).await.map(drop)
+    }
+
+    /// The ledger. A clone shares what it has in common.
+    pub fn ledger(&self) -> Ledger {
+        lock(&self.0.published.state).ledger.clone()
+    }
+
+    /// The room of the ledger with this channel, past ones included.
+    pub fn room(&self, channel: ChannelId) -> Option<Arc<OwnedRoom>> {
+        lock(&self.0.published.state).ledger.room(channel).cloned()
     }
 
     /// Reads a guild's state where it stands now; `None` if this hub does not serve the guild.

@@ -19,6 +19,7 @@ use launch::mutation::{Rule, disabled};
 use crate::command::{Appended, Command, Reply};
 use crate::dedup::{Admission, DedupWindow, WindowBounds};
 use crate::record::{NewEntry, Record};
+use crate::rooms::{CreateOutcome, CreateTicket, Ledger, LedgerStep, NotPending, PendingCreate};
 use crate::state::{Change, GuildState, Teller};
 use crate::workers::{Holder, Progress, Workers};
 use crate::{Applied, Entry, Place};
@@ -35,6 +36,8 @@ const EVENT_IDS: WindowBounds = WindowBounds {
 pub struct LogState {
     /// Who may deliver, and from where they continue.
     pub workers: Workers,
+    /// The rooms that Roomwire created.
+    pub ledger: Ledger,
     guilds: OrdMap<GuildId, GuildRecord>,
     event_ids: DedupWindow<Arc<str>>,
 }
@@ -71,6 +74,7 @@ impl LogState {
         };
         Self {
             workers,
+            ledger: Ledger::default(),
             guilds: OrdMap::new(),
             event_ids: DedupWindow::restored(bounds, event_ids, next_id),
         }
@@ -117,15 +121,30 @@ impl LogState {
                     forgotten_early: outcome.forgotten_early,
                 }
             }
-            Command::Keep { rooms, changes } => {
-                record.rooms.clone_from(rooms);
-                for (guild, change) in changes {
-                    if let Some(known) = self.guilds.get_mut(guild) {
-                        let entry = known.add(*guild, change.clone(), now_ms, now_ms);
-                        record.entries.push(entry);
-                    }
-                }
-                Reply::Kept
+            Command::BeginCreate {
+                ticket,
+                guild,
+                owner,
+            } => {
+                let epoch = self.guilds.get(guild).map(|known| known.place.epoch);
+                let pending = PendingCreate {
+                    guild_id: *guild,
+                    owner: owner.clone(),
+                    epoch: epoch.unwrap_or_default(),
+                };
+                let changes = &mut record.ledger;
+                Reply::CreateBegun(self.ledger.begin_create(*ticket, pending, now_ms, changes))
+            }
+            Command::FinishCreate { ticket, outcome } => {
+                Reply::CreateFinished(self.finish_create(*ticket, outcome, now_ms, &mut record))
+            }
+            Command::EndRoom { channel } => {
+                self.ledger.end(*channel, now_ms, &mut record.ledger);
+                Reply::RoomEnded
+            }
+            Command::ReconcileRooms => {
+                self.reconcile_rooms(now_ms, &mut record);
+                Reply::RoomsReconciled
             }
             #[cfg(test)]
             Command::Panic => {
@@ -167,6 +186,46 @@ impl LogState {
         }
         for (at_ms, id) in &record.event_ids {
             self.event_ids.admit(Arc::clone(id), (), *at_ms);
+        }
+        for change in &record.ledger {
+            self.ledger.apply(change);
+        }
+    }
+
+    fn finish_create(
+        &mut self,
+        ticket: CreateTicket,
+        outcome: &CreateOutcome,
+        now_ms: u64,
+        record: &mut Record,
+    ) -> Result<(), NotPending> {
+        let guild = self.ledger.guild_of(ticket).ok_or(NotPending)?;
+        let unserved = GuildRecord::begin(0);
+        let known = self.guilds.get(&guild).unwrap_or(&unserved);
+        let (state, epoch) = (&known.state, known.place.epoch);
+        let step = self
+            .ledger
+            .finish_create(ticket, outcome, state, epoch, now_ms)?;
+        self.publish_step(guild, step, now_ms, record);
+        Ok(())
+    }
+
+    fn reconcile_rooms(&mut self, now_ms: u64, record: &mut Record) {
+        self.ledger.trim(&mut record.ledger);
+        for (guild, known) in self.guilds.clone() {
+            let (state, epoch) = (&known.state, known.place.epoch);
+            let step = self.ledger.reconcile(guild, state, epoch, now_ms);
+            self.publish_step(guild, step, now_ms, record);
+        }
+    }
+
+    /// Adds what a step of the ledger changes: in the ledger, and in the guild's log.
+    fn publish_step(&mut self, guild: GuildId, step: LedgerStep, now_ms: u64, record: &mut Record) {
+        record.ledger.extend(step.ledger);
+        if let Some(known) = self.guilds.get_mut(&guild) {
+            let changes = step.guild.into_iter();
+            let entries = changes.map(|change| known.add(guild, change, now_ms, now_ms));
+            record.entries.extend(entries);
         }
     }
 
@@ -343,7 +402,13 @@ impl LogState {
             *accepted += 1;
             for change in known.state.admit(event.fact.clone(), source) {
                 let entry = known.add(guild, change, event.ts, now_ms);
+                let change = &entry.applied.entry.change;
+                let step = self.ledger.observe(guild, change, &known.state, now_ms);
                 record.entries.push(entry);
+                record.ledger.extend(step.ledger);
+                let changes = step.guild.into_iter();
+                let entries = changes.map(|change| known.add(guild, change, now_ms, now_ms));
+                record.entries.extend(entries);
             }
         }
         outcome

@@ -4,24 +4,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::GuildId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::address::StoreAddress;
 use crate::backend::loaded::Loaded;
 use crate::backend::sqlite::{Store, StoreBounds};
 use crate::backend::{Backend, StoreError};
-use crate::command::LedgerRow;
+use crate::command::Command;
 use crate::health::Health;
 use crate::log::{AGE_INTERVAL, Log, PROBE_INTERVAL, Shared};
 use crate::log_state::GuildRecord;
-use crate::published::{GuildLog, Published};
+use crate::published::{GuildLog, Published, measure_rooms};
 use crate::retention::RetentionBounds;
+use crate::rooms::Ledger;
 use crate::settings::LogSettings;
-use crate::writer::Writer;
+use crate::writer::{Job, Writer};
 
 impl Log {
-    /// The logs of these guilds, as they were stored, and the ledger's rooms. `named` names a new
-    /// store; it must not repeat.
+    /// The logs of these guilds and the ledger, as they were stored. `named` names a new store; it must
+    /// not repeat.
     ///
     /// # Errors
     /// The store cannot be opened, or not used.
@@ -29,7 +30,7 @@ impl Log {
         guilds: &[GuildId],
         named: &str,
         settings: &LogSettings,
-    ) -> Result<(Self, Vec<LedgerRow>), StoreError> {
+    ) -> Result<Self, StoreError> {
         let now_ms = launch::clock::now_ms();
         let (backend, loaded) = match &settings.store {
             StoreAddress::Memory => {
@@ -65,24 +66,25 @@ impl Log {
             store: StoreAddress::Memory,
             ..settings.clone()
         };
-        Self::open(guilds, "memory", &settings).map(|(log, _)| log)
+        Self::open(guilds, "memory", &settings)
     }
 
-    fn begin(
-        backend: Backend,
-        loaded: Loaded,
-        settings: &LogSettings,
-    ) -> Result<(Self, Vec<LedgerRow>), StoreError> {
+    fn begin(backend: Backend, loaded: Loaded, settings: &LogSettings) -> Result<Self, StoreError> {
         let bounds = RetentionBounds {
             entries_max: settings.entries_max,
             age_max_ms: settings.age_max_ms,
         };
         let Loaded {
             store,
-            state,
+            mut state,
             retentions,
-            rooms,
+            ledger,
         } = loaded;
+        state.ledger = Ledger::new(settings.ledger.clone());
+        for change in &ledger {
+            state.ledger.apply(change);
+        }
+        measure_rooms(&state);
         let guilds = retentions.into_iter().filter_map(|(guild, retention)| {
             let known = state.guild(guild)?;
             Some((guild, GuildLog::begin(known, retention, settings)))
@@ -113,6 +115,12 @@ impl Log {
             published,
             age_interval: age.clamp(PROBE_INTERVAL, AGE_INTERVAL),
         }));
-        Ok((log, rooms))
+        // The queue is empty, so that it accepts the job. Nobody waits for the reply.
+        let (caller, _reply) = oneshot::channel();
+        let _queued = log
+            .0
+            .jobs
+            .try_send(Job::Execute(Command::ReconcileRooms, caller));
+        Ok(log)
     }
 }

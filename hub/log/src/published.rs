@@ -42,6 +42,7 @@ impl Published {
         expired: &BTreeSet<GuildId>,
         now_ms: u64,
     ) {
+        measure_rooms(&state);
         *lock(&self.state) = state;
         let mut of_guilds: BTreeMap<GuildId, Vec<NewEntry>> = BTreeMap::new();
         for entry in entries {
@@ -81,6 +82,14 @@ impl Published {
         let expired = self.guilds.iter().filter(|(_, log)| is_expired(log));
         expired.map(|(guild, _)| *guild).collect()
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a ledger of 2^52 rooms does not fit into memory"
+)]
+pub(crate) fn measure_rooms(state: &LogState) {
+    metrics::gauge!("hub_rooms_open").set(state.ledger.open_count() as f64);
 }
 
 impl GuildLog {

@@ -177,7 +177,7 @@ mod tests {
             store: address.clone(),
             ..LogSettings::default()
         };
-        let (log, _) = Log::open(&[], "test", &settings).unwrap();
+        let log = Log::open(&[], "test", &settings).unwrap();
         let open = files(&folder.join("data"));
         assert_eq!(look(&address), Ok(Place::InUse));
         assert_eq!(files(&folder.join("data")), open);

@@ -7,7 +7,7 @@ use proto::GuildId;
 use proto::chain::Mark;
 
 use crate::Applied;
-use crate::command::LedgerRow;
+use crate::rooms::LedgerChange;
 use crate::workers::{Holder, Progress};
 
 /// Effects only: [`LogState::absorb`](crate::log_state::LogState::absorb) applies them without a
@@ -30,8 +30,8 @@ pub struct Record {
     pub request_ids: Vec<(u64, Arc<str>)>,
     /// Ids of events that were appended by hand, each with when.
     pub event_ids: Vec<(u64, Arc<str>)>,
-    /// Rooms of the ledger, in order.
-    pub rooms: Vec<LedgerRow>,
+    /// Changes of the ledger, in order.
+    pub ledger: Vec<LedgerChange>,
 }
 
 /// A new entry of one guild's log.
@@ -57,7 +57,7 @@ impl Record {
             identifies,
             request_ids,
             event_ids,
-            rooms,
+            ledger,
         } = self;
         entries.is_empty()
             && marks.is_empty()
@@ -67,7 +67,7 @@ impl Record {
             && identifies.is_empty()
             && request_ids.is_empty()
             && event_ids.is_empty()
-            && rooms.is_empty()
+            && ledger.is_empty()
     }
 
     /// Adds the record of a later command: absorbing the sum has the effect of absorbing both.
@@ -83,7 +83,7 @@ impl Record {
         self.identifies.extend(later.identifies);
         self.request_ids.extend(later.request_ids);
         self.event_ids.extend(later.event_ids);
-        self.rooms.extend(later.rooms);
+        self.ledger.extend(later.ledger);
     }
 
     /// The guilds with new entries.

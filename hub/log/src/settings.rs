@@ -1,6 +1,7 @@
 //! The bounds of the log, and where it is kept.
 
 use super::address::{Durability, StoreAddress};
+use super::rooms::LedgerBounds;
 
 /// The bounds of the log.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct LogSettings {
     pub follow_entries_max: usize,
     /// How many event ids are remembered at most, over all guilds.
     pub seen_events_max: usize,
+    /// The bounds of the ledger.
+    pub ledger: LedgerBounds,
 }
 
 impl LogSettings {
@@ -55,6 +58,7 @@ impl Default for LogSettings {
             age_max_ms: Self::AGE_MAX_MS,
             follow_entries_max: 4_096,
             seen_events_max: 1_000_000,
+            ledger: LedgerBounds::default(),
         }
     }
 }

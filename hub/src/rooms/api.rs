@@ -1,4 +1,4 @@
-//! The REST door to rooms: who asks, what they ask, and the problem they get.
+//! The REST endpoints of rooms.
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::rejection::PathRejection;
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::wish::wrong_fields;
+use super::request::wrong_fields;
 use super::{Listed, Rooms};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal, Verifier};
@@ -26,17 +26,17 @@ use crate::positions::Positions;
 const FIELD_CHARS_MAX: usize = 64;
 /// How many wrong fields are named.
 const FIELDS_MAX: usize = 16;
-/// When to come back while tokens can not be verified, in ms.
+/// When to retry while tokens cannot be verified, in ms.
 const KEYS_RETRY_MS: u64 = 5_000;
 
-/// The door. A clone is a reference.
+/// The endpoints. A clone is a reference.
 #[derive(Clone)]
 pub struct RoomsApi {
-    /// Who asks.
+    /// Verifies the bearer token.
     pub verifier: Verifier,
-    /// Which guild is meant when none is named.
+    /// Names the guild of a request that names none.
     pub access: Access,
-    /// What is asked for.
+    /// Creates, ends and lists.
     pub rooms: Rooms,
     /// Seals the position of an answer.
     pub positions: Positions,
@@ -79,7 +79,7 @@ impl RoomsApi {
                         .reason(reason.to_string())
                 }
                 AuthError::Unavailable => {
-                    ApiError::new(Code::Unavailable, "tokens can not be verified now")
+                    ApiError::new(Code::Unavailable, "tokens cannot be verified now")
                         .retry_after_ms(KEYS_RETRY_MS)
                 }
             })
@@ -101,13 +101,13 @@ impl RoomsApi {
 
 async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    // Strangers are told so before anything of theirs is read.
+    // Authenticated before the body is read.
     let principal = api.principal(&parts.uri, &parts.headers).await?;
     if !is_json(&parts.headers) {
         let why = "the content type must be application/json";
         return Err(ApiError::new(Code::BadRequest, why).field("content-type", why));
     }
-    // (A body can also break off; then nobody reads this.)
+    // A body that breaks off ends here too. Then the client has gone.
     let too_large = |_| {
         ApiError::new(
             Code::TooLarge,
@@ -117,7 +117,7 @@ async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Respons
     let body = to_bytes(body, api.body_bytes_max)
         .await
         .map_err(too_large)?;
-    let created = api.rooms.create(&principal, &read_wish(&body)?).await?;
+    let created = api.rooms.create(&principal, &read_body(&body)?).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
@@ -205,10 +205,7 @@ fn guild_of(query: &str) -> Result<Option<GuildId>, ApiError> {
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         if seen.contains(&key) {
             let twice = ApiError::new(Code::BadRequest, "something stands in the query twice");
-            return Err(twice.field(
-                key.chars().take(64).collect::<String>(),
-                "stands there twice",
-            ));
+            return Err(twice.field(key.chars().take(64).collect::<String>(), "appears twice"));
         }
         if key == "guildId" {
             let id = value.parse().map_err(|_| {
@@ -224,8 +221,8 @@ fn guild_of(query: &str) -> Result<Option<GuildId>, ApiError> {
     Ok(guild)
 }
 
-fn read_wish(body: &Bytes) -> Result<CreateRoom, ApiError> {
-    // A list of values in a struct's order would be read as the struct, too.
+fn read_body(body: &Bytes) -> Result<CreateRoom, ApiError> {
+    // serde reads a list of values in the struct's order as the struct.
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {
         return Err(not_an_object());
@@ -237,7 +234,7 @@ fn not_an_object() -> ApiError {
     ApiError::new(Code::BadRequest, "the body must be a JSON object")
 }
 
-/// What is wrong with a body that is no wish for a room: every field, not just the first.
+/// Every wrong field of a body, not only the first.
 fn explain(body: &[u8]) -> ApiError {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return not_an_object();
@@ -260,11 +257,11 @@ fn explain(body: &[u8]) -> ApiError {
         detail: "no such field".to_owned(),
     }));
     if wrong.is_empty() {
-        return ApiError::new(Code::BadRequest, "some field stands there twice");
+        return ApiError::new(Code::BadRequest, "a field appears twice");
     }
-    let mut refusal = ApiError::new(Code::BadRequest, "some fields are wrong");
-    refusal.errors = wrong;
-    refusal
+    let mut error = ApiError::new(Code::BadRequest, "some fields are wrong");
+    error.errors = wrong;
+    error
 }
 
 fn take<T: DeserializeOwned>(
@@ -374,9 +371,9 @@ mod tests {
             (r#"{"userLimit":"4"}"#, &["userLimit"]),
             (r#"{"userLimit":100,"x":1}"#, &["userLimit", "x"]),
         ] {
-            let refusal = read_wish(&Bytes::from_static(body.as_bytes())).unwrap_err();
-            assert_eq!(refusal.code, Code::BadRequest);
-            let named: Vec<_> = refusal
+            let error = read_body(&Bytes::from_static(body.as_bytes())).unwrap_err();
+            assert_eq!(error.code, Code::BadRequest);
+            let named: Vec<_> = error
                 .errors
                 .iter()
                 .map(|problem| problem.field.as_str())
@@ -385,7 +382,7 @@ mod tests {
         }
         let deep = "[".repeat(10_000);
         assert_eq!(
-            read_wish(&Bytes::from(deep)).unwrap_err().code,
+            read_body(&Bytes::from(deep)).unwrap_err().code,
             Code::BadRequest
         );
     }
@@ -397,7 +394,7 @@ mod tests {
             r#"{"name":null,"parentId":null,"userLimit":null,"guildId":null}"#,
         ] {
             assert_eq!(
-                read_wish(&Bytes::from_static(body.as_bytes())).unwrap(),
+                read_body(&Bytes::from_static(body.as_bytes())).unwrap(),
                 CreateRoom::default()
             );
         }

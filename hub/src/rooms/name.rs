@@ -1,15 +1,14 @@
-//! Names of rooms: what people may write, and what is chosen when they write nothing.
+//! Names of rooms: which texts are names, and the name of a room whose request has none.
 //!
-//! Pure. A name is normalised (NFC) and trimmed, and otherwise taken as it is or refused: nobody
-//! finds another name on their room than the one they wrote.
+//! Pure. A name is normalised (NFC) and trimmed. Apart from that it is accepted unchanged, or rejected.
 
 use unicode_normalization::UnicodeNormalization;
 
 /// The longest name, in characters (Discord's documentation, "Channel Object").
 const NAME_CHARS_MAX: usize = 100;
-/// More bytes than this are no name whatever they normalise to: 100 characters have at most 400,
-/// and normalisation makes no text of 4 kB that short.
-const NAME_BYTES_LOOKED_AT: usize = 4 * 1024;
+/// A longer text is no name: 100 characters have at most 400 bytes, and normalisation makes no text
+/// of 4 kB that short.
+const NAME_BYTES_MAX: usize = 4 * 1024;
 
 /// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +19,7 @@ pub(super) enum NotAName {
     /// More than 100 characters.
     #[error("at most 100 characters")]
     TooLong,
-    /// A control character, a line break, or a mark that turns the direction of text: they change
-    /// what stands around a name.
+    /// A control character, a line break, or a direction mark: they change the text around a name.
     #[error("no control characters and no direction marks")]
     Unprintable,
 }
@@ -31,12 +29,12 @@ pub(super) enum NotAName {
 pub(super) struct RoomName(String);
 
 impl RoomName {
-    /// The name that somebody wrote.
+    /// The name of this text.
     ///
     /// # Errors
-    /// [`NotAName`] says why it is none.
+    /// [`NotAName`]: why it is none.
     pub(super) fn new(text: &str) -> Result<Self, NotAName> {
-        if text.len() > NAME_BYTES_LOOKED_AT {
+        if text.len() > NAME_BYTES_MAX {
             return Err(NotAName::TooLong);
         }
         let normal: String = text.nfc().collect();
@@ -53,12 +51,12 @@ impl RoomName {
         Ok(Self(name.to_owned()))
     }
 
-    /// A name for a room that was given none: `Room` and four letters or digits, so that two rooms
-    /// can be told apart when somebody reads them out. It says nothing of who made it.
-    pub(super) fn chosen(luck: u32) -> Self {
+    /// A name for a room whose request has none: `Room` and four letters or digits, which people can
+    /// read aloud. It does not depend on the creator.
+    pub(super) fn chosen(random: u32) -> Self {
         // No 0 and O, no 1, I and L.
         const LETTERS: &[u8; 31] = b"ABCDEFGHJKMNPQRSTUVWXYZ23456789";
-        let mut left = luck as usize;
+        let mut left = random as usize;
         let mut name = String::from("Room ");
         for _ in 0..4 {
             name.push(char::from(LETTERS[left % LETTERS.len()]));
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused_and_not_repaired() {
+    fn a_text_that_is_no_name_is_rejected_and_not_repaired() {
         for (text, why) in [
             ("", NotAName::Empty),
             (" \u{a0}\u{2003}", NotAName::Empty),
@@ -175,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_taken_is_a_name_and_stays_it(text in "\\PC{0,120}|.{0,120}|[\\s\\S]{0,40}") {
+        fn a_text_that_is_accepted_is_a_name_and_stays_the_same(text in "\\PC{0,120}|.{0,120}|[\\s\\S]{0,40}") {
             if let Ok(name) = RoomName::new(&text) {
                 let chars = name.0.chars().count();
                 prop_assert!((1..=NAME_CHARS_MAX).contains(&chars));

@@ -2,10 +2,9 @@
 
 use futures_util::future::join_all;
 use hub::discord::DiscordSettings;
-use hub::rooms::RoomsSettings;
-use hub::rooms::ledger::LedgerSettings;
 use hub::view::RoomsShown;
 use reqwest::Method;
+use roomlog::rooms::LedgerBounds;
 use serde_json::{Value, json};
 
 use super::world::{
@@ -286,9 +285,10 @@ async fn only_a_good_token_with_the_right_for_the_guild_gets_in() {
 #[tokio::test]
 async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
     // A ledger of one place shows whether a refusal keeps it.
-    let ledger = LedgerSettings {
+    let ledger = LedgerBounds {
         rooms_max: 1,
-        ..LedgerSettings::default()
+        creates_per_minute: 1_000,
+        ..LedgerBounds::default()
     };
     let discord = |settings: &mut DiscordSettings| settings.timeout_ms = 1_000;
     let world = World::with(Plan {
@@ -417,12 +417,12 @@ async fn a_full_category_is_said_to_be_full() {
 
 #[tokio::test]
 async fn too_many_rooms_of_one_subject_are_refused_before_discord_is_asked() {
-    let rooms = RoomsSettings {
+    let ledger = LedgerBounds {
         creates_per_minute: 2,
-        ..RoomsSettings::default()
+        ..LedgerBounds::default()
     };
     let world = World::with(Plan {
-        rooms,
+        ledger,
         ..Plan::default()
     })
     .await;

@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 
 use hub::access::Access;
 use hub::auth::{Principal, Rights, Subject};
-use hub::rooms::ledger::{Ledger, LedgerSettings};
-use hub::rooms::{Rooms, RoomsSettings};
+use hub::rooms::Rooms;
 use hub::view::RoomsShown;
 use proto::problem::Code;
 use proto::rest::CreateRoom;
 use proto::{ChannelId, GuildId};
 use roomlog::address::StoreAddress;
-use roomlog::{Log, LogSettings};
+use roomlog::{GuildState, Log, LogSettings};
 use serde_json::json;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::worker::Worker;
 use crate::world::{GUILD, World};
@@ -22,7 +20,6 @@ use crate::world::{GUILD, World};
 struct Life {
     log: Log,
     rooms: Rooms,
-    _stop: DropGuard,
 }
 
 impl Life {
@@ -32,27 +29,20 @@ impl Life {
             ..LogSettings::default()
         };
         let access = Access::new(guild(), &[], RoomsShown::Owned);
-        let (log, kept) = Log::open(access.guilds(), "test", &settings).unwrap();
-        let rooms = Rooms::new(
-            log.clone(),
-            access,
-            Ledger::restored(LedgerSettings::default(), &kept),
-            world.discord.clone(),
-            &RoomsSettings::default(),
-        );
-        let shutdown = CancellationToken::new();
-        let (following, stop) = (rooms.clone(), shutdown.clone());
-        tokio::spawn(async move { following.heed_log(stop).await });
-        Self {
-            log,
-            rooms,
-            _stop: shutdown.drop_guard(),
-        }
+        let log = Log::open(access.guilds(), "test", &settings).unwrap();
+        let rooms = Rooms::new(log.clone(), access, world.discord.clone());
+        Self { log, rooms }
     }
 
     async fn create(&self) -> ChannelId {
         let made = self.rooms.create(&ada(), &CreateRoom::default()).await;
         made.unwrap().channel_id
+    }
+
+    /// The rooms that are published as Roomwire's own.
+    fn owned(&self) -> Vec<ChannelId> {
+        let owned = |state: &GuildState, _| state.owned.iter().copied().collect();
+        self.log.read(guild(), owned).unwrap()
     }
 
     /// The rooms that are listed, each with whether it is opening.
@@ -148,8 +138,8 @@ async fn rooms_are_known_after_a_kill_and_can_be_ended() {
 }
 
 #[tokio::test]
-async fn events_just_before_a_kill_are_processed_after_the_restart() {
-    let (world, directory) = (World::new().await, Directory::new("processed"));
+async fn what_is_reported_of_a_room_is_in_the_ledger_after_a_restart() {
+    let (world, directory) = (World::new().await, Directory::new("reported"));
     let file = directory.file();
     let life = Life::begin(&world, &file);
     let worker = Worker::claim(&life.log, &[guild()]).await;
@@ -162,88 +152,100 @@ async fn events_just_before_a_kill_are_processed_after_the_restart() {
     for channel in [gone, there] {
         worker.deliver("room.created", room(channel)).await.unwrap();
     }
-    life.log.close().await;
-    drop(life);
-    // The log is open without the rooms, as if the hub had died at once.
-    let settings = LogSettings {
-        store: StoreAddress::File(file.clone()),
-        ..LogSettings::default()
-    };
-    let (log, _) = Log::open(&[guild()], "test", &settings).unwrap();
-    let worker = Worker::claim(&log, &[guild()]).await;
     let deleted = json!({"guildId": GUILD, "channelId": gone});
     worker.deliver("room.deleted", deleted).await.unwrap();
-    log.close().await;
-    drop(log);
-
-    let life = Life::begin(&world, &file);
     let left = [(there, false), (late, true)];
-    world
-        .until("the deleted room is missing", async || {
-            life.listed() == left
-        })
-        .await;
-    let owned = |log: &Log| {
-        log.read(guild(), |state, _| {
-            state.owned.iter().copied().collect::<Vec<_>>()
-        })
-    };
-    world
-        .until("it is not ours", async || {
-            owned(&life.log) == Some(vec![there, late])
-        })
-        .await;
-    life.log.close().await;
-    drop(life);
-    // A snapshot without a room that was created earlier makes that room missing.
-    let (log, _) = Log::open(&[guild()], "test", &settings).unwrap();
-    let worker = Worker::claim(&log, &[guild()]).await;
+    for again in ["once.db", "twice.db"] {
+        let life = Life::begin(&world, &directory.killed(again));
+        assert_eq!(life.listed(), left);
+        assert_eq!(life.owned(), [there, late]);
+    }
+    // A snapshot lacks a room that was created before it: the room is missing.
     worker
         .deliver("guild.snapshot", whole(&[there]))
         .await
         .unwrap();
-    log.close().await;
-    drop(log);
+    life.log.close().await;
+    drop(life);
     let life = Life::begin(&world, &file);
-    world
-        .until("it is missing", async || life.listed() == [(there, false)])
-        .await;
-    // It comes after all.
+    assert_eq!(life.listed(), [(there, false)]);
+    assert_eq!(life.owned(), [there]);
+    // It is reported after all.
     let worker = Worker::claim(&life.log, &[guild()]).await;
     worker.deliver("room.created", room(late)).await.unwrap();
-    let both = [(there, false), (late, false)];
-    world
-        .until("the room is listed", async || life.listed() == both)
-        .await;
+    assert_eq!(life.listed(), [(there, false), (late, false)]);
 }
 
 #[tokio::test]
-async fn a_room_that_cannot_be_stored_is_not_made_or_is_deleted_again() {
+async fn a_room_that_cannot_be_stored_is_not_created_or_is_deleted_again() {
     let (world, directory) = (World::new().await, Directory::new("unstored"));
     let life = Life::begin(&world, &directory.file());
     let worker = Worker::claim(&life.log, &[guild()]).await;
     worker.deliver("guild.snapshot", whole(&[])).await.unwrap();
     let other = rusqlite::Connection::open(directory.file()).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let wish = CreateRoom::default();
-    let channels = world.state().await["guilds"][GUILD]["channels"].clone();
-    let made = life.rooms.create(&ada(), &wish).await;
-    assert_eq!(made.map_err(|refusal| refusal.code), Err(Code::Unavailable));
+    let request = CreateRoom::default();
+    let create = async || {
+        let created = life.rooms.create(&ada(), &request).await;
+        created.map_err(|error| error.code)
+    };
+    let channels = async || world.state().await["guilds"][GUILD]["channels"].clone();
+    let before = channels().await;
     let route = "POST /guilds/*/channels";
-    assert_eq!(world.asked(route).await, 1);
-    assert_eq!(
-        world.state().await["guilds"][GUILD]["channels"],
-        channels,
-        "deleted again"
-    );
-    assert_eq!(life.listed(), []);
-    // Now that it is known that nothing can be stored, Discord is not asked.
-    let made = life.rooms.create(&ada(), &wish).await;
-    assert_eq!(made.map_err(|refusal| refusal.code), Err(Code::Unavailable));
-    assert_eq!(world.asked(route).await, 1);
+    // The pending create cannot be stored: Discord is not asked. Then it is known that nothing can be.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..2 {
+        assert_eq!(create().await, Err(Code::Unavailable));
+    }
+    assert_eq!(world.asked(route).await, 0);
     other.execute_batch("ROLLBACK").unwrap();
     let another = room(ChannelId::new(77).unwrap());
     worker.deliver("room.created", another).await.unwrap();
-    let made = life.create().await;
-    assert_eq!(life.listed(), [(made, true)]);
+    // The room cannot be stored when Discord answers: its channel is deleted again.
+    world.script(route, json!({"delayMs": 500})).await;
+    let block = async {
+        world
+            .until("Discord is asked", async || world.asked(route).await == 1)
+            .await;
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    };
+    let (created, ()) = tokio::join!(create(), block);
+    assert_eq!(created, Err(Code::Unavailable));
+    assert_eq!(channels().await, before, "deleted again");
+    assert_eq!(life.listed(), []);
+    other.execute_batch("ROLLBACK").unwrap();
+    let another = room(ChannelId::new(78).unwrap());
+    worker.deliver("room.created", another).await.unwrap();
+    let created = life.create().await;
+    assert_eq!(life.listed(), [(created, true)]);
+    world
+        .until(
+            "the create that failed is not pending any more",
+            async || life.log.ledger().pending().count() == 0,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_create_that_was_pending_at_a_kill_is_dropped_at_the_start() {
+    let (world, directory) = (World::new().await, Directory::new("pending"));
+    let life = Life::begin(&world, &directory.file());
+    let route = "POST /guilds/*/channels";
+    world.script(route, json!({"delayMs": 500})).await;
+    let killed = async {
+        world
+            .until("Discord is asked", async || world.asked(route).await == 1)
+            .await;
+        assert_eq!(life.log.ledger().pending().count(), 1);
+        directory.killed("again.db")
+    };
+    let (created, file) = tokio::join!(life.create(), killed);
+    let again = Life::begin(&world, &file);
+    assert_eq!(again.log.ledger().pending().count(), 0);
+    assert_eq!(again.listed(), []);
+    let ended = again.rooms.end(&ada(), created).await;
+    assert_eq!(
+        ended.map_err(|error| error.code),
+        Err(Code::NotFound),
+        "its channel is not Roomwire's own"
+    );
 }

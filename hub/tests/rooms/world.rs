@@ -13,15 +13,15 @@ use hub::error::ErrorLog;
 use hub::freshness::Freshness;
 use hub::http::write_problems;
 use hub::positions::Positions;
+use hub::rooms::Rooms;
 use hub::rooms::api::RoomsApi;
-use hub::rooms::ledger::{Ledger, LedgerSettings};
-use hub::rooms::{Rooms, RoomsSettings};
 use hub::view::RoomsShown;
 use launch::Secret;
 use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::position::PositionKey;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use roomlog::rooms::LedgerBounds;
 use roomlog::{Log, LogSettings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -49,8 +49,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct Plan {
     pub(crate) shown: RoomsShown,
     pub(crate) discord: fn(&mut DiscordSettings),
-    pub(crate) rooms: RoomsSettings,
-    pub(crate) ledger: LedgerSettings,
+    pub(crate) ledger: LedgerBounds,
     pub(crate) interactions: InteractionSettings,
     pub(crate) with_key: bool,
 }
@@ -60,11 +59,10 @@ impl Default for Plan {
         Self {
             shown: RoomsShown::Everyone,
             discord: |_| {},
-            rooms: RoomsSettings {
+            ledger: LedgerBounds {
                 creates_per_minute: 1_000,
-                ..RoomsSettings::default()
+                ..LedgerBounds::default()
             },
-            ledger: LedgerSettings::default(),
             interactions: InteractionSettings::default(),
             with_key: true,
         }
@@ -152,7 +150,11 @@ impl World {
         let client = Client::builder().no_proxy().build().unwrap();
         let guild: GuildId = GUILD.parse().unwrap();
         let access = Access::new(guild, &[], plan.shown);
-        let log = Log::in_memory(access.guilds(), &LogSettings::default()).unwrap();
+        let settings = LogSettings {
+            ledger: plan.ledger,
+            ..LogSettings::default()
+        };
+        let log = Log::in_memory(access.guilds(), &settings).unwrap();
         let worker = Worker::claim(&log, access.guilds()).await;
         let freshness = Freshness::new(access.guilds(), 6_000, Monotonic::start());
         let mut settings =
@@ -160,16 +162,7 @@ impl World {
         settings.per_second_max = 1_000;
         (plan.discord)(&mut settings);
         let discord = Discord::new(settings).unwrap();
-        let rooms = Rooms::new(
-            log.clone(),
-            access.clone(),
-            Ledger::new(plan.ledger),
-            discord.clone(),
-            &plan.rooms,
-        );
-        let following = rooms.clone();
-        let stop = shutdown.clone();
-        tokio::spawn(async move { following.heed_log(stop).await });
+        let rooms = Rooms::new(log.clone(), access.clone(), discord.clone());
         let jwks_url = format!("{issuer}/.well-known/jwks.json").parse().unwrap();
         let api = RoomsApi {
             verifier: Verifier::new(AuthSettings::new(issuer.clone(), "roomwire", jwks_url)),

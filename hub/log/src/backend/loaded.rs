@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proto::GuildId;
 
-use crate::command::LedgerRow;
 use crate::log_state::{GuildRecord, LogState};
 use crate::retention::Retention;
+use crate::rooms::LedgerChange;
 use crate::tail::{Known, Tail};
 use crate::workers::Workers;
 
@@ -18,8 +18,8 @@ pub(crate) struct Loaded {
     pub(crate) state: LogState,
     /// The newest entries of each guild.
     pub(crate) retentions: BTreeMap<GuildId, Retention>,
-    /// The ledger's rooms.
-    pub(crate) rooms: Vec<LedgerRow>,
+    /// The ledger's rooms and budgets, as changes of an empty ledger.
+    pub(crate) ledger: Vec<LedgerChange>,
 }
 
 impl Loaded {
@@ -29,7 +29,7 @@ impl Loaded {
             store: named.to_owned(),
             state: LogState::restored(Workers::default(), event_ids_max, [], 0),
             retentions: BTreeMap::new(),
-            rooms: Vec::new(),
+            ledger: Vec::new(),
         }
     }
 

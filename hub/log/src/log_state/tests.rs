@@ -9,7 +9,7 @@ use proto::{ChannelId, UserId};
 use serde_json::json;
 
 use super::*;
-use crate::command::LedgerRow;
+use crate::rooms::{CreatedChannel, LedgerBounds, Owner};
 
 /// So many runs of at most [`COMMANDS_MAX`] commands: more than 10,000 commands.
 const RUNS: u32 = 400;
@@ -29,7 +29,11 @@ enum Step {
         facts: Vec<Fact>,
     },
     Append(Vec<(u8, Fact)>),
-    Keep(u64, Vec<Change>),
+    Begin(u64, u64),
+    /// The channel that Discord created, and whether it denies @everyone. None: it created none.
+    Finish(usize, Option<(u64, bool)>),
+    End(u64),
+    Reconcile,
 }
 
 /// Whether a worker is the newest of its shard.
@@ -69,12 +73,6 @@ fn fact() -> impl Strategy<Value = Fact> {
     })
 }
 
-fn change() -> impl Strategy<Value = Change> {
-    let make: Vec<fn(ChannelId) -> Change> =
-        vec![Change::Owned, Change::OwnedUnderDeny, Change::Disowned];
-    (select(make), 11_u64..15).prop_map(|(make, id)| make(channel(id)))
-}
-
 fn step() -> impl Strategy<Value = Step> {
     let shard = select(vec![(0, 2), (1, 2), (0, 2), (0, 1)]);
     prop_oneof![
@@ -95,8 +93,11 @@ fn step() -> impl Strategy<Value = Step> {
                 facts,
             }),
         2 => prop::collection::vec((any::<u8>(), fact()), 0..4).prop_map(Step::Append),
-        1 => (11_u64..15, prop::collection::vec(change(), 0..3))
-            .prop_map(|(row, changes)| Step::Keep(row, changes)),
+        2 => (1_u64..4, any::<u64>()).prop_map(|(guild, ticket)| Step::Begin(guild, ticket % 64)),
+        2 => (0_usize..4, prop::option::weighted(0.8, (11_u64..15, any::<bool>())))
+            .prop_map(|(pending, created)| Step::Finish(pending, created)),
+        1 => (11_u64..15).prop_map(Step::End),
+        1 => Just(Step::Reconcile),
     ]
 }
 
@@ -182,22 +183,45 @@ impl Step {
                     })
                     .collect(),
             },
-            Self::Keep(row, changes) => Command::Keep {
-                rooms: vec![LedgerRow {
-                    channel: channel(row),
-                    room: Some(vec![1]),
-                }],
-                changes: changes
-                    .into_iter()
-                    .map(|change| (guild(1), change))
-                    .collect(),
+            Self::Begin(id, ticket) => Command::BeginCreate {
+                ticket: CreateTicket(ticket),
+                guild: guild(id),
+                owner: Owner::new(&(ticket % 8).to_string()),
             },
+            Self::Finish(pending, created) => {
+                let ticket = state
+                    .ledger
+                    .pending()
+                    .map(|(ticket, _)| ticket)
+                    .nth(pending);
+                let created = created.map(|(id, denies_everyone)| CreatedChannel {
+                    channel_id: channel(id),
+                    name: "r".to_owned(),
+                    parent_id: None,
+                    user_limit: 0,
+                    denies_everyone,
+                });
+                Command::FinishCreate {
+                    ticket: ticket.unwrap_or(CreateTicket(64)),
+                    outcome: created.map_or(CreateOutcome::Withdrawn, CreateOutcome::Created),
+                }
+            }
+            Self::End(id) => Command::EndRoom {
+                channel: channel(id),
+            },
+            Self::Reconcile => Command::ReconcileRooms,
         }
     }
 }
 
 fn begun() -> LogState {
     let mut state = LogState::restored(Workers::default(), 20, [], 0);
+    state.ledger = Ledger::new(LedgerBounds {
+        rooms_max: 5,
+        past_max: 2,
+        creates_per_minute: 2,
+        creators_max: 4,
+    });
     for id in 1..3 {
         state.put(guild(id), GuildRecord::begin(1));
     }
@@ -224,7 +248,11 @@ proptest! {
             let mut absorbed = before.clone();
             absorbed.absorb(&record);
             prop_assert_eq!(&absorbed, &state, "{:?}", command);
-            if let Reply::Claimed(Err(_)) | Reply::Identified(Err(_)) | Reply::Delivered(Err(_)) = reply {
+            if let Reply::Claimed(Err(_))
+                | Reply::Identified(Err(_))
+                | Reply::Delivered(Err(_))
+                | Reply::CreateFinished(Err(_)) = reply
+            {
                 prop_assert!(record.is_empty() && before == state, "refused");
             }
             for entry in &record.entries {

@@ -13,6 +13,7 @@ use super::{BaseIndex, Bases, PAGE_BYTES};
 use crate::backend::Failure;
 use crate::group::Group;
 use crate::log_state::{GuildRecord, LogState};
+use crate::rooms::LedgerChange;
 
 /// Which part of the bound is kept free.
 const RESERVE: u64 = 16;
@@ -94,8 +95,11 @@ impl GroupWriter<'_> {
 pub(super) fn estimate(group: &Group) -> u64 {
     let record = &group.record;
     let entries = record.entries.iter().map(|entry| entry.json.len());
-    let rooms = record.rooms.iter().filter_map(|row| row.room.as_ref());
-    let rows = entries.chain(rooms.map(Vec::len)).sum::<usize>() as u64;
+    let rooms = LedgerChange::last_of_each(&record.ledger).filter_map(|change| match change {
+        LedgerChange::Room(room) => Some(room.row().len()),
+        _ => None,
+    });
+    let rows = entries.chain(rooms).sum::<usize>() as u64;
     let guilds: BTreeSet<_> = record
         .guilds()
         .into_iter()

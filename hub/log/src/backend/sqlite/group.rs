@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use proto::GuildId;
 use proto::chain::Mark;
-use proto::{ChannelId, GuildId};
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::entry::{Applied, Place};
 use crate::group::Group;
 use crate::log_state::GuildRecord;
 use crate::record::NewEntry;
+use crate::rooms::{CreateTicket, LedgerChange};
 use crate::state::GuildState;
 use crate::workers::{Holder, Progress};
 
@@ -64,8 +65,8 @@ impl GroupWriter<'_> {
         if !record.event_ids.is_empty() {
             self.write_ids("seen", after.event_ids(), record.event_ids.len())?;
         }
-        for row in &record.rooms {
-            self.write_room(row.channel, row.room.as_deref())?;
+        for change in LedgerChange::last_of_each(&record.ledger) {
+            self.write_ledger(change)?;
         }
         if group.probe {
             self.probe(refused_bytes)?;
@@ -284,21 +285,51 @@ impl GroupWriter<'_> {
         Ok(())
     }
 
-    fn write_room(&mut self, channel: ChannelId, room: Option<&[u8]>) -> Result<(), Failure> {
-        match room {
-            Some(body) => {
-                let digest = checksum("rooms", &[&channel.get().to_be_bytes(), body]);
+    fn write_ledger(&mut self, change: &LedgerChange) -> Result<(), Failure> {
+        match change {
+            LedgerChange::Began(CreateTicket(ticket), pending) => {
+                let body = json(pending);
+                let digest = checksum("pending", &[&ticket.to_be_bytes(), &body]);
                 self.transaction
-                    .prepare_cached(schema::PUT_ROOM)?
-                    .execute(params![channel.get().cast_signed(), body, digest])?;
+                    .prepare_cached(schema::PUT_PENDING)?
+                    .execute(params![ticket.cast_signed(), body, digest])?;
                 self.bytes += PAGE_BYTES + body.len() as u64;
             }
-            None => {
+            LedgerChange::Finished(ticket) => self.delete_pending(*ticket)?,
+            LedgerChange::Room(room) => {
+                let (channel, body) = (room.channel_id.get(), room.row());
+                let digest = checksum("rooms", &[&channel.to_be_bytes(), &body]);
+                self.transaction
+                    .prepare_cached(schema::PUT_ROOM)?
+                    .execute(params![channel.cast_signed(), body, digest])?;
+                self.bytes += PAGE_BYTES + body.len() as u64;
+            }
+            LedgerChange::Forgotten(channel) => {
                 self.transaction
                     .prepare_cached("DELETE FROM rooms WHERE channel = ?1")?
                     .execute([channel.get().cast_signed()])?;
             }
+            LedgerChange::Budget(owner, Some(bucket)) => {
+                let (owner, body) = (owner.as_str(), json(&bucket.full_at_us()));
+                let digest = checksum("budgets", &[owner.as_bytes(), &body]);
+                self.transaction
+                    .prepare_cached(schema::PUT_BUDGET)?
+                    .execute(params![owner, body, digest])?;
+                self.bytes += PAGE_BYTES + owner.len() as u64;
+            }
+            LedgerChange::Budget(owner, None) => {
+                self.transaction
+                    .prepare_cached("DELETE FROM budgets WHERE owner = ?1")?
+                    .execute([owner.as_str()])?;
+            }
         }
+        Ok(())
+    }
+
+    pub(super) fn delete_pending(&self, CreateTicket(ticket): CreateTicket) -> Result<(), Failure> {
+        self.transaction
+            .prepare_cached("DELETE FROM pending WHERE ticket = ?1")?
+            .execute([ticket.cast_signed()])?;
         Ok(())
     }
 

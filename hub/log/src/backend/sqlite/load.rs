@@ -177,7 +177,7 @@ impl Store {
                 contents.next_event_id,
             ),
             retentions: BTreeMap::new(),
-            rooms: contents.rooms,
+            ledger: contents.ledger,
         };
         if is_older {
             let ids = loaded.state.event_ids();
@@ -185,6 +185,15 @@ impl Store {
             writer.write_ids("seen", ids, all)?;
         }
         let mut changed = is_new || is_older;
+        for (ticket, pending) in contents.pending {
+            changed = true;
+            writer.delete_pending(ticket)?;
+            tracing::warn!(
+                guild_id = %pending.guild_id,
+                creator = pending.owner.as_str(),
+                "a room was being created when the hub ended: if Discord created its channel, the channel is not Roomwire's own"
+            );
+        }
         for (guild, mut stored) in contents.guilds {
             if guilds.contains(&guild) {
                 if is_older {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use launch::rate::RateBucket;
 use proto::{ChannelId, GuildId};
 use rusqlite::{Connection, Row};
 use serde::de::DeserializeOwned;
@@ -11,10 +12,10 @@ use super::BaseIndex;
 use super::group::GuildRow;
 use super::schema::{self, checksum};
 use crate::backend::Failure;
-use crate::command::LedgerRow;
 use crate::entry::{Entry, Place};
 use crate::log_state::{GuildRecord, chained};
 use crate::retention::Retention;
+use crate::rooms::{CreateTicket, LedgerChange, OwnedRoom, PendingCreate};
 use crate::state::{Change, GuildState};
 use crate::tail::{Known, STRIDE, Tail};
 use crate::workers::{Holder, Progress, Workers};
@@ -33,7 +34,10 @@ pub(super) struct StoreContents {
     /// Ids of events that were appended by hand.
     pub(super) event_ids: Ids,
     pub(super) next_event_id: u64,
-    pub(super) rooms: Vec<LedgerRow>,
+    /// The ledger's rooms and budgets.
+    pub(super) ledger: Vec<LedgerChange>,
+    /// Its pending creates.
+    pub(super) pending: Vec<(CreateTicket, PendingCreate)>,
 }
 
 pub(super) struct StoredGuild {
@@ -52,7 +56,8 @@ impl StoreContents {
             guilds: BTreeMap::new(),
             event_ids: Vec::new(),
             next_event_id: 0,
-            rooms: Vec::new(),
+            ledger: Vec::new(),
+            pending: Vec::new(),
         }
     }
 }
@@ -72,16 +77,14 @@ impl Reader<'_> {
             let id = id(guild, GuildId::new)?;
             guilds.insert(id, self.guild(id, &row, form)?);
         }
-        let rooms = self
-            .rows("rooms", "channel")?
-            .into_iter()
-            .map(|(channel, body)| {
-                Ok(LedgerRow {
-                    channel: id(channel, ChannelId::new)?,
-                    room: Some(body),
-                })
-            })
-            .collect::<Result<_, Failure>>()?;
+        let mut ledger = self.rooms()?;
+        let mut pending = Vec::new();
+        if form > 2 {
+            ledger.extend(self.budgets()?);
+            for (ticket, create) in self.keyed("pending", "ticket")? {
+                pending.push((CreateTicket(i64::cast_unsigned(ticket)), create));
+            }
+        }
         let (event_ids, next_event_id) = self.ids("seen", form > 2)?;
         Ok(StoreContents {
             form,
@@ -90,8 +93,41 @@ impl Reader<'_> {
             guilds,
             event_ids,
             next_event_id,
-            rooms,
+            ledger,
+            pending,
         })
+    }
+
+    fn rooms(&self) -> Result<Vec<LedgerChange>, Failure> {
+        let mut rooms = Vec::new();
+        for (channel, body) in self.rows("rooms", "channel")? {
+            let channel_id = id(channel, ChannelId::new)?;
+            match OwnedRoom::read(channel_id, &body) {
+                Some(room) => rooms.push(LedgerChange::Room(Arc::new(room))),
+                None => {
+                    tracing::error!(%channel_id, "ALARM: a room of the ledger cannot be read");
+                }
+            }
+        }
+        Ok(rooms)
+    }
+
+    fn budgets(&self) -> Result<Vec<LedgerChange>, Failure> {
+        let damaged = || Failure::damaged("a row of budgets is not what was written");
+        let mut statement = self.0.prepare("SELECT owner, body, sum FROM budgets")?;
+        let mut rows = statement.query([])?;
+        let mut budgets = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (owner, body): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let expected = checksum("budgets", &[owner.as_bytes(), &body]);
+            if row.get_ref(2)?.as_blob().ok() != Some(&expected[..]) {
+                return Err(damaged());
+            }
+            let full_at_us = serde_json::from_slice(&body).map_err(|_| damaged())?;
+            let bucket = RateBucket::full_at(full_at_us);
+            budgets.push(LedgerChange::Budget(owner.into(), Some(bucket)));
+        }
+        Ok(budgets)
     }
 
     fn workers(&self) -> Result<Workers, Failure> {

@@ -13,7 +13,9 @@ pub(crate) const APPLICATION: i64 = 0x5257_4952;
 
 /// `bases`: states of guilds. `entries`: what came after the oldest of them. `guilds`: where each
 /// stands. `holders`, `reached`: who has which shard, and how far it was told. `seen`: ids of events
-/// appended by hand. `spent`: those of claims and notices. `rooms`: the ledger. `probe`: what is written to see whether it can be.
+/// appended by hand. `spent`: those of claims and notices. `rooms`: the ledger. `pending`: its
+/// pending creates. `budgets`: when each owner's budget is full. `probe`: what is written to see
+/// whether it can be.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE holders (shard INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
@@ -27,6 +29,8 @@ CREATE TABLE entries (guild INTEGER NOT NULL, at_offset INTEGER NOT NULL, ts INT
     PRIMARY KEY (guild, at_offset)) STRICT, WITHOUT ROWID;
 CREATE TABLE seen (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE rooms (channel INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE pending (ticket INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE budgets (owner TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE spent (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE probe (only_one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 ";
@@ -35,6 +39,8 @@ CREATE TABLE probe (only_one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 pub(super) const TO_FORM_3: &str = "
 DROP TABLE seen;
 CREATE TABLE seen (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE pending (ticket INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE budgets (owner TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 pub(super) const PUT_META: &str =
@@ -51,6 +57,10 @@ pub(super) const PUT_ENTRY: &str = "INSERT INTO entries \
      (guild, at_offset, ts, kept_ms, at_check, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub(super) const PUT_ROOM: &str =
     "INSERT OR REPLACE INTO rooms (channel, body, sum) VALUES (?1, ?2, ?3)";
+pub(super) const PUT_PENDING: &str =
+    "INSERT OR REPLACE INTO pending (ticket, body, sum) VALUES (?1, ?2, ?3)";
+pub(super) const PUT_BUDGET: &str =
+    "INSERT OR REPLACE INTO budgets (owner, body, sum) VALUES (?1, ?2, ?3)";
 pub(super) const DELETE_SHARD: [&str; 2] = [
     "DELETE FROM holders WHERE shard = ?1",
     "DELETE FROM reached WHERE shard = ?1",

@@ -14,6 +14,7 @@ use super::super::*;
 use crate::view::RoomsShown;
 use crate::view::tests::{Browser, ROOMS, channel, guild, here, public};
 use roomlog::LogSettings;
+use roomlog::rooms::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
 
 /// A log and the fan-out that follows it, step by step.
 pub(super) struct Bench {
@@ -94,12 +95,29 @@ impl Bench {
         match step {
             Ok(fact) => self.deliver([fact]).await,
             Err(Change::Told(_)) => panic!("a fact comes as an event"),
-            Err(change) => self
-                .log
-                .keep(Vec::new(), vec![(guild(), change)])
-                .await
-                .unwrap(),
+            Err(Change::Owned(channel)) => self.create(channel, false).await,
+            Err(Change::OwnedUnderDeny(channel)) => self.create(channel, true).await,
+            Err(Change::Disowned(channel)) => self.log.end_room(channel).await.unwrap(),
         }
+    }
+
+    /// Roomwire creates a room.
+    async fn create(&mut self, channel_id: ChannelId, denies_everyone: bool) {
+        self.events += 1;
+        let (ticket, owner) = (
+            CreateTicket(self.events),
+            Owner::new(&self.events.to_string()),
+        );
+        let begun = self.log.begin_create(ticket, guild(), owner).await;
+        assert_eq!(begun, Ok(Ok(())));
+        let outcome = CreateOutcome::Created(CreatedChannel {
+            channel_id,
+            name: "x".to_owned(),
+            parent_id: None,
+            user_limit: 0,
+            denies_everyone,
+        });
+        assert_eq!(self.log.finish_create(ticket, outcome).await, Ok(Ok(())));
     }
 
     /// The log gets a delivery, and the fan-out has not published it.

@@ -34,7 +34,7 @@ async fn stored(closed: bool) -> (Place, Vec<LogState>) {
 
 /// Opens what was tampered with: a truth that was, or one that begins.
 fn opens_as_it_was_or_empty(place: &Place, states: &[LogState], what: &str) -> bool {
-    let (log, _) = Log::open(&guilds(), "anew", &place.settings())
+    let log = Log::open(&guilds(), "anew", &place.settings())
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     let aside = log.store() == "anew";
     if aside {
@@ -235,7 +235,7 @@ async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
     log.close().await;
     drop(log);
     let deadline = Instant::now() + Duration::from_secs(10);
-    let (log, _) = loop {
+    let log = loop {
         match Log::open(&guilds(), "anew", &place.settings()) {
             Ok(opened) => break opened,
             // The writer lets go of the file a moment later.

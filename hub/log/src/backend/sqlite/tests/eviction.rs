@@ -3,19 +3,17 @@
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::rooms::LedgerBounds;
 use crate::writer::Job;
 
 fn small(place: &Place) -> LogSettings {
     LogSettings {
         store_bytes_max: 1024 * 1024,
+        ledger: LedgerBounds {
+            past_max: 0,
+            ..LedgerBounds::default()
+        },
         ..place.settings()
-    }
-}
-
-fn ledger_row(channel: u64, bytes: Option<usize>) -> LedgerRow {
-    LedgerRow {
-        channel: proto::ChannelId::new(channel).unwrap(),
-        room: bytes.map(|bytes| vec![b'x'; bytes]),
     }
 }
 
@@ -84,7 +82,7 @@ async fn many_short_pasts_give_way_as_well() {
         ..small(&place)
     };
     let many: Vec<_> = (1..=40).map(guild).collect();
-    let (log, _) = Log::open(&many, "named", &settings).unwrap();
+    let log = Log::open(&many, "named", &settings).unwrap();
     let mut worker = Worker::claim(&log).await;
     for id in 1..=40 {
         worker
@@ -99,7 +97,7 @@ async fn many_short_pasts_give_way_as_well() {
     }
     let before = state(&log);
     log.close().await;
-    let (log, _) = Log::open(&many, "named", &settings).unwrap();
+    let log = Log::open(&many, "named", &settings).unwrap();
     assert_eq!(state(&log), before);
 }
 
@@ -110,11 +108,7 @@ async fn a_full_store_is_not_well_again_before_what_was_refused_would_fit() {
     let mut worker = Worker::claim(&log).await;
     let mut rooms = 0;
     // Rooms of the ledger do not give way.
-    while log
-        .keep(vec![ledger_row(rooms + 1, Some(200_000))], Vec::new())
-        .await
-        .is_ok()
-    {
+    while create_room(&log, rooms + 1, 200_000).await.is_ok() {
         rooms += 1;
     }
     assert!(!log.is_storing() && rooms > 2);
@@ -122,23 +116,20 @@ async fn a_full_store_is_not_well_again_before_what_was_refused_would_fit() {
         assert_eq!(probe(&log).await, Err(Unavailable));
         assert!(!log.is_storing());
     }
-    log.keep(vec![ledger_row(1, None)], Vec::new())
-        .await
-        .unwrap();
+    // A past room is not kept here.
+    log.end_room(channel_id(1)).await.unwrap();
     assert!(log.is_storing(), "something real was stored");
-    log.keep(vec![ledger_row(1, Some(200_000))], Vec::new())
-        .await
-        .unwrap();
-    assert!(
-        log.keep(vec![ledger_row(99, Some(200_000))], Vec::new())
-            .await
-            .is_err()
-    );
+    create_room(&log, 98, 200_000).await.unwrap();
+    assert!(create_room(&log, 99, 200_000).await.is_err());
     worker
         .deliver(&log, vec![snapshot(1, &[11])])
         .await
         .unwrap();
     assert!(log.is_storing(), "what fits is stored");
+    for ticket in [rooms + 1, 99] {
+        let withdrawn = log.finish_create(CreateTicket(ticket), CreateOutcome::Withdrawn);
+        assert_eq!(withdrawn.await, Ok(Ok(())));
+    }
     let before = state(&log);
     log.close().await;
     assert_eq!(state(&open(&small(&place))), before);
@@ -151,8 +142,7 @@ async fn however_often_it_was_tried_a_store_is_well_again_once_what_was_refused_
     let other = Connection::open(place.file()).unwrap();
     let ballast = "INSERT INTO probe (only_one, body) VALUES (2, zeroblob(800000))";
     other.execute(ballast, []).unwrap();
-    let told = log.keep(vec![ledger_row(1, Some(300_000))], Vec::new());
-    assert!(told.await.is_err());
+    assert!(create_room(&log, 1, 300_000).await.is_err());
     for _ in 0..12 {
         assert_eq!(probe(&log).await, Err(Unavailable));
     }

@@ -1,7 +1,6 @@
 //! What outlives the process, what fails, what is forgotten.
 
 use super::*;
-use crate::Change;
 use crate::Command;
 
 #[tokio::test]
@@ -22,7 +21,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
             .await
             .unwrap();
     }
-    log.own(guild(1), "11".parse().unwrap()).await.unwrap();
+    create_room(&log, 11, 4).await.unwrap();
     let before = state(&log);
     place.copy(&killed);
     let tail = log.follow(guild(1)).unwrap().tail;
@@ -193,7 +192,7 @@ async fn a_guild_that_is_not_served_any_more_is_unknown_when_it_comes_back() {
         begun("unserved", vec![snapshot(1, &[11]), snapshot(2, &[21])]).await;
     assert_eq!(log.wanted(0), []);
     log.close().await;
-    let (log, _) = Log::open(&[guild(1)], "x", &place.settings()).unwrap();
+    let log = Log::open(&[guild(1)], "x", &place.settings()).unwrap();
     assert!(state(&log).guild(guild(1)).unwrap().state.known);
     assert!(state(&log).guild(guild(2)).is_none());
     log.close().await;
@@ -227,22 +226,24 @@ async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
             .accepted,
         2
     );
-    let row = |channel: &str, room: Option<&str>| LedgerRow {
-        channel: channel.parse().unwrap(),
-        room: room.map(|room| room.as_bytes().to_vec()),
-    };
-    log.keep(
-        vec![row("1", Some("one")), row("2", Some("two"))],
-        Vec::new(),
-    )
-    .await
-    .unwrap();
-    log.keep(vec![row("1", Some("uno")), row("2", None)], Vec::new())
-        .await
-        .unwrap();
+    for channel in [1, 2, 3] {
+        create_room(&log, channel, 4).await.unwrap();
+    }
+    log.end_room(channel_id(2)).await.unwrap();
+    let before = state(&log);
     log.close().await;
-    let (log, rooms) = Log::open(&guilds(), "x", &place.settings()).unwrap();
-    assert_eq!(rooms, [row("1", Some("uno"))]);
+    let log = open(&place.settings());
+    assert_eq!(state(&log), before);
+    assert_eq!(log.ledger().open_count(), 2);
+    let (ticket, owner) = (CreateTicket(9), Owner::new("9"));
+    let begun = log.begin_create(ticket, guild(1), owner).await;
+    assert_eq!(begun, Ok(Ok(())));
+    log.close().await;
+    let log = open(&place.settings());
+    assert_eq!(log.ledger().pending().count(), 0, "it is dropped");
+    log.close().await;
+    let log = open(&place.settings());
+    assert_eq!(log.ledger().open_count(), 2);
     assert_eq!(noted(&log, "first").await, Ok(1), "a repeat");
     assert_eq!(noted(&log, "second").await, Ok(2));
     let again = log.append(vec![by_hand("a"), by_hand("c")]).await.unwrap();
@@ -305,9 +306,13 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
     older.close().unwrap();
     let mut before = None;
     for _ in 0..2 {
-        let (log, rooms) = Log::open(&guilds(), "set aside", &place.settings()).unwrap();
+        let log = Log::open(&guilds(), "set aside", &place.settings()).unwrap();
         assert_eq!(log.store(), "named");
-        let channels: Vec<_> = rooms.iter().map(|row| row.channel.get()).collect();
+        let channels: Vec<_> = log
+            .ledger()
+            .rooms()
+            .map(|room| room.channel_id.get())
+            .collect();
         assert_eq!(channels, [12, 13, 15]);
         let history = state(&log).guild(guild(1)).cloned().unwrap();
         let place = serde_json::to_value(history.place).unwrap();
@@ -335,10 +340,7 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
     // It goes on, and what comes is kept in the new form.
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
-    let ours = "12".parse().unwrap();
-    log.keep(Vec::new(), vec![(guild(1), Change::OwnedUnderDeny(ours))])
-        .await
-        .unwrap();
+    create_room(&log, 18, 4).await.unwrap();
     let born = fact(json!({"event": "room.created", "payload": {"guildId": "1",
         "channelId": "16", "name": "x", "audience": "restricted", "overwrite": "deny"}}));
     worker
@@ -364,6 +366,6 @@ async fn a_store_whose_header_names_an_older_form_than_it_was_written_in_is_dama
     let file = Connection::open(place.file()).unwrap();
     file.pragma_update(None, "user_version", 1).unwrap();
     file.close().unwrap();
-    let (log, _) = Log::open(&guilds(), "set aside", &place.settings()).unwrap();
+    let log = Log::open(&guilds(), "set aside", &place.settings()).unwrap();
     assert_eq!(log.store(), "set aside");
 }

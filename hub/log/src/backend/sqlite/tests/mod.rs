@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::address::StoreAddress;
 use crate::log_state::LogState;
-use crate::{Health, LedgerRow, Log, LogSettings, NotTaken, Unavailable};
+use crate::rooms::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
+use crate::{Health, Log, LogSettings, NotTaken, Unavailable};
 
 /// A directory of one test, gone with it.
 struct Place(PathBuf);
@@ -84,7 +85,7 @@ fn guilds() -> Vec<GuildId> {
 }
 
 fn open(settings: &LogSettings) -> Log {
-    Log::open(&guilds(), "named", settings).unwrap().0
+    Log::open(&guilds(), "named", settings).unwrap()
 }
 
 fn state(log: &Log) -> LogState {
@@ -230,4 +231,28 @@ fn by_hand(id: &str) -> Event {
         ts: 1,
         at: None,
     }
+}
+
+/// Creates a room of the first guild whose name has so many bytes.
+async fn create_room(log: &Log, channel: u64, bytes: usize) -> Result<(), Unavailable> {
+    let (ticket, owner) = (CreateTicket(channel), Owner::new(&channel.to_string()));
+    let begun = log.begin_create(ticket, guild(1), owner).await?;
+    assert_eq!(begun, Ok(()));
+    let finished = log.finish_create(ticket, created(channel, bytes)).await?;
+    assert_eq!(finished, Ok(()));
+    Ok(())
+}
+
+fn created(channel: u64, bytes: usize) -> CreateOutcome {
+    CreateOutcome::Created(CreatedChannel {
+        channel_id: channel_id(channel),
+        name: "x".repeat(bytes),
+        parent_id: None,
+        user_limit: 0,
+        denies_everyone: channel.is_multiple_of(2),
+    })
+}
+
+fn channel_id(id: u64) -> proto::ChannelId {
+    proto::ChannelId::new(id).unwrap()
 }

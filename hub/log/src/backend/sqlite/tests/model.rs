@@ -1,7 +1,7 @@
 //! Whatever happens to a store, what is in it is as if it had stayed in memory.
 
 use super::*;
-use crate::{Change, Command, GuildRecord, Reply};
+use crate::{Command, GuildRecord, Reply};
 
 /// What happens to a log and to a pure truth alike.
 #[derive(Debug, Clone)]
@@ -12,7 +12,10 @@ enum Step {
     /// What was delivered before is delivered again, from some dispatch on.
     Again(u8),
     Hand(u8),
-    Own(Change),
+    /// A room is created, with a deny or without.
+    Create(u64),
+    /// A room ends.
+    End(u64),
     Claim,
     Restart,
     Kill,
@@ -25,12 +28,8 @@ fn step() -> impl proptest::strategy::Strategy<Value = Step> {
         1 => (1_u64..3).prop_map(Step::Snapshot),
         2 => any::<u8>().prop_map(Step::Again),
         1 => (0_u8..4).prop_map(Step::Hand),
-        1 => prop::sample::select(vec![
-            Change::Owned("11".parse().unwrap()),
-            Change::OwnedUnderDeny("11".parse().unwrap()),
-            Change::Disowned("11".parse().unwrap()),
-        ])
-        .prop_map(Step::Own),
+        1 => (11_u64..15).prop_map(Step::Create),
+        1 => (11_u64..15).prop_map(Step::End),
         1 => Just(Step::Claim),
         1 => Just(Step::Restart),
         2 => Just(Step::Kill),
@@ -148,11 +147,25 @@ impl Both {
                 };
                 assert_eq!(real, pure);
             }
-            Step::Own(change) => {
-                let changes = vec![(guild(1), change)];
-                self.log.keep(Vec::new(), changes.clone()).await.unwrap();
-                let rooms = Vec::new();
-                self.pure.execute(&Command::Keep { rooms, changes }, 1);
+            Step::Create(channel) => {
+                if self.pure.ledger.room(channel_id(channel)).is_none() {
+                    create_room(&self.log, channel, 4).await.unwrap();
+                    let ticket = CreateTicket(channel);
+                    let begin = Command::BeginCreate {
+                        ticket,
+                        guild: guild(1),
+                        owner: Owner::new(&channel.to_string()),
+                    };
+                    let outcome = created(channel, 4);
+                    self.pure.execute(&begin, 1);
+                    self.pure
+                        .execute(&Command::FinishCreate { ticket, outcome }, 1);
+                }
+            }
+            Step::End(channel) => {
+                let channel = channel_id(channel);
+                self.log.end_room(channel).await.unwrap();
+                self.pure.execute(&Command::EndRoom { channel }, 1);
             }
             Step::Claim => {
                 let claimed = Worker::claim(&self.log).await;
@@ -193,6 +206,13 @@ impl Both {
                 assert_eq!(state, real.state);
             }
         }
+        let rooms = |state: &LogState| -> Vec<_> {
+            let rooms = state.ledger.rooms();
+            rooms
+                .map(|room| (room.channel_id, room.status, room.inherits_deny))
+                .collect()
+        };
+        assert_eq!(rooms(&now), rooms(&self.pure));
         let (real, pure) = (
             now.workers.holder(0).unwrap(),
             self.pure.workers.holder(0).unwrap(),

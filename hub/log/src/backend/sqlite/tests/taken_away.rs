@@ -46,11 +46,7 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
                 .await
                 .unwrap();
         }
-        let row = LedgerRow {
-            channel: "7".parse().unwrap(),
-            room: Some(b"room".to_vec()),
-        };
-        log.keep(vec![row.clone()], Vec::new()).await.unwrap();
+        create_room(&log, 7, 4).await.unwrap();
         let known = log.follow(guild(1)).unwrap().place;
         act(&place);
         worker
@@ -74,9 +70,8 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
             .count();
         assert!(aside <= 3, "{what}: {names:?}");
         for (place, before) in [(&place, after), (&killed, before)] {
-            let (log, rooms) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+            let log = Log::open(&guilds(), "anew", &place.settings()).unwrap();
             assert_eq!(state(&log), before, "{what}");
-            assert_eq!(rooms, std::slice::from_ref(&row), "{what}");
             let following = log.follow(guild(1)).unwrap();
             assert!(following.tail.since(known).is_some(), "{what}: continued");
             assert_eq!(log.store(), "named", "{what}");
@@ -122,7 +117,7 @@ async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
         .unwrap();
     tended.end().await;
     log.close().await;
-    let (log, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+    let log = Log::open(&guilds(), "anew", &place.settings()).unwrap();
     assert_eq!((state(&log), log.store()), (before, "named"));
 }
 
@@ -166,7 +161,7 @@ async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next()
             "what stood there" => fs::write(place.file(), "an older copy").unwrap(),
             _ => fs::write(beside(".rewrite-unfinished"), "a part").unwrap(),
         }
-        let (log, _) = Log::open(&guilds(), "another", &place.settings()).unwrap();
+        let log = Log::open(&guilds(), "another", &place.settings()).unwrap();
         assert_eq!((state(&log), log.store()), (before, "named"), "{left}");
         log.close().await;
         let names = place.names();
@@ -183,13 +178,13 @@ async fn a_hub_whose_place_another_has_taken_ends_and_leaves_that_store_alone() 
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
     fs::remove_dir_all(&place.0).unwrap();
-    let (other, _) = Log::open(&guilds(), "other", &place.settings()).unwrap();
+    let other = Log::open(&guilds(), "other", &place.settings()).unwrap();
     let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
     assert_eq!(told, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Ruined);
     Worker::claim(&other).await;
     let before = state(&other);
     other.close().await;
-    let (again, _) = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+    let again = Log::open(&guilds(), "anew", &place.settings()).unwrap();
     assert_eq!((state(&again), again.store()), (before, "other"));
 }

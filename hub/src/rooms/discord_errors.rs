@@ -1,48 +1,47 @@
-//! What Discord's refusals mean to the person who creates or ends a room.
+//! What Discord's errors mean to the person who creates or ends a room.
 
 use proto::problem::Code;
 
 use crate::discord::{DiscordError, Missing, Unknown};
 use crate::error::ApiError;
 
-/// What is wrong with a category that does not exist, and with one that must not be known.
+/// The detail for a category that does not exist, and for one that the client may not know of.
 pub(super) const NOT_A_CATEGORY: &str = "not a category of this guild";
-/// When to come back to a Discord that does not answer, in ms.
+/// When to retry while Discord does not answer, in ms.
 const UNAVAILABLE_RETRY_MS: u64 = 2_000;
-
-/// When to come back to a Discord that does not accept the bot's token, in ms: the operator has to
-/// give the hub another one.
+/// When to retry while Discord does not accept the bot's token, in ms: the operator has to set
+/// another one.
 const UNAUTHORIZED_RETRY_MS: u64 = 60_000;
 
-/// Of creating a channel.
+/// The error of creating a channel.
 pub(super) fn create(error: &DiscordError) -> ApiError {
     match error {
         DiscordError::Forbidden(Missing::Permissions) => forbidden(
             "the bot lacks the permission Manage Channels. Give it that permission in this guild, \
-             and in the category if the room is to stand in one",
+             and in the category that the room is for",
         ),
         DiscordError::Forbidden(Missing::Access) => forbidden(
-            "the bot cannot see where the room is to stand. Give it the permissions View Channel \
-             and Connect in this guild, and in the category if there is one",
+            "the bot cannot see the place of the room. Give it the permissions View Channel \
+             and Connect in this guild, and in the category that the room is for",
         ),
         DiscordError::Full => ApiError::new(
             Code::Unprocessable,
             "no more channels fit: Discord allows 500 a guild and 50 a category",
         ),
         DiscordError::Invalid { fields } => {
-            let mut refusal = ApiError::new(Code::BadRequest, "Discord calls some fields wrong");
+            let mut error = ApiError::new(Code::BadRequest, "Discord does not accept some fields");
             for field in fields {
-                refusal = match field.as_str() {
-                    "parent_id" => refusal.field("parentId", NOT_A_CATEGORY),
-                    "name" => refusal.field("name", "Discord does not take this name"),
-                    "user_limit" => refusal.field("userLimit", "Discord does not take this limit"),
-                    _ => refusal,
+                error = match field.as_str() {
+                    "parent_id" => error.field("parentId", NOT_A_CATEGORY),
+                    "name" => error.field("name", "Discord does not accept this name"),
+                    "user_limit" => error.field("userLimit", "Discord does not accept this limit"),
+                    _ => error,
                 };
             }
-            if refusal.errors.is_empty() {
-                refusal = ApiError::new(Code::Unprocessable, "Discord does not take this room");
+            if error.errors.is_empty() {
+                error = ApiError::new(Code::Unprocessable, "Discord does not accept this room");
             }
-            refusal
+            error
         }
         DiscordError::NotFound(_)
         | DiscordError::Forbidden(Missing::TwoFactor)
@@ -52,7 +51,7 @@ pub(super) fn create(error: &DiscordError) -> ApiError {
     }
 }
 
-/// Of deleting a channel.
+/// The error of deleting a channel.
 pub(super) fn end(error: &DiscordError) -> ApiError {
     match error {
         DiscordError::Forbidden(Missing::Permissions) => forbidden(
@@ -76,7 +75,7 @@ pub(super) fn end(error: &DiscordError) -> ApiError {
     }
 }
 
-/// Of what means the same whatever was asked for.
+/// The error of any call.
 fn of_any_call(error: &DiscordError) -> ApiError {
     match error {
         DiscordError::NotFound(Unknown::Guild) => forbidden(
@@ -115,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_of_discord_has_its_code_and_says_what_to_do_or_when_to_come_back() {
+    fn every_error_of_discord_has_a_code_and_says_what_to_do_or_when_to_retry() {
         let invalid = |fields: &[&str]| DiscordError::Invalid {
             fields: fields.iter().map(|&field| field.to_owned()).collect(),
         };
@@ -128,7 +127,7 @@ mod tests {
         let forbidden = (Code::DiscordForbidden, None);
         let unavailable = |ms| (Code::DiscordUnavailable, Some(ms));
         let unprocessable = (Code::Unprocessable, None);
-        // Of each error: what it is of a creation, and of an end; a word that its detail has.
+        // Each error: its code for a create and for an end, and a word of its detail.
         for (error, of_create, of_end, word) in [
             (&permissions, forbidden, forbidden, "Manage Channels"),
             (&access, forbidden, forbidden, "View Channel"),
@@ -174,24 +173,20 @@ mod tests {
             (&invalid(&["type"]), unprocessable, unprocessable, ""),
             (&invalid(&[]), unprocessable, unprocessable, ""),
         ] {
-            for (refusal, expected) in [(create(error), of_create), (end(error), of_end)] {
-                let found = (refusal.code, refusal.retry_after_ms);
+            for (result, expected) in [(create(error), of_create), (end(error), of_end)] {
+                let found = (result.code, result.retry_after_ms);
                 assert_eq!(found, expected, "{error:?}");
-                assert!(
-                    refusal.detail.contains(word),
-                    "{error:?}: {}",
-                    refusal.detail
-                );
-                assert!(refusal.code != Code::BadRequest || !refusal.errors.is_empty());
+                assert!(result.detail.contains(word), "{error:?}: {}", result.detail);
+                assert!(result.code != Code::BadRequest || !result.errors.is_empty());
                 assert_eq!(
-                    refusal.code.retriable(),
-                    refusal.retry_after_ms.is_some(),
+                    result.code.retriable(),
+                    result.retry_after_ms.is_some(),
                     "{error:?}"
                 );
             }
         }
-        for refusal in [create(&access), end(&access)] {
-            assert!(!refusal.detail.contains("Manage Channels"));
+        for result in [create(&access), end(&access)] {
+            assert!(!result.detail.contains("Manage Channels"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What somebody wishes a room to be, as far as it can be checked without asking anybody. Pure.
+//! A request for a room, as far as it can be checked without the log and without Discord. Pure.
 
 use proto::ChannelId;
 use proto::problem::FieldProblem;
@@ -6,31 +6,31 @@ use proto::rest::CreateRoom;
 
 use super::name::RoomName;
 
-/// How many may be in a room when nobody says.
+/// The limit of a room whose request names none.
 const USER_LIMIT_DEFAULT: u32 = 4;
-/// The most that can be said (Discord's documentation, "Create Guild Channel"); 0 is no limit.
+/// The highest limit (Discord's documentation, "Create Guild Channel"). 0 is no limit.
 const USER_LIMIT_MAX: u32 = 99;
 
-/// A wish for a room, checked as far as one can without asking anybody.
+/// A room as it is to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct RoomSpec {
     pub(super) name: Option<RoomName>,
     pub(super) user_limit: u32,
     pub(super) parent_id: Option<ChannelId>,
 }
 
-/// Which fields of a wish are wrong by themselves, all of them.
-pub(super) fn wrong_fields(wish: &CreateRoom) -> Vec<FieldProblem> {
-    read_wish(wish).err().unwrap_or_default()
+/// Every field of a request that is wrong by itself.
+pub(super) fn wrong_fields(request: &CreateRoom) -> Vec<FieldProblem> {
+    read_request(request).err().unwrap_or_default()
 }
 
-/// Reads a wish.
+/// Reads a request.
 ///
 /// # Errors
-/// Its wrong fields, all of them.
-pub(super) fn read_wish(wish: &CreateRoom) -> Result<Wanted, Vec<FieldProblem>> {
+/// Every wrong field.
+pub(super) fn read_request(request: &CreateRoom) -> Result<RoomSpec, Vec<FieldProblem>> {
     let mut wrong = Vec::new();
-    let name = wish
+    let name = request
         .name
         .as_deref()
         .map(RoomName::new)
@@ -39,7 +39,7 @@ pub(super) fn read_wish(wish: &CreateRoom) -> Result<Wanted, Vec<FieldProblem>> 
             wrong.push(problem("name", why.to_string()));
             None
         });
-    let user_limit = wish.user_limit.unwrap_or(USER_LIMIT_DEFAULT);
+    let user_limit = request.user_limit.unwrap_or(USER_LIMIT_DEFAULT);
     if user_limit > USER_LIMIT_MAX {
         wrong.push(problem(
             "userLimit",
@@ -47,10 +47,10 @@ pub(super) fn read_wish(wish: &CreateRoom) -> Result<Wanted, Vec<FieldProblem>> 
         ));
     }
     if wrong.is_empty() {
-        Ok(Wanted {
+        Ok(RoomSpec {
             name,
             user_limit,
-            parent_id: wish.parent_id,
+            parent_id: request.parent_id,
         })
     } else {
         Err(wrong)

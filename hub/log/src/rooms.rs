@@ -1,0 +1,472 @@
+//! The ledger: which rooms Roomwire created, and for whom. Only a room in the ledger is ever deleted.
+//!
+//! Pure and persistent: a part of the log's state. The functions that decide return what they change
+//! as [`LedgerChange`]s, and [`Ledger::apply`] is the only function that changes a ledger. So a store,
+//! or another hub, that applies the same changes has the same ledger.
+//!
+//! What the worker reports of a guild decides whether a room is open or missing: [`Ledger::observe`]
+//! runs in the same step that appends the fact. It never ends a room: only Discord's answer to its
+//! deletion does. The creator of a room that is missing by mistake can still end it.
+
+mod budgets;
+mod owned;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use launch::rate::RateBucket;
+use proto::event::{Fact, Room};
+use proto::{ChannelId, GuildId};
+
+use self::budgets::CreateBudgets;
+pub use self::owned::{CreateTicket, OwnedRoom, Owner, PendingCreate, RoomStatus};
+use crate::state::{Change, GuildState, may_deny_everyone};
+
+/// The bounds of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LedgerBounds {
+    /// How many rooms are open at most, pending creates included. At the bound every create is
+    /// refused.
+    pub rooms_max: usize,
+    /// How many past rooms are kept, so that ending one twice succeeds twice. At the bound the oldest
+    /// is forgotten.
+    pub past_max: usize,
+    /// How many rooms one owner may create in a minute.
+    pub creates_per_minute: u32,
+    /// How many owners' budgets are kept.
+    pub creators_max: usize,
+}
+
+impl LedgerBounds {
+    /// [`LedgerBounds::rooms_max`]: twenty guilds full of rooms (Discord allows a guild 500 channels),
+    /// in a few megabytes.
+    pub const ROOMS_MAX: usize = 10_000;
+    /// [`LedgerBounds::past_max`]: a day of busy guilds, in a few megabytes.
+    pub const PAST_MAX: usize = 10_000;
+    /// [`LedgerBounds::creates_per_minute`]: more than a person needs. At this rate a person fills a
+    /// guild in nearly an hour.
+    pub const CREATES_PER_MINUTE: u32 = 10;
+    /// [`LedgerBounds::creators_max`]: the owners who create rooms within one minute.
+    pub const CREATORS_MAX: usize = 10_000;
+}
+
+impl Default for LedgerBounds {
+    fn default() -> Self {
+        Self {
+            rooms_max: Self::ROOMS_MAX,
+            past_max: Self::PAST_MAX,
+            creates_per_minute: Self::CREATES_PER_MINUTE,
+            creators_max: Self::CREATORS_MAX,
+        }
+    }
+}
+
+/// The ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    bounds: LedgerBounds,
+    rooms: OrdMap<ChannelId, Arc<OwnedRoom>>,
+    /// The channels among `rooms` that are not open, by since when.
+    past: OrdSet<(u64, ChannelId)>,
+    pending: OrdMap<CreateTicket, PendingCreate>,
+    budgets: CreateBudgets,
+}
+
+/// One change of the ledger, as an effect: it holds what is so afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerChange {
+    /// Discord is about to be asked for a room.
+    Began(CreateTicket, PendingCreate),
+    /// A create is no longer pending.
+    Finished(CreateTicket),
+    /// A room is new, or is now like this.
+    Room(Arc<OwnedRoom>),
+    /// A past room is no longer kept.
+    Forgotten(ChannelId),
+    /// An owner's budget. None: it is full.
+    Budget(Owner, Option<RateBucket>),
+}
+
+/// What a [`LedgerChange`] is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum LedgerKey<'a> {
+    Ticket(CreateTicket),
+    Room(ChannelId),
+    Budget(&'a Owner),
+}
+
+impl LedgerChange {
+    fn key(&self) -> LedgerKey<'_> {
+        match self {
+            Self::Began(ticket, _) | Self::Finished(ticket) => LedgerKey::Ticket(*ticket),
+            Self::Room(room) => LedgerKey::Room(room.channel_id),
+            Self::Forgotten(channel) => LedgerKey::Room(*channel),
+            Self::Budget(owner, _) => LedgerKey::Budget(owner),
+        }
+    }
+
+    /// The last change of each room, create and budget: the others do not matter to a store.
+    pub(crate) fn last_of_each(changes: &[Self]) -> impl Iterator<Item = &Self> {
+        let last: BTreeMap<_, _> = changes.iter().map(|one| (one.key(), one)).collect();
+        last.into_values()
+    }
+}
+
+/// Why a create may not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateRefused {
+    /// The owner created too many rooms within a minute.
+    TooMany {
+        /// When the next one is allowed, in ms from now.
+        wait_ms: u64,
+    },
+    /// The ledger holds as many open rooms as it may.
+    Full,
+}
+
+/// How a create ended at Discord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// Discord created this channel.
+    Created(CreatedChannel),
+    /// Discord created no channel, or it was deleted again.
+    Withdrawn,
+}
+
+/// A channel as Discord's answer to its creation has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedChannel {
+    /// The channel.
+    pub channel_id: ChannelId,
+    /// Its name.
+    pub name: String,
+    /// Its category.
+    pub parent_id: Option<ChannelId>,
+    /// How many people may be in it. 0: no limit.
+    pub user_limit: u32,
+    /// It denies @everyone viewing it.
+    pub denies_everyone: bool,
+}
+
+/// No create of this ticket is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotPending;
+
+/// What one step changes: in the ledger, and in the guild's log because of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LedgerStep {
+    /// Changes of the ledger, already applied.
+    pub ledger: Vec<LedgerChange>,
+    /// Changes to append to the guild's log.
+    pub guild: Vec<Change>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(bounds: LedgerBounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
+    /// The room of this channel, past ones included.
+    pub fn room(&self, channel: ChannelId) -> Option<&Arc<OwnedRoom>> {
+        self.rooms.get(&channel)
+    }
+
+    /// Every room, by channel, past ones included.
+    pub fn rooms(&self) -> impl Iterator<Item = &Arc<OwnedRoom>> {
+        self.rooms.values()
+    }
+
+    /// The open rooms of a guild, by channel.
+    pub fn open_rooms(&self, guild: GuildId) -> impl Iterator<Item = &Arc<OwnedRoom>> {
+        self.of_guild(guild)
+            .filter(|room| room.status == RoomStatus::Open)
+    }
+
+    /// How many rooms are open.
+    pub fn open_count(&self) -> usize {
+        self.rooms.len() - self.past.len()
+    }
+
+    /// Creates that are pending.
+    pub fn pending(&self) -> impl Iterator<Item = (CreateTicket, &PendingCreate)> {
+        self.pending
+            .iter()
+            .map(|(ticket, pending)| (*ticket, pending))
+    }
+
+    fn of_guild(&self, guild: GuildId) -> impl Iterator<Item = &Arc<OwnedRoom>> {
+        self.rooms
+            .values()
+            .filter(move |room| room.guild_id == guild)
+    }
+
+    /// Begins a create: only then may Discord be asked for the channel. `epoch` is that of the guild's
+    /// log. A ticket that is pending is accepted again.
+    ///
+    /// # Errors
+    /// The owner's budget is empty, or the ledger is full. A full ledger costs the budget as well.
+    pub fn begin_create(
+        &mut self,
+        ticket: CreateTicket,
+        pending: PendingCreate,
+        now_ms: u64,
+        changes: &mut Vec<LedgerChange>,
+    ) -> Result<(), CreateRefused> {
+        if self.pending.contains_key(&ticket) {
+            return Ok(());
+        }
+        let taken = self.budgets.take(&pending.owner, now_ms, &self.bounds);
+        let budgets = taken.map_err(|wait_ms| CreateRefused::TooMany { wait_ms })?;
+        for (owner, bucket) in budgets {
+            self.change(LedgerChange::Budget(owner, bucket), changes);
+        }
+        if self.open_count() + self.pending.len() >= self.bounds.rooms_max {
+            return Err(CreateRefused::Full);
+        }
+        self.change(LedgerChange::Began(ticket, pending), changes);
+        Ok(())
+    }
+
+    /// The guild in which a pending create stands.
+    pub fn guild_of(&self, ticket: CreateTicket) -> Option<GuildId> {
+        self.pending.get(&ticket).map(|pending| pending.guild_id)
+    }
+
+    /// Ends a create. A channel that Discord created becomes a room of the ledger: open, or missing if
+    /// it may have been deleted before Discord answered. `state` and `epoch` are those of its guild.
+    ///
+    /// # Errors
+    /// [`NotPending`]: the channel is not one of the ledger.
+    pub fn finish_create(
+        &mut self,
+        ticket: CreateTicket,
+        outcome: &CreateOutcome,
+        state: &GuildState,
+        epoch: u64,
+        now_ms: u64,
+    ) -> Result<LedgerStep, NotPending> {
+        let pending = self.pending.get(&ticket).cloned().ok_or(NotPending)?;
+        let mut step = LedgerStep::default();
+        self.change(LedgerChange::Finished(ticket), &mut step.ledger);
+        let CreateOutcome::Created(created) = outcome else {
+            return Ok(step);
+        };
+        let channel = created.channel_id;
+        let is_reported = state.rooms.contains_key(&channel);
+        let may_be_gone = state.was_deleted(channel) || epoch != pending.epoch;
+        let room = OwnedRoom {
+            guild_id: pending.guild_id,
+            channel_id: channel,
+            owner: pending.owner,
+            name: created.name.clone(),
+            parent_id: created.parent_id,
+            user_limit: created.user_limit,
+            status: if may_be_gone && !is_reported {
+                RoomStatus::Missing
+            } else {
+                RoomStatus::Open
+            },
+            since_ms: now_ms,
+            epoch,
+            inherits_deny: created.denies_everyone
+                && (!is_reported || state.inherits_deny(channel)),
+        };
+        self.put(room, &mut step.ledger);
+        step.guild.extend(self.ownership_change(channel, state));
+        Ok(step)
+    }
+
+    /// Ends a room: Discord deleted its channel, or knows of none. True if it had not ended before.
+    pub fn end(
+        &mut self,
+        channel: ChannelId,
+        now_ms: u64,
+        changes: &mut Vec<LedgerChange>,
+    ) -> bool {
+        let Some(room) = self.rooms.get(&channel) else {
+            return false;
+        };
+        let is_news = room.status != RoomStatus::Ended;
+        if is_news {
+            self.put(room.turned(RoomStatus::Ended, now_ms), changes);
+        }
+        is_news
+    }
+
+    /// Brings the ledger in line with a change that was just appended to a guild's log. `state` is the
+    /// guild's state with it.
+    pub fn observe(
+        &mut self,
+        guild: GuildId,
+        change: &Change,
+        state: &GuildState,
+        now_ms: u64,
+    ) -> LedgerStep {
+        let mut step = LedgerStep::default();
+        match change {
+            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+                self.observe_room(room, now_ms, &mut step.ledger);
+                step.guild
+                    .extend(self.ownership_change(room.channel_id, state));
+            }
+            Change::Told(Fact::RoomDeleted(gone)) => {
+                let room = self.rooms.get(&gone.channel_id);
+                if let Some(room) = room.filter(|room| room.status == RoomStatus::Open) {
+                    self.put(room.turned(RoomStatus::Missing, now_ms), &mut step.ledger);
+                }
+                step.guild
+                    .extend(self.ownership_change(gone.channel_id, state));
+            }
+            Change::Told(Fact::Snapshot(_)) => {
+                self.compare(guild, state, |_| true, now_ms, &mut step);
+            }
+            Change::Told(
+                Fact::VoiceJoined(_)
+                | Fact::VoiceLeft(_)
+                | Fact::VoiceStateChanged(_)
+                | Fact::GuildUpdated(_),
+            )
+            | Change::Owned(_)
+            | Change::OwnedUnderDeny(_)
+            | Change::Disowned(_) => {}
+        }
+        step
+    }
+
+    /// Brings the ledger in line with a guild's state, as far as that was reported. An older version
+    /// stored the two one after the other, so that a kill could come between them. An open room that is
+    /// not in the state is missing only if it may have been deleted: any other was not reported yet.
+    pub fn reconcile(
+        &mut self,
+        guild: GuildId,
+        state: &GuildState,
+        epoch: u64,
+        now_ms: u64,
+    ) -> LedgerStep {
+        let mut step = LedgerStep::default();
+        if state.known {
+            let is_gone =
+                |room: &OwnedRoom| room.epoch != epoch || state.was_deleted(room.channel_id);
+            self.compare(guild, state, is_gone, now_ms, &mut step);
+        }
+        step
+    }
+
+    /// Forgets what is above the bounds, which may be lower than those of the hub that stored it.
+    pub fn trim(&mut self, changes: &mut Vec<LedgerChange>) {
+        while self.past.len() > self.bounds.past_max
+            && let Some((_, oldest)) = self.past.get_min().copied()
+        {
+            self.change(LedgerChange::Forgotten(oldest), changes);
+        }
+    }
+
+    /// Applies a change: the only function that changes a ledger.
+    pub fn apply(&mut self, change: &LedgerChange) {
+        match change {
+            LedgerChange::Began(ticket, pending) => {
+                self.pending.insert(*ticket, pending.clone());
+            }
+            LedgerChange::Finished(ticket) => {
+                self.pending.remove(ticket);
+            }
+            LedgerChange::Room(room) => {
+                let before = self.rooms.insert(room.channel_id, Arc::clone(room));
+                self.past.extend(room.past_key());
+                if let Some(key) = before.and_then(|before| before.past_key())
+                    && Some(key) != room.past_key()
+                {
+                    self.past.remove(&key);
+                }
+            }
+            LedgerChange::Forgotten(channel) => {
+                if let Some(key) = self.rooms.remove(channel).and_then(|room| room.past_key()) {
+                    self.past.remove(&key);
+                }
+            }
+            LedgerChange::Budget(owner, bucket) => self.budgets.set(owner, *bucket),
+        }
+    }
+
+    fn change(&mut self, change: LedgerChange, changes: &mut Vec<LedgerChange>) {
+        self.apply(&change);
+        changes.push(change);
+    }
+
+    fn put(&mut self, room: OwnedRoom, changes: &mut Vec<LedgerChange>) {
+        self.change(LedgerChange::Room(Arc::new(room)), changes);
+        self.trim(changes);
+    }
+
+    /// A reported room is not missing. Without a deny of @everyone it does not inherit one any more:
+    /// one that it has later was added to hide the room.
+    fn observe_room(&mut self, reported: &Room, now_ms: u64, changes: &mut Vec<LedgerChange>) {
+        let Some(room) = self.rooms.get(&reported.channel_id) else {
+            return;
+        };
+        let mut now = OwnedRoom::clone(room);
+        now.inherits_deny &= may_deny_everyone(reported);
+        if now.status == RoomStatus::Missing {
+            now = now.turned(RoomStatus::Open, now_ms);
+        }
+        if now != **room {
+            self.put(now, changes);
+        }
+    }
+
+    /// Compares every room of a guild with the guild's state. `is_gone`: whether an open room that is
+    /// not there is missing.
+    fn compare(
+        &mut self,
+        guild: GuildId,
+        state: &GuildState,
+        is_gone: impl Fn(&OwnedRoom) -> bool,
+        now_ms: u64,
+        step: &mut LedgerStep,
+    ) {
+        let ours: Vec<_> = self.of_guild(guild).cloned().collect();
+        for room in &ours {
+            match state.rooms.get(&room.channel_id) {
+                Some(reported) => self.observe_room(&reported.room, now_ms, &mut step.ledger),
+                None if room.status == RoomStatus::Open && is_gone(room) => {
+                    self.put(room.turned(RoomStatus::Missing, now_ms), &mut step.ledger);
+                }
+                None => {}
+            }
+        }
+        // A room that was forgotten may still be published as Roomwire's own.
+        let forgotten = state
+            .owned
+            .iter()
+            .filter(|channel| !self.rooms.contains_key(*channel));
+        let channels: Vec<_> = ours
+            .iter()
+            .map(|room| room.channel_id)
+            .chain(forgotten.copied())
+            .collect();
+        for channel in channels {
+            step.guild.extend(self.ownership_change(channel, state));
+        }
+    }
+
+    /// What must be published so that the guild's log says of a channel what the ledger says.
+    fn ownership_change(&self, channel: ChannelId, state: &GuildState) -> Option<Change> {
+        let is_owned = state.owned.contains(&channel);
+        match self.rooms.get(&channel).map(|room| (room.status, room)) {
+            Some((RoomStatus::Open, room)) => (!is_owned).then(|| room.owned()),
+            Some((RoomStatus::Missing, _)) => is_owned.then_some(Change::Disowned(channel)),
+            // Until it is reported as deleted it is shown as before.
+            Some((RoomStatus::Ended, _)) | None => (is_owned
+                && !state.rooms.contains_key(&channel))
+            .then_some(Change::Disowned(channel)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

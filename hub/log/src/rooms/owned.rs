@@ -1,0 +1,173 @@
+//! A room that Roomwire created, and a create that is pending; each as it is stored.
+
+use std::sync::Arc;
+
+use proto::{ChannelId, GuildId};
+use serde::{Deserialize, Serialize};
+
+use crate::state::Change;
+
+/// Who created a room: the subject of a principal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Owner(Arc<str>);
+
+impl Owner {
+    /// The owner of this name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Owner {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> Self {
+        owner.as_str().to_owned()
+    }
+}
+
+/// Names one create, from before Discord is asked until its outcome is stored. A random number, which
+/// the hub that asks draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CreateTicket(pub u64);
+
+/// A room that Discord is asked to create. Its channel is not known before Discord answers. By then
+/// the worker may have reported everything that it ever reports of that channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PendingCreate {
+    /// The guild.
+    pub guild_id: GuildId,
+    /// Who creates it.
+    pub owner: Owner,
+    /// The epoch of the guild's log when the create began. In another one, a room that is not there
+    /// may have been created and deleted.
+    pub epoch: u64,
+}
+
+/// Where a room is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomStatus {
+    /// Discord created it, and nothing says that it is gone.
+    Open,
+    /// The worker reported it as deleted, or reported the guild without it. It may still come: the
+    /// report may be older than the room.
+    Missing,
+    /// Its channel is deleted, by Discord's own answer.
+    Ended,
+}
+
+/// A room that Roomwire created.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OwnedRoom {
+    /// Its guild.
+    pub guild_id: GuildId,
+    /// Its channel.
+    pub channel_id: ChannelId,
+    /// Who created it.
+    pub owner: Owner,
+    /// Its name, as Discord accepted it.
+    pub name: String,
+    /// Its category.
+    pub parent_id: Option<ChannelId>,
+    /// How many people may be in it. 0: no limit.
+    pub user_limit: u32,
+    /// Where it is in its life.
+    pub status: RoomStatus,
+    /// Since when, in ms since the Unix epoch.
+    pub since_ms: u64,
+    /// The epoch of its guild's log when it was created. A later snapshot has another one.
+    pub epoch: u64,
+    /// Its channel was created with a deny of @everyone viewing it, as its category has it, and has
+    /// had it ever since: nobody added the deny to hide the room.
+    pub inherits_deny: bool,
+}
+
+/// A room as it is stored, beside its channel.
+#[derive(Serialize, Deserialize)]
+struct StoredRoom {
+    guild: GuildId,
+    #[serde(rename = "creator")]
+    owner: Owner,
+    name: String,
+    parent: Option<ChannelId>,
+    limit: u32,
+    #[serde(rename = "standing")]
+    status: RoomStatus,
+    /// Absent from the rooms of older versions.
+    #[serde(default)]
+    since_ms: u64,
+    epoch: u64,
+    /// Absent from the rooms of older versions: their deny counts as added.
+    #[serde(default)]
+    inherits_deny: bool,
+}
+
+impl OwnedRoom {
+    /// The change that publishes the room as Roomwire's own.
+    pub fn owned(&self) -> Change {
+        if self.inherits_deny {
+            Change::OwnedUnderDeny(self.channel_id)
+        } else {
+            Change::Owned(self.channel_id)
+        }
+    }
+
+    /// The room with another status.
+    pub(super) fn turned(&self, status: RoomStatus, since_ms: u64) -> Self {
+        Self {
+            status,
+            since_ms,
+            ..self.clone()
+        }
+    }
+
+    /// Its place among the rooms that are not open.
+    pub(super) fn past_key(&self) -> Option<(u64, ChannelId)> {
+        (self.status != RoomStatus::Open).then_some((self.since_ms, self.channel_id))
+    }
+
+    /// The room as it is stored.
+    pub fn row(&self) -> Vec<u8> {
+        let stored = StoredRoom {
+            guild: self.guild_id,
+            owner: self.owner.clone(),
+            name: self.name.clone(),
+            parent: self.parent_id,
+            limit: self.user_limit,
+            status: self.status,
+            since_ms: self.since_ms,
+            epoch: self.epoch,
+            inherits_deny: self.inherits_deny,
+        };
+        // Strings and numbers: serializing them does not fail.
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    /// The room of a stored row. None: the row has no known form.
+    pub fn read(channel_id: ChannelId, row: &[u8]) -> Option<Self> {
+        let stored: StoredRoom = serde_json::from_slice(row).ok()?;
+        Some(Self {
+            guild_id: stored.guild,
+            channel_id,
+            owner: stored.owner,
+            name: stored.name,
+            parent_id: stored.parent,
+            user_limit: stored.limit,
+            status: stored.status,
+            since_ms: stored.since_ms,
+            epoch: stored.epoch,
+            inherits_deny: stored.inherits_deny,
+        })
+    }
+}
