@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
 use self::head::{Head, HeadTimer};
-use self::linger::Lingering;
+use self::linger::LingerPool;
 use self::socket::Socket;
 
 pub use self::linger::LingerBounds;
@@ -96,7 +96,7 @@ pub async fn serve<S, B>(
     let connections_max = bounds.connections_max.min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(connections_max));
     let sockets = TaskTracker::new();
-    let lingering = Arc::new(Lingering::new(bounds.linger, names, end.clone()));
+    let lingering = Arc::new(LingerPool::new(bounds.linger, names, end.clone()));
     let mut failures: u64 = 0;
     loop {
         let place = tokio::select! {

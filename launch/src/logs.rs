@@ -75,12 +75,12 @@ pub fn init(settings: &LogSettings) {
     };
     // A second start in one process (tests) keeps the first log.
     let _started = registry()
-        .with(lines.with_filter(filter_fn(tells_no_wire)))
+        .with(lines.with_filter(filter_fn(hides_wire_data)))
         .with(filter)
         .try_init();
 }
 
-fn tells_no_wire(line: &Metadata<'_>) -> bool {
+fn hides_wire_data(line: &Metadata<'_>) -> bool {
     let from = line.target().split("::").next().unwrap_or_default();
     *line.level() != Level::TRACE || OWN_CRATES.contains(&from)
 }

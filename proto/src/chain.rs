@@ -1,9 +1,8 @@
 //! How a worker and the hub keep each other's memory: claims, the chain of deliveries, watermarks.
 //!
-//! The hub's acknowledgement is the worker's checkpoint: whatever the hub has not acknowledged,
-//! Discord replays to whoever resumes from there. So neither a worker nor a delivery that is lost,
-//! late or repeated needs a memory of its own. What each field obliges to is in the protocol's
-//! document, under "The chain".
+//! The hub's acknowledgement is the worker's checkpoint. Discord replays everything after it to the
+//! worker that resumes from there. So a worker needs no memory of its own, and a delivery may be lost,
+//! late or repeated. docs/protocol.md, "The chain", has the duties that each field brings.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::GuildId;
 use crate::event::Roster;
+pub use crate::mark::{Mark, Reached};
 
 /// The one value of a claim's `type`.
 pub const CLAIM_TYPE: &str = "claim";
@@ -18,62 +18,6 @@ pub const CLAIM_TYPE: &str = "claim";
 pub const IDENTIFY_TYPE: &str = "identify";
 /// The longest name of a worker, gateway session id, resume URL or fingerprint, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
-
-/// How far a shard's gateway stream was read: which session, and which sequence of it. In JSON
-/// `[session, sequence]`.
-///
-/// Discord's session ids have no order, so the worker numbers its sessions: a later session of the
-/// shard has a higher number, whichever worker began it. `[0, 0]`: nothing was read.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(from = "(u64, u64)", into = "(u64, u64)")]
-pub struct Reached {
-    /// The session's number.
-    pub session: u64,
-    /// Discord's sequence in it.
-    pub sequence: u64,
-}
-
-impl From<(u64, u64)> for Reached {
-    fn from((session, sequence): (u64, u64)) -> Self {
-        Self { session, sequence }
-    }
-}
-
-impl From<Reached> for (u64, u64) {
-    fn from(reached: Reached) -> Self {
-        (reached.session, reached.sequence)
-    }
-}
-
-/// Where an event stands among its guild's: behind which dispatch, and as which event since. In
-/// JSON `[session, sequence, n]`. Of one guild they only ever rise, over all workers and sessions.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(from = "(u64, u64, u32)", into = "(u64, u64, u32)")]
-pub struct Mark {
-    /// The dispatch.
-    pub reached: Reached,
-    /// Counts the guild's events since, from 0.
-    pub n: u32,
-}
-
-impl From<(u64, u64, u32)> for Mark {
-    fn from((session, sequence, n): (u64, u64, u32)) -> Self {
-        Self {
-            reached: Reached { session, sequence },
-            n,
-        }
-    }
-}
-
-impl From<Mark> for (u64, u64, u32) {
-    fn from(mark: Mark) -> Self {
-        (mark.reached.session, mark.reached.sequence, mark.n)
-    }
-}
 
 /// One of Discord's gateway sessions, as a worker resumes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,7 +32,7 @@ pub struct GatewaySession {
     pub resume_url: Option<String>,
 }
 
-/// Why a followed guild is not there.
+/// Why a followed guild is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Absence {
@@ -100,7 +44,7 @@ pub enum Absence {
     Removed,
 }
 
-/// Where a worker that takes a shard over goes on.
+/// Where a worker that takes over a shard continues.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Which session to resume.
@@ -155,7 +99,7 @@ fn is_true(flag: &bool) -> bool {
     *flag
 }
 
-/// What a claim is answered: the worker's memory.
+/// The answer to a claim: the worker's memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claimed {
@@ -164,13 +108,13 @@ pub struct Claimed {
     /// Where to resume; none: identify.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
-    /// The highest number of a session that this hub has heard of: the next is higher.
+    /// The highest number of a session that this hub knows: the next one is higher.
     pub last_session: u64,
-    /// Identifies of this shard's bot in the last 24 h, as far as this hub was told.
+    /// Identifies of this shard's bot in the last 24 h, as far as this hub was notified.
     pub identifies: u32,
     /// The claimed guilds of which the hub knows everything.
     pub guilds: Vec<KnownGuild>,
-    /// The claimed guilds that the hub does not serve: nothing of them needs to be known.
+    /// The claimed guilds that the hub does not serve: it takes no events of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<GuildId>,
 }
@@ -180,7 +124,7 @@ pub struct Claimed {
 pub struct KnownGuild {
     /// The guild's newest event here: what is not above it is in the roster.
     pub mark: Mark,
-    /// It is not there.
+    /// Why it is absent, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<Absence>,
     /// Everything, hidden rooms included.
@@ -196,7 +140,7 @@ pub struct IdentifyNotice {
     pub shard: (u32, u32),
     /// The worker's generation.
     pub generation: u64,
-    /// Whose next turn it wants; none: it needs no turn.
+    /// The bucket whose next slot it needs; none: it needs no slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
 }
@@ -212,14 +156,14 @@ pub struct Bucket {
     pub every_ms: u64,
 }
 
-/// What an identify notice is answered: it stands in the ledger.
+/// The answer to an identify notice: it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentifyNoted {
     /// Identifies in the last 24 h, this one included.
     pub identifies: u32,
-    /// How long it is until the turn of the shard's bucket, in ms; none: the hub gives no turns, or
-    /// was not asked for one.
+    /// The time until the slot of the shard's bucket, in ms; none: the hub gives no slots, or was not
+    /// asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_ms: Option<u64>,
 }
@@ -231,11 +175,11 @@ pub struct Link {
     pub shard: (u32, u32),
     /// The generation of the worker's claim.
     pub generation: u64,
-    /// The checkpoint that the worker knows to be here. The hub has less: something between is
-    /// missing here.
+    /// The checkpoint that the worker knows the hub to have. If the hub has less, something between is
+    /// missing there.
     pub from: Reached,
-    /// How many deliveries with events of this generation the worker knows to have been taken. Those
-    /// that did not move the checkpoint may be missing here as well.
+    /// Deliveries with events of this generation that the worker knows to have been taken. Some of them
+    /// did not move the checkpoint, so `from` alone does not show that they are missing.
     pub taken: u64,
     /// The checkpoint once this delivery is taken.
     pub to: Reached,
@@ -251,20 +195,20 @@ pub struct Link {
     /// checkpoint of them. 0: none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
-    /// Followed guilds that are not there.
+    /// Followed guilds that are absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub absent: BTreeMap<GuildId, Absence>,
 }
 
-/// Why a delivery does not fit (409): what a worker does about it.
+/// Why a delivery does not fit (409), and what the worker does then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Conflict {
     /// A newer worker has the shard: close it resumably and end.
     Fenced,
-    /// The hub's store is older than the claim: claim anew, and tell every guild anew.
+    /// The hub's store is older than the claim: claim again, and send a snapshot of every guild.
     Unclaimed,
-    /// The hub lacks what the delivery builds on: tell every guild anew, from here.
+    /// The hub lacks what the delivery builds on: send a snapshot of every guild, from here.
     Gap {
         /// What the hub has.
         reached: Reached,

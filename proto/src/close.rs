@@ -81,8 +81,8 @@ close_codes! {
     AuthTimeout = 4408, "no authentication in time", ComeBack;
     /// Too many frames, subscriptions or connections.
     TooMany = 4429, "too many", ComeBackAfterError;
-    /// The token can not be verified right now.
-    CanNotVerify = 4503, "can not verify now", ComeBack;
+    /// The token cannot be verified now.
+    CannotVerify = 4503, "cannot verify now", ComeBack;
 }
 
 /// What a client does after any code, also one that is not in the table (1005, 1006: the network).

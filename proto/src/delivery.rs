@@ -1,4 +1,4 @@
-//! The worker's door: what one signed POST carries, and what it is answered.
+//! The worker's endpoint: the body of one signed POST, and its receipt.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::gateway::GatewayState;
 use crate::problem::Code;
 
-/// The one value of a delivery's `type`: inside the signed body, it binds the body to this door.
+/// The one value of a delivery's `type`: inside the signed body, it binds the body to this endpoint.
 pub const DELIVERY_TYPE: &str = "events";
 
 /// A delivery as the worker writes it.
@@ -19,14 +19,14 @@ pub const DELIVERY_TYPE: &str = "events";
 pub struct Delivery<'a> {
     /// Always [`DELIVERY_TYPE`].
     pub r#type: &'static str,
-    /// Who reports.
+    /// The state of its sender.
     #[serde(flatten)]
     pub report: Report,
     /// In order.
     pub events: &'a [Event],
 }
 
-/// What a worker says of itself beside its events.
+/// A worker's state, beside its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Where the delivery stands in the chain.
@@ -44,7 +44,7 @@ pub struct GatewayReport {
     /// Why, in a fixed word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Guilds that differ from it: an outage at Discord, a state being read anew.
+    /// Guilds that differ from it: an outage at Discord, a state that is being read again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub guilds: BTreeMap<GuildId, GuildReport>,
 }
@@ -64,14 +64,14 @@ pub struct GuildReport {
 pub struct ReceivedDelivery<'a> {
     /// [`DELIVERY_TYPE`] or absent.
     pub r#type: Option<&'a str>,
-    /// What a worker adds; absent as a whole in what is told by hand. Read apart, see [`Report`].
+    /// Only a worker's delivery has it; a manual one has no [`Report`] at all.
     pub shard: Option<(u32, u32)>,
     /// In order.
     #[serde(borrow)]
     pub events: Vec<&'a RawValue>,
 }
 
-/// What a delivery is answered with 200.
+/// The answer to a delivery, with 200.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receipt {
     /// How many events were appended.
@@ -83,8 +83,7 @@ pub struct Receipt {
     /// There were events, and none of them was new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// Followed guilds of the shard that the hub does not know whole: the worker owes a snapshot
-    /// of each.
+    /// Followed guilds of the shard whose whole state the hub lacks: the worker owes a snapshot of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<GuildId>,
 }

@@ -1,12 +1,12 @@
-//! Events as the worker tells them to the hub: the whole truth, hidden rooms included.
+//! Events as the worker sends them to the hub: everything, hidden rooms included.
 //!
-//! These types never reach a browser; what does is in [`crate::frame`] and has no field for
-//! what a viewer may not know.
+//! These types never reach a browser. Those of [`crate::frame`] do, and have no field for what a viewer
+//! may not know.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::chain::Mark;
+use crate::mark::Mark;
 use crate::{ChannelId, GuildId, UserId};
 
 /// The longest event id, in bytes.
@@ -23,7 +23,7 @@ pub struct Event {
     pub fact: Fact,
     /// When the worker read it, in ms since the Unix epoch.
     pub ts: u64,
-    /// Where it stands among its guild's events, when a worker tells it: what is not above the
+    /// Where it stands among its guild's events, if a worker sent it: an event that is not above the
     /// guild's newest is a repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Mark>,

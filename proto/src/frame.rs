@@ -1,7 +1,7 @@
-//! What is said on a browser's WebSocket: JSON, one frame a text message.
+//! The frames of a browser's WebSocket: JSON, one frame a text message.
 //!
-//! Server frames have no field for what a viewer may not know: a hidden room can not be put
-//! into one by accident.
+//! Server frames have no field for what a viewer may not know: a hidden room cannot get into one by
+//! accident.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -203,7 +203,7 @@ pub struct EventFrame {
     pub n: Option<u64>,
 }
 
-/// What a viewer is told.
+/// An event in a view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(tag = "event", content = "payload")]
 pub enum ViewEvent {

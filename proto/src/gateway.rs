@@ -11,9 +11,9 @@ pub enum GatewayState {
     Live,
     /// Cut off and coming back by resume: nothing will be missing.
     Resuming,
-    /// The whole state is being read anew: what is shown may be old.
+    /// The whole state is being read again: what is shown may be old.
     Rebuilding,
-    /// No connection, or nothing heard of the worker: what is shown is old.
+    /// No connection, or no delivery of the worker: what is shown is old.
     Down,
 }
 
@@ -23,7 +23,7 @@ pub enum GatewayState {
 pub struct GatewayPayload {
     /// The state.
     pub state: GatewayState,
-    /// While live: since the hub last heard of the worker; otherwise since the state began. In ms.
+    /// While live: since the worker's last delivery; otherwise since the state began. In ms.
     #[ts(type = "number")]
     pub age_ms: u64,
     /// Why, in one of a few fixed words, where there is something to say.

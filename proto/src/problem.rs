@@ -1,4 +1,4 @@
-//! What is answered when something is refused: problem details (RFC 9457).
+//! The body of a refused request: problem details (RFC 9457).
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -22,7 +22,7 @@ pub enum Code {
     NotFound,
     /// Something else was done meanwhile.
     Conflict,
-    /// Well formed, and can not be done.
+    /// Well formed, and cannot be done.
     Unprocessable,
     /// Larger than the documented bound.
     TooLarge,
@@ -32,13 +32,13 @@ pub enum Code {
     DiscordForbidden,
     /// Discord does not answer, or asks to wait.
     DiscordUnavailable,
-    /// The hub can not do it right now; wait.
+    /// The hub cannot do it now; wait.
     Unavailable,
     /// A fault of the hub.
     Internal,
-    /// A signed door (the worker's, Discord's): not truly signed.
+    /// A signed endpoint (the worker's, Discord's): the signature does not match.
     BadSignature,
-    /// The worker's door: truly signed, but outside the replay window.
+    /// The worker's endpoint: the signature matches, but the time is outside the replay window.
     StaleTimestamp,
 }
 
@@ -106,7 +106,7 @@ impl Code {
             Self::Forbidden => "Not allowed",
             Self::NotFound => "Not found",
             Self::Conflict => "Something else was done meanwhile",
-            Self::Unprocessable => "This can not be done",
+            Self::Unprocessable => "This cannot be done",
             Self::TooLarge => "Too large",
             Self::RateLimited => "Too many requests",
             Self::DiscordForbidden => "Discord does not let Roomwire's bot do this",

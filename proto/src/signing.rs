@@ -26,7 +26,7 @@ const SIGNATURES_MAX: usize = 16;
 const ID_BYTES_MAX: usize = 256;
 const MAC_BYTES: usize = 32;
 
-/// A list of secrets that can not be used.
+/// A list of secrets that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// Without `whsec_`, or what follows is not base64.
@@ -40,7 +40,8 @@ pub enum BadSecret {
     Count,
 }
 
-/// The secrets of one door: the first signs, all verify, so that a secret can be replaced without a pause.
+/// The secrets of one endpoint: the first signs, all verify, so that a secret can be replaced without a
+/// pause.
 #[derive(Clone)]
 pub struct SigningKeys(Vec<Vec<u8>>);
 
@@ -90,12 +91,12 @@ impl SigningKeys {
     /// Whether a request was signed by one of these secrets within the window around `now_s`.
     ///
     /// # Errors
-    /// [`Refused::StaleTimestamp`] only for what is truly signed; everything else is
-    /// [`Refused::BadSignature`], without telling what.
+    /// [`Refused::StaleTimestamp`] only if the signature matches; everything else is
+    /// [`Refused::BadSignature`], without the reason.
     pub fn verify(&self, signed: Signed<'_>, body: &[u8], now_s: u64) -> Result<(), Refused> {
         let (id, timestamp, signatures) = signed.parts().ok_or(Refused::BadSignature)?;
         let timestamp_s: u64 = timestamp.parse().map_err(|_| Refused::BadSignature)?;
-        // Every secret meets every signature, so that time tells nothing of which held.
+        // Every secret is tried with every signature, so that the time does not reveal which matched.
         let mut held = Choice::from(0);
         for key in &self.0 {
             let expected = mac(key, id, timestamp, body);
@@ -119,12 +120,12 @@ impl std::fmt::Debug for SigningKeys {
     }
 }
 
-/// Why a delivery is not believed.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Not truly signed.
+    /// The signature does not match.
     BadSignature,
-    /// Truly signed, but outside the window: its sender signs it afresh.
+    /// The signature matches, but the time is outside the window: the sender signs the request again.
     StaleTimestamp,
 }
 

@@ -1,6 +1,6 @@
 //! The TypeScript types of the SDK are generated from the Rust types.
 //!
-//! `UPDATE_WIRE=1 cargo test -p proto --test typescript` writes them anew.
+//! `UPDATE_WIRE=1 cargo test -p proto --test typescript` rewrites them.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -97,7 +97,7 @@ fn the_typescript_types_are_those_of_the_rust_types() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == expected,
-        "{} differs from the Rust types; UPDATE_WIRE=1 writes it anew",
+        "{} differs from the Rust types; UPDATE_WIRE=1 rewrites it",
         path.display()
     );
 }

@@ -206,7 +206,7 @@ impl Session {
                     self.phase = Phase::Authenticated(authenticated);
                     return vec![send_error(&error, re, ts)];
                 }
-                return self.end_with_error(&error, re, CloseCode::CanNotVerify, ts);
+                return self.end_with_error(&error, re, CloseCode::CannotVerify, ts);
             }
         };
         let valid_ms = expires_in_ms.saturating_add_unsigned(self.limits.expiry_leeway_ms);

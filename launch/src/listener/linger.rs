@@ -42,7 +42,7 @@ pub struct LingerBounds {
 
 /// The connections of one listener that are read after their last answer.
 #[derive(Debug)]
-pub(super) struct Lingering {
+pub(super) struct LingerPool {
     bounds: LingerBounds,
     places: Mutex<Places>,
     names: MetricNames,
@@ -56,7 +56,7 @@ struct Places {
     taken: BTreeMap<u64, CancellationToken>,
 }
 
-impl Lingering {
+impl LingerPool {
     pub(super) fn new(bounds: LingerBounds, names: MetricNames, end: CancellationToken) -> Self {
         Self {
             bounds,

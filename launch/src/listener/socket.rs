@@ -12,7 +12,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::head::Head;
-use super::linger::Lingering;
+use super::linger::LingerPool;
 
 /// A socket that lingers when it is dropped behind an answer: the service's, one of hyper's own, or
 /// whatever an upgraded connection said. Without an answer (a deadline passed, the client is gone,
@@ -26,7 +26,7 @@ pub(super) struct Socket {
     is_shut: bool,
     /// The client has closed its half, so that nothing is left to read.
     is_ended: bool,
-    lingering: Arc<Lingering>,
+    lingering: Arc<LingerPool>,
     /// The listener waits for it at its end.
     token: TaskTrackerToken,
 }
@@ -36,7 +36,7 @@ impl Socket {
         stream: TcpStream,
         write_timeout: Duration,
         head: Arc<Head>,
-        lingering: Arc<Lingering>,
+        lingering: Arc<LingerPool>,
         token: TaskTrackerToken,
     ) -> Self {
         let mut stream = TimeoutStream::new(stream);

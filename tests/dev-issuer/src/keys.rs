@@ -54,7 +54,7 @@ pub struct Key {
 
 impl Key {
     fn generate(algorithm: SigningAlgorithm) -> anyhow::Result<Self> {
-        let failed = |_| anyhow!("can not make a key for {}", algorithm.name());
+        let failed = |_| anyhow!("cannot make a key for {}", algorithm.name());
         let (private, public, named) = match algorithm {
             SigningAlgorithm::RS256 => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
@@ -118,7 +118,7 @@ impl Generation {
     /// Makes a key for each algorithm. Takes up to a second: RSA needs primes.
     ///
     /// # Errors
-    /// When the cryptographic library can not make a key.
+    /// When the cryptographic library cannot make a key.
     pub fn generate() -> anyhow::Result<Self> {
         let [rsa, p256, ed25519] = SigningAlgorithm::ALL;
         Ok(Self([
@@ -165,7 +165,7 @@ impl Ring {
     /// A ring with one generation, that keeps `kept` older ones published.
     ///
     /// # Errors
-    /// When the cryptographic library can not make a key.
+    /// When the cryptographic library cannot make a key.
     pub fn generate(kept: usize) -> anyhow::Result<Self> {
         Ok(Self {
             newest: Generation::generate()?,
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rotation_keeps_as_many_generations_as_it_was_told() {
+    fn a_rotation_keeps_the_requested_number_of_generations() {
         for kept in [0, 2] {
             let mut ring = Ring::generate(kept).unwrap();
             let mut signing: Vec<Vec<String>> = vec![ring.newest.kids().collect()];

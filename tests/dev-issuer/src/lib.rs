@@ -1,7 +1,7 @@
 //! A token issuer for development and tests.
 //!
 //! It stands where a product's own login would stand: it publishes a key set and hands out
-//! signed tokens to whoever asks. That is why it serves loopback addresses only, and why nothing
+//! signed tokens to every client. That is why it serves loopback addresses only, and why nothing
 //! of it belongs into production.
 //!
 //! | request | answer |
@@ -95,7 +95,7 @@ pub fn is_allowed(address: SocketAddr) -> bool {
 }
 
 /// Serves tokens until `shutdown` is cancelled. The issuer (`iss`) is `http://<address>` of the
-/// listener. Keys are made first; the listener queues whoever asks meanwhile.
+/// listener. Keys are made first; the listener queues connections meanwhile.
 ///
 /// # Errors
 /// When the listener is not on a loopback address, or when keys cannot be made.
@@ -107,7 +107,7 @@ pub async fn run(
     let address = listener.local_addr().context("the listener's address")?;
     anyhow::ensure!(
         is_allowed(address),
-        "{address} is not a loopback address: this issuer gives tokens to whoever asks"
+        "{address} is not a loopback address: this issuer gives tokens to every client"
     );
     let issuer = format!("http://{address}");
     let kept = usize::from(settings.generations_kept);

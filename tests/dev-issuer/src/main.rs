@@ -8,7 +8,7 @@ use launch::logs::LogSettings;
 use launch::settings::{Problem, Program};
 use tokio_util::sync::CancellationToken;
 
-/// Gives out signed tokens for development and tests, to whoever asks. Loopback only.
+/// Issues signed tokens for development and tests, to every client. Loopback only.
 ///
 /// POST /token takes JSON: {"sub":"ada"} and, if wanted, "guilds" (array of ids), "scope" (words
 /// with spaces between), "ttl" (seconds, 3600; negative: expired already), "alg" (RS256, ES256 or

@@ -14,7 +14,7 @@ use crate::keys::{Ring, SigningAlgorithm};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
-    /// Whom the token speaks for.
+    /// The subject of the token.
     pub sub: String,
     /// The ids of the guilds that the token allows; absent: the token says nothing of guilds.
     #[serde(default)]
@@ -32,7 +32,7 @@ pub struct TokenRequest {
     /// leaves the claim out.
     #[serde(default)]
     pub claims: Map<String, Value>,
-    /// For tests: likewise for the header (`kid`, `typ`, `jku`, …). The signature is always that
+    /// For tests: the same for the header (`kid`, `typ`, `jku`, …). The signature is always that
     /// of `alg`'s key, whatever the header says.
     #[serde(default)]
     pub header: Map<String, Value>,

@@ -206,7 +206,7 @@ ts: number,
 n?: number, } & ({ "event": "room.created", "payload": RoomPayload } | { "event": "room.updated", "payload": RoomPayload } | { "event": "room.deleted", "payload": RoomPayload } | { "event": "voice.joined", "payload": VoicePayload } | { "event": "voice.left", "payload": VoicePayload } | { "event": "voice.state_changed", "payload": VoicePayload } | { "event": "guild.snapshot", "payload": SnapshotPayload } | { "event": "gateway.state", "payload": GatewayPayload });
 
 /**
- * What a viewer is told.
+ * An event in a view.
  */
 export type ViewEvent = { "event": "room.created", "payload": RoomPayload } | { "event": "room.updated", "payload": RoomPayload } | { "event": "room.deleted", "payload": RoomPayload } | { "event": "voice.joined", "payload": VoicePayload } | { "event": "voice.left", "payload": VoicePayload } | { "event": "voice.state_changed", "payload": VoicePayload } | { "event": "guild.snapshot", "payload": SnapshotPayload } | { "event": "gateway.state", "payload": GatewayPayload };
 
@@ -483,7 +483,7 @@ export type GatewayPayload = {
  */
 state: GatewayState, 
 /**
- * While live: since the hub last heard of the worker; otherwise since the state began. In ms.
+ * While live: since the worker's last delivery; otherwise since the state began. In ms.
  */
 ageMs: number, 
 /**
