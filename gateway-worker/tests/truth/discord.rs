@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use discord_sim::snowflake::Id;
-use discord_sim::truth::{
-    Change, Channel, ChannelKind, Guild, LOUNGE, Overwrite, OverwriteKind, Role, STAFF_ROOM,
-    Transition, Truth, VoiceChange, guild_id,
+use discord_sim::state::{
+    Change, Channel, ChannelKind, DiscordState, Guild, LOUNGE, Overwrite, OverwriteKind, Role,
+    STAFF_ROOM, Transition, VoiceChange, guild_id,
 };
 use gateway_worker::dispatch::{self, Subject};
 use gateway_worker::feed::{ChannelFinding, Finding, Question};
@@ -109,7 +109,7 @@ enum NextDispatch {
 }
 
 pub(crate) struct Discord {
-    truth: Truth,
+    truth: DiscordState,
     sessions: u64,
     sequence: u64,
     sent: Vec<Sent>,
@@ -127,7 +127,7 @@ pub(crate) fn guild() -> GuildId {
 impl Discord {
     pub(crate) fn new() -> Self {
         Self {
-            truth: Truth::seeded(1, 1, 1_000, 100),
+            truth: DiscordState::seeded(1, 1, 1_000, 100),
             sessions: 0,
             sequence: 0,
             sent: Vec::new(),
@@ -589,7 +589,7 @@ impl Discord {
         })
     }
 
-    fn voice_json(&self, user: Id, voice: Option<&discord_sim::truth::Voice>) -> Value {
+    fn voice_json(&self, user: Id, voice: Option<&discord_sim::state::Voice>) -> Value {
         let flags = voice.map(|voice| voice.flags).unwrap_or_default();
         json!({
             "guild_id": guild(),

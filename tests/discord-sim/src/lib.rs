@@ -1,8 +1,8 @@
-//! A simulated Discord: gateway v10, REST v10, pictures, and a control side that makes things happen.
+//! A simulated Discord: gateway v10, REST v10, pictures, and a control side for tests.
 //!
-//! It is made to behave as Discord documents itself, not as one client would like it: independent
-//! libraries run against it unchanged, every answer is checked against Discord's OpenAPI and every
-//! dispatch against `discord-api-types`. [`truth`] is what is so; [`run`] serves it.
+//! It behaves as Discord's documentation says. Independent libraries run against it unchanged; every
+//! answer is checked against Discord's OpenAPI, and every dispatch against `discord-api-types`.
+//! [`state`] is the simulated state; [`run`] serves it.
 
 mod avatars;
 mod control;
@@ -14,8 +14,8 @@ mod rest;
 mod serve;
 mod settings;
 pub mod snowflake;
+pub mod state;
 mod timestamp;
-pub mod truth;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,7 @@ pub use settings::Settings;
 
 use gateway::payload::Received;
 use gateway::{Asked, Gateway, Visible};
-use truth::{APPLICATION_ID, Refusal, Transition, Truth};
+use state::{APPLICATION_ID, DiscordState, Refusal, Transition};
 
 /// The bot's token.
 pub const TOKEN: &str = "sim-token";
@@ -42,9 +42,9 @@ struct Sim {
 struct Shared {
     settings: Settings,
     shutdown: CancellationToken,
-    /// Whatever runs beside the accept loop; the end waits for it.
+    /// Tasks beside the accept loop; the simulator waits for them when it ends.
     tasks: TaskTracker,
-    /// Truth and gateway under one lock: a transition and its dispatches are one step.
+    /// State and gateway under one lock: a transition and its dispatches are one step.
     world: Mutex<World>,
     rest: Mutex<rest::Books>,
     interactions: Mutex<interactions::Interactions>,
@@ -114,9 +114,9 @@ fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The truth and those who are told about it.
+/// The state, and the gateway that publishes its changes.
 struct World {
-    truth: Truth,
+    state: DiscordState,
     gateway: Gateway,
     visible: Visible,
 }
@@ -124,30 +124,30 @@ struct World {
 impl World {
     fn new(settings: &Settings, host: String, now_ms: u64) -> Self {
         let bound = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let truth = Truth::seeded(
+        let state = DiscordState::seeded(
             settings.sim_guilds,
             now_ms,
             bound(settings.sim_transitions_max),
             bound(settings.sim_members_max),
         );
         Self {
-            visible: gateway::visible(&truth),
+            visible: gateway::visible(&state),
             gateway: Gateway::new(settings, host),
-            truth,
+            state,
         }
     }
 
-    /// Changes the truth, and tells whoever is to be told. "Unchanged" is no failure: there is
-    /// just nothing to tell. Returns what was made.
+    /// Changes the state, and publishes the transitions, which are returned. "Unchanged" is not a
+    /// failure: it makes no transition.
     fn act(
         &mut self,
-        change: impl FnOnce(&mut Truth) -> Result<Vec<Transition>, Refusal>,
+        change: impl FnOnce(&mut DiscordState) -> Result<Vec<Transition>, Refusal>,
     ) -> Result<Vec<Transition>, Refusal> {
-        let made = match change(&mut self.truth) {
+        let made = match change(&mut self.state) {
             Err(Refusal::Unchanged) => Vec::new(),
             other => other?,
         };
-        self.gateway.publish(&self.truth, &mut self.visible, &made);
+        self.gateway.publish(&self.state, &mut self.visible, &made);
         Ok(made)
     }
 
@@ -158,13 +158,13 @@ impl World {
         }
         match self
             .gateway
-            .receive(&self.truth, connection, received, now_ms)
+            .receive(&self.state, connection, received, now_ms)
         {
             Asked::Nothing => {}
             Asked::Voice(guild, wish) => {
-                let moved = self.act(|truth| truth.voice(guild, APPLICATION_ID, wish, now_ms));
+                let moved = self.act(|state| state.voice(guild, APPLICATION_ID, wish, now_ms));
                 if let Err(refusal) = moved {
-                    tracing::debug!(%refusal, "the bot's wish for voice is ignored");
+                    tracing::debug!(%refusal, "the bot's voice state update is ignored");
                 }
             }
         }

@@ -7,9 +7,9 @@ use rand::{RngExt, SeedableRng};
 
 use crate::Sim;
 use crate::snowflake::Id;
-use crate::truth::{
-    Guild, LOUNGE, Refusal, STAFF_ROOM, STUDY_HALL, Truth, VoiceChange, guild_id, nth, people,
-    permissions,
+use crate::state::{
+    DiscordState, Guild, LOUNGE, Refusal, STAFF_ROOM, STUDY_HALL, VoiceChange, guild_id, nth,
+    people, permissions,
 };
 
 /// The shortest and the longest pause between two moves, milliseconds.
@@ -39,18 +39,23 @@ pub(crate) async fn live(sim: Sim) {
 fn step(sim: &Sim, person: Id, luck: &mut StdRng, only_join: bool) {
     let now_ms = sim.now_ms();
     let mut world = sim.world();
-    let Some(wish) = wish(&world.truth, person, luck, only_join) else {
+    let Some(wish) = wish(&world.state, person, luck, only_join) else {
         return;
     };
-    match world.act(|truth| truth.voice(guild_id(0), person, wish, now_ms)) {
+    match world.act(|state| state.voice(guild_id(0), person, wish, now_ms)) {
         Ok(_) | Err(Refusal::UnknownChannel | Refusal::NotInVoice) => {}
         Err(refusal) => tracing::debug!(%refusal, "somebody could not move"),
     }
 }
 
 /// What a person feels like doing.
-fn wish(truth: &Truth, person: Id, luck: &mut StdRng, only_join: bool) -> Option<VoiceChange> {
-    let guild = truth.guilds.get(&guild_id(0))?;
+fn wish(
+    state: &DiscordState,
+    person: Id,
+    luck: &mut StdRng,
+    only_join: bool,
+) -> Option<VoiceChange> {
+    let guild = state.guilds.get(&guild_id(0))?;
     let Some(voice) = guild.voice.get(&person) else {
         return Some(VoiceChange {
             channel: Some(Some(room_for(guild, person, luck)?)),
@@ -69,7 +74,7 @@ fn wish(truth: &Truth, person: Id, luck: &mut StdRng, only_join: bool) -> Option
             ..still
         },
         35..45 => VoiceChange {
-            // Who can not hear does not speak either, as in Discord's client.
+            // Who cannot hear does not speak either, as in Discord's client.
             self_deaf: Some(!flags.self_deaf),
             self_mute: Some(!flags.self_deaf),
             ..still
@@ -123,25 +128,25 @@ mod tests {
 
     #[test]
     fn the_crowd_keeps_moving_and_only_staff_enters_the_staff_room() {
-        let mut truth = Truth::seeded(1, 0, 10_000, 100);
+        let mut state = DiscordState::seeded(1, 0, 10_000, 100);
         let mut luck = StdRng::seed_from_u64(7);
         let crowd: Vec<Id> = people().collect();
         let staff = nth(guild_id(0), STAFF_ROOM);
         let mut seen_in_staff = 0;
         for n in 0..2_000 {
             let person = crowd[luck.random_range(0..crowd.len())];
-            if let Some(wish) = wish(&truth, person, &mut luck, false) {
-                // Whoever sits where they want to go stays: nothing changes.
-                let _same = truth.voice(guild_id(0), person, wish, n);
+            if let Some(wish) = wish(&state, person, &mut luck, false) {
+                // A person who is already there stays: nothing changes.
+                let _same = state.voice(guild_id(0), person, wish, n);
             }
-            let guild = truth.guild(guild_id(0)).unwrap();
+            let guild = state.guild(guild_id(0)).unwrap();
             for (user, voice) in &guild.voice {
                 let channel = &guild.channels[&voice.channel];
                 assert!(permissions::in_channel(guild, channel, *user) & permissions::CONNECT != 0);
                 seen_in_staff += usize::from(voice.channel == staff);
             }
         }
-        assert!(truth.seq() > 1_000, "hardly anybody moved");
+        assert!(state.seq() > 1_000, "hardly anybody moved");
         assert!(seen_in_staff > 0, "nobody ever sat in the staff room");
     }
 }

@@ -1,16 +1,16 @@
-//! The truth in Discord's JSON: the objects that both the gateway and REST hand out.
+//! The state in Discord's JSON: the objects that both the gateway and REST hand out.
 //!
 //! Fields follow Discord's documentation (`resources/*.mdx`) and its OpenAPI description.
 
 use serde_json::{Map, Value, json};
 
 use crate::snowflake::Id;
-use crate::timestamp::iso8601;
-use crate::truth::permissions::{self, VIEW_CHANNEL};
-use crate::truth::{
-    APPLICATION_ID, Channel, ChannelKind, Guild, Member, Overwrite, OverwriteKind, Role, Truth,
-    User, Voice, VoiceFlags,
+use crate::state::permissions::{self, VIEW_CHANNEL};
+use crate::state::{
+    APPLICATION_ID, Channel, ChannelKind, DiscordState, Guild, Member, Overwrite, OverwriteKind,
+    Role, User, Voice, VoiceFlags,
 };
+use crate::timestamp::iso8601;
 
 /// What an obfuscated channel is called (`resources/channel.mdx`, "Obfuscated Channels").
 const HIDDEN_NAME: &str = "___hidden___";
@@ -51,8 +51,8 @@ pub(crate) fn own_user(bot: &User) -> Value {
 }
 
 /// A member, with their user and the marks that the server gave them.
-pub(crate) fn member(truth: &Truth, guild: &Guild, id: Id) -> Option<Value> {
-    let who = truth.users.get(&id)?;
+pub(crate) fn member(state: &DiscordState, guild: &Guild, id: Id) -> Option<Value> {
+    let who = state.users.get(&id)?;
     let Member {
         nick,
         roles,
@@ -101,7 +101,7 @@ pub(crate) fn voice_state(user: Id, voice: Option<&Voice>, left: Option<&Voice>)
 
 /// A voice state with its guild and, while they are one, its member.
 pub(crate) fn full_voice_state(
-    truth: &Truth,
+    state: &DiscordState,
     guild: &Guild,
     user: Id,
     voice: Option<&Voice>,
@@ -109,7 +109,7 @@ pub(crate) fn full_voice_state(
 ) -> Value {
     let mut object = voice_state(user, voice, left);
     object["guild_id"] = json!(guild.id);
-    if let Some(member) = member(truth, guild, user) {
+    if let Some(member) = member(state, guild, user) {
         object["member"] = member;
     }
     object
@@ -146,7 +146,7 @@ fn overwrite(overwrite: &Overwrite) -> Value {
     })
 }
 
-/// Whether a bot is shown channels that it can not view.
+/// Whether a bot is shown channels that it cannot view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hidden {
     /// Whole, as it was until November 2026.
@@ -265,13 +265,13 @@ pub(crate) struct GuildCreate {
     pub(crate) voice_states: bool,
     /// Whether all members come, or only the bot and who sits in voice.
     pub(crate) all_members: bool,
-    /// How channels come that the bot can not view.
+    /// How channels come that the bot cannot view.
     pub(crate) hidden: Hidden,
 }
 
 impl GuildCreate {
     /// The dispatch's data.
-    pub(crate) fn render(&self, truth: &Truth, guild: &Guild) -> Value {
+    pub(crate) fn render(&self, state: &DiscordState, guild: &Guild) -> Value {
         let mut object = self::guild(guild);
         let members: Vec<Value> = guild
             .members
@@ -279,7 +279,7 @@ impl GuildCreate {
             .filter(|id| {
                 self.all_members || **id == APPLICATION_ID || guild.voice.contains_key(*id)
             })
-            .filter_map(|id| member(truth, guild, *id))
+            .filter_map(|id| member(state, guild, *id))
             .collect();
         let joined_ms = guild
             .members

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
-use crate::gateway::connection::{self, Wish};
+use crate::gateway::connection::{self, Negotiated};
 use crate::{Settings, Sim, avatars, control, people, rest};
 
 /// The longest message that a gateway client may send before its connection is cut, in bytes;
@@ -47,7 +47,7 @@ struct WasCut;
 /// Serves the simulated Discord on `listener` until `shutdown`.
 ///
 /// # Errors
-/// When the listener's address can not be read, or the HTTP client can not be built.
+/// When the listener's address cannot be read, or the HTTP client cannot be built.
 pub async fn run(
     listener: TcpListener,
     settings: Settings,
@@ -145,8 +145,8 @@ async fn upgrade(sim: Sim, request: Request) -> Response {
 }
 
 /// Reads `v`, `encoding` and `compress` (`gateway.mdx`, "Connecting").
-fn wish_of(uri: &Uri) -> Result<Wish, &'static str> {
-    let mut wish = Wish::WrongVersion;
+fn wish_of(uri: &Uri) -> Result<Negotiated, &'static str> {
+    let mut wish = Negotiated::WrongVersion;
     let mut packed = false;
     for (key, value) in uri
         .query()
@@ -155,7 +155,7 @@ fn wish_of(uri: &Uri) -> Result<Wish, &'static str> {
         .filter_map(|pair| pair.split_once('='))
     {
         match (key, value) {
-            ("v", "10") => wish = Wish::Plain,
+            ("v", "10") => wish = Negotiated::Plain,
             ("encoding", "json") => {}
             ("encoding", _) => return Err("this simulator speaks JSON only (encoding=json)"),
             ("compress", "zlib-stream") => packed = true,
@@ -164,8 +164,8 @@ fn wish_of(uri: &Uri) -> Result<Wish, &'static str> {
             _ => {}
         }
     }
-    Ok(if packed && wish == Wish::Plain {
-        Wish::ZlibStream
+    Ok(if packed && wish == Negotiated::Plain {
+        Negotiated::ZlibStream
     } else {
         wish
     })

@@ -26,7 +26,7 @@ pub struct Settings {
     /// Where webhook events are delivered, signed
     #[arg(long, env = "SIM_WEBHOOK_EVENTS_URL", value_parser = parse_url)]
     pub sim_webhook_events_url: Option<String>,
-    /// 1: nobody moves unless told
+    /// 1: people move only on request
     #[arg(long, env = "SIM_QUIET", default_value = "0", action = clap::ArgAction::Set, value_parser = parse_switch)]
     pub sim_quiet: bool,
     /// Seed of everything that looks random: who moves when, session ids, tokens
@@ -140,7 +140,7 @@ pub struct Settings {
     /// Payloads queued to one connection; a client that does not read is cut and may resume
     #[arg(long, env = "SIM_QUEUE_MAX", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Bounds")]
     pub sim_queue_max: u32,
-    /// Transitions of the truth that are kept; older ones are forgotten, and the answer says so
+    /// Transitions of the state that are kept; older ones are forgotten, and the answer says so
     #[arg(long, env = "SIM_TRANSITIONS_MAX", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Bounds")]
     pub sim_transitions_max: u32,
     /// Members of one guild; more are refused with 400
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_loopback_it_listens_only_when_told_so() {
+    fn it_listens_beyond_loopback_only_if_a_setting_allows_it() {
         let mut settings = Settings::quiet();
         settings.sim_listen = ([0, 0, 0, 0], 3900).into();
         assert!(settings.problems()[0].to_string().starts_with("SIM_LISTEN"));

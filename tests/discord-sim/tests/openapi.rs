@@ -8,7 +8,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "what a test's client can not do fails the test"
+    reason = "what a test's client cannot do fails the test"
 )]
 
 use std::collections::BTreeSet;
@@ -511,7 +511,7 @@ fn errors_of(document: &Value, schema: &Value, answer: &Value) -> Vec<String> {
         .build(&whole)
     {
         Ok(validator) => validator,
-        Err(error) => panic!("the description can not be used: {error}"),
+        Err(error) => panic!("the description cannot be used: {error}"),
     };
     validator
         .iter_errors(answer)

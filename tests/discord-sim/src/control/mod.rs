@@ -1,10 +1,10 @@
-//! The control side: what a test asks of the simulator, under `/_sim`.
+//! The control side: requests of a test to the simulator, under `/_sim`.
 //!
-//! Bad input is answered with 400 and `{"error": "…"}`, and changes nothing.
+//! ControlError input is answered with 400 and `{"error": "…"}`, and changes nothing.
 
-mod upsets;
+mod disruptions;
+mod requests;
 mod views;
-mod wishes;
 
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -16,17 +16,19 @@ use serde_json::{Value, json};
 use crate::rest::errors::json_response;
 use crate::rest::faults::Fault;
 use crate::snowflake::Id;
-use crate::truth::{Change, Channel, ChannelKind, Guild, Overwrite, OverwriteKind, Refusal, Role};
+use crate::state::{Change, Channel, ChannelKind, Guild, Overwrite, OverwriteKind, Refusal, Role};
 use crate::{Sim, interactions};
-use wishes::{ChannelChange, ChannelWish, GuildChange, MemberWish, RoleWish, VoiceWish};
+use requests::{
+    ChannelChange, ChannelRequest, GuildChange, MemberRequest, RoleRequest, VoiceRequest,
+};
 
-/// Why a wish is refused.
-struct Bad {
+/// Why a control request is refused.
+struct ControlError {
     status: StatusCode,
     why: String,
 }
 
-impl<T: ToString> From<T> for Bad {
+impl<T: ToString> From<T> for ControlError {
     fn from(why: T) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -37,16 +39,16 @@ impl<T: ToString> From<T> for Bad {
 
 /// Answers one request below `/_sim`.
 pub(crate) async fn answer(sim: Sim, request: Request) -> Response {
-    match attend(&sim, request).await {
+    match route(&sim, request).await {
         Ok(body) => json_response(StatusCode::OK, &body),
         Err(bad) => json_response(bad.status, &json!({"error": bad.why})),
     }
 }
 
-async fn attend(sim: &Sim, request: Request) -> Result<Value, Bad> {
+async fn route(sim: &Sim, request: Request) -> Result<Value, ControlError> {
     let (parts, body) = request.into_parts();
     let most = usize::try_from(sim.settings().sim_body_bytes_max).unwrap_or(usize::MAX);
-    let body = to_bytes(body, most).await.map_err(|_| Bad {
+    let body = to_bytes(body, most).await.map_err(|_| ControlError {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         why: "the body is larger than SIM_BODY_BYTES_MAX".to_owned(),
     })?;
@@ -68,7 +70,7 @@ async fn attend(sim: &Sim, request: Request) -> Result<Value, Bad> {
         (&Method::PATCH, ["guilds", id]) => rename_guild(sim, id, &read(&body)?),
         (&Method::POST, ["roles"]) => set_role(sim, read(&body)?),
         (&Method::POST, ["members"]) => set_member(sim, read(&body)?),
-        (&Method::POST, ["gateway"]) => upsets::gateway(sim, read(&body)?),
+        (&Method::POST, ["gateway"]) => disruptions::gateway(sim, read(&body)?),
         (&Method::POST, ["rest"]) => script(sim, read(&body)?),
         (&Method::DELETE, ["rest"]) => {
             sim.rest().faults.clear();
@@ -78,49 +80,49 @@ async fn attend(sim: &Sim, request: Request) -> Result<Value, Bad> {
         (&Method::POST, ["webhook-events"]) => {
             Ok(interactions::deliver_event(sim, read(&body)?).await?)
         }
-        _ => Err(Bad {
+        _ => Err(ControlError {
             status: StatusCode::NOT_FOUND,
             why: format!("no such control: {} {path}", parts.method),
         }),
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Bad> {
-    serde_json::from_slice(body).map_err(Bad::from)
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ControlError> {
+    serde_json::from_slice(body).map_err(ControlError::from)
 }
 
-fn id_in_path(text: &str) -> Result<Id, Bad> {
+fn id_in_path(text: &str) -> Result<Id, ControlError> {
     text.parse()
-        .map_err(|error| Bad::from(format!("{text:?}: {error}")))
+        .map_err(|error| ControlError::from(format!("{text:?}: {error}")))
 }
 
-fn voice(sim: &Sim, wish: &VoiceWish) -> Result<Value, Bad> {
+fn voice(sim: &Sim, request: &VoiceRequest) -> Result<Value, ControlError> {
     let now_ms = sim.now_ms();
     let mut world = sim.world();
-    world.act(|truth| truth.voice(wish.guild_id, wish.user_id, wish.change(), now_ms))?;
-    Ok(json!({"seq": world.truth.seq()}))
+    world.act(|state| state.voice(request.guild_id, request.user_id, request.change(), now_ms))?;
+    Ok(json!({"seq": world.state.seq()}))
 }
 
-fn create_channel(sim: &Sim, wish: ChannelWish) -> Result<Value, Bad> {
+fn create_channel(sim: &Sim, request: ChannelRequest) -> Result<Value, ControlError> {
     let now_ms = sim.now_ms();
-    let kind = ChannelKind::from_number(wish.kind).ok_or("type: one of 0, 2, 4, 13")?;
-    let mut channel = Channel::new(wish.guild_id, kind, &wish.name);
+    let kind = ChannelKind::from_number(request.kind).ok_or("type: one of 0, 2, 4, 13")?;
+    let mut channel = Channel::new(request.guild_id, kind, &request.name);
     check_name(&channel.name)?;
-    channel.parent_id = wish.parent_id;
-    channel.user_limit = wish.user_limit;
-    channel.overwrites = wishes::overwrites(wish.overwrites)?;
+    channel.parent_id = request.parent_id;
+    channel.user_limit = request.user_limit;
+    channel.overwrites = requests::overwrites(request.overwrites)?;
     let mut world = sim.world();
-    check_roles(world.truth.guild(wish.guild_id)?, &channel)?;
-    let made = world.act(|truth| truth.create_channel(wish.guild_id, channel, now_ms))?;
+    check_roles(world.state.guild(request.guild_id)?, &channel)?;
+    let made = world.act(|state| state.create_channel(request.guild_id, channel, now_ms))?;
     let id = made.iter().find_map(|transition| match &transition.change {
         Change::ChannelCreated(channel) => Some(channel.id),
         _ => None,
     });
-    Ok(json!({"seq": world.truth.seq(), "channelId": id}))
+    Ok(json!({"seq": world.state.seq(), "channelId": id}))
 }
 
 /// An overwrite of a role that the guild does not have would change nothing.
-fn check_roles(guild: &Guild, channel: &Channel) -> Result<(), Bad> {
+fn check_roles(guild: &Guild, channel: &Channel) -> Result<(), ControlError> {
     let mut roles = channel.overwrites.values();
     let unknown = |overwrite: &&Overwrite| {
         overwrite.kind == OverwriteKind::Role && !guild.roles.contains_key(&overwrite.id)
@@ -135,7 +137,7 @@ fn check_roles(guild: &Guild, channel: &Channel) -> Result<(), Bad> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Bad> {
+fn check_name(name: &str) -> Result<(), ControlError> {
     if (1..=100).contains(&name.chars().count()) {
         Ok(())
     } else {
@@ -143,85 +145,88 @@ fn check_name(name: &str) -> Result<(), Bad> {
     }
 }
 
-fn change_channel(sim: &Sim, id: &str, wish: ChannelChange) -> Result<Value, Bad> {
+fn change_channel(sim: &Sim, id: &str, request: ChannelChange) -> Result<Value, ControlError> {
     let id = id_in_path(id)?;
     let now_ms = sim.now_ms();
-    let overwrites = wish.overwrites.map(wishes::overwrites).transpose()?;
+    let overwrites = request.overwrites.map(requests::overwrites).transpose()?;
     let mut world = sim.world();
-    let guild = world.truth.guild_of(id).map_err(not_found)?;
+    let guild = world.state.guild_of(id).map_err(not_found)?;
     let mut channel = guild
         .channels
         .get(&id)
         .cloned()
         .ok_or_else(|| not_found(Refusal::UnknownChannel))?;
-    if let Some(name) = wish.name {
-        channel.name = crate::truth::normalise_name(channel.kind, &name);
+    if let Some(name) = request.name {
+        channel.name = crate::state::normalise_name(channel.kind, &name);
         check_name(&channel.name)?;
     }
-    if let Some(parent) = wish.parent_id {
+    if let Some(parent) = request.parent_id {
         channel.parent_id = parent;
     }
-    if let Some(limit) = wish.user_limit {
+    if let Some(limit) = request.user_limit {
         channel.user_limit = limit;
     }
     if let Some(overwrites) = overwrites {
         channel.overwrites = overwrites;
         check_roles(guild, &channel)?;
     }
-    let status = wish.status.unwrap_or_else(|| channel.status.clone());
+    let status = request.status.unwrap_or_else(|| channel.status.clone());
     if status.is_some() && !channel.kind.is_voice() {
         return Err(Refusal::NotVoice.into());
     }
-    world.act(|truth| truth.update_channel(channel.clone(), now_ms))?;
+    world.act(|state| state.update_channel(channel.clone(), now_ms))?;
     if status != channel.status {
-        world.act(|truth| truth.set_status(id, status, now_ms))?;
+        world.act(|state| state.set_status(id, status, now_ms))?;
     }
-    Ok(json!({"seq": world.truth.seq()}))
+    Ok(json!({"seq": world.state.seq()}))
 }
 
-fn not_found(refusal: Refusal) -> Bad {
-    Bad {
+fn not_found(refusal: Refusal) -> ControlError {
+    ControlError {
         status: StatusCode::NOT_FOUND,
         why: refusal.to_string(),
     }
 }
 
-fn delete_channel(sim: &Sim, id: &str) -> Result<Value, Bad> {
+fn delete_channel(sim: &Sim, id: &str) -> Result<Value, ControlError> {
     let id = id_in_path(id)?;
     let now_ms = sim.now_ms();
     let mut world = sim.world();
     world
-        .act(|truth| truth.delete_channel(id, now_ms))
+        .act(|state| state.delete_channel(id, now_ms))
         .map_err(not_found)?;
-    Ok(json!({"seq": world.truth.seq()}))
+    Ok(json!({"seq": world.state.seq()}))
 }
 
-fn rename_guild(sim: &Sim, id: &str, wish: &GuildChange) -> Result<Value, Bad> {
+fn rename_guild(sim: &Sim, id: &str, request: &GuildChange) -> Result<Value, ControlError> {
     let id = id_in_path(id)?;
     let now_ms = sim.now_ms();
-    check_name(&wish.name)?;
+    check_name(&request.name)?;
     let mut world = sim.world();
     world
-        .act(|truth| truth.rename_guild(id, &wish.name, now_ms))
+        .act(|state| state.rename_guild(id, &request.name, now_ms))
         .map_err(not_found)?;
-    Ok(json!({"seq": world.truth.seq()}))
+    Ok(json!({"seq": world.state.seq()}))
 }
 
-fn set_role(sim: &Sim, wish: RoleWish) -> Result<Value, Bad> {
+fn set_role(sim: &Sim, request: RoleRequest) -> Result<Value, ControlError> {
     let now_ms = sim.now_ms();
     let mut world = sim.world();
-    if wish.delete {
-        world.act(|truth| truth.delete_role(wish.guild_id, wish.role_id, now_ms))?;
-        return Ok(json!({"seq": world.truth.seq()}));
+    if request.delete {
+        world.act(|state| state.delete_role(request.guild_id, request.role_id, now_ms))?;
+        return Ok(json!({"seq": world.state.seq()}));
     }
-    let permissions = wish.permissions.ok_or("permissions: a decimal string")?.0;
-    let guild = world.truth.guild(wish.guild_id)?;
+    let permissions = request
+        .permissions
+        .ok_or("permissions: a decimal string")?
+        .0;
+    let guild = world.state.guild(request.guild_id)?;
     let mut role = guild
         .roles
-        .get(&wish.role_id)
+        .get(&request.role_id)
         .cloned()
         .unwrap_or_else(|| Role {
-            id: wish.role_id,
+            id: request.role_id,
             name: "new role".to_owned(),
             permissions: 0,
             position: u32::try_from(guild.roles.len()).unwrap_or(u32::MAX),
@@ -229,22 +234,24 @@ fn set_role(sim: &Sim, wish: RoleWish) -> Result<Value, Bad> {
             bot_id: None,
         });
     role.permissions = permissions;
-    if let Some(name) = wish.name {
+    if let Some(name) = request.name {
         check_name(&name)?;
         role.name = name;
     }
-    world.act(|truth| truth.set_role(wish.guild_id, role, now_ms))?;
-    Ok(json!({"seq": world.truth.seq()}))
+    world.act(|state| state.set_role(request.guild_id, role, now_ms))?;
+    Ok(json!({"seq": world.state.seq()}))
 }
 
-fn set_member(sim: &Sim, wish: MemberWish) -> Result<Value, Bad> {
+fn set_member(sim: &Sim, request: MemberRequest) -> Result<Value, ControlError> {
     let now_ms = sim.now_ms();
     let mut world = sim.world();
-    world.act(|truth| truth.set_member_roles(wish.guild_id, wish.user_id, wish.roles, now_ms))?;
-    Ok(json!({"seq": world.truth.seq()}))
+    world.act(|state| {
+        state.set_member_roles(request.guild_id, request.user_id, request.roles, now_ms)
+    })?;
+    Ok(json!({"seq": world.state.seq()}))
 }
 
-fn script(sim: &Sim, fault: Fault) -> Result<Value, Bad> {
+fn script(sim: &Sim, fault: Fault) -> Result<Value, ControlError> {
     let most = usize::try_from(sim.settings().sim_faults_max).unwrap_or(usize::MAX);
     sim.rest().faults.add(fault, most)?;
     Ok(json!({"ok": true}))

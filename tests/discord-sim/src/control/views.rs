@@ -1,10 +1,10 @@
-//! What the control side shows: the truth with its counters, and the transitions.
+//! What the control side shows: the state with its counters, and the transitions.
 
 use serde_json::{Map, Value, json};
 
-use super::Bad;
+use super::ControlError;
 use crate::snowflake::Id;
-use crate::truth::{Change, Channel, OverwriteKind, Role, Transition, Truth, Voice};
+use crate::state::{Change, Channel, DiscordState, OverwriteKind, Role, Transition, Voice};
 use crate::{Sim, interactions};
 
 /// Transitions in one answer, so that it stays readable; ask again from the last one.
@@ -13,7 +13,7 @@ const TRANSITIONS_AT_ONCE: usize = 10_000;
 pub(super) fn state(sim: &Sim) -> Value {
     let world = sim.world();
     let guilds: Map<String, Value> = world
-        .truth
+        .state
         .guilds
         .values()
         .map(|guild| {
@@ -29,7 +29,7 @@ pub(super) fn state(sim: &Sim) -> Value {
                         .map(|(user, voice)| {
                             (
                                 user.to_string(),
-                                describe_voice(sim_user(&world.truth, *user), voice),
+                                describe_voice(sim_user(&world.state, *user), voice),
                             )
                         })
                         .collect::<Map<_, _>>()
@@ -61,7 +61,7 @@ pub(super) fn state(sim: &Sim) -> Value {
     let books = sim.rest();
     json!({
         "guilds": guilds,
-        "seq": world.truth.seq(),
+        "seq": world.state.seq(),
         "counters": {
             "identify": counts.identify,
             "resume": counts.resume,
@@ -80,8 +80,8 @@ pub(super) fn state(sim: &Sim) -> Value {
     })
 }
 
-fn sim_user(truth: &Truth, id: Id) -> (Option<&str>, Option<&str>) {
-    truth.users.get(&id).map_or((None, None), |user| {
+fn sim_user(state: &DiscordState, id: Id) -> (Option<&str>, Option<&str>) {
+    state.users.get(&id).map_or((None, None), |user| {
         (Some(user.username.as_str()), user.global_name.as_deref())
     })
 }
@@ -135,7 +135,7 @@ fn describe_role(role: &Role) -> Value {
 }
 
 /// Reads `since=<number>`; 0 if it is not there.
-pub(super) fn since(query: &str) -> Result<u64, Bad> {
+pub(super) fn since(query: &str) -> Result<u64, ControlError> {
     let mut since = 0;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
@@ -146,16 +146,16 @@ pub(super) fn since(query: &str) -> Result<u64, Bad> {
     Ok(since)
 }
 
-pub(super) fn transitions(sim: &Sim, query: &str) -> Result<Value, Bad> {
+pub(super) fn transitions(sim: &Sim, query: &str) -> Result<Value, ControlError> {
     let since = since(query)?;
     let world = sim.world();
-    let (first, transitions) = world.truth.transitions_since(since);
+    let (first, transitions) = world.state.transitions_since(since);
     let list: Vec<Value> = transitions
         .take(TRANSITIONS_AT_ONCE)
         .map(describe)
         .collect();
     Ok(json!({
-        "seq": world.truth.seq(),
+        "seq": world.state.seq(),
         // The oldest that is kept: a `since` below `first - 1` has a hole after it.
         "first": first,
         "complete": since.saturating_add(1) >= first,

@@ -18,7 +18,7 @@ const SENDS_SPAN: Duration = Duration::from_secs(60);
 
 /// What the URL's query asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Negotiated {
     /// Version 10, JSON, plain.
     Plain,
     /// Version 10, JSON, one zlib stream.
@@ -47,12 +47,12 @@ struct Connection {
 }
 
 /// Serves one connection until its end.
-pub(crate) async fn serve(socket: WebSocket, wish: Wish, sim: Sim) {
+pub(crate) async fn serve(socket: WebSocket, negotiated: Negotiated, sim: Sim) {
     let attached = sim.world().gateway.connect();
     let id = attached.id;
-    let packing = match wish {
-        Wish::ZlibStream => Packing::zlib_stream(),
-        Wish::Plain | Wish::WrongVersion => Packing::Plain,
+    let packing = match negotiated {
+        Negotiated::ZlibStream => Packing::zlib_stream(),
+        Negotiated::Plain | Negotiated::WrongVersion => Packing::Plain,
     };
     let mut connection = Connection {
         socket,
@@ -64,7 +64,7 @@ pub(crate) async fn serve(socket: WebSocket, wish: Wish, sim: Sim) {
         close_at: None,
         sends: VecDeque::new(),
     };
-    let end = if wish == Wish::WrongVersion {
+    let end = if negotiated == Negotiated::WrongVersion {
         connection.close(4012).await;
         End::Over
     } else {

@@ -1,13 +1,13 @@
-//! What became of sessions, for the control side: whoever asks why a bot identified finds it here.
+//! The history of sessions, for the control side: it shows why a bot identified.
 
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-/// Notes that are kept; older ones are forgotten, and that is said.
+/// Notes that are kept. Older ones are dropped, and `complete` says so.
 const NOTES_MAX: usize = 10_000;
 
-/// What became of a session.
+/// One step in a session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// IDENTIFY made it, after this transition.
@@ -22,18 +22,18 @@ pub(super) enum Fate {
     ResumeUnanswered,
     /// Its connection ended, and it waits.
     Detached,
-    /// It can not be resumed any more.
+    /// It cannot be resumed any more.
     Ended(Why),
 }
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The control side wished it: a close, op 9, or forgetting.
-    Wished,
+    /// The control side asked for it: a close, op 9, or expiry.
+    Control,
     /// No heartbeat came.
     Heartbeat,
-    /// Nobody resumed it in time, or what was missed is not kept any more.
+    /// It was not resumed in time, or what was missed is not kept any more.
     Forgotten,
     /// Its client closed with 1000 or 1001, or sent what ends a session.
     Client,
@@ -53,7 +53,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Notes what became of a session; an empty name: of none.
+    /// Adds a note about a session; an empty name: about none.
     pub(super) fn note(&mut self, session: &str, fate: Fate, at_ms: u64) {
         if self.notes.len() >= NOTES_MAX {
             self.notes.pop_front();
@@ -93,7 +93,7 @@ impl Note {
             Fate::Detached => "detached",
             Fate::Ended(why) => {
                 object["why"] = match why {
-                    Why::Wished => "wished",
+                    Why::Control => "wished",
                     Why::Heartbeat => "heartbeat",
                     Why::Forgotten => "forgotten",
                     Why::Client => "client",
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_are_numbered_and_what_is_forgotten_is_admitted() {
+    fn notes_are_numbered_and_dropped_ones_are_reported() {
         let mut history = History::default();
         for at_ms in 0..NOTES_MAX as u64 + 1 {
             history.note("s", Fate::Detached, at_ms);

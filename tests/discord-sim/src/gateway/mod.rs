@@ -1,15 +1,15 @@
-//! The gateway: sessions, the connections they are attached to, and what they are told.
+//! The gateway: sessions, the connections they are attached to, and their dispatches.
 
 pub(crate) mod connection;
 mod history;
 mod identify;
 mod intents;
 pub(crate) mod payload;
+mod publish;
 mod receive;
 mod requests;
 pub(crate) mod resumes;
 mod session;
-mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::render::Hidden;
 use crate::settings::Settings;
 use history::{Fate, History, Why};
 use identify::Budget;
+pub(crate) use publish::{Visible, visible};
 pub(crate) use receive::{Asked, application_flags};
 use session::Session;
-pub(crate) use tell::{Visible, visible};
 
 /// What a connection is to do next.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) enum Order {
     Reconnect,
     /// End the connection without a Close.
     Drop,
-    /// Neither answer nor tell anything for so long.
+    /// Send nothing, answers included, for so long.
     Silence(Duration),
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Counts {
     pub(crate) closed: BTreeMap<u16, u64>,
 }
 
-/// Which sessions a wish of the control side is for; none: all of them.
+/// Which sessions a request of the control side is for; none: all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Which {
     pub(crate) shard: Option<u32>,
@@ -256,7 +256,7 @@ impl Gateway {
         let connections = self.connections(which);
         for connection in &connections {
             self.close(*connection, code);
-            self.detach(*connection, ends.then_some(Why::Wished), now_ms);
+            self.detach(*connection, ends.then_some(Why::Control), now_ms);
         }
         connections.len()
     }
@@ -314,7 +314,7 @@ impl Gateway {
         let connections = self.connections(which);
         for connection in &connections {
             self.say(*connection, payload::invalid_session(resumable));
-            let ends = (!resumable).then_some(Why::Wished);
+            let ends = (!resumable).then_some(Why::Control);
             self.detach(*connection, ends, now_ms);
         }
         connections.len()
@@ -329,14 +329,14 @@ impl Gateway {
         connections.len()
     }
 
-    /// Makes chosen sessions expire: those that wait are gone, and the others can not be resumed.
+    /// Makes chosen sessions expire: those that wait are gone, and the others cannot be resumed.
     pub(crate) fn expire_all(&mut self, which: &Which, now_ms: u64) -> usize {
         let chosen = self.chosen(which);
         for id in &chosen {
             if let Some(session) = self.sessions.get_mut(id)
                 && !std::mem::replace(&mut session.expired, true)
             {
-                self.history.note(id, Fate::Ended(Why::Wished), now_ms);
+                self.history.note(id, Fate::Ended(Why::Control), now_ms);
             }
         }
         self.forget_the_dead(now_ms);

@@ -47,7 +47,7 @@ pub(crate) struct Received {
     pub(crate) d: Value,
 }
 
-/// Reads a client's payload; none: it can not be decoded (close 4002).
+/// Reads a client's payload; none: it cannot be decoded (close 4002).
 pub(crate) fn read(bytes: &[u8]) -> Option<Received> {
     if bytes.len() > RECEIVED_BYTES_MAX {
         return None;
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_that_can_not_be_decoded_are_refused() {
+    fn payloads_that_cannot_be_decoded_are_refused() {
         for bad in ["", "{", "[]", "{}", r#"{"op":"1"}"#, r#"{"op":-1}"#] {
             assert_eq!(read(bad.as_bytes()), None, "{bad}");
         }

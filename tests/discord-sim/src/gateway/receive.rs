@@ -9,9 +9,9 @@ use super::session::{Session, Unresumable};
 use super::{Gateway, Order, Which, intents};
 use crate::render;
 use crate::snowflake::{Id, hash_of};
-use crate::truth::{APPLICATION_ID, Truth, VoiceChange};
+use crate::state::{APPLICATION_ID, DiscordState, VoiceChange};
 
-/// What a payload asks of the truth; everything else is answered here.
+/// What a payload asks of the state; everything else is answered here.
 pub(crate) enum Asked {
     /// Nothing.
     Nothing,
@@ -23,7 +23,7 @@ impl Gateway {
     /// Takes one payload of a connection.
     pub(crate) fn receive(
         &mut self,
-        truth: &Truth,
+        state: &DiscordState,
         connection: u64,
         received: &Received,
         now_ms: u64,
@@ -41,9 +41,9 @@ impl Gateway {
             }
             2 if known => self.refuse(connection, 4005, now_ms),
             2 => {
-                let begun = self.identify(truth, connection, data, now_ms);
+                let begun = self.identify(state, connection, data, now_ms);
                 let fate = if begun.is_some() {
-                    Fate::Identified(truth.seq())
+                    Fate::Identified(state.seq())
                 } else {
                     Fate::IdentifyRefused
                 };
@@ -54,10 +54,10 @@ impl Gateway {
             3 | 4 | 8 | 31 | 43 if !known => self.refuse(connection, 4003, now_ms),
             3 if !data.is_object() => self.refuse(connection, 4002, now_ms),
             3 => {}
-            4 => return self.bot_voice(truth, connection, data, now_ms),
-            8 => self.request_members(truth, connection, data, now_ms),
-            31 => self.request_sounds(truth, connection, data, now_ms),
-            43 => self.request_channel_info(truth, connection, data, now_ms),
+            4 => return self.bot_voice(state, connection, data, now_ms),
+            8 => self.request_members(state, connection, data, now_ms),
+            31 => self.request_sounds(state, connection, data, now_ms),
+            43 => self.request_channel_info(state, connection, data, now_ms),
             _ => self.refuse(connection, 4001, now_ms),
         }
         Asked::Nothing
@@ -77,7 +77,7 @@ impl Gateway {
     /// Begins a session, and returns its id; `None`: refused.
     fn identify(
         &mut self,
-        truth: &Truth,
+        state: &DiscordState,
         connection: u64,
         data: &Value,
         now_ms: u64,
@@ -99,7 +99,7 @@ impl Gateway {
             self.refuse(connection, 4010, now_ms);
             return None;
         };
-        let served = truth
+        let served = state
             .guilds
             .keys()
             .filter(|guild| guild.shard(shard.1) == u64::from(shard.0));
@@ -148,20 +148,20 @@ impl Gateway {
             .as_u64()
             .is_some_and(|bits| bits & (1 << 15) != 0);
         self.sessions.insert(id.clone(), session);
-        self.greet(truth, &id, shard, data["shard"].is_array());
+        self.greet(state, &id, shard, data["shard"].is_array());
         Some(id)
     }
 
     /// READY, and then the guilds.
-    fn greet(&mut self, truth: &Truth, id: &str, shard: (u32, u32), sharded: bool) {
-        let guilds: Vec<_> = truth
+    fn greet(&mut self, state: &DiscordState, id: &str, shard: (u32, u32), sharded: bool) {
+        let guilds: Vec<_> = state
             .guilds
             .values()
             .filter(|guild| guild.id.shard(shard.1) == u64::from(shard.0))
             .collect();
         let mut ready = json!({
             "v": 10,
-            "user": truth.users.get(&APPLICATION_ID).map(render::own_user),
+            "user": state.users.get(&APPLICATION_ID).map(render::own_user),
             "guilds": guilds.iter().map(|guild| json!({"id": guild.id, "unavailable": true})).collect::<Vec<_>>(),
             "session_id": id,
             "resume_gateway_url": self.url(),
@@ -188,7 +188,7 @@ impl Gateway {
                 );
             } else {
                 let hidden = session.hidden(self.settings.sim_obfuscate);
-                let data = session.guild_create(truth, guild, hidden);
+                let data = session.guild_create(state, guild, hidden);
                 self.dispatch(id, "GUILD_CREATE", &data);
             }
         }
@@ -255,7 +255,7 @@ impl Gateway {
         self.dispatch(id, "RESUMED", &json!({"_trace": ["discord-sim"]}));
     }
 
-    /// A session that can not be resumed is gone.
+    /// A session that cannot be resumed is gone.
     fn refuse_resume(&mut self, id: &str, why: Why, now_ms: u64) {
         if self.sessions.remove(id).is_some_and(|known| !known.expired) {
             self.history.note(id, Fate::Ended(why), now_ms);

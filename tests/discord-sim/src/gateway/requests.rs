@@ -7,7 +7,7 @@ use super::receive::Asked;
 use super::{Gateway, intents};
 use crate::render;
 use crate::snowflake::{Id, hash_of};
-use crate::truth::{APPLICATION_ID, Truth, VoiceChange, permissions};
+use crate::state::{APPLICATION_ID, DiscordState, VoiceChange, permissions};
 
 /// Members in one GUILD_MEMBERS_CHUNK.
 const CHUNK_MAX: usize = 1_000;
@@ -17,12 +17,12 @@ const FOUND_MAX: u64 = 100;
 impl Gateway {
     pub(super) fn bot_voice(
         &mut self,
-        truth: &Truth,
+        state: &DiscordState,
         connection: u64,
         data: &Value,
         now_ms: u64,
     ) -> Asked {
-        let guild = id_of(&data["guild_id"]).and_then(|id| truth.guilds.get(&id));
+        let guild = id_of(&data["guild_id"]).and_then(|id| state.guilds.get(&id));
         let (Some(guild), channel) = (guild, id_of(&data["channel_id"])) else {
             if id_of(&data["guild_id"]).is_none() {
                 self.refuse(connection, 4002, now_ms);
@@ -36,7 +36,7 @@ impl Gateway {
             if !may {
                 return Asked::Nothing;
             }
-            // No media here: a null endpoint tells the client to wait for a voice server.
+            // No media here: a null endpoint makes the client wait for a voice server.
             if let Some(session) = self
                 .session_of(connection)
                 .map(|session| session.id.clone())
@@ -59,7 +59,7 @@ impl Gateway {
 
     pub(super) fn request_members(
         &mut self,
-        truth: &Truth,
+        state: &DiscordState,
         connection: u64,
         data: &Value,
         now_ms: u64,
@@ -67,7 +67,7 @@ impl Gateway {
         let Some(guild) = one_id_of(&data["guild_id"]) else {
             return self.refuse(connection, 4002, now_ms);
         };
-        let Some(guild) = truth.guilds.get(&guild) else {
+        let Some(guild) = state.guilds.get(&guild) else {
             return;
         };
         let Some(session) = self.session_of(connection) else {
@@ -93,7 +93,7 @@ impl Gateway {
         };
         let named = |id: Id| match &asked {
             Some(ids) => ids.contains(&id.to_string().as_str()),
-            None => truth
+            None => state
                 .users
                 .get(&id)
                 .is_some_and(|user| user.username.to_lowercase().starts_with(&query)),
@@ -103,7 +103,7 @@ impl Gateway {
             .keys()
             .filter(|id| named(**id))
             .take(usize::try_from(bound).unwrap_or(usize::MAX))
-            .filter_map(|id| render::member(truth, guild, *id))
+            .filter_map(|id| render::member(state, guild, *id))
             .collect();
         let missing: Vec<&str> = asked
             .iter()
@@ -135,7 +135,7 @@ impl Gateway {
 
     pub(super) fn request_sounds(
         &mut self,
-        truth: &Truth,
+        state: &DiscordState,
         connection: u64,
         data: &Value,
         now_ms: u64,
@@ -152,7 +152,7 @@ impl Gateway {
         for guild in guilds
             .iter()
             .filter_map(id_of)
-            .filter(|id| truth.guilds.contains_key(id))
+            .filter(|id| state.guilds.contains_key(id))
         {
             let data = json!({"guild_id": guild, "soundboard_sounds": []});
             self.dispatch(&session, "SOUNDBOARD_SOUNDS", &data);
@@ -161,7 +161,7 @@ impl Gateway {
 
     pub(super) fn request_channel_info(
         &mut self,
-        truth: &Truth,
+        state: &DiscordState,
         connection: u64,
         data: &Value,
         now_ms: u64,
@@ -171,7 +171,7 @@ impl Gateway {
             return self.refuse(connection, 4002, now_ms);
         };
         let (Some(guild), Some(session)) = (
-            truth.guilds.get(&guild),
+            state.guilds.get(&guild),
             self.session_of(connection)
                 .map(|session| session.id.clone()),
         ) else {

@@ -17,7 +17,7 @@ pub(crate) struct Session {
     pub(crate) id: String,
     /// Which shard of how many.
     pub(crate) shard: (u32, u32),
-    /// What it asked to be told.
+    /// The dispatches that it asked for.
     pub(crate) intents: u64,
     /// Whether it opted into obfuscated channels.
     pub(crate) obfuscated: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Session {
     pub(crate) connection: Option<u64>,
     /// Since when it waits, Unix milliseconds.
     pub(crate) detached_ms: u64,
-    /// It can not be resumed any more, though its connection may live on.
+    /// It cannot be resumed any more, though its connection may live on.
     pub(crate) expired: bool,
     seq: u64,
     replay: VecDeque<(u64, Arc<str>)>,
@@ -120,7 +120,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn a_resume_replays_exactly_what_was_missed_or_says_that_it_can_not(
+        fn a_resume_replays_exactly_what_was_missed_or_says_that_it_cannot(
             sent in 0_u64..60, seen in 0_u64..70, kept in 1_usize..40,
         ) {
             let mut session = Session::new("s".to_owned(), (0, 1), 0, 1, kept);

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::Interaction;
 use crate::gateway::Which;
 use crate::snowflake::{Id, hash_of};
+use crate::state::permissions;
+use crate::state::{APPLICATION_ID, Guild, OWNER_ID, TEXT_CHANNEL, nth};
 use crate::timestamp::iso8601;
-use crate::truth::permissions;
-use crate::truth::{APPLICATION_ID, Guild, OWNER_ID, TEXT_CHANNEL, nth};
 use crate::{Sim, render};
 
 /// How long Discord waits for the first answer.
@@ -94,7 +94,7 @@ pub(crate) async fn deliver(sim: &Sim, wish: InteractionWish) -> Result<Value, S
     };
     let answer = post(sim, &url, &body, wish.signature, wish.timestamp).await;
     if answer["status"] == 200 && wish.signature == Signature::Good {
-        let message = sim.world().truth.next_id(now_ms);
+        let message = sim.world().state.next_id(now_ms);
         if let Some(interaction) = sim.interactions().get_mut(&token)
             // An answer through the API may have come first.
             && interaction.answered.is_none()
@@ -208,7 +208,7 @@ fn prepare(
         .and_then(Value::as_u64)
         .ok_or("interaction.type: a number")?;
     let mut world = sim.world();
-    let fresh = world.truth.next_id(now_ms);
+    let fresh = world.state.next_id(now_ms);
     let id = match fields.get("id") {
         None => fresh,
         Some(id) => id
@@ -227,13 +227,13 @@ fn prepare(
     fill("version", 1.into());
     fill("application_id", json!(APPLICATION_ID));
     fill("entitlements", json!([]));
-    let truth = &world.truth;
+    let state = &world.state;
     let id_in = |value: Option<&Value>| {
         value
             .and_then(Value::as_str)
             .and_then(|id| id.parse::<Id>().ok())
     };
-    let guild: Option<&Guild> = id_in(fields.get("guild_id")).and_then(|id| truth.guilds.get(&id));
+    let guild: Option<&Guild> = id_in(fields.get("guild_id")).and_then(|id| state.guilds.get(&id));
     let user = id_in(fields.get("member").map(|member| &member["user"]["id"]))
         .or_else(|| id_in(fields.get("user").map(|user| &user["id"])))
         .unwrap_or(OWNER_ID);
@@ -265,14 +265,14 @@ fn prepare(
             if let Some(place) = place {
                 fill("channel", render::channel(guild, place));
             }
-            if let Some(mut member) = render::member(truth, guild, user) {
+            if let Some(mut member) = render::member(state, guild, user) {
                 member["permissions"] = may(user).into();
                 fill("member", member);
             }
         } else {
             fill("app_permissions", "0".into());
             fill("authorizing_integration_owners", json!({}));
-            if let Some(user) = truth.users.get(&user) {
+            if let Some(user) = state.users.get(&user) {
                 fill("user", render::user(user));
             }
         }

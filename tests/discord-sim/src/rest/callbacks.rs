@@ -7,8 +7,8 @@ use super::Call;
 use super::errors::{Problem, Reply, Served};
 use super::form::Form;
 use crate::interactions::{Interaction, Message};
+use crate::state::{APPLICATION_ID, DiscordState};
 use crate::timestamp::iso8601;
-use crate::truth::{APPLICATION_ID, Truth};
 use crate::{Sim, render};
 
 /// Within which the first answer must come, milliseconds.
@@ -36,7 +36,7 @@ pub(super) fn callback(sim: &Sim, call: &Call) -> Served {
         check_message(&answer["data"])?;
     }
     let mut world = sim.world();
-    let message_id = world.truth.next_id(call.now_ms);
+    let message_id = world.state.next_id(call.now_ms);
     let mut interactions = sim.interactions();
     let interaction = interactions
         .get_mut(call.word(0))
@@ -55,38 +55,38 @@ pub(super) fn callback(sim: &Sim, call: &Call) -> Served {
     if !call.asks("with_response") {
         return Reply::no_content();
     }
-    let mut told = json!({"id": interaction.id, "type": interaction.kind});
+    let mut answered = json!({"id": interaction.id, "type": interaction.kind});
     let mut whole = json!({});
     if let Some(message) = &interaction.original {
-        told["response_message_id"] = json!(message.id);
-        told["response_message_loading"] = json!(kind == Some(5));
-        told["response_message_ephemeral"] = json!(message.flags & (1 << 6) != 0);
+        answered["response_message_id"] = json!(message.id);
+        answered["response_message_loading"] = json!(kind == Some(5));
+        answered["response_message_ephemeral"] = json!(message.flags & (1 << 6) != 0);
         if kind == Some(4) || kind == Some(7) {
-            whole["resource"] = json!({"type": kind, "message": render_message(&world.truth, interaction, message)});
+            whole["resource"] = json!({"type": kind, "message": render_message(&world.state, interaction, message)});
         }
     }
-    whole["interaction"] = told;
+    whole["interaction"] = answered;
     Reply::ok(whole)
 }
 
 pub(super) fn original(sim: &Sim, call: &Call) -> Served {
-    with_interaction(sim, call, |truth, interaction| {
+    with_interaction(sim, call, |state, interaction| {
         let message = interaction.original.as_ref().ok_or_else(unknown_message)?;
-        Reply::ok(render_message(truth, interaction, message))
+        Reply::ok(render_message(state, interaction, message))
     })
 }
 
 pub(super) fn edit_original(sim: &Sim, call: &Call) -> Served {
     let edit = Value::Object(call.object()?);
     check_edit(&edit)?;
-    with_interaction(sim, call, |truth, interaction| {
+    with_interaction(sim, call, |state, interaction| {
         interaction
             .original
             .as_mut()
             .ok_or_else(unknown_message)?
             .edit(&edit, call.now_ms);
         let message = interaction.original.as_ref().ok_or_else(unknown_message)?;
-        Reply::ok(render_message(truth, interaction, message))
+        Reply::ok(render_message(state, interaction, message))
     })
 }
 
@@ -100,8 +100,8 @@ pub(super) fn delete_original(sim: &Sim, call: &Call) -> Served {
 pub(super) fn follow_up(sim: &Sim, call: &Call) -> Served {
     let data = Value::Object(call.object()?);
     check_message(&data)?;
-    let id = sim.world().truth.next_id(call.now_ms);
-    with_interaction(sim, call, |truth, interaction| {
+    let id = sim.world().state.next_id(call.now_ms);
+    with_interaction(sim, call, |state, interaction| {
         if interaction.answered.is_none() {
             return Err(Problem::unknown(10015, "Webhook"));
         }
@@ -116,14 +116,14 @@ pub(super) fn follow_up(sim: &Sim, call: &Call) -> Served {
         } else if interaction.follow_ups.len() < FOLLOW_UPS_MAX {
             interaction.follow_ups.push(message.clone());
         }
-        Reply::ok(render_message(truth, interaction, &message))
+        Reply::ok(render_message(state, interaction, &message))
     })
 }
 
 fn with_interaction(
     sim: &Sim,
     call: &Call,
-    serve: impl FnOnce(&Truth, &mut Interaction) -> Served,
+    serve: impl FnOnce(&DiscordState, &mut Interaction) -> Served,
 ) -> Served {
     if call.id(0)? != APPLICATION_ID {
         return Err(Problem::unknown(10015, "Webhook"));
@@ -136,7 +136,7 @@ fn with_interaction(
     if interaction.is_over(call.now_ms) {
         return Err(Problem::invalid_webhook_token());
     }
-    serve(&world.truth, interaction)
+    serve(&world.state, interaction)
 }
 
 fn unknown_message() -> Problem {
@@ -165,8 +165,8 @@ fn check_message(data: &Value) -> Result<(), Problem> {
     }
 }
 
-fn render_message(truth: &Truth, interaction: &Interaction, message: &Message) -> Value {
-    let user = |id| truth.users.get(&id).map(render::user);
+fn render_message(state: &DiscordState, interaction: &Interaction, message: &Message) -> Value {
+    let user = |id| state.users.get(&id).map(render::user);
     let mut owners = json!({});
     if let Some(guild) = interaction.guild {
         owners["0"] = json!(guild);

@@ -9,8 +9,8 @@ use super::audit::{self, Action};
 use super::errors::{Problem, Reply, Served};
 use super::form::{Form, nest};
 use crate::snowflake::Id;
-use crate::truth::permissions as may;
-use crate::truth::{
+use crate::state::permissions as may;
+use crate::state::{
     APPLICATION_ID, Channel, ChannelKind, Guild, Overwrite, OverwriteKind, normalise_name,
 };
 use crate::{Sim, render};
@@ -22,7 +22,7 @@ const RENAME_WINDOW_MS: u64 = 600_000;
 
 pub(super) fn list(sim: &Sim, call: &Call) -> Served {
     let world = sim.world();
-    let guild = world.truth.guild(call.id(0)?)?;
+    let guild = world.state.guild(call.id(0)?)?;
     let obfuscate = sim.settings().sim_obfuscate;
     Reply::ok(
         guild
@@ -39,7 +39,7 @@ pub(super) fn create(sim: &Sim, call: &Call) -> Served {
     let reason = audit::reason(&call.headers)?;
     let fields = call.object()?;
     let mut world = sim.world();
-    let guild = world.truth.guild(guild_id)?;
+    let guild = world.state.guild(guild_id)?;
     let bot_may = may::in_guild(guild, APPLICATION_ID);
     if bot_may & may::MANAGE_CHANNELS == 0 {
         return Err(Problem::missing_permissions());
@@ -63,9 +63,9 @@ pub(super) fn create(sim: &Sim, call: &Call) -> Served {
             channel.overwrites.clone_from(&parent.overwrites);
         }
     }
-    let made = world.act(|truth| truth.create_channel(guild_id, channel, call.now_ms))?;
+    let made = world.act(|state| state.create_channel(guild_id, channel, call.now_ms))?;
     let created = made.iter().find_map(|transition| match &transition.change {
-        crate::truth::Change::ChannelCreated(channel) => Some(channel.clone()),
+        crate::state::Change::ChannelCreated(channel) => Some(channel.clone()),
         _ => None,
     });
     let created = created.ok_or_else(|| Problem::unknown(10003, "Channel"))?;
@@ -76,7 +76,7 @@ pub(super) fn create(sim: &Sim, call: &Call) -> Served {
         reason,
         call.now_ms,
     );
-    let guild = world.truth.guild(guild_id)?;
+    let guild = world.state.guild(guild_id)?;
     Reply::created(render::channel(guild, &created))
 }
 
@@ -96,7 +96,7 @@ fn read_one(guild: &Guild, id: Id, needs: u64) -> Result<&Channel, Problem> {
 
 pub(super) fn read_route(sim: &Sim, call: &Call) -> Served {
     let world = sim.world();
-    let guild = world.truth.guild_of(call.id(0)?)?;
+    let guild = world.state.guild_of(call.id(0)?)?;
     Reply::ok(render::channel(guild, read_one(guild, call.id(0)?, 0)?))
 }
 
@@ -105,7 +105,7 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Served {
     let reason = audit::reason(&call.headers)?;
     let fields = call.object()?;
     let mut world = sim.world();
-    let guild = world.truth.guild_of(id)?;
+    let guild = world.state.guild_of(id)?;
     let guild_id = guild.id;
     let overwrites = fields
         .get("permission_overwrites")
@@ -117,25 +117,25 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Served {
     let changed = form.finish(changed)?;
     allowed_overwrites(&changed, may::in_guild(guild, APPLICATION_ID))?;
     if changed.name != before.name {
-        let standing = sim.rest().limits.take(
+        let limit_state = sim.rest().limits.take(
             "rename",
             &id.to_string(),
             sim.settings().sim_renames,
             RENAME_WINDOW_MS,
             call.now_ms,
         );
-        if standing.exceeded {
+        if limit_state.exceeded {
             return Err(Problem::limited(
                 WRITE_LIMIT,
-                standing.ends_ms.saturating_sub(call.now_ms),
+                limit_state.ends_ms.saturating_sub(call.now_ms),
             ));
         }
     }
-    world.act(|truth| truth.update_channel(changed.clone(), call.now_ms))?;
+    world.act(|state| state.update_channel(changed.clone(), call.now_ms))?;
     sim.rest()
         .audit
         .note(Action::ChannelUpdate, guild_id, id, reason, call.now_ms);
-    let guild = world.truth.guild(guild_id)?;
+    let guild = world.state.guild(guild_id)?;
     Reply::ok(render::channel(guild, &changed))
 }
 
@@ -143,10 +143,10 @@ pub(super) fn delete(sim: &Sim, call: &Call) -> Served {
     let id = call.id(0)?;
     let reason = audit::reason(&call.headers)?;
     let mut world = sim.world();
-    let guild = world.truth.guild_of(id)?;
+    let guild = world.state.guild_of(id)?;
     let guild_id = guild.id;
     let answer = render::channel(guild, read_one(guild, id, may::MANAGE_CHANNELS)?);
-    world.act(|truth| truth.delete_channel(id, call.now_ms))?;
+    world.act(|state| state.delete_channel(id, call.now_ms))?;
     sim.rest()
         .audit
         .note(Action::ChannelDelete, guild_id, id, reason, call.now_ms);
@@ -164,8 +164,8 @@ pub(super) fn set_status(sim: &Sim, call: &Call) -> Served {
         .map(str::to_owned);
     let status = form.finish(status)?;
     let mut world = sim.world();
-    read_one(world.truth.guild_of(id)?, id, may::SET_VOICE_CHANNEL_STATUS)?;
-    world.act(|truth| truth.set_status(id, status, call.now_ms))?;
+    read_one(world.state.guild_of(id)?, id, may::SET_VOICE_CHANNEL_STATUS)?;
+    world.act(|state| state.set_status(id, status, call.now_ms))?;
     Reply::no_content()
 }
 
@@ -275,11 +275,11 @@ fn allowed_overwrites(channel: &Channel, bot_may: u64) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::truth::{Truth, guild_id};
+    use crate::state::{DiscordState, guild_id};
 
     fn errors_of(body: &Value) -> Value {
-        let truth = Truth::seeded(1, 0, 10, 10);
-        let guild = truth.guild(guild_id(0)).unwrap();
+        let state = DiscordState::seeded(1, 0, 10, 10);
+        let guild = state.guild(guild_id(0)).unwrap();
         let fields = body.as_object().unwrap().clone();
         let mut form = Form::new(&fields);
         form.require("name");

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::truth::Refusal;
+use crate::state::Refusal;
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq)]

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_meets_its_route_as_often_as_it_was_told() {
+    fn a_fault_meets_its_route_the_requested_number_of_times() {
         let mut faults = Faults::default();
         faults
             .add(

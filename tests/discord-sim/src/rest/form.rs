@@ -28,7 +28,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// Whether the field is there, null included.
+    /// Whether the field is present, null included.
     pub(crate) fn has(&self, field: &str) -> bool {
         self.fields.contains_key(field)
     }

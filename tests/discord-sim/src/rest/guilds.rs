@@ -7,12 +7,12 @@ use super::audit::{self, Action};
 use super::errors::{Problem, Reply, Served};
 use super::form::Form;
 use crate::snowflake::Id;
-use crate::truth::{APPLICATION_ID, VoiceChange, permissions as may};
+use crate::state::{APPLICATION_ID, VoiceChange, permissions as may};
 use crate::{Sim, render};
 
 pub(super) fn guild(sim: &Sim, call: &Call) -> Served {
     let world = sim.world();
-    let guild = world.truth.guild(call.id(0)?)?;
+    let guild = world.state.guild(call.id(0)?)?;
     let mut object = render::guild(guild);
     if call.asks("with_counts") {
         object["approximate_member_count"] = json!(guild.members.len());
@@ -23,18 +23,18 @@ pub(super) fn guild(sim: &Sim, call: &Call) -> Served {
 
 pub(super) fn roles(sim: &Sim, call: &Call) -> Served {
     let world = sim.world();
-    let guild = world.truth.guild(call.id(0)?)?;
+    let guild = world.state.guild(call.id(0)?)?;
     Reply::ok(guild.roles.values().map(render::role).collect())
 }
 
 pub(super) fn member(sim: &Sim, call: &Call) -> Served {
     let world = sim.world();
-    let guild = world.truth.guild(call.id(0)?)?;
+    let guild = world.state.guild(call.id(0)?)?;
     let user = call.id(1)?;
-    if !world.truth.users.contains_key(&user) {
+    if !world.state.users.contains_key(&user) {
         return Err(Problem::unknown(10013, "User"));
     }
-    let member = render::member(&world.truth, guild, user);
+    let member = render::member(&world.state, guild, user);
     Reply::ok(member.ok_or_else(|| Problem::unknown(10007, "Member"))?)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn voice_state(sim: &Sim, call: &Call) -> Served {
 
 fn voice_state_of(sim: &Sim, guild: Id, user: Id) -> Served {
     let world = sim.world();
-    let guild = world.truth.guild(guild)?;
+    let guild = world.state.guild(guild)?;
     let voice = guild
         .voice
         .get(&user)
@@ -64,7 +64,7 @@ fn voice_state_of(sim: &Sim, guild: Id, user: Id) -> Served {
         });
     }
     Reply::ok(render::full_voice_state(
-        &world.truth,
+        &world.state,
         guild,
         user,
         Some(voice),
@@ -78,7 +78,7 @@ pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
     let reason = audit::reason(&call.headers)?;
     let fields = call.object()?;
     let mut form = Form::new(&fields);
-    let wish = VoiceChange {
+    let change = VoiceChange {
         channel: if form.has("channel_id") {
             Some(form.id("channel_id"))
         } else {
@@ -88,17 +88,17 @@ pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
         deaf: form.flag("deaf"),
         ..VoiceChange::default()
     };
-    let wish = form.finish(wish)?;
+    let change = form.finish(change)?;
     let mut world = sim.world();
-    let guild = world.truth.guild(guild_id)?;
+    let guild = world.state.guild(guild_id)?;
     if !guild.members.contains_key(&user) {
         return Err(Problem::unknown(10007, "Member"));
     }
     let bot_may = may::in_guild(guild, APPLICATION_ID);
     let needed = [
-        (wish.channel.is_some(), may::MOVE_MEMBERS),
-        (wish.mute.is_some(), may::MUTE_MEMBERS),
-        (wish.deaf.is_some(), may::DEAFEN_MEMBERS),
+        (change.channel.is_some(), may::MOVE_MEMBERS),
+        (change.mute.is_some(), may::MUTE_MEMBERS),
+        (change.deaf.is_some(), may::DEAFEN_MEMBERS),
     ];
     if needed
         .iter()
@@ -106,14 +106,14 @@ pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
     {
         return Err(Problem::missing_permissions());
     }
-    if wish != VoiceChange::default() {
+    if change != VoiceChange::default() {
         if !guild.voice.contains_key(&user) {
             return Err(Problem::bad(
                 40032,
                 "Target user is not connected to voice.",
             ));
         }
-        if let Some(Some(channel)) = wish.channel {
+        if let Some(Some(channel)) = change.channel {
             let place = guild
                 .channels
                 .get(&channel)
@@ -122,12 +122,12 @@ pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
                 return Err(Problem::missing_permissions());
             }
         }
-        world.act(|truth| truth.voice(guild_id, user, wish, call.now_ms))?;
+        world.act(|state| state.voice(guild_id, user, change, call.now_ms))?;
         sim.rest()
             .audit
             .note(Action::MemberUpdate, guild_id, user, reason, call.now_ms);
     }
-    let guild = world.truth.guild(guild_id)?;
-    let member = render::member(&world.truth, guild, user);
+    let guild = world.state.guild(guild_id)?;
+    let member = render::member(&world.state, guild, user);
     Reply::ok(member.ok_or_else(|| Problem::unknown(10007, "Member"))?)
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Call;
 use super::errors::{Problem, Reply, Served};
 use crate::gateway::application_flags;
-use crate::truth::{APPLICATION_ID, OWNER_ID};
+use crate::state::{APPLICATION_ID, OWNER_ID};
 use crate::{Sim, interactions, render};
 
 pub(super) fn gateway(sim: &Sim, _: &Call) -> Served {
@@ -23,7 +23,7 @@ pub(super) fn gateway_bot(sim: &Sim, call: &Call) -> Served {
 
 pub(super) fn me(sim: &Sim, _: &Call) -> Served {
     let world = sim.world();
-    let bot = world.truth.users.get(&APPLICATION_ID);
+    let bot = world.state.users.get(&APPLICATION_ID);
     Reply::ok(render::own_user(
         bot.ok_or_else(|| Problem::unknown(10013, "User"))?,
     ))
@@ -31,7 +31,7 @@ pub(super) fn me(sim: &Sim, _: &Call) -> Served {
 
 pub(super) fn user(sim: &Sim, call: &Call) -> Served {
     let world = sim.world();
-    let user = world.truth.users.get(&call.id(0)?);
+    let user = world.state.users.get(&call.id(0)?);
     Reply::ok(render::user(
         user.ok_or_else(|| Problem::unknown(10013, "User"))?,
     ))
@@ -39,7 +39,7 @@ pub(super) fn user(sim: &Sim, call: &Call) -> Served {
 
 pub(super) fn application(sim: &Sim, _: &Call) -> Served {
     let world = sim.world();
-    let user = |id| world.truth.users.get(&id).map(render::user);
+    let user = |id| world.state.users.get(&id).map(render::user);
     let flags = application_flags(sim.settings().sim_intents_granted);
     Reply::ok(json!({
         "id": APPLICATION_ID,
@@ -59,7 +59,7 @@ pub(super) fn application(sim: &Sim, _: &Call) -> Served {
         "interactions_endpoint_url": sim.settings().sim_interactions_url,
         "role_connections_verification_url": null,
         "event_webhooks_url": sim.settings().sim_webhook_events_url,
-        "approximate_guild_count": world.truth.guilds.len(),
+        "approximate_guild_count": world.state.guilds.len(),
         "approximate_user_install_count": 0,
         "approximate_user_authorization_count": 0,
         "explicit_content_filter": 0,

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::errors::json_response;
 
 /// Buckets kept at most; beyond it, those whose window is over are dropped, and then the limits
-/// start anew.
+/// start again.
 const BUCKETS_MAX: usize = 10_000;
 
 /// The state of all limits.
@@ -48,9 +48,9 @@ impl Window {
     }
 }
 
-/// What a request may know of its bucket.
+/// The state of a bucket after a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LimitState {
     /// Requests in one window.
     pub(crate) limit: u32,
     /// Those that are left.
@@ -92,7 +92,7 @@ impl Limits {
         limit: u32,
         length_ms: u64,
         now_ms: u64,
-    ) -> Standing {
+    ) -> LimitState {
         if self.buckets.len() >= BUCKETS_MAX {
             self.buckets.retain(|_, window| now_ms < window.ends_ms());
             if self.buckets.len() >= BUCKETS_MAX {
@@ -104,7 +104,7 @@ impl Limits {
             .entry(format!("{bucket}:{resource}"))
             .or_default();
         let taken = window.take(limit, length_ms, now_ms);
-        Standing {
+        LimitState {
             limit,
             remaining: limit.saturating_sub(window.used),
             ends_ms: window.ends_ms(),
@@ -114,7 +114,7 @@ impl Limits {
     }
 }
 
-impl Standing {
+impl LimitState {
     /// Adds the `X-RateLimit-*` headers.
     pub(crate) fn write(&self, response: &mut Response, now_ms: u64) {
         let after_ms = self.ends_ms.saturating_sub(now_ms);

@@ -26,9 +26,9 @@ use crate::settings::Settings;
 use crate::snowflake::{Id, hash_of};
 use errors::{Problem, Reply, json_response};
 use faults::{Drop, Fault, Faults};
-use limits::{Limits, Scope, Standing, too_many};
+use limits::{LimitState, Limits, Scope, too_many};
 pub use routes::routes;
-use routes::{Door, ROUTES, Route};
+use routes::{Caller, ROUTES, Route};
 
 /// What REST keeps about its requests.
 pub(crate) struct Books {
@@ -185,13 +185,13 @@ async fn attend(sim: &Sim, request: Request) -> Response {
 
 async fn serve(sim: &Sim, route: &Route, path: &str, request: Request, now_ms: u64) -> Response {
     let (parts, body) = request.into_parts();
-    if route.door == Door::Bot && !is_bot(sim, &parts.headers) {
+    if route.caller == Caller::Bot && !is_bot(sim, &parts.headers) {
         return Problem::plain(StatusCode::UNAUTHORIZED).into_response();
     }
     let settings = sim.settings();
-    let standing = {
+    let limit_state = {
         let mut books = sim.rest();
-        if route.door != Door::Interaction
+        if route.caller != Caller::Interaction
             && let Err(wait_ms) = books.limits.take_global(settings.sim_global_per_s, now_ms)
         {
             return too_many(wait_ms, Scope::Global, 0);
@@ -204,8 +204,8 @@ async fn serve(sim: &Sim, route: &Route, path: &str, request: Request, now_ms: u
             now_ms,
         )
     };
-    let mut response = if standing.exceeded {
-        too_many(standing.ends_ms.saturating_sub(now_ms), Scope::User, 0)
+    let mut response = if limit_state.exceeded {
+        too_many(limit_state.ends_ms.saturating_sub(now_ms), Scope::User, 0)
     } else {
         let most = usize::try_from(settings.sim_body_bytes_max).unwrap_or(usize::MAX);
         match to_bytes(body, most).await {
@@ -216,7 +216,7 @@ async fn serve(sim: &Sim, route: &Route, path: &str, request: Request, now_ms: u
             Err(_) => Problem::plain(StatusCode::PAYLOAD_TOO_LARGE).into_response(),
         }
     };
-    standing.write(&mut response, now_ms);
+    limit_state.write(&mut response, now_ms);
     response
 }
 
@@ -327,7 +327,7 @@ fn scripted(fault: &Fault, route: &Route, now_ms: u64) -> Option<Response> {
                 reason = "checked to be 0 to 86,400 seconds"
             )]
             let wait_ms = (fault.retry_after.unwrap_or(0.5) * 1_000.0) as u64;
-            let standing = Standing {
+            let limit_state = LimitState {
                 limit: 1,
                 remaining: 0,
                 ends_ms: now_ms.saturating_add(wait_ms),
@@ -335,7 +335,7 @@ fn scripted(fault: &Fault, route: &Route, now_ms: u64) -> Option<Response> {
                 exceeded: true,
             };
             let mut response = too_many(wait_ms, Scope::User, 0);
-            standing.write(&mut response, now_ms);
+            limit_state.write(&mut response, now_ms);
             response
         }
         StatusCode::FORBIDDEN => Problem::missing_permissions().into_response(),

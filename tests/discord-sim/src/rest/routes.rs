@@ -9,12 +9,12 @@ use crate::snowflake::Id;
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Caller {
     /// The bot, by its token.
     Bot,
     /// Anybody.
     Open,
-    /// Whoever knows the interaction's token; not bound to the bot's global limit.
+    /// Every client with the interaction's token; not bound to the bot's global limit.
     Interaction,
 }
 
@@ -22,14 +22,14 @@ pub(super) enum Door {
 pub(super) struct Route {
     pub(super) method: Method,
     path: &'static str,
-    pub(super) door: Door,
+    pub(super) caller: Caller,
     pub(super) serve: fn(&Sim, &Call) -> Served,
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $door:ident $serve:path;)*) => {
+    ($($method:ident $path:literal $caller:ident $serve:path;)*) => {
         pub(super) static ROUTES: &[Route] = &[$(Route {
-            method: Method::$method, path: $path, door: Door::$door, serve: $serve,
+            method: Method::$method, path: $path, caller: Caller::$caller, serve: $serve,
         }),*];
     };
 }

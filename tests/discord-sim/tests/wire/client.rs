@@ -105,14 +105,14 @@ impl Discord {
     }
 
     /// A control call that must be accepted.
-    pub(crate) async fn told(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn post_control(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.control("POST", path, Some(body)).await;
         assert_eq!(status, 200, "{path}: {answer}");
         answer
     }
 
     pub(crate) async fn voice(&self, user: &str, channel: Option<&str>) {
-        self.told(
+        self.post_control(
             "voice",
             json!({"guildId": GUILD, "userId": user, "channelId": channel}),
         )
@@ -120,7 +120,7 @@ impl Discord {
     }
 
     pub(crate) async fn gateway(&self, body: Value) {
-        self.told("gateway", body).await;
+        self.post_control("gateway", body).await;
     }
 
     pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {

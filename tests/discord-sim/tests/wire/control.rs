@@ -101,20 +101,20 @@ async fn bad_wishes_are_400_and_change_nothing() {
 async fn every_change_is_a_numbered_transition_and_the_answer_names_the_last() {
     let discord = Discord::start().await;
     let first = discord
-        .told(
+        .post_control(
             "voice",
             json!({"guildId": GUILD, "userId": ADA, "channelId": LOUNGE}),
         )
         .await;
     let same = discord
-        .told(
+        .post_control(
             "voice",
             json!({"guildId": GUILD, "userId": ADA, "channelId": LOUNGE}),
         )
         .await;
     assert_eq!(first, same, "nothing changed");
     let stranger = discord
-        .told(
+        .post_control(
             "voice",
             json!({"guildId": GUILD, "userId": "424242", "channelId": LOUNGE}),
         )
@@ -161,14 +161,14 @@ async fn forgotten_transitions_are_admitted() {
 async fn an_outage_within_an_outage_and_a_role_too_many_are_refused() {
     let discord = Discord::start().await;
     let outage = json!({"action": "outage", "guildId": GUILD, "seconds": 60});
-    discord.told("gateway", outage.clone()).await;
+    discord.post_control("gateway", outage.clone()).await;
     assert_eq!(
         discord.control("POST", "gateway", Some(outage)).await.0,
         400
     );
     let role = |n: u32| json!({"guildId": GUILD, "roleId": n.to_string(), "permissions": 0});
     for n in 1..=247 {
-        discord.told("roles", role(n)).await;
+        discord.post_control("roles", role(n)).await;
     }
     assert_eq!(
         discord.control("POST", "roles", Some(role(248))).await.0,
@@ -185,7 +185,7 @@ async fn the_state_shows_who_sits_where() {
         "nobody when quiet"
     );
     discord
-        .told(
+        .post_control(
             "voice",
             json!({"guildId": GUILD, "userId": ADA, "channelId": STAFF_ROOM, "selfDeaf": true}),
         )
@@ -202,7 +202,7 @@ async fn the_state_shows_who_sits_where() {
 }
 
 #[tokio::test]
-async fn the_crowd_moves_unless_it_is_told_to_be_quiet() {
+async fn the_crowd_moves_unless_it_is_configured_to_be_quiet() {
     let mut settings = settings();
     settings.sim_quiet = false;
     let discord = Discord::start_with(settings).await;
@@ -229,10 +229,10 @@ fn a_wrong_setting_ends_the_program_with_78_and_one_line_that_names_it() {
         ("SIM_SESSION_TTL_S", "-1"),
         ("SIM_INTERACTIONS_URL", "not a url"),
     ] {
-        let (code, told) = program(&[(name, value)]);
-        assert_eq!(code, Some(78), "{name}={value}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains(name), "{told}");
+        let (code, output) = program(&[(name, value)]);
+        assert_eq!(code, Some(78), "{name}={value}: {output}");
+        assert_eq!(output.lines().count(), 1, "{output}");
+        assert!(output.contains(name), "{output}");
     }
 }
 
@@ -240,7 +240,7 @@ fn a_wrong_setting_ends_the_program_with_78_and_one_line_that_names_it() {
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, told) = program(&[("SIM_LISTEN", &address)]);
+    let (code, output) = program(&[("SIM_LISTEN", &address)]);
     assert_eq!(code, Some(1));
-    assert!(told.contains(&address), "{told}");
+    assert!(output.contains(&address), "{output}");
 }

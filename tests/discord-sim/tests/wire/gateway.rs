@@ -81,7 +81,7 @@ async fn what_a_client_does_wrong_is_closed_with_the_documented_code() {
 }
 
 #[tokio::test]
-async fn an_identify_that_can_not_be_is_closed_with_the_documented_code() {
+async fn an_identify_that_cannot_be_is_closed_with_the_documented_code() {
     let mut settings = settings();
     settings.sim_guilds = 5;
     settings.sim_guilds_per_shard = 4;
@@ -212,7 +212,7 @@ async fn overspending_the_identify_budget_ends_every_session_and_resets_the_toke
 }
 
 #[tokio::test]
-async fn joins_moves_marks_and_leaves_are_told_as_whole_states() {
+async fn joins_moves_marks_and_leaves_are_dispatched_as_whole_states() {
     let discord = Discord::start().await;
     let mut bot = discord.ready().await;
     discord.voice(GRACE, Some(LOUNGE)).await;
@@ -221,7 +221,7 @@ async fn joins_moves_marks_and_leaves_are_told_as_whole_states() {
     assert_eq!(joined["guild_id"], GUILD);
     assert_eq!(joined["member"]["user"]["global_name"], "Grace");
     discord
-        .told(
+        .post_control(
             "voice",
             json!({"guildId": GUILD, "userId": GRACE, "selfMute": true}),
         )
@@ -250,7 +250,7 @@ async fn joins_moves_marks_and_leaves_are_told_as_whole_states() {
 }
 
 #[tokio::test]
-async fn only_what_was_asked_for_is_told() {
+async fn only_requested_intents_are_dispatched() {
     let discord = Discord::start().await;
     let mut none = discord.connect().await;
     none.hello().await;
@@ -265,12 +265,15 @@ async fn only_what_was_asked_for_is_told() {
         json!([])
     );
     discord
-        .told("channels", json!({"guildId": GUILD, "name": "New"}))
+        .post_control("channels", json!({"guildId": GUILD, "name": "New"}))
         .await;
     assert_eq!(none.rest_of().await, Vec::<String>::new());
-    let told = guilds.rest_of().await;
-    assert!(told.contains(&"CHANNEL_CREATE".to_owned()), "{told:?}");
-    assert!(!told.contains(&"VOICE_STATE_UPDATE".to_owned()), "{told:?}");
+    let events = guilds.rest_of().await;
+    assert!(events.contains(&"CHANNEL_CREATE".to_owned()), "{events:?}");
+    assert!(
+        !events.contains(&"VOICE_STATE_UPDATE".to_owned()),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
@@ -304,7 +307,7 @@ async fn shards_get_their_guilds_and_one_shard_may_have_two_sessions() {
     let guild = seen[1].1[0].clone();
     let channel = (guild.parse::<u64>().unwrap() + 10).to_string();
     discord
-        .told(
+        .post_control(
             "voice",
             json!({"guildId": guild, "userId": ADA, "channelId": channel}),
         )
@@ -315,9 +318,9 @@ async fn shards_get_their_guilds_and_one_shard_may_have_two_sessions() {
             guild.as_str()
         );
     }
-    let told = seen[0].0.rest_of().await;
+    let events = seen[0].0.rest_of().await;
     assert_eq!(
-        told.contains(&"VOICE_STATE_UPDATE".to_owned()),
+        events.contains(&"VOICE_STATE_UPDATE".to_owned()),
         seen[0].1.contains(&guild)
     );
 }
@@ -372,7 +375,7 @@ async fn an_outage_takes_the_guild_away_and_brings_it_back_as_it_is_by_then() {
     let next = bot.next().await;
     assert_eq!(
         next["t"], "GUILD_CREATE",
-        "nothing is told during an outage"
+        "nothing is dispatched during an outage"
     );
     assert_eq!(next["d"]["voice_states"].as_array().unwrap().len(), 1);
     assert_eq!(next["d"]["voice_states"][0]["user_id"], GRACE);
@@ -404,11 +407,11 @@ async fn a_deleted_channel_empties_and_a_deleted_category_frees_its_channels() {
 }
 
 #[tokio::test]
-async fn roles_channels_and_status_lines_are_told() {
+async fn roles_channels_and_status_lines_are_dispatched() {
     let discord = Discord::start().await;
     let mut bot = discord.ready().await;
     discord
-        .told(
+        .post_control(
             "roles",
             json!({"guildId": GUILD, "roleId": GUILD, "permissions": "0"}),
         )
@@ -418,14 +421,14 @@ async fn roles_channels_and_status_lines_are_told() {
         "0"
     );
     discord
-        .told(
+        .post_control(
             "roles",
             json!({"guildId": GUILD, "roleId": "77", "permissions": "1024"}),
         )
         .await;
     assert_eq!(bot.until("GUILD_ROLE_CREATE").await["role"]["id"], "77");
     discord
-        .told(
+        .post_control(
             "roles",
             json!({"guildId": GUILD, "roleId": "77", "delete": true}),
         )
@@ -480,7 +483,7 @@ async fn channels_out_of_view_are_obfuscated_until_the_bot_may_view_them() {
     );
     // Administrators view everything.
     discord
-        .told(
+        .post_control(
             "roles",
             json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": "8"}),
         )
@@ -490,9 +493,9 @@ async fn channels_out_of_view_are_obfuscated_until_the_bot_may_view_them() {
         (&unveiled["id"], &unveiled["name"]),
         (&json!(STAFF_ROOM), &json!("staff-room"))
     );
-    // Nothing tells that they are none any more, but the role; and the channel's next change.
+    // Only the role shows that they are none any more, and the channel's next change.
     discord
-        .told(
+        .post_control(
             "roles",
             json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": "16"}),
         )
@@ -581,7 +584,7 @@ async fn requests_over_the_gateway_are_answered() {
 }
 
 #[tokio::test]
-async fn at_the_end_connections_are_told_to_go_away() {
+async fn at_the_end_connections_close_with_going_away() {
     let discord = Discord::start().await;
     let mut bot = discord.ready().await;
     discord.stop();
@@ -594,7 +597,7 @@ async fn odd_things_come_without_changing_the_truth() {
     let mut bot = discord.ready().await;
     discord.voice(ADA, Some(LOUNGE)).await;
     let made = discord
-        .told("channels", json!({"guildId": GUILD, "name": "Gone"}))
+        .post_control("channels", json!({"guildId": GUILD, "name": "Gone"}))
         .await;
     let gone = made["channelId"].as_str().unwrap().to_owned();
     discord
@@ -603,14 +606,17 @@ async fn odd_things_come_without_changing_the_truth() {
     bot.until("CHANNEL_DELETE").await;
     let before = discord.state().await["guilds"].clone();
     discord.gateway(json!({"action": "odd"})).await;
-    let told = bot.rest_of().await;
+    let events = bot.rest_of().await;
     for name in [
         "SOMETHING_NEW_FROM_DISCORD",
         "VOICE_STATE_UPDATE",
         "CHANNEL_UPDATE",
         "GUILD_CREATE",
     ] {
-        assert!(told.contains(&name.to_owned()), "{name} is not in {told:?}");
+        assert!(
+            events.contains(&name.to_owned()),
+            "{name} is not in {events:?}"
+        );
     }
     assert_eq!(discord.state().await["guilds"], before);
 }

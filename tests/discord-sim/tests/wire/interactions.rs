@@ -64,7 +64,7 @@ async fn a_delivery_is_signed_and_filled_in_and_its_answer_becomes_the_original_
     settings.sim_interactions_url = Some(url);
     let discord = Discord::start_with(settings).await;
     let answer = discord
-        .told("interactions", json!({"interaction": slash()}))
+        .post_control("interactions", json!({"interaction": slash()}))
         .await;
     assert_eq!(
         (&answer["status"], &answer["body"]["type"]),
@@ -129,7 +129,7 @@ async fn bad_and_missing_signatures_are_delivered_as_such() {
     let discord = Discord::start_with(settings).await;
     for signature in ["bad", "missing"] {
         discord
-            .told(
+            .post_control(
                 "interactions",
                 json!({"interaction": {"type": 1}, "signature": signature}),
             )
@@ -149,11 +149,11 @@ async fn bad_and_missing_signatures_are_delivered_as_such() {
 async fn without_a_url_interactions_come_over_the_gateway_and_are_answered_once() {
     let discord = Discord::start().await;
     let mut bot = discord.ready().await;
-    let told = discord
-        .told("interactions", json!({"interaction": slash()}))
+    let answered = discord
+        .post_control("interactions", json!({"interaction": slash()}))
         .await;
     assert_eq!(
-        (&told["status"], &told["gatewaySessions"]),
+        (&answered["status"], &answered["gatewaySessions"]),
         (&Value::Null, &json!(1))
     );
     let interaction = bot.until("INTERACTION_CREATE").await;
@@ -214,14 +214,14 @@ async fn an_endpoint_that_is_not_there_is_reported_and_not_waited_for() {
     settings.sim_webhook_events_url = Some(format!("http://{free}/webhook-events"));
     let discord = Discord::start_with(settings).await;
     let answer = discord
-        .told("interactions", json!({"interaction": {"type": 1}}))
+        .post_control("interactions", json!({"interaction": {"type": 1}}))
         .await;
     assert_eq!(
         (&answer["status"], &answer["error"]),
         (&Value::Null, &json!("not reachable"))
     );
     let answer = discord
-        .told(
+        .post_control(
             "webhook-events",
             json!({"event": {"type": "APPLICATION_AUTHORIZED", "data": {}}}),
         )
@@ -236,10 +236,10 @@ async fn webhook_events_are_wrapped_dated_and_signed() {
     settings.sim_webhook_events_url = Some(url);
     let discord = Discord::start_with(settings).await;
     discord
-        .told("webhook-events", json!({"event": {"type": 0}}))
+        .post_control("webhook-events", json!({"event": {"type": 0}}))
         .await;
     discord
-        .told(
+        .post_control(
             "webhook-events",
             json!({"event": {"type": "APPLICATION_AUTHORIZED", "data": {"user": {"id": ADA}}}}),
         )

@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "what a test's client can not do fails the test"
+    reason = "what a test's client cannot do fails the test"
 )]
 
 mod client;
@@ -13,4 +13,4 @@ mod gateway;
 mod interactions;
 mod rest;
 mod resume;
-mod truth;
+mod state;

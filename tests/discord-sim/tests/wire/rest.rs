@@ -208,7 +208,7 @@ async fn bad_bodies_are_refused_by_field_and_change_nothing() {
 async fn a_bot_without_the_permission_is_refused_with_50013() {
     let discord = Discord::start().await;
     discord
-        .told(
+        .post_control(
             "roles",
             json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": "0"}),
         )
@@ -301,7 +301,7 @@ async fn a_guild_and_a_category_fill_up() {
     );
     for n in 52..500 {
         discord
-            .told(
+            .post_control(
                 "channels",
                 json!({"guildId": GUILD, "name": format!("t{n}"), "type": 0}),
             )
@@ -404,7 +404,7 @@ async fn renames_are_limited_far_harder_than_other_changes() {
 }
 
 #[tokio::test]
-async fn scripted_faults_happen_as_often_as_told() {
+async fn scripted_faults_happen_the_requested_number_of_times() {
     let discord = Discord::start().await;
     let create = || async {
         discord
@@ -412,7 +412,7 @@ async fn scripted_faults_happen_as_often_as_told() {
             .await
     };
     discord
-        .told("rest", json!({"match": "POST /guilds/*/channels", "status": 429, "times": 2, "retryAfter": 0.25}))
+        .post_control("rest", json!({"match": "POST /guilds/*/channels", "status": 429, "times": 2, "retryAfter": 0.25}))
         .await;
     for _ in 0..2 {
         let (status, body) = create().await;
@@ -420,7 +420,7 @@ async fn scripted_faults_happen_as_often_as_told() {
     }
     assert_eq!(create().await.0, 201);
     discord
-        .told(
+        .post_control(
             "rest",
             json!({"match": "POST /guilds/*/channels", "status": 503, "delayMs": 120}),
         )
@@ -444,7 +444,7 @@ async fn a_cut_answer_is_cut_before_or_after_the_deed() {
     for (when, made) in [("before", 0), ("after", 1)] {
         let had = rooms().await;
         discord
-            .told(
+            .post_control(
                 "rest",
                 json!({"match": "POST /guilds/*/channels", "drop": when}),
             )
@@ -621,7 +621,7 @@ async fn an_oversized_body_is_413() {
 }
 
 #[tokio::test]
-async fn a_voice_state_is_told_only_where_the_bot_may_connect() {
+async fn a_voice_state_is_returned_only_where_the_bot_may_connect() {
     let discord = Discord::start().await;
     let path = format!("/guilds/{GUILD}/voice-states/{ADA}");
     assert_eq!(discord.rest("GET", &path, None).await.1["code"], 10065);
@@ -644,7 +644,7 @@ async fn a_scripted_answer_may_be_a_page_that_is_not_discords() {
     let discord = Discord::start().await;
     let page = "<html>a proxy</html>";
     discord
-        .told(
+        .post_control(
             "rest",
             json!({"match": "GET /gateway/bot", "status": 401, "body": page}),
         )
@@ -658,7 +658,7 @@ async fn a_scripted_answer_may_be_a_page_that_is_not_discords() {
     assert_eq!(answer.headers()["content-type"], "text/html");
     assert_eq!(answer.text().await.unwrap(), page);
     discord
-        .told(
+        .post_control(
             "rest",
             json!({"match": "GET /gateway/bot", "status": 403, "code": 40333}),
         )

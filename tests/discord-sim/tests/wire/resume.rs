@@ -143,7 +143,7 @@ async fn a_client_too_far_behind_gets_op_9() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_can_not_resume_and_an_unknown_session_gets_op_9() {
+async fn a_wrong_token_cannot_resume_and_an_unknown_session_gets_op_9() {
     let discord = Discord::start().await;
     let bot = discord.ready().await;
     let mut thief = discord.connect().await;
@@ -167,7 +167,7 @@ async fn a_session_that_is_resumed_elsewhere_loses_its_former_connection() {
 }
 
 #[tokio::test]
-async fn after_op_9_the_same_connection_may_identify_anew() {
+async fn after_op_9_the_same_connection_may_identify_again() {
     let discord = Discord::start().await;
     let (mut bot, first) = resumed(&discord, "nobody", 1).await;
     assert_eq!(first["op"], 9);
@@ -206,7 +206,7 @@ async fn op_7_is_followed_by_the_end_of_the_connection_and_the_session_resumes()
 }
 
 #[tokio::test]
-async fn a_silent_connection_answers_nothing_and_then_tells_what_it_held_back() {
+async fn a_silent_connection_answers_nothing_and_then_sends_what_it_held_back() {
     let discord = Discord::start().await;
     let mut bot = discord.ready().await;
     discord
@@ -270,7 +270,7 @@ async fn the_history_says_why_each_session_ended_and_when_each_began() {
     resumed(&discord, &session, seq).await;
     let (_, history) = discord.control("GET", "sessions?since=0", None).await;
     assert_eq!(history["complete"], true);
-    let told: Vec<(&str, &Value, bool)> = history["notes"]
+    let notes: Vec<(&str, &Value, bool)> = history["notes"]
         .as_array()
         .unwrap()
         .iter()
@@ -290,7 +290,7 @@ async fn the_history_says_why_each_session_ended_and_when_each_began() {
         ("ended", &client, false),
         ("resume.refused", &none, false),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(notes, expected);
     let last = history["notes"][7]["n"].as_u64().unwrap();
     let (_, later) = discord
         .control("GET", &format!("sessions?since={last}"), None)

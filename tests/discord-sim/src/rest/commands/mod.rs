@@ -10,7 +10,7 @@ use super::Call;
 use super::errors::{Problem, Reply, Served};
 use crate::Sim;
 use crate::snowflake::Id;
-use crate::truth::APPLICATION_ID;
+use crate::state::APPLICATION_ID;
 use reading::read_command;
 
 /// Commands of one scope by type: chat input, user, message, and the entry point.
@@ -87,7 +87,7 @@ fn scope_of(sim: &Sim, call: &Call) -> Result<Option<Id>, Problem> {
     }
     let guild = call.id(1)?;
     sim.world()
-        .truth
+        .state
         .guild(guild)
         .map_err(|_| Problem::missing_access())?;
     Ok(Some(guild))
@@ -145,7 +145,7 @@ pub(super) fn read(sim: &Sim, call: &Call) -> Served {
 pub(super) fn upsert(sim: &Sim, call: &Call) -> Served {
     let scope = scope_of(sim, call)?;
     let command = read_command(&call.object()?)?;
-    let fresh = sim.world().truth.next_id(call.now_ms);
+    let fresh = sim.world().state.next_id(call.now_ms);
     let mut books = sim.rest();
     let held = books.commands.scopes.entry(scope).or_default();
     let known = held.named(&command);
@@ -231,7 +231,7 @@ pub(super) fn overwrite(sim: &Sim, call: &Call) -> Served {
     let held = books.commands.scopes.entry(scope).or_default();
     let mut kept = BTreeMap::new();
     for command in commands {
-        let fresh = world.truth.next_id(call.now_ms);
+        let fresh = world.state.next_id(call.now_ms);
         let known = held.named(&command);
         if known.is_none() && !held.may_create(call.now_ms) {
             return Err(Problem::bad(
@@ -250,7 +250,7 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Served {
     let scope = scope_of(sim, call)?;
     let id = command_of(call, scope)?;
     let fields = call.object()?;
-    let version = sim.world().truth.next_id(call.now_ms);
+    let version = sim.world().state.next_id(call.now_ms);
     let mut books = sim.rest();
     let held = books.commands.scopes.entry(scope).or_default();
     let known = held.commands.get(&id).ok_or_else(unknown)?;

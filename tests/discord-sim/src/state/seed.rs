@@ -1,7 +1,7 @@
 //! The world at the start: its guilds, channels, roles and people.
 
 use super::{
-    Channel, ChannelKind, Guild, Member, Overwrite, OverwriteKind, Role, Truth, User,
+    Channel, ChannelKind, DiscordState, Guild, Member, Overwrite, OverwriteKind, Role, User,
     permissions as may,
 };
 use crate::snowflake::{Id, hash_of, scramble};
@@ -57,8 +57,8 @@ pub fn people() -> impl Iterator<Item = Id> {
     (0..PEOPLE.len() as u64).map(|index| Id::new(OWNER_ID.get() + index))
 }
 
-pub(super) fn furnish(truth: &mut Truth, guilds: u32, now_ms: u64) {
-    truth.users.insert(
+pub(super) fn furnish(state: &mut DiscordState, guilds: u32, now_ms: u64) {
+    state.users.insert(
         APPLICATION_ID,
         User {
             id: APPLICATION_ID,
@@ -69,7 +69,7 @@ pub(super) fn furnish(truth: &mut Truth, guilds: u32, now_ms: u64) {
         },
     );
     for (id, (username, shown)) in people().zip(PEOPLE) {
-        truth.users.insert(
+        state.users.insert(
             id,
             User {
                 id,
@@ -82,7 +82,7 @@ pub(super) fn furnish(truth: &mut Truth, guilds: u32, now_ms: u64) {
     }
     for index in 0..guilds {
         let guild = guild(index, now_ms);
-        truth.guilds.insert(guild.id, guild);
+        state.guilds.insert(guild.id, guild);
     }
 }
 

@@ -1,9 +1,9 @@
-//! What can happen to the truth, and why it may not.
+//! What can happen to the state, and why it may not.
 
 use super::{Channel, Role, Voice};
 use crate::snowflake::Id;
 
-/// One change of the truth.
+/// One change of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// Its number: the first is 1, without gaps.
@@ -66,7 +66,7 @@ pub enum Change {
     Available,
 }
 
-/// Why the truth did not change.
+/// Why the state did not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No such guild.
@@ -81,7 +81,7 @@ pub enum Refusal {
     /// Not a channel that one can sit in.
     #[error("not a voice channel")]
     NotVoice,
-    /// Marks can not change: they are in no voice channel.
+    /// Marks cannot change: they are in no voice channel.
     #[error("the user is in no voice channel")]
     NotInVoice,
     /// The parent is not a category of this guild.

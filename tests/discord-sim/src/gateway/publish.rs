@@ -1,4 +1,4 @@
-//! What a bot is told about a change of the truth.
+//! The dispatches of a change, for each session.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,13 @@ use super::session::Session;
 use super::{Gateway, intents};
 use crate::render::{self, GuildCreate, Hidden};
 use crate::snowflake::Id;
-use crate::truth::{APPLICATION_ID, Change, Guild, Transition, Truth, permissions};
+use crate::state::{APPLICATION_ID, Change, DiscordState, Guild, Transition, permissions};
 
 /// Channels that the bot can view, by guild: what obfuscated sessions were shown in full.
 pub(crate) type Visible = BTreeMap<Id, BTreeSet<Id>>;
 
 /// A dispatch, and the intent that it needs (0: none).
-struct Told {
+struct Dispatch {
     intent: u64,
     event: &'static str,
     data: Value,
@@ -29,19 +29,24 @@ impl Session {
         }
     }
 
-    pub(super) fn guild_create(&self, truth: &Truth, guild: &Guild, hidden: Hidden) -> Value {
+    pub(super) fn guild_create(
+        &self,
+        state: &DiscordState,
+        guild: &Guild,
+        hidden: Hidden,
+    ) -> Value {
         GuildCreate {
             voice_states: self.intents & intents::GUILD_VOICE_STATES != 0,
             all_members: self.intents & intents::GUILD_PRESENCES != 0,
             hidden,
         }
-        .render(truth, guild)
+        .render(state, guild)
     }
 }
 
 /// The channels of every guild that the bot can view.
-pub(crate) fn visible(truth: &Truth) -> Visible {
-    truth
+pub(crate) fn visible(state: &DiscordState) -> Visible {
+    state
         .guilds
         .values()
         .map(|guild| (guild.id, visible_in(guild)))
@@ -58,10 +63,15 @@ fn visible_in(guild: &Guild) -> BTreeSet<Id> {
 }
 
 impl Gateway {
-    /// Tells every session of the guild's shard what happened, each by its intents.
-    pub(crate) fn publish(&mut self, truth: &Truth, visible: &mut Visible, made: &[Transition]) {
+    /// Sends what happened to every session of the guild's shard, each by its intents.
+    pub(crate) fn publish(
+        &mut self,
+        state: &DiscordState,
+        visible: &mut Visible,
+        made: &[Transition],
+    ) {
         for transition in made {
-            let Some(guild) = truth.guilds.get(&transition.guild) else {
+            let Some(guild) = state.guilds.get(&transition.guild) else {
                 continue;
             };
             let outage = matches!(transition.change, Change::Unavailable | Change::Available);
@@ -84,7 +94,7 @@ impl Gateway {
                 if transition.change == Change::Available {
                     if intents & intents::GUILDS != 0 {
                         let hidden = session.hidden(self.settings.sim_obfuscate);
-                        let data = session.guild_create(truth, guild, hidden);
+                        let data = session.guild_create(state, guild, hidden);
                         self.dispatch(&id, "GUILD_CREATE", &data);
                     }
                     continue;
@@ -94,12 +104,13 @@ impl Gateway {
                     Hidden::Shown => &mut shown,
                     Hidden::Obfuscated => &mut obfuscated,
                 };
-                let told = slot.get_or_insert_with(|| told(truth, guild, transition, hidden));
-                for Told {
+                let dispatches =
+                    slot.get_or_insert_with(|| dispatches(state, guild, transition, hidden));
+                for Dispatch {
                     intent,
                     event,
                     data,
-                } in told.iter()
+                } in dispatches.iter()
                 {
                     if *intent == 0 || intents & intent != 0 {
                         self.dispatch(&id, event, data);
@@ -107,13 +118,13 @@ impl Gateway {
                 }
             }
         }
-        self.unveil(truth, visible, made);
+        self.unveil(state, visible, made);
     }
 
     /// Sends CHANNEL_UPDATE for channels that came into the bot's view, to the sessions that see others
     /// obfuscated. Of a channel that goes out of view Discord promises no event: it is sent with the
     /// channel's next change.
-    fn unveil(&mut self, truth: &Truth, visible: &mut Visible, made: &[Transition]) {
+    fn unveil(&mut self, state: &DiscordState, visible: &mut Visible, made: &[Transition]) {
         let touched: BTreeSet<Id> = made
             .iter()
             .filter(|transition| match &transition.change {
@@ -127,10 +138,10 @@ impl Gateway {
             })
             .map(|transition| transition.guild)
             .collect();
-        for guild in touched.iter().filter_map(|id| truth.guilds.get(id)) {
+        for guild in touched.iter().filter_map(|id| state.guilds.get(id)) {
             let now = visible_in(guild);
             let before = visible.insert(guild.id, now.clone()).unwrap_or_default();
-            let told: BTreeSet<Id> = made
+            let published: BTreeSet<Id> = made
                 .iter()
                 .filter_map(|transition| match &transition.change {
                     Change::ChannelCreated(channel) | Change::ChannelUpdated(channel) => {
@@ -141,7 +152,7 @@ impl Gateway {
                 .collect();
             let regained: Vec<&Id> = now
                 .difference(&before)
-                .filter(|channel| !told.contains(channel))
+                .filter(|channel| !published.contains(channel))
                 .collect();
             if regained.is_empty() || guild.unavailable {
                 continue;
@@ -168,9 +179,14 @@ impl Gateway {
     }
 }
 
-fn told(truth: &Truth, guild: &Guild, transition: &Transition, hidden: Hidden) -> Vec<Told> {
+fn dispatches(
+    state: &DiscordState,
+    guild: &Guild,
+    transition: &Transition,
+    hidden: Hidden,
+) -> Vec<Dispatch> {
     let by = |intent, event, data| {
-        vec![Told {
+        vec![Dispatch {
             intent,
             event,
             data,
@@ -184,7 +200,7 @@ fn told(truth: &Truth, guild: &Guild, transition: &Transition, hidden: Hidden) -
         } => by(
             intents::GUILD_VOICE_STATES,
             "VOICE_STATE_UPDATE",
-            render::full_voice_state(truth, guild, *user, after.as_ref(), before.as_ref()),
+            render::full_voice_state(state, guild, *user, after.as_ref(), before.as_ref()),
         ),
         Change::ChannelCreated(channel) => by(
             intents::GUILDS,
@@ -228,7 +244,7 @@ fn told(truth: &Truth, guild: &Guild, transition: &Transition, hidden: Hidden) -
         ),
         Change::GuildUpdated => by(intents::GUILDS, "GUILD_UPDATE", render::guild(guild)),
         Change::MemberAdded(user) | Change::MemberUpdated(user) => {
-            let Some(mut member) = render::member(truth, guild, *user) else {
+            let Some(mut member) = render::member(state, guild, *user) else {
                 return Vec::new();
             };
             member["guild_id"] = json!(guild.id);
@@ -238,7 +254,7 @@ fn told(truth: &Truth, guild: &Guild, transition: &Transition, hidden: Hidden) -
             } else {
                 "GUILD_MEMBER_UPDATE"
             };
-            // A bot hears of its own changes whatever its intents (`gateway.mdx`, "Caveats").
+            // A bot gets its own changes with any intents (`gateway.mdx`, "Caveats").
             let own = !added && *user == APPLICATION_ID;
             by(if own { 0 } else { intents::GUILD_MEMBERS }, event, member)
         }

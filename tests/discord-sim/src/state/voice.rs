@@ -1,11 +1,12 @@
 //! Who sits where: joins, moves, marks and leaves.
 
 use super::{
-    Change, ChannelKind, Member, Refusal, Transition, Truth, Voice, VoiceChange, VoiceFlags, seed,
+    Change, ChannelKind, DiscordState, Member, Refusal, Transition, Voice, VoiceChange, VoiceFlags,
+    seed,
 };
 use crate::snowflake::{Id, hash_of};
 
-impl Truth {
+impl DiscordState {
     /// Somebody joins, moves, changes their marks, or leaves. Unknown users become members; a new
     /// join clears the marks that are not given.
     ///
@@ -15,12 +16,12 @@ impl Truth {
         &mut self,
         guild_id: Id,
         user: Id,
-        wish: VoiceChange,
+        change: VoiceChange,
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
         let guild = self.guild(guild_id)?;
         let before = guild.voice.get(&user).cloned();
-        let target = match wish.channel {
+        let target = match change.channel {
             None => Some(before.as_ref().ok_or(Refusal::NotInVoice)?.channel),
             Some(target) => target,
         };
@@ -48,13 +49,13 @@ impl Truth {
                         |before| before.session_id.clone(),
                     ),
                     flags: VoiceFlags {
-                        mute: wish.mute.unwrap_or(was.mute),
-                        deaf: wish.deaf.unwrap_or(was.deaf),
-                        self_mute: wish.self_mute.unwrap_or(was.self_mute),
-                        self_deaf: wish.self_deaf.unwrap_or(was.self_deaf),
-                        self_video: wish.self_video.unwrap_or(was.self_video),
-                        self_stream: wish.self_stream.unwrap_or(was.self_stream),
-                        suppress: wish.suppress.unwrap_or(if moved {
+                        mute: change.mute.unwrap_or(was.mute),
+                        deaf: change.deaf.unwrap_or(was.deaf),
+                        self_mute: change.self_mute.unwrap_or(was.self_mute),
+                        self_deaf: change.self_deaf.unwrap_or(was.self_deaf),
+                        self_video: change.self_video.unwrap_or(was.self_video),
+                        self_stream: change.self_stream.unwrap_or(was.self_stream),
+                        suppress: change.suppress.unwrap_or(if moved {
                             stage_audience
                         } else {
                             was.suppress

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Bad;
-use super::wishes::GatewayWish;
+use super::ControlError;
+use super::requests::GatewayRequest;
 use crate::gateway::Which;
 use crate::render::{self, GuildCreate};
 use crate::snowflake::Id;
-use crate::truth::{Change, Channel, Guild, Truth};
+use crate::state::{Change, Channel, DiscordState, Guild};
 use crate::{Sim, World};
 
-pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
+pub(super) fn gateway(sim: &Sim, request: GatewayRequest) -> Result<Value, ControlError> {
     let now_ms = sim.now_ms();
     let which = Which {
-        shard: wish.shard,
-        session: wish.session.clone(),
+        shard: request.shard,
+        session: request.session.clone(),
     };
     let mut world = sim.world();
     if let Some(session) = &which.session
@@ -24,9 +24,9 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
     {
         return Err("session: one of GET /_sim/state, `sessions`".into());
     }
-    let touched = match wish.action.as_str() {
+    let touched = match request.action.as_str() {
         "close" => {
-            let code = wish.close_code()?;
+            let code = request.close_code()?;
             world.gateway.close_all(&which, code, now_ms)
         }
         "drop" => world.gateway.cut_all(&which, now_ms),
@@ -35,25 +35,28 @@ pub(super) fn gateway(sim: &Sim, wish: GatewayWish) -> Result<Value, Bad> {
         "invalidate" => {
             world
                 .gateway
-                .invalidate_all(&which, wish.resumable.unwrap_or(false), now_ms)
+                .invalidate_all(&which, request.resumable.unwrap_or(false), now_ms)
         }
-        "silence" => world.gateway.silence_all(&which, wish.time()?),
+        "silence" => world.gateway.silence_all(&which, request.time()?),
         "forget" => world.gateway.expire_all(&which, now_ms),
         "odd" => odd(&mut world, &which),
-        "resumes" => world.gateway.fail_resumes(wish.resumes()?),
+        "resumes" => world.gateway.fail_resumes(request.resumes()?),
         "dispatch" => {
-            let event = wish.event.as_deref().ok_or("event: the dispatch's name")?;
+            let event = request
+                .event
+                .as_deref()
+                .ok_or("event: the dispatch's name")?;
             world
                 .gateway
-                .dispatch_all(&which, event, &wish.data.unwrap_or_default())
+                .dispatch_all(&which, event, &request.data.unwrap_or_default())
         }
         "outage" => {
-            let guild = wish.guild_id.ok_or("guildId: which guild")?;
-            let time = wish.time()?;
-            if world.truth.guild(guild)?.unavailable {
+            let guild = request.guild_id.ok_or("guildId: which guild")?;
+            let time = request.time()?;
+            if world.state.guild(guild)?.unavailable {
                 return Err("the guild has an outage already".into());
             }
-            world.act(|truth| truth.set_outage(guild, true, now_ms))?;
+            world.act(|state| state.set_outage(guild, true, now_ms))?;
             sim.tasks().spawn(end_outage(sim.clone(), guild, time));
             1
         }
@@ -75,16 +78,16 @@ async fn end_outage(sim: Sim, guild: Id, time: Duration) {
     let now_ms = sim.now_ms();
     if let Err(refusal) = sim
         .world()
-        .act(|truth| truth.set_outage(guild, false, now_ms))
+        .act(|state| state.set_outage(guild, false, now_ms))
     {
         tracing::warn!(%refusal, "an outage could not end");
     }
 }
 
-/// What a client must survive, though none of it changes the truth: duplicates, fields that are
+/// What a client must survive, though none of it changes the state: duplicates, fields that are
 /// null or missing, events that nobody knows, and news of what is long gone.
 fn odd(world: &mut World, which: &Which) -> usize {
-    let World { truth, gateway, .. } = world;
+    let World { state, gateway, .. } = world;
     let hidden = gateway.hides();
     let mut touched = gateway.dispatch_all(
         which,
@@ -92,9 +95,9 @@ fn odd(world: &mut World, which: &Which) -> usize {
         &json!({"id": "1", "nested": [null]}),
     );
     touched = touched.max(gateway.dispatch_all(which, "SOMETHING_ELSE", &Value::Null));
-    for guild in truth.guilds.values().filter(|guild| !guild.unavailable) {
+    for guild in state.guilds.values().filter(|guild| !guild.unavailable) {
         for (user, voice) in &guild.voice {
-            let whole = render::full_voice_state(truth, guild, *user, Some(voice), None);
+            let whole = render::full_voice_state(state, guild, *user, Some(voice), None);
             gateway.dispatch_all(which, "VOICE_STATE_UPDATE", &whole);
             let mut bare = whole;
             if let Some(fields) = bare.as_object_mut() {
@@ -129,7 +132,7 @@ fn odd(world: &mut World, which: &Which) -> usize {
             gateway.dispatch_all(which, "CHANNEL_UPDATE", &object);
         }
         // An update may arrive after the channel's end.
-        if let Some(gone) = last_deleted(truth, guild) {
+        if let Some(gone) = last_deleted(state, guild) {
             let update = render::seen_channel(guild, &gone, hidden);
             gateway.dispatch_all(which, "CHANNEL_UPDATE", &update);
         }
@@ -138,13 +141,13 @@ fn odd(world: &mut World, which: &Which) -> usize {
             all_members: false,
             hidden,
         };
-        gateway.dispatch_all(which, "GUILD_CREATE", &again.render(truth, guild));
+        gateway.dispatch_all(which, "GUILD_CREATE", &again.render(state, guild));
     }
     touched
 }
 
-fn last_deleted(truth: &Truth, guild: &Guild) -> Option<Channel> {
-    let (_, transitions) = truth.transitions_since(0);
+fn last_deleted(state: &DiscordState, guild: &Guild) -> Option<Channel> {
+    let (_, transitions) = state.transitions_since(0);
     transitions
         .filter(|transition| transition.guild == guild.id)
         .filter_map(|transition| match &transition.change {

@@ -1,4 +1,4 @@
-//! What the truth is made of: guilds and what they hold.
+//! What the state is made of: guilds and what they hold.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Guild {
     pub members: BTreeMap<Id, Member>,
     /// Who sits in voice, by user id.
     pub voice: BTreeMap<Id, Voice>,
-    /// An outage: nothing is told about this guild until it ends.
+    /// An outage: nothing is dispatched about this guild until it ends.
     pub unavailable: bool,
 }
 
@@ -154,7 +154,7 @@ pub fn normalise_name(kind: ChannelKind, name: &str) -> String {
     }
 }
 
-/// Whom an overwrite is for.
+/// The target of an overwrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverwriteKind {
     /// 0: a role.

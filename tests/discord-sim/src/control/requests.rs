@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::gateway::resumes::{Instead, ResumeFault};
 use crate::snowflake::Id;
-use crate::truth::{Overwrite, OverwriteKind, VoiceChange};
+use crate::state::{Overwrite, OverwriteKind, VoiceChange};
 
 /// The longest outage or silence, seconds.
 const SECONDS_MAX: f64 = 86_400.0;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct VoiceWish {
+pub(super) struct VoiceRequest {
     pub(super) guild_id: Id,
     pub(super) user_id: Id,
     /// Absent keeps, null leaves.
@@ -30,7 +30,7 @@ pub(super) struct VoiceWish {
     suppress: Option<bool>,
 }
 
-impl VoiceWish {
+impl VoiceRequest {
     pub(super) fn change(&self) -> VoiceChange {
         VoiceChange {
             channel: self.channel_id,
@@ -45,7 +45,7 @@ impl VoiceWish {
     }
 }
 
-/// Null is there too: `Some(None)`.
+/// Null counts as present: `Some(None)`.
 fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     T: Deserialize<'de>,
@@ -56,7 +56,7 @@ where
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ChannelWish {
+pub(super) struct ChannelRequest {
     pub(super) guild_id: Id,
     pub(super) name: String,
     #[serde(rename = "type", default = "voice_kind")]
@@ -66,7 +66,7 @@ pub(super) struct ChannelWish {
     #[serde(default)]
     pub(super) user_limit: u32,
     #[serde(default)]
-    pub(super) overwrites: Vec<OverwriteWish>,
+    pub(super) overwrites: Vec<OverwriteRequest>,
 }
 
 fn voice_kind() -> u64 {
@@ -80,14 +80,14 @@ pub(super) struct ChannelChange {
     #[serde(default, deserialize_with = "present")]
     pub(super) parent_id: Option<Option<Id>>,
     pub(super) user_limit: Option<u32>,
-    pub(super) overwrites: Option<Vec<OverwriteWish>>,
+    pub(super) overwrites: Option<Vec<OverwriteRequest>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) status: Option<Option<String>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct OverwriteWish {
+pub(super) struct OverwriteRequest {
     id: Id,
     /// 0 or `role`, 1 or `member`.
     #[serde(rename = "type", default)]
@@ -98,26 +98,28 @@ pub(super) struct OverwriteWish {
     deny: Bits,
 }
 
-pub(super) fn overwrites(wishes: Vec<OverwriteWish>) -> Result<BTreeMap<Id, Overwrite>, String> {
-    if wishes.len() > 100 {
+pub(super) fn overwrites(
+    requests: Vec<OverwriteRequest>,
+) -> Result<BTreeMap<Id, Overwrite>, String> {
+    if requests.len() > 100 {
         return Err("overwrites: at most 100".to_owned());
     }
-    wishes
+    requests
         .into_iter()
-        .map(|wish| {
-            let kind = match &wish.kind {
+        .map(|request| {
+            let kind = match &request.kind {
                 Value::Null => OverwriteKind::Role,
                 value if *value == 0 || value == "role" => OverwriteKind::Role,
                 value if *value == 1 || value == "member" => OverwriteKind::Member,
                 _ => return Err("overwrites.type: 0 (role) or 1 (member)".to_owned()),
             };
             let overwrite = Overwrite {
-                id: wish.id,
+                id: request.id,
                 kind,
-                allow: wish.allow.0,
-                deny: wish.deny.0,
+                allow: request.allow.0,
+                deny: request.deny.0,
             };
-            Ok((wish.id, overwrite))
+            Ok((request.id, overwrite))
         })
         .collect()
 }
@@ -145,7 +147,7 @@ pub(super) struct GuildChange {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RoleWish {
+pub(super) struct RoleRequest {
     pub(super) guild_id: Id,
     pub(super) role_id: Id,
     pub(super) permissions: Option<Bits>,
@@ -156,7 +158,7 @@ pub(super) struct RoleWish {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct MemberWish {
+pub(super) struct MemberRequest {
     pub(super) guild_id: Id,
     pub(super) user_id: Id,
     pub(super) roles: Vec<Id>,
@@ -164,7 +166,7 @@ pub(super) struct MemberWish {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct GatewayWish {
+pub(super) struct GatewayRequest {
     pub(super) action: String,
     pub(super) code: Option<u16>,
     pub(super) resumable: Option<bool>,
@@ -180,7 +182,7 @@ pub(super) struct GatewayWish {
     times: Option<u32>,
 }
 
-impl GatewayWish {
+impl GatewayRequest {
     /// A close code that may be sent.
     pub(super) fn close_code(&self) -> Result<u16, String> {
         let code = self.code.ok_or("code: a close code")?;

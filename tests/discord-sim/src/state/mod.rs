@@ -1,9 +1,9 @@
-//! The truth: guilds, roles, channels, members and who sits in which voice channel.
+//! The state of the simulated Discord: guilds, roles, channels, members and voice states.
 //!
-//! Pure: no socket, no clock, no luck. Every change goes through one method of [`Truth`], which
+//! Pure: no socket, no clock, no randomness. Every change goes through one method of [`DiscordState`], which
 //! either refuses and changes nothing, or returns the [`Transition`]s it made, numbered by `seq`
-//! without gaps and kept in a bounded history. What Discord would tell a bot about a transition is
-//! decided elsewhere.
+//! without gaps and kept in a bounded history. The dispatches of a
+//! transition are made in `gateway/publish.rs`.
 
 pub mod permissions;
 mod seed;
@@ -33,9 +33,9 @@ pub const ROLES_MAX: usize = 250;
 /// Channels of one category.
 pub const CATEGORY_CHILDREN_MAX: usize = 50;
 
-/// Everything that is so.
+/// Everything that exists in the simulated Discord.
 #[derive(Debug, Clone)]
-pub struct Truth {
+pub struct DiscordState {
     /// The guilds that the bot is in, by id.
     pub guilds: BTreeMap<Id, Guild>,
     /// Everybody who was ever seen, the bot included, by id.
@@ -47,10 +47,10 @@ pub struct Truth {
     members_max: usize,
 }
 
-impl Truth {
+impl DiscordState {
     /// A world of `guilds` guilds with their channels and people; nobody is in voice.
     pub fn seeded(guilds: u32, now_ms: u64, history_max: usize, members_max: usize) -> Self {
-        let mut truth = Self {
+        let mut state = Self {
             guilds: BTreeMap::new(),
             users: BTreeMap::new(),
             seq: 0,
@@ -59,8 +59,8 @@ impl Truth {
             history_max,
             members_max,
         };
-        seed::furnish(&mut truth, guilds, now_ms);
-        truth
+        seed::furnish(&mut state, guilds, now_ms);
+        state
     }
 
     /// The number of the last transition.

@@ -1,10 +1,11 @@
-//! The truth itself: whatever is done to it, its numbered transitions tell the whole story.
+//! The state itself: its numbered transitions contain every change.
 
 use std::collections::BTreeMap;
 
 use discord_sim::snowflake::Id;
-use discord_sim::truth::{
-    Change, Channel, ChannelKind, LOUNGE, STUDY_HALL, Truth, Voice, VoiceChange, guild_id, nth,
+use discord_sim::state::{
+    Change, Channel, ChannelKind, DiscordState, LOUNGE, STUDY_HALL, Voice, VoiceChange, guild_id,
+    nth,
 };
 use proptest::prelude::*;
 
@@ -33,8 +34,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn rooms(truth: &Truth) -> Vec<Id> {
-    truth.guilds[&guild_id(0)]
+fn rooms(state: &DiscordState) -> Vec<Id> {
+    state.guilds[&guild_id(0)]
         .channels
         .values()
         .filter(|c| c.kind.is_voice())
@@ -50,16 +51,16 @@ proptest! {
         deeds in proptest::collection::vec(deed(), 1..60),
     ) {
         let guild = guild_id(0);
-        let mut truth = Truth::seeded(1, 0, 10_000, 100);
-        let mut channels = truth.guilds[&guild].channels.clone();
+        let mut state = DiscordState::seeded(1, 0, 10_000, 100);
+        let mut channels = state.guilds[&guild].channels.clone();
         let mut voices: BTreeMap<Id, Voice> = BTreeMap::new();
         for (now, deed) in deeds.into_iter().enumerate() {
             let now = 1_700_000_000_000 + now as u64;
-            let list = rooms(&truth);
+            let list = rooms(&state);
             let pick = |n: usize| list.get(n % list.len().max(1)).copied().unwrap_or(Id::new(9));
-            let before = truth.clone();
+            let before = state.clone();
             let made = match deed {
-                Deed::Voice { user, channel, self_mute } => truth.voice(
+                Deed::Voice { user, channel, self_mute } => state.voice(
                     guild,
                     Id::new(user),
                     VoiceChange { channel: channel.map(|c| c.map(pick)), self_mute, ..VoiceChange::default() },
@@ -67,17 +68,17 @@ proptest! {
                 ),
                 Deed::Create { name, stage } => {
                     let kind = if stage { ChannelKind::Stage } else { ChannelKind::Voice };
-                    truth.create_channel(guild, Channel::new(guild, kind, &name), now)
+                    state.create_channel(guild, Channel::new(guild, kind, &name), now)
                 }
-                Deed::Delete(n) => truth.delete_channel(pick(n), now),
-                Deed::Outage(on) => truth.set_outage(guild, on, now),
+                Deed::Delete(n) => state.delete_channel(pick(n), now),
+                Deed::Outage(on) => state.set_outage(guild, on, now),
             };
             if made.is_err() {
-                prop_assert_eq!(&truth.guilds, &before.guilds, "a refusal changed something");
-                prop_assert_eq!(truth.seq(), before.seq());
+                prop_assert_eq!(&state.guilds, &before.guilds, "a refusal changed something");
+                prop_assert_eq!(state.seq(), before.seq());
             }
         }
-        let (first, transitions) = truth.transitions_since(0);
+        let (first, transitions) = state.transitions_since(0);
         prop_assert_eq!(first, 1);
         let mut expected = 1;
         for transition in transitions {
@@ -105,9 +106,9 @@ proptest! {
                 _ => {}
             }
         }
-        prop_assert_eq!(expected - 1, truth.seq());
-        prop_assert_eq!(&voices, &truth.guilds[&guild].voice);
-        prop_assert_eq!(&channels, &truth.guilds[&guild].channels);
+        prop_assert_eq!(expected - 1, state.seq());
+        prop_assert_eq!(&voices, &state.guilds[&guild].voice);
+        prop_assert_eq!(&channels, &state.guilds[&guild].channels);
         for voice in voices.values() {
             prop_assert!(channels.contains_key(&voice.channel), "somebody sits in no channel");
         }
@@ -116,26 +117,26 @@ proptest! {
 
 #[test]
 fn stage_audiences_are_suppressed_and_voice_members_are_not() {
-    let mut truth = Truth::seeded(1, 0, 100, 100);
+    let mut state = DiscordState::seeded(1, 0, 100, 100);
     let guild = guild_id(0);
-    truth
+    state
         .create_channel(
             guild,
             Channel::new(guild, ChannelKind::Stage, "Stage"),
             1_700_000_000_000,
         )
         .unwrap();
-    let stage = rooms(&truth).into_iter().max().unwrap();
+    let stage = rooms(&state).into_iter().max().unwrap();
     let ada = Id::new(200_000_000_000_000_001);
     let go = |channel| VoiceChange {
         channel: Some(Some(channel)),
         ..VoiceChange::default()
     };
-    truth.voice(guild, ada, go(stage), 1).unwrap();
-    assert!(truth.guilds[&guild].voice[&ada].flags.suppress);
-    truth.voice(guild, ada, go(nth(guild, LOUNGE)), 2).unwrap();
-    assert!(!truth.guilds[&guild].voice[&ada].flags.suppress);
-    truth
+    state.voice(guild, ada, go(stage), 1).unwrap();
+    assert!(state.guilds[&guild].voice[&ada].flags.suppress);
+    state.voice(guild, ada, go(nth(guild, LOUNGE)), 2).unwrap();
+    assert!(!state.guilds[&guild].voice[&ada].flags.suppress);
+    state
         .voice(guild, ada, go(nth(guild, STUDY_HALL)), 3)
         .unwrap();
 }
