@@ -7,10 +7,10 @@ use proto::signing::WINDOW_S;
 use reqwest::Url;
 
 use crate::config::{Config, ms};
-use crate::hub::{ANSWER_BYTES_MAX, Door, Hub, Problem};
-use crate::shards::{Found, look};
+use crate::hub::{ANSWER_BYTES_MAX, Endpoint, Hub, Problem};
+use crate::shards::{Found, inspect};
 
-/// A signed body that no door of the hub acts on: its type does not exist. The hub verifies the
+/// A signed body that no endpoint of the hub acts on: its type does not exist. The hub verifies the
 /// signature before it reads the type, so its answer says whether the secret is right.
 const NOTHING: &[u8] = br#"{"type":"check"}"#;
 
@@ -19,7 +19,7 @@ pub async fn reach(config: &Config, report: &mut Report) {
     // An earlier installation would have made the same choice.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     hub(config, report).await;
-    match look(config).await {
+    match inspect(config).await {
         Ok(found) => {
             discord(config, &found, report);
             let url = config.discord.discord_gateway_url.clone();
@@ -47,16 +47,16 @@ async fn hub(config: &Config, report: &mut Report) {
     };
     let body = Bytes::from_static(NOTHING);
     let reply = match hub
-        .post(Door::Identify, &Hub::id(), body, ANSWER_BYTES_MAX)
+        .post(Endpoint::Identify, &Hub::id(), body, ANSWER_BYTES_MAX)
         .await
     {
         Ok(reply) => reply,
-        Err(silence) => {
+        Err(why) => {
             report.wrong(
                 &about,
                 &format!(
                     "no answer ({}). Start the hub, and let HUB_ENDPOINT name its INTERNAL_LISTEN.",
-                    silence.label()
+                    why.label()
                 ),
             );
             return;
@@ -137,7 +137,7 @@ fn discord(config: &Config, found: &Found, report: &mut Report) {
 /// session begins, and no identify is used.
 async fn gateway(config: &Config, url: Option<Url>, report: &mut Report) {
     let Some(url) = url else {
-        let text = "Discord names an address that is none. Try again later.";
+        let text = "Discord's answer has no valid gateway address. Try again later.";
         report.wrong("gateway", text);
         return;
     };

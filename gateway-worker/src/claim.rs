@@ -1,5 +1,5 @@
-//! The claim: before a worker connects to the gateway, and again when the hub's store turns out to
-//! be older, it takes its shard at the hub and gets its memory back.
+//! The claim: a worker takes its shard at the hub and gets its memory back. It does so before it
+//! connects to the gateway, and again when the hub's store turns out to be older.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use reqwest::Url;
 use tokio::time::sleep;
 
 use crate::config::{DeliverySettings, ms};
-use crate::hub::{Door, Hub, Reply, Silence};
+use crate::hub::{Endpoint, Hub, NoAnswer, Reply};
 use crate::retry::Backoff;
 
-/// How often the hub may answer with too much when it was asked for nothing. A hub of an
-/// older version does so for ever, and so may whatever stands between.
+/// How often the hub may answer with too much although the claim asked for no memory. A hub of an
+/// older version always does so, and so may a proxy.
 const TOO_LARGE_MAX: u32 = 5;
 
-/// Why a shard can not be had.
+/// Why a shard cannot be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotClaimed {
     /// Another worker has claimed since the first attempt, and that one may have been taken.
@@ -31,11 +31,11 @@ pub enum NotClaimed {
     TooLarge(usize),
 }
 
-/// Who claims. A clone is the same.
+/// This process, as it claims shards. A clone is the same one.
 #[derive(Debug, Clone)]
 pub struct Claimant {
     hub: Hub,
-    /// Names this process.
+    /// A random name of this process.
     worker: String,
     retry: (Duration, Duration),
     retry_after_max: Duration,
@@ -43,7 +43,7 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    /// This process, under a name of its own.
+    /// This process, with a new random name.
     pub fn new(hub: Hub, settings: &DeliverySettings) -> Self {
         Self {
             hub,
@@ -81,24 +81,24 @@ impl Claimant {
                 },
                 Ok(reply) if reply.status == 409 => return Err(NotClaimed::Fenced),
                 Ok(reply) => (refusal(reply.status), reply.retry_after),
-                Err(Silence::TooLarge) if claim.memory => {
+                Err(NoAnswer::TooLarge) if claim.memory => {
                     metrics::counter!("worker_claims_too_large_total").increment(1);
                     tracing::error!(
                         shard = shard.0,
                         bound = self.answer_bytes_max,
-                        "ALARM: what the hub remembers is larger than CLAIM_BYTES_MAX; going on without it, by identifying"
+                        "ALARM: the hub's memory of this shard is larger than CLAIM_BYTES_MAX; identifying instead"
                     );
-                    // The hub still hears which guilds are followed. Another body, another id.
+                    // The hub still gets the followed guilds. Another body needs another id.
                     claim.memory = false;
                     id = Hub::id();
                     continue;
                 }
-                Err(silence) => {
-                    too_large += u32::from(silence == Silence::TooLarge);
+                Err(no_answer) => {
+                    too_large += u32::from(no_answer == NoAnswer::TooLarge);
                     if too_large >= TOO_LARGE_MAX {
                         return Err(NotClaimed::TooLarge(self.answer_bytes_max));
                     }
-                    (silence.label(), None)
+                    (no_answer.label(), None)
                 }
             };
             metrics::counter!("worker_claims_total", "answer" => why).increment(1);
@@ -119,11 +119,16 @@ impl Claimant {
         }
     }
 
-    async fn attempt(&self, id: &str, claim: &Claim) -> Result<Reply, Silence> {
-        let body = serde_json::to_vec(claim).map_err(|_| Silence::Network)?;
+    async fn attempt(&self, id: &str, claim: &Claim) -> Result<Reply, NoAnswer> {
+        let body = serde_json::to_vec(claim).map_err(|_| NoAnswer::Network)?;
         let posted = self
             .hub
-            .post(Door::Claim, id, Bytes::from(body), self.answer_bytes_max)
+            .post(
+                Endpoint::Claim,
+                id,
+                Bytes::from(body),
+                self.answer_bytes_max,
+            )
             .await?;
         if posted.status == 200 {
             metrics::counter!("worker_claims_total", "answer" => "claimed").increment(1);
@@ -158,7 +163,7 @@ fn is_usable(checkpoint: &Checkpoint) -> bool {
     !id.is_empty() && id.len() <= NAME_BYTES_MAX && checkpoint.session.number > 0
 }
 
-/// Whether this can be connected to.
+/// Whether the worker can connect to this URL.
 fn is_gateway(url: &str) -> bool {
     url.len() <= NAME_BYTES_MAX
         && Url::parse(url)
@@ -170,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_that_can_not_be_resumed_is_passed_over() {
+    fn a_checkpoint_that_cannot_be_resumed_is_ignored() {
         let body = |session: &str| {
             format!(
                 r#"{{"generation":5,"lastSession":3,"identifies":0,"guilds":[],"checkpoint":{{"session":{session},"sequence":9,"fingerprint":"f"}}}}"#

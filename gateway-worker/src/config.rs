@@ -99,21 +99,22 @@ pub struct GatewaySettings {
     /// and a connection takes its time: half a second more saves an identify that comes too early)
     #[arg(long, env = "IDENTIFY_EVERY_MS", default_value_t = 5_500)]
     pub identify_every_ms: u64,
-    /// Milliseconds before identifying anew after op 9 (random between a fifth of it and all of
+    /// Milliseconds before identifying again after op 9 (random between a fifth of it and all of
     /// it; Discord asks for 1 to 5 s)
     #[arg(long, env = "IDENTIFY_AGAIN_MS", default_value_t = 5_000)]
     pub identify_again_ms: u64,
-    /// Milliseconds before a guild that can not be read is read anew by identifying; doubles
+    /// Milliseconds before the worker identifies to read a guild that it could not read; doubles
     #[arg(long, env = "REBUILD_MIN_MS", default_value_t = 5_000)]
     pub rebuild_min_ms: u64,
-    /// Milliseconds that wait grows to: what is always illegible costs 24 identifies a day
+    /// Milliseconds that this wait grows to: a guild that is never readable costs 24 identifies a
+    /// day
     #[arg(long, env = "REBUILD_MAX_MS", default_value_t = 3_600_000)]
     pub rebuild_max_ms: u64,
     /// Milliseconds between two attempts to connect, at most, with full jitter
     #[arg(long, env = "RECONNECT_MAX_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub reconnect_max_ms: u64,
-    /// Milliseconds without a word from a gateway that is not live until it is given up (a live
-    /// one is watched by its heartbeat). Above the 10 s that connecting may take
+    /// Milliseconds of silence after which a gateway connection that is not live is replaced
+    /// (heartbeats watch a live one). Above the 10 s that connecting may take
     #[arg(long, env = "GATEWAY_STALL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub gateway_stall_ms: u64,
     /// RESUMEs of one session without RESUMED, on connections that sent HELLO, after which the
@@ -123,18 +124,18 @@ pub struct GatewaySettings {
     /// Milliseconds from a RESUME to RESUMED, the replay included; then the worker ends the connection
     #[arg(long, env = "RESUME_ANSWER_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub resume_answer_ms: u64,
-    /// Milliseconds between two questions to Discord about what was illegible, for each shard: far
-    /// below Discord's 50 requests a second
+    /// Milliseconds between two questions to Discord about unreadable dispatches, for each shard:
+    /// far below Discord's 50 requests a second
     #[arg(long, env = "QUESTION_EVERY_MS", default_value_t = 200)]
     pub question_every_ms: u64,
-    /// How often such a question is put until the guild is read anew instead
+    /// Attempts of such a question before the worker identifies instead
     #[arg(long, env = "QUESTION_ATTEMPTS_MAX", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub question_attempts_max: u32,
-    /// Open questions of one guild; more mean that the guild is read anew
+    /// Open questions of one guild; with more, the worker identifies instead
     #[arg(long, env = "GAPS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub gaps_max: u32,
-    /// Deleted channels that a guild remembers, to pass over late updates; a forgotten one costs
-    /// one question
+    /// Deleted channels that a guild remembers, to ignore late updates; a forgotten one costs one
+    /// question
     #[arg(long, env = "TOMBSTONES_MAX", default_value_t = 500)]
     pub tombstones_max: u32,
 }
@@ -143,11 +144,12 @@ pub struct GatewaySettings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Delivery")]
 pub struct DeliverySettings {
-    /// Events that wait for the hub, for each shard; full: forgotten, and the guild owes a
-    /// snapshot. An hour at 25 events a second
+    /// Events that wait for the hub, for each shard; beyond that they are dropped, and the guild
+    /// owes a snapshot. An hour at 25 events a second
     #[arg(long, env = "OUTBOX_EVENTS_MAX", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub outbox_events_max: u32,
-    /// Their JSON, in bytes; likewise. About 650 bytes an event; must hold the largest delivery twice
+    /// The same bound for their JSON, in bytes. About 650 bytes an event; must hold the largest
+    /// delivery twice
     #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 67_108_864, value_parser = clap::value_parser!(u64).range(65_536..))]
     pub outbox_bytes_max: u64,
     /// Events of one delivery: one transaction of the hub
@@ -164,30 +166,31 @@ pub struct DeliverySettings {
     #[arg(long, env = "DELIVERY_EVENTS_MAX", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub delivery_events_max: u32,
     /// The largest answer to a claim, in bytes: all that the hub remembers of a shard's guilds,
-    /// about 400 bytes a room or person. A larger one is done without, by identifying
+    /// about 400 bytes a room or person. Without a larger one, the worker identifies
     #[arg(long, env = "CLAIM_BYTES_MAX", default_value_t = 67_108_864, value_parser = clap::value_parser!(u64).range(65_536..))]
     pub claim_bytes_max: u64,
-    /// Milliseconds that the hub has to note an identify: a slow one is told later
+    /// Milliseconds that the hub has to answer an identify notice; after that it is sent again
+    /// later
     #[arg(long, env = "IDENTIFY_NOTICE_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub identify_notice_timeout_ms: u64,
-    /// Milliseconds that the hub has to confirm, before a lost gateway connection is made anew,
-    /// that no newer worker has the shard. A hub that can not be reached keeps nobody from resuming
+    /// Milliseconds that the hub has to confirm, before a lost gateway connection is replaced, that
+    /// no newer worker has the shard. An unreachable hub blocks no RESUME
     #[arg(long, env = "FENCE_CHECK_MS", default_value_t = 1_000)]
     pub fence_check_ms: u64,
-    /// Milliseconds that a delivery may take: a hub that needs longer is not well
+    /// Milliseconds that a delivery may take: a hub that needs longer is not healthy
     #[arg(long, env = "HUB_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub hub_timeout_ms: u64,
     /// Milliseconds before a failed delivery is tried again, at first (with full jitter); doubles
     #[arg(long, env = "RETRY_MIN_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_min_ms: u64,
-    /// Milliseconds that wait grows to: a hub that is back hears of it within this
+    /// Milliseconds that this wait grows to: a hub that is back gets a delivery within this time
     #[arg(long, env = "RETRY_MAX_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_max_ms: u64,
-    /// Milliseconds that the hub may ask to wait (Retry-After) and be obeyed
+    /// The longest Retry-After of the hub that the worker obeys, in milliseconds
     #[arg(long, env = "RETRY_AFTER_MAX_MS", default_value_t = 60_000)]
     pub retry_after_max_ms: u64,
-    /// Milliseconds after which a delivery goes out even if there is nothing to tell: three missed
-    /// ones are how the hub notices that the worker is gone
+    /// Milliseconds after which a delivery is sent even without events: after three missed ones the
+    /// hub considers the worker gone
     #[arg(long, env = "BEAT_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub beat_ms: u64,
     /// Milliseconds that the outbox has to empty when the worker is asked to stop; below the 10 s

@@ -1,12 +1,12 @@
-//! Signed deliveries to the hub: one at a time for each shard, in order, until they are taken.
+//! Signed deliveries to the hub: one at a time for each shard, in order, retried until they are taken.
 //!
-//! A delivery keeps its id and its body over all attempts; every attempt is signed afresh. While
-//! the hub does not answer, everything waits in the outbox; and when meanwhile the state is another
-//! than the delivery says, its events go into a new one, so that the hub never hears an old state.
+//! A delivery keeps its id and its body over all attempts; every attempt gets its own signature. While
+//! the hub does not answer, everything waits in the outbox. If the state changes meanwhile, the events
+//! go into a new delivery, so that the hub never gets an old state.
 //!
-//! What does not fit ([`Conflict`]) has its own answers: a newer worker has the shard, and this one
-//! ends; the hub forgot the claim, and it is made anew; the hub lacks what the delivery builds on,
-//! and every guild is told anew.
+//! A [`Conflict`] has its own answers. A newer worker has the shard: this one ends. The hub forgot the
+//! claim: the worker claims again. The hub lacks what the delivery builds on: every guild owes a
+//! snapshot.
 
 mod acknowledged;
 mod answer;
@@ -24,36 +24,36 @@ use tokio_util::sync::CancellationToken;
 
 use crate::claim::{Claimant, NotClaimed};
 use crate::config::{DeliverySettings, ms};
-use crate::feed::{Desk, Feed, Parcel};
-use crate::hub::{ANSWER_BYTES_MAX, Door, Hub, Noted};
-use crate::outbox::{Rejected, Trouble};
+use crate::feed::{Batch, Feed, SharedFeed};
+use crate::hub::{ANSWER_BYTES_MAX, Endpoint, Hub, Noted};
+use crate::outbox::{FailureReason, Rejected};
 use crate::retry::Backoff;
 
 pub use acknowledged::Acknowledged;
 use answer::Answer;
 use watch::Watch;
 
-/// Groups that are set aside in a row before a delivery without events is tried: a hub that refuses
+/// Groups that are set aside in a row before a delivery without events is tried. A hub that refuses
 /// that as well refuses everything.
 const SET_ASIDE_MAX: u32 = 3;
-/// How long a connection has to be looked after again when this process was stopped.
-const ATTEND: Duration = Duration::from_millis(600);
+/// How long the connection has for its check after this process was stopped.
+const CHECK_PAUSE: Duration = Duration::from_millis(600);
 
-/// How a courier ended.
+/// How a delivery task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to, and everything was told that can be told.
+    /// It was asked to, and everything was delivered that can be delivered.
     Drained,
     /// The shard is no longer this worker's.
     Lost(NotClaimed),
 }
 
-/// Delivers what one shard has to tell.
+/// Delivers one shard's batches.
 #[derive(Debug)]
-pub struct Courier {
+pub struct DeliveryTask {
     hub: Hub,
     claimant: Claimant,
-    desk: Arc<Desk>,
+    feed: Arc<SharedFeed>,
     acknowledged: Arc<Acknowledged>,
     settings: DeliverySettings,
     retry: Backoff,
@@ -65,43 +65,43 @@ pub struct Courier {
     watch: Watch,
 }
 
-/// How a parcel ended.
+/// The result of one batch.
 enum Settled {
-    /// The hub has taken it, and knows the state.
-    Told,
-    /// It has not, and hears of the state with the next.
-    Untold,
-    /// It never will.
+    /// The hub has taken it, with its report.
+    Taken,
+    /// The hub has not taken it; the next batch replaces it.
+    NotTaken,
+    /// The shard is no longer this worker's.
     Lost(NotClaimed),
 }
 
-/// What an attempt leads to.
+/// What follows an attempt.
 enum Next {
-    /// The hub has taken the parcel.
+    /// The hub has taken the batch.
     Taken,
-    /// The parcel is no longer to be sent; the next waits this long.
+    /// The batch is not sent again; the next one waits this long.
     Another(Duration),
-    /// The claim is to be made anew, after this.
+    /// The worker claims again after this pause.
     Claim(Duration),
-    /// The same parcel again, after this.
+    /// The same batch is sent again after this pause.
     Again(Duration),
     /// A newer worker has the shard.
     Fenced,
 }
 
-impl Courier {
-    /// A courier for one shard.
+impl DeliveryTask {
+    /// The task of one shard.
     pub fn new(
         hub: Hub,
         claimant: Claimant,
-        desk: Arc<Desk>,
+        feed: Arc<SharedFeed>,
         acknowledged: Arc<Acknowledged>,
         settings: DeliverySettings,
     ) -> Self {
         Self {
             hub,
             claimant,
-            desk,
+            feed,
             acknowledged,
             retry: Backoff::new(ms(settings.retry_min_ms), ms(settings.retry_max_ms)),
             watch: Watch::new(&settings),
@@ -112,141 +112,142 @@ impl Courier {
         }
     }
 
-    /// Delivers until `last` is cancelled and then until everything was told that can be told; how
-    /// long that may take is the caller's affair. Ends by itself when a newer worker has the shard.
+    /// Delivers until `last` is cancelled, and then until everything is delivered that can be; the
+    /// caller bounds that time. Ends by itself when a newer worker has the shard.
     pub async fn run(mut self, last: CancellationToken) -> Ended {
         let beat = ms(self.settings.beat_ms);
         let mut beat_at = Instant::now();
         loop {
-            self.attend().await;
+            self.wait_for_check().await;
             let now = launch::clock::now_ms();
-            let asked = self.desk.asked();
-            let drained = self.desk.look(|feed| feed.is_drained(now));
+            let asked = self.feed.asked();
+            let drained = self.feed.read(|feed| feed.is_drained(now));
             if last.is_cancelled() && drained {
                 return Ended::Drained;
             }
             let due = beat_at <= Instant::now() || asked.is_some() || last.is_cancelled();
             let probes = self.refused_whole || self.set_aside >= SET_ASIDE_MAX;
-            let parcel = self.desk.take(|feed| match probes {
+            let batch = self.feed.update_quietly(|feed| match probes {
                 true => feed.beat(now),
-                false => feed.parcel(due, now),
+                false => feed.next_batch(due, now),
             });
-            self.desk.look(|feed| self.watch.see_guilds(feed));
-            let Some(parcel) = parcel else {
+            self.feed.read(|feed| self.watch.observe_guilds(feed));
+            let Some(batch) = batch else {
                 if last.is_cancelled() {
                     return Ended::Drained;
                 }
                 tokio::select! {
-                    () = self.desk.to_deliver() => {}
+                    () = self.feed.to_deliver() => {}
                     () = sleep_until(beat_at) => {}
                     () = last.cancelled() => {}
-                    () = self.desk.fenced() => return Ended::Lost(NotClaimed::Fenced),
+                    () = self.feed.fenced() => return Ended::Lost(NotClaimed::Fenced),
                 }
                 continue;
             };
-            let desk = Arc::clone(&self.desk);
+            let feed = Arc::clone(&self.feed);
             let settled = tokio::select! {
-                settled = self.deliver(&parcel) => settled,
-                () = desk.fenced() => return Ended::Lost(NotClaimed::Fenced),
+                settled = self.deliver(&batch) => settled,
+                () = feed.fenced() => return Ended::Lost(NotClaimed::Fenced),
             };
             beat_at = match settled {
-                Settled::Told => {
-                    self.desk.confirm(asked);
-                    self.note_identifies().await;
+                Settled::Taken => {
+                    self.feed.confirm(asked);
+                    self.send_owed_notices().await;
                     Instant::now() + beat
                 }
-                Settled::Untold => Instant::now(),
+                Settled::NotTaken => Instant::now(),
                 Settled::Lost(why) => {
-                    // Whoever waits at the gate does not identify any more.
-                    self.desk.fence();
+                    // A shard that waits in the identify queue must not identify any more.
+                    self.feed.fence();
                     return Ended::Lost(why);
                 }
             };
         }
     }
 
-    /// Tries until the parcel is settled. An empty one, or one whose state is no longer so, is not
-    /// worth a second attempt: the next has the same events and is newer.
-    async fn deliver(&mut self, parcel: &Parcel) -> Settled {
+    /// Retries until the batch has a result. An empty batch, or one whose report is outdated, is not
+    /// sent again: the next one has the same events and a newer report.
+    async fn deliver(&mut self, batch: &Batch) -> Settled {
         let id = Hub::id();
-        // Strings, numbers and lists: nothing in a delivery can fail to be written.
-        let body = body_of(parcel).unwrap_or_default();
+        // Strings, numbers and lists: nothing in a delivery can fail to serialize.
+        let body = body_of(batch).unwrap_or_default();
         loop {
             let started = Instant::now();
             let answer = self.attempt(&id, body.clone()).await;
             metrics::counter!("worker_deliveries_total", "answer" => answer.label()).increment(1);
             metrics::histogram!("worker_delivery_seconds").record(started.elapsed().as_secs_f64());
             let taken = matches!(answer, Answer::Taken(_));
-            self.acknowledged.note(taken, launch::clock::now_ms());
-            match self.settle(&id, parcel, answer) {
-                Next::Taken => return Settled::Told,
+            self.acknowledged
+                .record_attempt(taken, launch::clock::now_ms());
+            match self.on_answer(&id, batch, answer) {
+                Next::Taken => return Settled::Taken,
                 Next::Fenced => return Settled::Lost(NotClaimed::Fenced),
                 Next::Another(pause) => {
                     sleep(pause).await;
-                    return Settled::Untold;
+                    return Settled::NotTaken;
                 }
                 Next::Claim(pause) => {
                     sleep(pause).await;
-                    return self.claim_anew().await;
+                    return self.claim_again().await;
                 }
                 Next::Again(pause) => {
                     sleep(pause).await;
-                    self.attend().await;
+                    self.wait_for_check().await;
                     let now = launch::clock::now_ms();
-                    let current = self.desk.look(|feed| feed.is_current(parcel, now));
-                    if parcel.events.is_empty() || !current || self.desk.asked().is_some() {
-                        return Settled::Untold;
+                    let current = self.feed.read(|feed| feed.is_current(batch, now));
+                    if batch.events.is_empty() || !current || self.feed.asked().is_some() {
+                        return Settled::NotTaken;
                     }
                 }
             }
         }
     }
 
-    /// A process that was stopped for a while says nothing of a state that it had before.
-    async fn attend(&self) {
-        if self.desk.is_unattended() {
-            sleep(ATTEND).await;
+    /// A process that was stopped for a while must not report the state that it had before.
+    async fn wait_for_check(&self) {
+        if self.feed.is_stale() {
+            sleep(CHECK_PAUSE).await;
         }
     }
 
     async fn attempt(&mut self, id: &str, body: Bytes) -> Answer {
-        let posted = self.hub.post(Door::Events, id, body, ANSWER_BYTES_MAX);
+        let posted = self.hub.post(Endpoint::Events, id, body, ANSWER_BYTES_MAX);
         match posted.await {
             Ok(reply) => {
-                self.watch.see_clock(reply.clock_s);
+                self.watch.observe_clock(reply.clock_s);
                 answer::judge(reply.status, &reply.body, reply.retry_after)
             }
-            Err(silence) => Answer::Retry(silence.label(), None),
+            Err(why) => Answer::Retry(why.label(), None),
         }
     }
 
-    fn settle(&mut self, id: &str, parcel: &Parcel, answer: Answer) -> Next {
+    fn on_answer(&mut self, id: &str, batch: &Batch, answer: Answer) -> Next {
         let now = launch::clock::now_ms();
         if !matches!(answer, Answer::Stale) {
             self.stale = 0;
         }
         match answer {
             Answer::Taken(receipt) => {
-                self.taken(id, parcel, &receipt);
+                self.on_taken(id, batch, &receipt);
                 Next::Taken
             }
-            Answer::Conflict(conflict) => self.conflict(id, conflict),
+            Answer::Conflict(conflict) => self.on_conflict(id, conflict),
             Answer::Stale => {
                 self.stale += 1;
                 if self.stale == 1 {
                     return Next::Again(Duration::ZERO);
                 }
-                self.again(id, parcel, "stale_timestamp", None)
+                self.retry_later(id, batch, "stale_timestamp", None)
             }
-            Answer::Rejected(trouble) => {
-                let rejected = self.desk.with(|feed| feed.reject(trouble, now));
-                Next::Another(self.rejected(id, trouble, &rejected))
+            Answer::Rejected(failure) => {
+                let rejected = self.feed.update(|feed| feed.reject(failure, now));
+                Next::Another(self.on_rejected(id, failure, &rejected))
             }
-            Answer::Retry(why, after) => self.again(id, parcel, why, after),
+            Answer::Retry(why, after) => self.retry_later(id, batch, why, after),
         }
     }
 
-    fn taken(&mut self, id: &str, parcel: &Parcel, receipt: &Receipt) {
+    fn on_taken(&mut self, id: &str, batch: &Batch, receipt: &Receipt) {
         let now = launch::clock::now_ms();
         if self.retry.failures() > 0 {
             tracing::info!(
@@ -260,22 +261,22 @@ impl Courier {
         metrics::counter!("worker_events_delivered_total").increment(receipt.accepted);
         metrics::counter!("worker_events_duplicate_total").increment(receipt.duplicates);
         launch::mutation::pass("acknowledged");
-        let (acknowledged, read) = self.desk.with(|feed| {
-            feed.delivered(parcel, receipt, now);
+        let (acknowledged, read) = self.feed.update(|feed| {
+            feed.delivered(batch, receipt, now);
             feed.acknowledged_of_read()
         });
-        self.acknowledged.note_checkpoint(acknowledged, read);
+        self.acknowledged.record_checkpoint(acknowledged, read);
         metrics::counter!("worker_events_refused_total").increment(receipt.refused.len() as u64);
-        // Those of a guild that is not served are complained of by guild.
+        // Refusals of a guild that is not served have their own log line, once a guild.
         let unread = receipt.refused.iter();
         let unread = unread.filter(|event| event.code != Code::Forbidden).count();
         if unread > 0 {
             tracing::warn!(delivery = id, refused = unread, "the hub refused events");
         }
-        self.watch.see_wanted(receipt.wanted.len());
+        self.watch.observe_wanted(receipt.wanted.len());
     }
 
-    fn conflict(&mut self, id: &str, conflict: Conflict) -> Next {
+    fn on_conflict(&mut self, id: &str, conflict: Conflict) -> Next {
         match conflict {
             Conflict::Fenced => {
                 tracing::warn!(delivery = id, "a newer worker has this shard");
@@ -284,7 +285,7 @@ impl Courier {
             Conflict::Unclaimed => {
                 tracing::warn!(
                     delivery = id,
-                    "the hub's store is older than this worker's claim; claiming anew"
+                    "the hub's store is older than this worker's claim; claiming again"
                 );
                 metrics::counter!("worker_store_changes_total", "how" => "unclaimed").increment(1);
                 Next::Claim(self.retry.after_failure(&mut rand::rng()))
@@ -294,50 +295,50 @@ impl Courier {
                     delivery = id,
                     session = reached.session,
                     sequence = reached.sequence,
-                    "the hub lacks what it had; every guild owes a snapshot"
+                    "the hub lacks events that it had; every guild owes a snapshot"
                 );
                 metrics::counter!("worker_store_changes_total", "how" => "gap").increment(1);
                 let now = launch::clock::now_ms();
-                self.desk.with(|feed| feed.rewind(reached, taken, now));
-                // Two hubs behind one address would answer so for ever.
+                self.feed.update(|feed| feed.rewind(reached, taken, now));
+                // Two hubs behind one address would answer so forever.
                 Next::Another(self.retry.after_failure(&mut rand::rng()))
             }
         }
     }
 
-    async fn claim_anew(&self) -> Settled {
-        let (shard, _) = self.desk.look(Feed::claimed);
-        let guilds = self.desk.look(|feed| feed.followed().collect());
+    async fn claim_again(&self) -> Settled {
+        let (shard, _) = self.feed.read(Feed::claimed);
+        let guilds = self.feed.read(|feed| feed.guild_ids().collect());
         let claimed = match self.claimant.claim(shard, guilds).await {
             Ok(claimed) => claimed,
             Err(why) => return Settled::Lost(why),
         };
         let now = launch::clock::now_ms();
-        self.desk.with(|feed| feed.claim(claimed, now));
-        Settled::Untold
+        self.feed.update(|feed| feed.claim(claimed, now));
+        Settled::NotTaken
     }
 
-    /// What the hub was not told when it happened.
-    async fn note_identifies(&self) {
-        let (shard, generation) = self.desk.look(Feed::claimed);
-        while let Some(id) = self.desk.take_owed_notice() {
+    /// Sends the identify notices that the hub did not get in time.
+    async fn send_owed_notices(&self) {
+        let (shard, generation) = self.feed.read(Feed::claimed);
+        while let Some(id) = self.feed.take_owed_notice() {
             let noted = self.hub.note_identify(&id, shard, generation, None).await;
-            if matches!(noted, Noted::Unheard | Noted::Unclaimed) {
-                self.desk.owe_notice(id);
+            if matches!(noted, Noted::Unanswered | Noted::Unclaimed) {
+                self.feed.owe_notice(id);
                 return;
             }
         }
     }
 
     /// Returns how long to wait before the next delivery.
-    fn rejected(&mut self, id: &str, trouble: Trouble, rejected: &Rejected) -> Duration {
+    fn on_rejected(&mut self, id: &str, failure: FailureReason, rejected: &Rejected) -> Duration {
         match rejected {
             Rejected::Halved => {
                 metrics::counter!("worker_deliveries_halved_total").increment(1);
                 tracing::warn!(
                     delivery = id,
-                    ?trouble,
-                    "the hub refuses a delivery; looking for the guilty event"
+                    ?failure,
+                    "the hub refuses a delivery; looking for the event that it refuses"
                 );
                 Duration::ZERO
             }
@@ -346,11 +347,11 @@ impl Courier {
                 metrics::counter!("worker_groups_set_aside_total").increment(1);
                 tracing::error!(
                     delivery = id,
-                    ?trouble,
+                    ?failure,
                     guild = %group.guild(),
                     first = group.events().first().map_or("", |event| event.id.as_str()),
                     events = group.events().len(),
-                    "ALARM: the hub refuses these events for good; they are set aside and their guild owes a snapshot"
+                    "ALARM: the hub refuses these events for good; they are dropped and their guild owes a snapshot"
                 );
                 Duration::ZERO
             }
@@ -358,8 +359,8 @@ impl Courier {
                 if !std::mem::replace(&mut self.refused_whole, true) {
                     tracing::error!(
                         delivery = id,
-                        ?trouble,
-                        "ALARM: the hub refuses even a delivery without events: it and this worker are not of one version, or something between them refuses; keeping what waits, and trying until one is taken"
+                        ?failure,
+                        "ALARM: the hub refuses even a delivery without events. It and this worker have different versions, or something between them refuses. Events are kept, and the worker retries"
                     );
                 }
                 self.retry.after_failure(&mut rand::rng())
@@ -367,17 +368,17 @@ impl Courier {
         }
     }
 
-    fn again(&mut self, id: &str, parcel: &Parcel, why: &str, after: Option<Duration>) -> Next {
+    fn retry_later(&mut self, id: &str, batch: &Batch, why: &str, after: Option<Duration>) -> Next {
         let jittered = self.retry.after_failure(&mut rand::rng());
         let pause = after.map_or(jittered, |after| {
             jittered.max(after.min(ms(self.settings.retry_after_max_ms)))
         });
         let failures = self.retry.failures();
-        // The first says that it began, every power of two that it goes on.
+        // Logged at the first failure and at every power of two.
         if failures.is_power_of_two() {
             tracing::warn!(
                 delivery = id,
-                events = parcel.events.len(),
+                events = batch.events.len(),
                 failures,
                 why,
                 wait_ms = pause.as_millis(),
@@ -388,11 +389,11 @@ impl Courier {
     }
 }
 
-fn body_of(parcel: &Parcel) -> serde_json::Result<Bytes> {
+fn body_of(batch: &Batch) -> serde_json::Result<Bytes> {
     let delivery = Delivery {
         r#type: DELIVERY_TYPE,
-        report: parcel.report.clone(),
-        events: &parcel.events,
+        report: batch.report.clone(),
+        events: &batch.events,
     };
     serde_json::to_vec(&delivery).map(Bytes::from)
 }

@@ -1,9 +1,9 @@
-//! The few dispatches that are read, and what they say.
+//! The few dispatches that the worker reads.
 //!
 //! Discord's objects grow, and single fields come as null, as a number instead of a string, or not
 //! at all. So only what the roster needs is read, field by field (`reading` by dispatch, `objects` by
-//! object, `fields` by field); what is optional may be absent, and what is needed and can not be
-//! read makes the dispatch *illegible*: it is then asked for over REST instead of being guessed.
+//! object, `fields` by field). Optional fields may be absent. A needed field that cannot be read makes
+//! the dispatch *unreadable*: the worker asks for it over REST instead of guessing.
 //! Shapes: Discord's documentation, "Gateway Events", "Voice Resource", "Channel Resource", "Guild
 //! Resource".
 
@@ -17,18 +17,18 @@ use proto::{ChannelId, GuildId, UserId};
 pub use objects::{read_channel, read_voice_state};
 pub use reading::{label, read};
 
-/// A dispatch that changes what is known.
+/// A dispatch that changes the state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Dispatch {
     /// A new gateway session.
     Ready(SessionStart),
-    /// The old gateway session goes on; what was missed came before this.
+    /// The gateway session was resumed; everything that was missed came before this.
     Resumed,
     /// Everything of one guild.
     GuildCreated(GuildState),
-    /// What @everyone may do, as a guild or role update tells it.
+    /// What @everyone may do, from a guild or role update.
     EveryoneChanged(GuildId, Everyone),
-    /// An outage: nothing is told of this guild for a while.
+    /// An outage: Discord sends nothing about this guild until it ends.
     GuildUnavailable(GuildId),
     /// The bot is no longer in this guild.
     GuildRemoved(GuildId),
@@ -58,7 +58,7 @@ impl Dispatch {
         }
     }
 
-    /// What would have to be read anew if this dispatch could not be used.
+    /// What would have to be asked for if this dispatch could not be used.
     pub fn subject(&self) -> Subject {
         match self {
             Self::ChannelCreated(_, channel) | Self::ChannelUpdated(_, channel) => {
@@ -71,7 +71,7 @@ impl Dispatch {
     }
 }
 
-/// A gateway session as READY tells it.
+/// A gateway session, from READY.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionStart {
     /// The guilds that the bot is in; each GUILD_CREATE follows.
@@ -80,7 +80,7 @@ pub struct SessionStart {
     pub resume_url: Option<String>,
 }
 
-/// A guild as GUILD_CREATE tells it.
+/// A guild, from GUILD_CREATE.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GuildState {
     /// Which.
@@ -92,7 +92,7 @@ pub struct GuildState {
     /// Who is in voice.
     pub voices: Vec<VoiceState>,
     /// Channels and voice states in it that could not be read.
-    pub illegible: Vec<Subject>,
+    pub unreadable: Vec<Subject>,
 }
 
 /// A channel, as far as it matters here.
@@ -100,7 +100,7 @@ pub struct GuildState {
 pub struct Channel {
     /// Which.
     pub id: ChannelId,
-    /// What sort of room; `None` for text channels, threads and whatever else there is.
+    /// The kind of room; `None` for text channels, threads and all other channels.
     pub kind: Option<RoomKind>,
     /// Empty for obfuscated channels.
     pub name: String,
@@ -115,7 +115,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel that the bot may not view, of which only a voice state in it told.
+    /// A channel that the bot may not view, known only from a voice state in it.
     pub fn hidden(id: ChannelId) -> Self {
         Self {
             id,
@@ -138,11 +138,11 @@ pub struct VoiceState {
     pub channel_id: Option<ChannelId>,
     /// Muted, on camera, …
     pub flags: VoiceFlags,
-    /// Name and pictures, where told.
+    /// Name and pictures, if the dispatch has them.
     pub profile: Option<Profile>,
 }
 
-/// What a member looks like.
+/// A member's name and pictures.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// Nickname, else display name, else user name.
@@ -155,19 +155,19 @@ pub struct Profile {
     pub discriminator: u16,
 }
 
-/// What can not be known without asking.
+/// What the worker may have to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
-    /// One channel; before the voice states, so that who is in it finds it known.
+    /// One channel. Asked for before voice states, so that the rooms of these are known.
     Channel(ChannelId),
     /// One user's voice state.
     Voice(UserId),
-    /// The guild as a whole; only GUILD_CREATE tells that.
+    /// The whole guild, which only GUILD_CREATE contains.
     Guild,
 }
 
 impl Subject {
-    /// Of what sort it is, for logs: which one may be nobody's business.
+    /// Its kind, for logs. Its id may be private.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Channel(_) => "channel",
@@ -177,46 +177,46 @@ impl Subject {
     }
 }
 
-/// What became of the text of a dispatch.
+/// The result of reading a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Read {
-    /// It says something that is followed.
+    /// It changes the state.
     Known(Dispatch),
-    /// It says nothing that matters here.
-    PassedOver,
-    /// It should say something, and can not be read.
-    Illegible {
-        /// Whose it is; `None`: not even that can be read, so it may be anybody's.
+    /// The worker does not need it.
+    Ignored,
+    /// The worker needs it, and cannot read it.
+    Unreadable {
+        /// Its guild; `None`: that cannot be read either, so it may concern any guild.
         guild: Option<GuildId>,
         /// What has to be asked for.
         subject: Subject,
-        /// Whom it may have denied what: until the answer is there, it counts as denied.
-        hides: Hides,
+        /// What it may have denied to @everyone: denied until the answer comes.
+        redaction: Redaction,
     },
 }
 
-/// What something illegible may have taken out of @everyone's sight.
+/// What an unreadable dispatch may have hidden from @everyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hides {
+pub enum Redaction {
     /// Nothing.
     Nothing,
     /// This channel, by its overwrites.
     Channel(ChannelId),
     /// Any channel, by its overwrites.
     Channels,
-    /// What the role may view.
+    /// The permissions of the role.
     Role,
     /// The channels and the role.
     Everything,
 }
 
-impl Hides {
-    /// Whether it may have been the role.
+impl Redaction {
+    /// Whether it includes the role.
     pub fn has_role(self) -> bool {
         matches!(self, Self::Role | Self::Everything)
     }
 
-    /// Whether it may have been this channel.
+    /// Whether it includes this channel.
     pub fn has_channel(self, id: ChannelId) -> bool {
         match self {
             Self::Nothing | Self::Role => false,

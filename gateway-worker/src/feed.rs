@@ -1,39 +1,41 @@
-//! What one shard knows and has still to tell: its guilds' rosters, its outbox, its state.
+//! What one shard knows and has still to deliver: its guilds' rosters, its outbox, its state.
 //!
-//! Pure: time and tickets come from outside, and a clone is another worker of the same past. The
-//! connection puts dispatches in, the delivery takes parcels out, and whoever asks over REST puts
-//! the answers in; [`Desk`] is the lock around it that they share. Snapshots have one way only: a
-//! guild owes one, and it is written when the outbox has room.
+//! Pure: time and tickets are arguments, and a clone is another worker with the same past. The
+//! connection puts dispatches in, the delivery task takes batches out, and the REST questions put
+//! answers in. They share it through the lock of [`SharedFeed`]. Snapshots have one way only: a guild
+//! owes one, and it is queued when the outbox has room.
 //!
 //! | in | out |
 //! |---|---|
-//! | [`Feed::claim`]: the hub's memory, first; and again when the hub forgot the claim | [`Feed::resume`]: the session to go on with |
-//! | [`Feed::read`], [`Feed::lose`], [`Feed::set_gateway`], [`Feed::resume_sent`], [`Feed::lose_session`]: the connection | [`Feed::wants_identify`] |
+//! | [`Feed::claim`]: the hub's memory, first; and again when the hub forgot the claim | [`Feed::resume`]: the session to resume |
+//! | [`Feed::receive`], [`Feed::on_unreadable`], [`Feed::set_gateway`], [`Feed::resume_sent`], [`Feed::lose_session`]: the connection | [`Feed::wants_identify`] |
 //! | [`Feed::answer`]: Discord's REST | [`Feed::question`] |
-//! | [`Feed::delivered`], [`Feed::rewind`], [`Feed::reject`]: the hub's answer to a parcel | [`Feed::parcel`]: the next delivery, the same events until they are answered |
+//! | [`Feed::delivered`], [`Feed::rewind`], [`Feed::reject`]: the hub's answer to a batch | [`Feed::next_batch`]: the next delivery, the same events until they are answered |
 //!
 //! # The chain
-//! The hub's acknowledgement is the checkpoint: `acked` is how far the hub has it all, and with each
-//! parcel `to` may move it. It does not move past a dispatch whose events are not all delivered by
-//! that parcel: not past an unpaid debt, an open question, an answer or a snapshot that waits behind,
-//! nor while a replay is silent.
+//! The hub's acknowledgement is the checkpoint: `acked` is the point up to which the hub has
+//! everything, and each batch may move it to `to`. It does not pass a dispatch whose events that
+//! batch does not complete: an unpaid debt, an open question, an answer or a snapshot that waits
+//! behind the batch, or a guild that still replays.
 //!
 //! # Taking over
-//! A restored guild contains everything up to its mark. Dispatches up to there are replayed silently;
-//! when the replay has passed the mark, the difference between the roster as the hub has it and the
-//! replayed one is told as one group. With a session that can not be resumed, GUILD_CREATE tells
-//! the difference instead. No debt is paid before that replay is over,
-//! however often the connection fails until then.
+//! A restored guild contains everything up to its mark. Dispatches up to there are replayed without
+//! events. When the replay has passed the mark, the difference between the hub's roster and the
+//! replayed one is published as one group. If the session cannot be resumed, GUILD_CREATE gives that
+//! difference instead. No debt is paid before that replay is over, however often the connection
+//! fails until then.
 //!
-//! A worker can be overtaken without hearing of it, when the hub's store has lost its claim: it finds
-//! a later session than its own at its next claim. Then it is a new worker, and identifies.
+//! When the hub's store has lost the claim, another worker may have overtaken this one unnoticed. The
+//! next claim then names a later session, and this worker starts as a new one and identifies.
 
-mod chain;
-mod desk;
-mod followed;
+mod batch;
+mod claim;
 mod gaps;
+mod receipt;
 mod report;
+mod shared_feed;
 mod stream;
+mod tracked_guild;
 
 use std::collections::BTreeMap;
 
@@ -43,19 +45,18 @@ use proto::delivery::GatewayReport;
 use proto::event::{Fact, Roster as RosterState};
 use proto::gateway::GatewayState;
 
-pub use chain::Parcel;
-pub use desk::Desk;
-pub(crate) use desk::count;
-use followed::{Followed, Presence};
+pub use batch::Batch;
 pub use gaps::{ChannelFinding, Finding, Question};
 pub use report::FeedHealth;
+pub use shared_feed::SharedFeed;
 use stream::{Arrival, Stream};
+use tracked_guild::{Presence, Service, TrackedGuild};
 
 use crate::dispatch::{Dispatch, Read};
 use crate::outbox::{Group, Limits, Origin, Outbox, Pushed};
 use crate::roster::{Change, RosterSetting};
 
-/// What a feed is told at its beginning.
+/// How a feed is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FeedSetting {
     /// The shard and the number of shards.
@@ -66,50 +67,49 @@ pub struct FeedSetting {
     pub roster: RosterSetting,
     /// For the outbox.
     pub outbox: Limits,
-    /// How many questions of one guild may be open; more mean that the guild is read anew.
+    /// How many questions of one guild may be open. With more, the shard identifies to read the guild again.
     pub gaps_max: usize,
-    /// How old, in ms, an event may be that a delivery leaves behind; an older one means that the
-    /// hub is not shown what is so now.
+    /// The age, in ms, up to which an event may wait behind a delivery. With an older one, the report
+    /// says that the hub is behind.
     pub behind_max_ms: u64,
-    /// What the rosters depend on besides Discord's dispatches: a checkpoint with another one is not
-    /// resumed.
+    /// What the rosters depend on besides Discord's dispatches. A checkpoint with another fingerprint
+    /// is not resumed.
     pub fingerprint: String,
 }
 
-/// One shard's knowledge, and what of it is still to be told.
+/// One shard's knowledge, and the part of it that the hub does not have yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Feed {
     setting: FeedSetting,
-    guilds: BTreeMap<GuildId, Followed>,
+    guilds: BTreeMap<GuildId, TrackedGuild>,
     outbox: Outbox,
     stream: Stream,
     /// Of the claim; 0 before it.
     generation: u64,
-    /// How far the hub has it all.
+    /// The point up to which the hub has everything.
     acked: Reached,
-    /// How many parcels with events of this generation it has taken.
+    /// How many batches with events of this generation the hub has taken.
     taken: u64,
     gateway: (GatewayState, Option<&'static str>),
-    /// What the hub was last told of the gateway, and has taken.
-    told: Option<GatewayReport>,
-    /// What it was last told of RESUMEs, and has taken: how many had no answer, and which sessions
-    /// are lost.
-    told_resumes: (u32, u64),
+    /// The newest report of the gateway that the hub has taken.
+    acked_report: Option<GatewayReport>,
+    /// What the newest link that the hub has taken says of RESUMEs, see [`batch::resumes_of`].
+    acked_resumes: (u32, u64),
     last_ticket: u64,
     identify_wanted: bool,
-    /// This worker goes on with another one's session, and its replay is not over, whatever becomes
-    /// of the connection meanwhile.
+    /// This worker resumed another one's session, and that replay is not over, however often the
+    /// connection failed meanwhile.
     replaying: bool,
 }
 
-/// What reading a dispatch led to, for the counters.
+/// The result of one dispatch or answer, for the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Events that were queued.
     pub queued: u64,
-    /// Events that a snapshot will contain.
+    /// Events that a later snapshot will contain.
     pub covered: u64,
-    /// Events of a replay that the hub knows already.
+    /// Events of a replay that the hub already has.
     pub known: u64,
     /// Events of a guild that the hub does not serve.
     pub unserved: u64,
@@ -117,20 +117,20 @@ pub struct Tally {
     pub full: u64,
     /// The dispatch was about a guild that is not followed.
     pub foreign: bool,
-    /// It had been read before.
+    /// It was a repeat.
     pub repeated: bool,
-    /// It, or a part of it, has to be asked for.
-    pub illegible: bool,
+    /// It, or a part of it, could not be read and is asked for over REST.
+    pub unreadable: bool,
 }
 
 impl Feed {
-    /// A feed that knows nothing yet. It says nothing before its claim.
+    /// A feed that knows nothing yet. It has no batch before its claim.
     pub fn new(setting: FeedSetting) -> Self {
         let guilds = setting
             .guilds
             .iter()
             .filter(|guild| guild.shard(setting.shard.1) == setting.shard.0)
-            .map(|guild| (*guild, Followed::new(*guild, setting.roster.clone())))
+            .map(|guild| (*guild, TrackedGuild::new(*guild, setting.roster.clone())))
             .collect();
         Self {
             outbox: Outbox::new(setting.outbox),
@@ -141,16 +141,16 @@ impl Feed {
             acked: Reached::default(),
             taken: 0,
             gateway: (GatewayState::Rebuilding, Some("starting")),
-            told: None,
-            told_resumes: (0, 0),
+            acked_report: None,
+            acked_resumes: (0, 0),
             last_ticket: 0,
             identify_wanted: false,
             replaying: false,
         }
     }
 
-    /// Takes a dispatch: where it stands in which gateway session, what it says, and when it came.
-    pub fn read(&mut self, session: &str, sequence: u64, read: Read, now_ms: u64) -> Tally {
+    /// Applies a dispatch: its gateway session and sequence, its content, and the time of its arrival.
+    pub fn receive(&mut self, session: &str, sequence: u64, read: Read, now_ms: u64) -> Tally {
         let mut tally = Tally::default();
         let before = self.stream.reached();
         let arrival = self.stream.arrive(session, sequence);
@@ -158,10 +158,10 @@ impl Feed {
             tally.repeated = true;
             return tally;
         }
-        self.speak(&read, before, now_ms, &mut tally);
+        self.finish_replays(&read, before, now_ms, &mut tally);
         let late = arrival == Arrival::Late;
         match read {
-            Read::PassedOver => {}
+            Read::Ignored => {}
             Read::Known(Dispatch::Ready(start)) => {
                 self.stream.set_resume_url(start.resume_url);
                 self.begin_session(&start.guilds, now_ms, &mut tally);
@@ -176,28 +176,28 @@ impl Feed {
                     return tally;
                 };
                 if late {
-                    // Something newer was already read, perhaps about the same thing.
-                    tally.illegible = true;
+                    // A newer dispatch, perhaps about the same subject, was already applied.
+                    tally.unreadable = true;
                     self.open_gap(guild, dispatch.subject());
                 } else {
                     self.apply(guild, dispatch, now_ms, &mut tally);
                 }
             }
-            Read::Illegible {
+            Read::Unreadable {
                 guild,
                 subject,
-                hides,
+                redaction,
             } => {
                 if guild.is_some_and(|guild| !self.guilds.contains_key(&guild)) {
                     tally.foreign = true;
                     return tally;
                 }
-                tally.illegible = true;
-                self.hide(guild, hides, now_ms, &mut tally);
+                tally.unreadable = true;
+                self.redact(guild, redaction, now_ms, &mut tally);
                 self.reopen(guild, subject);
             }
         }
-        self.settle(now_ms);
+        self.pay_debts(now_ms);
         tally
     }
 
@@ -206,8 +206,8 @@ impl Feed {
         self.gateway = (state, Some(reason));
     }
 
-    /// The connection is heard again: a state that was only doubted for this reason is live.
-    pub fn settle_doubt(&mut self, reason: &'static str) {
+    /// The connection works again: a state that was in doubt for this reason becomes live.
+    pub fn end_doubt(&mut self, reason: &'static str) {
         if self.gateway == (GatewayState::Resuming, Some(reason)) {
             self.gateway = (GatewayState::Live, None);
         }
@@ -218,35 +218,35 @@ impl Feed {
         self.gateway.0 == GatewayState::Live
     }
 
-    /// A guild's roster as a snapshot would tell it; none if it was never told whole.
+    /// A guild's roster as a snapshot contains it; none if its whole state never came.
     pub fn roster(&self, guild: GuildId) -> Option<RosterState> {
-        let followed = self.guilds.get(&guild)?;
-        followed
+        let tracked = self.guilds.get(&guild)?;
+        tracked
             .roster
             .is_known()
-            .then(|| followed.roster.snapshot("asked"))
+            .then(|| tracked.roster.snapshot("asked"))
     }
 
-    /// Ends the silence of the guilds whose mark is passed by what is read now.
-    fn speak(&mut self, read: &Read, before: Reached, now_ms: u64, tally: &mut Tally) {
+    /// Finishes the replay of the guilds whose mark this dispatch passes. A new session aborts it.
+    fn finish_replays(&mut self, read: &Read, before: Reached, now_ms: u64, tally: &mut Tally) {
         let reached = self.stream.reached();
-        // A new session may begin with a READY that can not be read.
+        // The READY of a new session may be unreadable.
         let cut_off =
             matches!(read, Read::Known(Dispatch::Ready(_))) || reached.session != before.session;
         if cut_off || matches!(read, Read::Known(Dispatch::Resumed)) {
             self.replaying = false;
         }
-        for guild in self.followed().collect::<Vec<_>>() {
-            let Some(followed) = self.guilds.get_mut(&guild).filter(|one| one.is_silent()) else {
+        for guild in self.guild_ids().collect::<Vec<_>>() {
+            let Some(tracked) = self.guilds.get_mut(&guild).filter(|one| one.is_replaying()) else {
                 continue;
             };
             if cut_off {
-                followed.break_off();
-            } else if reached > followed.mark().reached {
-                // At the latest with this connection's RESUMED, which stands behind everything. That
-                // of an earlier connection may be replayed in the middle.
-                let facts = followed.speak();
-                self.tell(guild, facts, before, Origin::Answer, now_ms, tally);
+                tracked.abort_replay();
+            } else if reached > tracked.mark().reached {
+                // At the latest this connection's RESUMED passes the mark: it comes last. The RESUMED
+                // of an earlier connection may stand in the middle of the replay.
+                let facts = tracked.finish_replay();
+                self.queue_facts(guild, facts, before, Origin::Answer, now_ms, tally);
             }
         }
     }
@@ -257,9 +257,9 @@ impl Feed {
         let ids: Vec<GuildId> = self.guilds.keys().copied().collect();
         for id in ids {
             if listed.contains(&id) {
-                if let Some(followed) = self.guilds.get_mut(&id) {
-                    followed.presence = Presence::Absent(Absence::Awaited);
-                    followed.passed_over = false;
+                if let Some(tracked) = self.guilds.get_mut(&id) {
+                    tracked.presence = Presence::Absent(Absence::Awaited);
+                    tracked.end_skip();
                 }
             } else {
                 self.apply(id, Dispatch::GuildRemoved(id), now_ms, tally);
@@ -268,48 +268,47 @@ impl Feed {
     }
 
     fn apply(&mut self, guild: GuildId, dispatch: Dispatch, now_ms: u64, tally: &mut Tally) {
-        let Some(followed) = self.guilds.get_mut(&guild) else {
+        let Some(tracked) = self.guilds.get_mut(&guild) else {
             return;
         };
         let mut asked = false;
         let subject = dispatch.subject();
         match &dispatch {
             Dispatch::GuildCreated(_) => {
-                followed.presence = Presence::Present;
-                followed.passed_over = false;
-                followed.gaps.clear();
+                tracked.presence = Presence::Present;
+                tracked.end_skip();
+                tracked.gaps.clear();
             }
             Dispatch::GuildRemoved(_) => {
-                followed.presence = Presence::Absent(Absence::Removed);
-                followed.passed_over = false;
-                followed.gaps.clear();
+                tracked.presence = Presence::Absent(Absence::Removed);
+                tracked.end_skip();
+                tracked.gaps.clear();
             }
             Dispatch::GuildUnavailable(_) => {
-                followed.presence = Presence::Absent(Absence::Outage);
-                // Its GUILD_CREATE will tell all of it.
-                followed.gaps.clear();
+                tracked.presence = Presence::Absent(Absence::Outage);
+                // The GUILD_CREATE after the outage contains all of it.
+                tracked.gaps.clear();
             }
             Dispatch::EveryoneChanged(..) | Dispatch::Ready(_) | Dispatch::Resumed => {}
             Dispatch::ChannelCreated(..)
             | Dispatch::ChannelUpdated(..)
             | Dispatch::ChannelDeleted(..)
             | Dispatch::VoiceChanged(..) => {
-                // A newer word on it than whatever is being asked for.
-                asked = followed.gaps.remove(&dispatch.subject()).is_some();
+                // It is newer than any answer to the open question.
+                asked = tracked.gaps.remove(&dispatch.subject()).is_some();
             }
         }
-        // An update may be of the past (it can come after the deletion), so it does not answer
-        // whether the channel is there.
+        // An update may come after the deletion, so it does not answer whether the channel exists.
         let unanswered = asked
             && matches!(
                 dispatch,
                 Dispatch::ChannelCreated(..) | Dispatch::ChannelUpdated(..)
             );
-        let mut change = followed.roster.apply(dispatch);
+        let mut change = tracked.roster.apply(dispatch);
         if unanswered {
             change.gaps.push(subject);
         }
-        tally.illegible |= !change.gaps.is_empty();
+        tally.unreadable |= !change.gaps.is_empty();
         self.publish(guild, change, Origin::Dispatch, now_ms, tally);
     }
 
@@ -322,25 +321,25 @@ impl Feed {
         tally: &mut Tally,
     ) {
         let read = self.stream.reached();
-        self.tell(guild, change.facts, read, origin, now_ms, tally);
+        self.queue_facts(guild, change.facts, read, origin, now_ms, tally);
         if change.began
-            && let Some(followed) = self.guilds.get(&guild)
-            && !followed.unserved
+            && let Some(tracked) = self.guilds.get(&guild)
+            && tracked.service == Service::Served
         {
-            let reason = if followed.presence == Presence::Absent(Absence::Removed) {
+            let reason = if tracked.presence == Presence::Absent(Absence::Removed) {
                 "guild_removed"
             } else {
                 "worker_started"
             };
-            self.outbox.owe(guild, reason, followed.mark());
+            self.outbox.owe(guild, reason, tracked.mark());
         }
         for subject in change.gaps {
             self.open_gap(guild, subject);
         }
     }
 
-    /// Queues facts of one guild as one group, unless the hub knows them already.
-    fn tell(
+    /// Queues facts of one guild as one group, unless the hub has them already.
+    fn queue_facts(
         &mut self,
         guild: GuildId,
         facts: Vec<Fact>,
@@ -349,21 +348,21 @@ impl Feed {
         now_ms: u64,
         tally: &mut Tally,
     ) {
-        let Some(followed) = self.guilds.get_mut(&guild) else {
+        let Some(tracked) = self.guilds.get_mut(&guild) else {
             return;
         };
         let count = facts.len() as u64;
-        if followed.is_silent() {
+        if tracked.is_replaying() {
             tally.known += count;
             return;
         }
-        if followed.unserved {
+        if tracked.service == Service::NotServed {
             tally.unserved += count;
             return;
         }
         let events = facts
             .into_iter()
-            .map(|fact| followed.event(fact, read, now_ms))
+            .map(|fact| tracked.event(fact, read, now_ms))
             .collect();
         let Some(group) = Group::new(events, read, origin) else {
             return;

@@ -1,7 +1,7 @@
-//! The way to the hub: signed POSTs to its internal doors.
+//! Signed POSTs to the hub's internal endpoints: `…/events` (the configured one), and beside it
+//! `…/claim` and `…/identify`.
 //!
-//! Every attempt is signed afresh; what an answer means is its receiver's affair. The doors stand
-//! beside each other: `…/events` (the configured one), `…/claim` and `…/identify`.
+//! Every attempt gets its own signature. The callers judge the answers.
 
 mod http_date;
 
@@ -32,15 +32,15 @@ pub struct Hub {
     notice_timeout: Duration,
 }
 
-/// Which door.
+/// An endpoint of the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Endpoint {
     Events,
     Claim,
     Identify,
 }
 
-/// An answer, whatever it means.
+/// An answer, not judged yet.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -51,46 +51,46 @@ pub(crate) struct Reply {
     pub(crate) clock_s: Option<u64>,
 }
 
-/// Why there is no answer.
+/// Why no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Silence {
+pub(crate) enum NoAnswer {
     Timeout,
     Network,
-    HalfAnAnswer,
+    Truncated,
     TooLarge,
 }
 
-impl Silence {
+impl NoAnswer {
     /// One of a fixed set, for logs and counters.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Network => "network",
-            Self::HalfAnAnswer => "half_an_answer",
+            Self::Truncated => "half_an_answer",
             Self::TooLarge => "answer_too_large",
         }
     }
 }
 
-/// What became of an identify notice.
+/// The hub's answer to an identify notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Noted {
-    /// It stands in the ledger.
+    /// It is counted.
     Counted {
         /// So many in the last 24 h.
         identifies: u32,
-        /// How long it is until the bucket's turn, if the hub gives turns.
-        turn: Option<Duration>,
+        /// The time until the bucket's slot, if the hub gives slots.
+        slot_in: Option<Duration>,
     },
     /// A newer worker has the shard.
     Fenced,
     /// The hub does not know of this worker's claim: its store is older.
     Unclaimed,
-    /// The hub could not be asked, or did not understand.
-    Unheard,
+    /// The hub did not answer, or not in this protocol.
+    Unanswered,
 }
 
-/// The members of a problem that matter here; the others may be missing.
+/// The fields of a problem that the worker needs; others may be missing.
 #[derive(Deserialize)]
 pub(crate) struct Problem {
     pub(crate) code: Option<Code>,
@@ -101,11 +101,11 @@ impl Hub {
     /// The hub of these settings.
     ///
     /// # Errors
-    /// If this machine can not speak TLS.
+    /// If no TLS client can be built on this machine.
     pub fn new(config: &Config) -> reqwest::Result<Self> {
         let events = config.hub_endpoint.clone();
-        // A base and a plain word always make a URL.
-        let beside = |door: &str| events.join(door).unwrap_or_else(|_| events.clone());
+        // A base URL and a plain word always make a URL.
+        let beside = |endpoint: &str| events.join(endpoint).unwrap_or_else(|_| events.clone());
         Ok(Self {
             client: Client::builder()
                 .timeout(ms(config.delivery.hub_timeout_ms))
@@ -121,7 +121,7 @@ impl Hub {
         })
     }
 
-    /// A new id for what is posted: it stays the same over all attempts.
+    /// A new id for a request. It stays the same over all attempts.
     pub(crate) fn id() -> String {
         format!("msg_{:032x}", rand::rng().random::<u128>())
     }
@@ -129,15 +129,15 @@ impl Hub {
     /// One attempt, signed now.
     pub(crate) async fn post(
         &self,
-        door: Door,
+        endpoint: Endpoint,
         id: &str,
         body: Bytes,
         answer_bytes_max: usize,
-    ) -> Result<Reply, Silence> {
-        let url = match door {
-            Door::Events => &self.events,
-            Door::Claim => &self.claim,
-            Door::Identify => &self.identify,
+    ) -> Result<Reply, NoAnswer> {
+        let url = match endpoint {
+            Endpoint::Events => &self.events,
+            Endpoint::Claim => &self.claim,
+            Endpoint::Identify => &self.identify,
         };
         let now_s = launch::clock::now_ms() / 1_000;
         let signature = self.keys.sign(id, now_s, &body);
@@ -154,8 +154,8 @@ impl Hub {
         launch::mutation::pass("posted");
         let response = match sent {
             Ok(response) => response,
-            Err(error) if error.is_timeout() => return Err(Silence::Timeout),
-            Err(_) => return Err(Silence::Network),
+            Err(error) if error.is_timeout() => return Err(NoAnswer::Timeout),
+            Err(_) => return Err(NoAnswer::Network),
         };
         let status = response.status();
         let retry_after = if status.is_success() {
@@ -172,8 +172,9 @@ impl Hub {
         })
     }
 
-    /// Tells that a shard is about to identify, when its bucket has its turn; no bucket: that it has.
-    /// It is counted once for an id, however often it is told. Nobody waits long for the answer.
+    /// Sends the notice that a shard is about to identify, and asks for a slot of its bucket; without a
+    /// bucket: that it has identified. The hub counts an id once, however often it is sent. The wait
+    /// for the answer is short.
     pub(crate) async fn note_identify(
         &self,
         id: &str,
@@ -188,26 +189,26 @@ impl Hub {
             bucket,
         };
         let Ok(body) = serde_json::to_vec(&notice) else {
-            return Noted::Unheard;
+            return Noted::Unanswered;
         };
-        let posted = self.post(Door::Identify, id, body.into(), ANSWER_BYTES_MAX);
+        let posted = self.post(Endpoint::Identify, id, body.into(), ANSWER_BYTES_MAX);
         let Ok(Ok(reply)) = tokio::time::timeout(self.notice_timeout, posted).await else {
-            return Noted::Unheard;
+            return Noted::Unanswered;
         };
         match reply.status {
             200 => serde_json::from_slice::<IdentifyNoted>(&reply.body).map_or(
-                Noted::Unheard,
+                Noted::Unanswered,
                 |noted| Noted::Counted {
                     identifies: noted.identifies,
-                    turn: noted.after_ms.map(ms),
+                    slot_in: noted.after_ms.map(ms),
                 },
             ),
             409 => match conflict_of(&reply.body) {
                 Some(Conflict::Fenced) => Noted::Fenced,
                 Some(Conflict::Unclaimed) => Noted::Unclaimed,
-                _ => Noted::Unheard,
+                _ => Noted::Unanswered,
             },
-            _ => Noted::Unheard,
+            _ => Noted::Unanswered,
         }
     }
 }
@@ -235,7 +236,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 async fn read_bounded(
     mut response: reqwest::Response,
     bytes_max: usize,
-) -> Result<Vec<u8>, Silence> {
+) -> Result<Vec<u8>, NoAnswer> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -243,9 +244,9 @@ async fn read_bounded(
             Ok(Some(chunk)) if body.len() + chunk.len() <= bytes_max => {
                 body.extend_from_slice(&chunk);
             }
-            Ok(Some(_)) => return Err(Silence::TooLarge),
-            Err(error) if error.is_timeout() => return Err(Silence::Timeout),
-            Err(_) => return Err(Silence::HalfAnAnswer),
+            Ok(Some(_)) => return Err(NoAnswer::TooLarge),
+            Err(error) if error.is_timeout() => return Err(NoAnswer::Timeout),
+            Err(_) => return Err(NoAnswer::Truncated),
         }
     }
 }

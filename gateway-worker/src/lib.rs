@@ -1,9 +1,9 @@
 //! Keeps the Discord gateway session and posts what happens, signed, to the hub.
 //!
-//! The data's way: [`shards`] (the sockets) → [`dispatch`] (what is read of them) → [`roster`]
-//! (events) → [`outbox`] (bounded) → [`deliver`] (signed, in order). [`feed`] holds one shard's
-//! rosters and outbox together; [`ops`] shows how it is. Before any of that a worker [`claim`]s its
-//! shards at the [`hub`], and goes on where the one before it was.
+//! The path of an event: [`shards`] (the sockets) → [`dispatch`] (the few dispatches that are read) →
+//! [`roster`] (events) → [`outbox`] (bounded) → [`deliver`] (signed, in order). [`feed`] holds one
+//! shard's rosters and outbox; [`ops`] serves health and metrics. Before it connects, a worker
+//! [`claim`]s its shards at the [`hub`], and continues where its predecessor stopped.
 
 pub mod check;
 pub mod claim;
@@ -32,24 +32,24 @@ use tokio_util::sync::CancellationToken;
 
 use claim::{Claimant, NotClaimed};
 use config::{Config, ms};
-use deliver::{Acknowledged, Courier, Ended};
-use feed::{Desk, Feed, FeedSetting};
+use deliver::{Acknowledged, DeliveryTask, Ended};
+use feed::{Feed, FeedSetting, SharedFeed};
 use hub::Hub;
-use ops::{Board, Shown};
+use ops::{HealthRegistry, ShardHealth};
 use outbox::Limits;
 use roster::RosterSetting;
 use shards::{Gateway, Refused};
 
-/// Why the worker ended although nobody asked it to.
+/// Why the worker ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Discord will not have this bot; restarting does not help.
+    /// Discord refuses this bot; restarting does not help.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// A shard can not be claimed: a newer worker has it, or the hub can not be understood.
+    /// A shard cannot be claimed: a newer worker has it, or the hub's answer is too large.
     #[error(transparent)]
     NotClaimed(#[from] NotClaimed),
-    /// This machine can not make requests.
+    /// No HTTP client can be built on this machine.
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
     /// A part of the worker ended by itself.
@@ -70,8 +70,8 @@ impl Failure {
     }
 }
 
-/// Runs the worker until `shutdown` is cancelled, and then leaves so that its gateway sessions can
-/// be resumed and the hub has heard all.
+/// Runs the worker until `shutdown` is cancelled. Then it closes its gateway sessions so that they can
+/// be resumed, and delivers what is left.
 ///
 /// # Errors
 /// [`Failure`] says why it ended by itself.
@@ -81,22 +81,22 @@ pub async fn run(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
-    // Whoever was first chose the same.
+    // An earlier installation made the same choice.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let board = Arc::new(Board::default());
+    let registry = Arc::new(HealthRegistry::default());
     let end = CancellationToken::new();
     tokio::spawn(metrics.clone().keep_up(end.clone()));
     let mut pages = tokio::spawn(ops::serve(
         listener,
         config.listener,
-        Arc::clone(&board),
+        Arc::clone(&registry),
         metrics,
         end.clone(),
     ));
     let ended = tokio::select! {
-        ended = follow(Arc::new(config), &board, shutdown) => {
+        ended = follow(Arc::new(config), &registry, shutdown) => {
             end.cancel();
-            // Answers that are under way are finished.
+            // Answers in progress are finished.
             let _answered = pages.await;
             ended
         }
@@ -105,10 +105,10 @@ pub async fn run(
     ended
 }
 
-/// Follows the guilds: every shard by itself, and when one ends, all do.
+/// Runs every shard. When one ends, all do.
 async fn follow(
     config: Arc<Config>,
-    board: &Arc<Board>,
+    registry: &Arc<HealthRegistry>,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let hub = Hub::new(&config)?;
@@ -126,7 +126,7 @@ async fn follow(
             gateway: Arc::clone(&gateway),
             hub: hub.clone(),
             claimant: claimant.clone(),
-            board: Arc::clone(board),
+            registry: Arc::clone(registry),
             stop: stop.clone(),
         };
         shards.spawn(one.follow());
@@ -143,27 +143,30 @@ async fn follow(
     ended
 }
 
-/// One shard: its claim, its connection, and the deliveries that outlive that by a little.
+/// One shard: its claim, its connection, and its deliveries, which end after the connection.
 struct Shard {
     shard: (u32, u32),
     config: Arc<Config>,
     gateway: Arc<Gateway>,
     hub: Hub,
     claimant: Claimant,
-    board: Arc<Board>,
+    registry: Arc<HealthRegistry>,
     stop: CancellationToken,
 }
 
 impl Shard {
     async fn follow(self) -> Result<(), Failure> {
         let (number, count) = self.shard;
-        let desk = Arc::new(Desk::new(Feed::new(feed_setting(&self.config, self.shard))));
+        let feed = Arc::new(SharedFeed::new(Feed::new(feed_setting(
+            &self.config,
+            self.shard,
+        ))));
         let acknowledged: Arc<Acknowledged> = Arc::default();
-        self.board.show(Shown {
-            desk: Arc::clone(&desk),
+        self.registry.add(ShardHealth {
+            feed: Arc::clone(&feed),
             acknowledged: Arc::clone(&acknowledged),
         });
-        let guilds: Vec<_> = desk.look(|feed| feed.followed().collect());
+        let guilds: Vec<_> = feed.read(|feed| feed.guild_ids().collect());
         if guilds.is_empty() {
             tracing::info!(number, count, "no followed guild is on this shard");
         }
@@ -178,52 +181,52 @@ impl Shard {
             guilds = claimed.guilds.len(),
             "claimed the shard"
         );
-        self.gateway.know_claim(self.shard, &claimed);
-        desk.with(|feed| feed.claim(claimed, launch::clock::now_ms()));
+        self.gateway.observe_claim(self.shard, &claimed);
+        feed.update(|feed| feed.claim(claimed, launch::clock::now_ms()));
         let last = CancellationToken::new();
-        let courier = Courier::new(
+        let delivery = DeliveryTask::new(
             self.hub.clone(),
             self.claimant.clone(),
-            Arc::clone(&desk),
+            Arc::clone(&feed),
             acknowledged,
             self.config.delivery.clone(),
         );
-        let mut courier = pin!(courier.run(last.clone()));
+        let mut delivery = pin!(delivery.run(last.clone()));
         let mut connection = pin!(self.gateway.connect(
             self.shard,
-            Arc::clone(&desk),
+            Arc::clone(&feed),
             &self.config,
             self.stop.clone(),
         ));
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            ended = &mut courier => {
+            ended = &mut delivery => {
                 self.stop.cancel();
-                self.board.drain();
+                self.registry.drain();
                 let _closed = connection.await;
                 return match ended {
                     Ended::Lost(why) => Err(why.into()),
-                    // It was not asked to end yet.
-                    Ended::Drained => Err(Failure::Crashed("the courier".to_owned())),
+                    // Nothing has asked it to end.
+                    Ended::Drained => Err(Failure::Crashed("the delivery task".to_owned())),
                 };
             }
         };
-        self.board.drain();
+        self.registry.drain();
         if ended.is_err() {
-            refuse(&desk);
+            refuse(&feed);
         }
         last.cancel();
-        match timeout(ms(self.config.delivery.drain_ms), courier).await {
+        match timeout(ms(self.config.delivery.drain_ms), delivery).await {
             Ok(Ended::Lost(why)) => return Err(why.into()),
             Ok(Ended::Drained) => {}
-            Err(_) => tracing::warn!(number, "stopped before the hub had taken everything"),
+            Err(_) => tracing::warn!(number, "stopped before the hub took everything"),
         }
         Ok(ended?)
     }
 }
 
-fn refuse(desk: &Desk) {
-    desk.with(|feed| feed.set_gateway(GatewayState::Down, "discord_refused"));
+fn refuse(feed: &SharedFeed) {
+    feed.update(|feed| feed.set_gateway(GatewayState::Down, "discord_refused"));
 }
 
 fn feed_setting(config: &Config, shard: (u32, u32)) -> FeedSetting {

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Acknowledged;
-use crate::feed::{Desk, Feed, FeedHealth};
+use crate::feed::{Feed, FeedHealth, SharedFeed};
 use crate::metrics::HTTP;
 
 /// Connections at once: there are a few probes and scrapes, and each takes milliseconds.
@@ -30,23 +30,23 @@ const LISTENER_METRICS: MetricNames = MetricNames {
     linger_cut: "worker_linger_cut_total",
 };
 
-/// What the pages show: the shards, once Discord has said which there are.
+/// The shards whose health the pages show.
 #[derive(Debug, Default)]
-pub struct Board {
-    shards: Mutex<Vec<Shown>>,
+pub struct HealthRegistry {
+    shards: Mutex<Vec<ShardHealth>>,
     draining: CancellationToken,
 }
 
-/// One shard, as far as it is shown.
+/// The sources of one shard's health.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct ShardHealth {
     /// Its feed.
-    pub desk: Arc<Desk>,
+    pub feed: Arc<SharedFeed>,
     /// Its delivery.
     pub acknowledged: Arc<Acknowledged>,
 }
 
-/// Whether the worker does what it is there for.
+/// The status of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -57,17 +57,17 @@ enum Status {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Health {
+struct HealthBody {
     status: Status,
-    shards: Vec<ShardHealth>,
+    shards: Vec<ShardBody>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ShardHealth {
+struct ShardBody {
     #[serde(flatten)]
     feed: FeedHealth,
-    /// What it waits for, if it has not begun.
+    /// What the shard waits for before it starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<&'static str>,
     /// The hub took the last delivery.
@@ -76,18 +76,18 @@ struct ShardHealth {
     acknowledged_at: Option<u64>,
 }
 
-impl Board {
-    /// Shows one shard more.
-    pub fn show(&self, shard: Shown) {
+impl HealthRegistry {
+    /// Adds a shard.
+    pub fn add(&self, shard: ShardHealth) {
         self.lock().push(shard);
     }
 
-    /// From now on the worker is on its way out.
+    /// The worker is stopping.
     pub fn drain(&self) {
         self.draining.cancel();
     }
 
-    fn shards(&self) -> Vec<Shown> {
+    fn shards(&self) -> Vec<ShardHealth> {
         self.lock().clone()
     }
 
@@ -97,22 +97,22 @@ impl Board {
             && !shards.is_empty()
             && shards
                 .iter()
-                .all(|shard| shard.acknowledged.is_current() && shard.desk.look(Feed::is_live))
+                .all(|shard| shard.acknowledged.is_current() && shard.feed.read(Feed::is_live))
     }
 
-    fn health(&self) -> Health {
-        let shards: Vec<ShardHealth> = self
+    fn health(&self) -> HealthBody {
+        let shards: Vec<ShardBody> = self
             .shards()
             .into_iter()
-            .map(|shard| (look_at(&shard), shard))
-            .map(|(feed, shard)| ShardHealth {
+            .map(|shard| (feed_health(&shard), shard))
+            .map(|(feed, shard)| ShardBody {
                 waiting: (feed.generation == 0).then_some("waiting for the hub"),
                 feed,
                 acknowledged: shard.acknowledged.is_current(),
                 acknowledged_at: shard.acknowledged.at_ms(),
             })
             .collect();
-        // A shard that catches up is ready, since its session and its hub are there, but not well.
+        // A shard that catches up is ready, since its session and the hub work, but it is degraded.
         let live = shards
             .iter()
             .all(|shard| shard.feed.gateway.state == GatewayState::Live);
@@ -123,17 +123,17 @@ impl Board {
         } else {
             Status::Degraded
         };
-        Health { status, shards }
+        HealthBody { status, shards }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Shown>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<ShardHealth>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[derive(Clone)]
 struct Pages {
-    board: Arc<Board>,
+    registry: Arc<HealthRegistry>,
     metrics: Metrics,
 }
 
@@ -141,11 +141,11 @@ struct Pages {
 pub async fn serve(
     listener: TcpListener,
     settings: ListenerSettings,
-    board: Arc<Board>,
+    registry: Arc<HealthRegistry>,
     metrics: Metrics,
     end: CancellationToken,
 ) {
-    let pages = Pages { board, metrics };
+    let pages = Pages { registry, metrics };
     let router = Router::new()
         .route("/health", get(health))
         .route("/healthz", get(|| async { "ok" }))
@@ -158,11 +158,11 @@ pub async fn serve(
 }
 
 async fn health(State(pages): State<Pages>) -> impl IntoResponse {
-    Json(pages.board.health())
+    Json(pages.registry.health())
 }
 
 async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
-    if pages.board.is_ready() {
+    if pages.registry.is_ready() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
@@ -170,8 +170,8 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn render_metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    for shard in pages.board.shards() {
-        gauge(&shard);
+    for shard in pages.registry.shards() {
+        set_gauges(&shard);
     }
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -179,18 +179,18 @@ async fn render_metrics(State(pages): State<Pages>) -> impl IntoResponse {
     )
 }
 
-fn look_at(shard: &Shown) -> FeedHealth {
+fn feed_health(shard: &ShardHealth) -> FeedHealth {
     let now_ms = launch::clock::now_ms();
-    shard.desk.look(|feed| feed.health(now_ms))
+    shard.feed.read(|feed| feed.health(now_ms))
 }
 
-/// Gauges are read when somebody looks.
+/// Sets the gauges of a shard, at each scrape.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts far below 2^52, for a gauge"
 )]
-fn gauge(shard: &Shown) {
-    let health = look_at(shard);
+fn set_gauges(shard: &ShardHealth) {
+    let health = feed_health(shard);
     let number = health.shard.0.to_string();
     let set = |name: &'static str, value: f64| {
         metrics::gauge!(name, "shard" => number.clone()).set(value);
@@ -218,7 +218,7 @@ fn gauge(shard: &Shown) {
     set("worker_questions_open", health.gaps as f64);
     set(
         "worker_gateway_live",
-        f64::from(u8::from(shard.desk.look(Feed::is_live))),
+        f64::from(u8::from(shard.feed.read(Feed::is_live))),
     );
     set(
         "worker_hub_acknowledged",

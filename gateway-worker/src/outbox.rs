@@ -1,16 +1,16 @@
-//! The bounded queue toward the hub: in order, and when it is full it forgets instead of growing.
+//! The bounded queue toward the hub: ordered, and when it is full it drops events instead of growing.
 //!
-//! Pure. Its entries are [`Group`]s: the events that one dispatch (or one answer, or one snapshot)
-//! made of one guild. A group is never split over deliveries, so that what the hub knows of a guild
-//! never stands inside a dispatch.
+//! Pure. Its entries are [`Group`]s: the events of one guild from one dispatch, one answer, or one
+//! snapshot. A group is never split over deliveries, so that the hub's state of a guild never stands
+//! inside a dispatch.
 //!
-//! A guild whose events were forgotten is *in debt*: it owes one snapshot. The debt is dated with
-//! the guild's newest mark at that moment, and only a snapshot with a later mark pays it, once it is
-//! delivered. Until that snapshot is queued the guild's further events are not, because it will
-//! contain them. The snapshot is queued at the tail, replaces what that guild still had waiting, and
-//! overtakes nothing; what is read afterwards follows it.
+//! A guild whose events were dropped is *in debt*: it owes one snapshot. The debt has the guild's
+//! newest mark at that moment, and only a snapshot with a later mark pays it, once it is delivered.
+//! Until that snapshot is queued, further events of the guild are not: the snapshot will contain them.
+//! The snapshot is queued at the tail and replaces what that guild still had waiting. It overtakes
+//! nothing, and later events follow it.
 //!
-//! [`Outbox::checkpoint`] says how far the hub may forget the stream with the delivery in flight.
+//! [`Outbox::checkpoint`] is the point up to which the hub has everything with the delivery in flight.
 
 mod debt;
 mod group;
@@ -22,7 +22,7 @@ use proto::chain::{Mark, Reached};
 
 use launch::mutation::{Rule, disabled};
 
-pub use debt::{Debt, Trouble};
+pub use debt::{Debt, FailureReason};
 pub use group::{Group, Origin};
 
 /// What a delivery takes besides its events, in bytes, generously.
@@ -37,11 +37,11 @@ pub struct Limits {
     pub bytes_max: usize,
     /// Events of one delivery; a single larger group is still sent, alone.
     pub batch_events_max: usize,
-    /// Their JSON, in bytes; likewise.
+    /// Their JSON, in bytes; a single larger group is still sent, alone.
     pub batch_bytes_max: usize,
-    /// Events of one group: more the hub does not take.
+    /// Events of one group: the hub does not take more.
     pub group_events_max: usize,
-    /// The largest delivery, in bytes: a larger one the hub does not take.
+    /// The largest delivery that the hub takes, in bytes.
     pub delivery_bytes_max: usize,
 }
 
@@ -52,33 +52,33 @@ pub struct Outbox {
     groups: VecDeque<Group>,
     events: usize,
     bytes: usize,
-    /// How many of the first groups are being delivered; they stay as they are until answered.
+    /// How many of the first groups are being delivered; they do not change until answered.
     in_flight: usize,
-    /// How many of the first groups were refused together: one of them is why.
+    /// How many of the first groups were refused together, because of one of them.
     suspects: usize,
     debts: BTreeMap<GuildId, Debt>,
 }
 
-/// What became of a group.
+/// The result of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// It waits its turn.
+    /// The group waits for delivery.
     Queued,
     /// Its guild is in debt; the snapshot will contain it.
     Covered,
-    /// There was no room, or it is larger than any delivery may be: its guild's backlog was
-    /// forgotten, and owes a snapshot since now.
+    /// The outbox is full, or the group is larger than any delivery may be. Its guild's backlog was
+    /// dropped, and the guild owes a snapshot from now on.
     Full,
 }
 
-/// What became of a delivery that the hub called malformed.
+/// The result of a delivery that the hub called malformed or too large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
     /// It had no events.
     Empty,
-    /// It had several groups: half of them go first now, to find the guilty one.
+    /// It had several groups: the first half goes alone now, to find the refused one.
     Halved,
-    /// It was this one: it is set aside and its guild owes a snapshot.
+    /// This group was refused: it is dropped, and its guild owes a snapshot.
     SetAside(Group),
 }
 
@@ -113,25 +113,25 @@ impl Outbox {
         Pushed::Queued
     }
 
-    /// Forgets what a guild has waiting; it owes a snapshot with a later mark than `since` instead.
+    /// Drops what a guild has waiting; it owes a snapshot with a later mark than `since` instead.
     /// An older debt keeps its reason.
     pub fn owe(&mut self, guild: GuildId, reason: &'static str, since: Mark) {
         let debt = self.debts.entry(guild).or_insert(Debt::new(reason));
-        debt.arise(since);
+        debt.renew(since);
         self.forget(guild);
     }
 
-    /// Who owes a snapshot, and why.
+    /// The guilds in debt.
     pub fn debts(&self) -> impl Iterator<Item = (GuildId, &Debt)> {
         self.debts.iter().map(|(guild, debt)| (*guild, debt))
     }
 
-    /// What this guild owes.
+    /// The debt of this guild.
     pub fn debt(&self, guild: GuildId) -> Option<&Debt> {
         self.debts.get(&guild)
     }
 
-    /// Whose snapshots are to be made now, each with its reason.
+    /// The guilds whose snapshots are due, each with its reason.
     pub fn payable(&self, now_ms: u64) -> Vec<(GuildId, &'static str)> {
         self.debts
             .iter()
@@ -140,16 +140,16 @@ impl Outbox {
             .collect()
     }
 
-    /// Whether there is room for snapshots: half of it, so that a full outbox does not make one
-    /// snapshot after the other only to forget them.
+    /// Whether the outbox has room for snapshots. It must be half empty, so that it does not queue one
+    /// snapshot after the other only to drop them.
     pub fn has_room(&self) -> bool {
         self.events * 2 <= self.limits.events_max && self.bytes * 2 <= self.limits.bytes_max
     }
 
-    /// Queues the snapshot that pays a guild's debt. Without room for it, or if it does not pay,
-    /// nothing happens; one that is larger than any delivery may be is not queued, and is tried
-    /// again later: then what it is refused for is returned.
-    pub fn pay(&mut self, snapshot: Group, now_ms: u64) -> Option<Trouble> {
+    /// Queues the snapshot that pays a guild's debt. Does nothing without room, or if it does not pay.
+    /// One that is larger than any delivery may be is not queued and is retried later; then the reason
+    /// is returned.
+    pub fn pay(&mut self, snapshot: Group, now_ms: u64) -> Option<FailureReason> {
         let fits = self.fits(&snapshot);
         let deliverable = self.is_deliverable(&snapshot);
         let debt = self.debts.get_mut(&snapshot.guild())?;
@@ -157,8 +157,8 @@ impl Outbox {
             return None;
         }
         if !deliverable {
-            debt.fail(Trouble::TooLarge, now_ms);
-            return Some(Trouble::TooLarge);
+            debt.fail(FailureReason::TooLarge, now_ms);
+            return Some(FailureReason::TooLarge);
         }
         if fits {
             debt.pay(snapshot.mark());
@@ -198,7 +198,7 @@ impl Outbox {
         self.groups.range(..self.in_flight)
     }
 
-    /// What is in flight has arrived: snapshots of it pay their debts.
+    /// What is in flight was taken: its snapshots pay their debts.
     pub fn delivered(&mut self) -> Vec<Group> {
         let delivered = self.drop_in_flight();
         for group in &delivered {
@@ -212,7 +212,7 @@ impl Outbox {
         delivered
     }
 
-    /// What is in flight will not be delivered; whose it was is returned, and owes.
+    /// What is in flight will not be delivered. Returns its guilds, which the caller puts in debt.
     pub fn give_up(&mut self) -> BTreeSet<GuildId> {
         self.suspects = 0;
         self.drop_in_flight()
@@ -222,7 +222,7 @@ impl Outbox {
     }
 
     /// The hub calls what is in flight malformed, or too large.
-    pub fn reject(&mut self, trouble: Trouble, now_ms: u64) -> Rejected {
+    pub fn reject(&mut self, failure: FailureReason, now_ms: u64) -> Rejected {
         match self.in_flight {
             0 => Rejected::Empty,
             1 => {
@@ -232,7 +232,7 @@ impl Outbox {
                 };
                 self.owe(group.guild(), "delivery_rejected", group.mark());
                 if group.origin() == Origin::Snapshot {
-                    self.fail(group.guild(), trouble, now_ms);
+                    self.fail(group.guild(), failure, now_ms);
                 }
                 Rejected::SetAside(group)
             }
@@ -244,22 +244,22 @@ impl Outbox {
         }
     }
 
-    /// A guild's snapshot was refused: it is made again later.
-    pub fn fail(&mut self, guild: GuildId, trouble: Trouble, now_ms: u64) {
+    /// A guild's snapshot was refused: it is retried later.
+    pub fn fail(&mut self, guild: GuildId, failure: FailureReason, now_ms: u64) {
         if let Some(debt) = self.debts.get_mut(&guild) {
-            debt.fail(trouble, now_ms);
+            debt.fail(failure, now_ms);
         }
     }
 
-    /// A guild whose events the hub does not want owes nothing, and has nothing to tell.
+    /// Drops the events and the debt of a guild that the hub does not serve.
     pub fn forgive(&mut self, guild: GuildId) {
         self.debts.remove(&guild);
         self.forget(guild);
     }
 
-    /// How far the hub may take the stream as told once it has what is in flight: `acked`, or
-    /// further if nothing before that is missing. It does not pass an unpaid debt, nor an answer or
-    /// snapshot that is still queued, nor any event that is; `read` is what was read.
+    /// The checkpoint once the hub has what is in flight: `acked`, or further if nothing before it is
+    /// missing. It passes no unpaid debt, and no event that is still queued. An answer or a snapshot
+    /// that is still queued holds it at `acked`. `read` is the point up to which the stream was read.
     pub fn checkpoint(&self, acked: Reached, read: Reached) -> Reached {
         let flying = self.groups.range(..self.in_flight);
         let paid_by_it = |debt: &Debt| {
@@ -274,18 +274,18 @@ impl Outbox {
         {
             return acked;
         }
-        let told = match self.behind().next() {
+        let delivered = match self.behind().next() {
             None => Some(read),
-            // One dispatch may have made groups of several guilds.
+            // One dispatch may have led to groups of several guilds.
             Some(next) => flying
                 .map(Group::read)
                 .filter(|read| *read < next.read() || disabled(Rule::SnapshotsLast))
                 .max(),
         };
-        told.map_or(acked, |told| told.max(acked))
+        delivered.map_or(acked, |delivered| delivered.max(acked))
     }
 
-    /// Who will not be known whole by what is in flight: who owes a snapshot that is not in it.
+    /// The guilds that owe a snapshot which is not in flight.
     pub fn lacking(&self) -> BTreeSet<GuildId> {
         let flying: BTreeSet<(GuildId, Mark)> = self
             .groups
@@ -302,8 +302,7 @@ impl Outbox {
             .collect()
     }
 
-    /// When the oldest event was read that waits behind what is in flight, in ms since the Unix
-    /// epoch; none if nothing does.
+    /// When the oldest event behind what is in flight was read, in ms since the Unix epoch.
     pub fn behind_since_ms(&self) -> Option<u64> {
         self.behind().next()?.events().first().map(|event| event.ts)
     }
@@ -313,7 +312,7 @@ impl Outbox {
         self.events
     }
 
-    /// Whether nothing waits and nothing is owed that could be paid.
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }

@@ -22,25 +22,25 @@ impl Backoff {
         }
     }
 
-    /// How many failures there were in a row.
+    /// Failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// It worked: the next wait is a short one again.
+    /// After a success: the next wait is short again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// It failed: how long to wait. Anything from nothing to the bound, so that many who failed
-    /// at the same moment do not come back at the same moment.
+    /// The wait after a failure: random between zero and the bound, so that many callers that failed
+    /// at the same moment do not retry at the same moment.
     pub fn after_failure(&mut self, rng: &mut impl Rng) -> Duration {
         let bound = self.bound();
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(rng.random_range(0.0..=1.0))
     }
 
-    /// As [`Backoff::after_failure`], without jitter: for waits that spare a budget.
+    /// As [`Backoff::after_failure`], without jitter: for waits that save a budget.
     pub fn after_failure_in_full(&mut self) -> Duration {
         let bound = self.bound();
         self.failures = self.failures.saturating_add(1);

@@ -1,12 +1,12 @@
 //! One guild's rooms, who may view them, and who is in them. Pure: a dispatch in, facts out.
 //!
-//! GUILD_CREATE replaces everything and the difference is told as facts, so that nobody who left
-//! unseen stays behind as a ghost ([`diff`]). A fact about a room always comes before the first fact
-//! about somebody in it. What would have to be guessed is not applied but returned as a [`Subject`]
-//! to be asked for. What is told of a roster is all there is to it, so that it can be had back from
-//! whoever was told ([`Roster::restore`]).
+//! GUILD_CREATE replaces everything, and the difference becomes facts, so that no member who left
+//! unseen stays as a ghost ([`diff`]). A fact about a room always comes before the first fact about a
+//! member in it. What would have to be guessed is not applied, but returned as a [`Subject`] to ask
+//! for. The facts and snapshots of a roster contain all of it, so that the hub's copy can be restored
+//! ([`Roster::restore`]).
 
-mod told;
+mod facts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,29 +16,28 @@ use proto::event::{
 };
 use proto::{ChannelId, GuildId, UserId};
 
-use crate::dispatch::{Channel, Dispatch, GuildState, Hides, Subject, VoiceState};
+use crate::dispatch::{Channel, Dispatch, GuildState, Redaction, Subject, VoiceState};
 
-pub use told::diff;
+pub use facts::diff;
 
-/// One guild as far as it is known.
+/// One guild's known state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Roster {
     guild_id: GuildId,
     setting: RosterSetting,
-    /// Whether the guild was ever told whole.
+    /// Whether the guild's whole state ever came.
     known: bool,
     everyone: Everyone,
     channels: BTreeMap<ChannelId, Channel>,
     seats: BTreeMap<UserId, Seat>,
-    /// Channels that were deleted, oldest first: updates of them come late and mean nothing
-    /// (discord-api-docs issue 449).
+    /// Deleted channels, oldest first: late updates of them are ignored (discord-api-docs issue 449).
     tombstones: VecDeque<ChannelId>,
 }
 
-/// What a roster is told at its beginning.
+/// How a roster is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RosterSetting {
-    /// Where pictures are served, without a slash at its end.
+    /// The URL of the pictures' server, without a slash at its end.
     pub cdn: Arc<str>,
     /// How many deleted channels are remembered. A forgotten one costs a question over REST.
     pub tombstones_max: usize,
@@ -51,14 +50,14 @@ struct Seat {
     flags: VoiceFlags,
 }
 
-/// What a dispatch did to a roster.
+/// What a dispatch changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     /// What happened, in order.
     pub facts: Vec<Fact>,
-    /// What has to be asked for before it can be known.
+    /// What the worker has to ask for.
     pub gaps: Vec<Subject>,
-    /// The guild was told whole for the first time: a snapshot is due instead of facts.
+    /// The guild's whole state came for the first time: a snapshot is due instead of facts.
     pub began: bool,
 }
 
@@ -92,7 +91,7 @@ impl Roster {
         }
     }
 
-    /// A roster as it was told: as [`Roster::snapshot`] made it, or as the facts since have left it.
+    /// The roster of a snapshot ([`Roster::snapshot`]) and the facts since.
     pub fn restore(setting: RosterSetting, state: RosterState) -> Self {
         let mut roster = Self {
             known: true,
@@ -114,12 +113,12 @@ impl Roster {
             }
         }
         for channel in state.tombstones {
-            roster.bury(channel);
+            roster.add_tombstone(channel);
         }
         roster
     }
 
-    /// Whether the guild was ever told whole.
+    /// Whether the guild's whole state ever came.
     pub fn is_known(&self) -> bool {
         self.known
     }
@@ -129,7 +128,7 @@ impl Roster {
         self.channels.contains_key(&channel)
     }
 
-    /// Whether this is a channel that somebody can be in.
+    /// Whether members can be in this channel.
     fn is_room(&self, channel: ChannelId) -> bool {
         self.channels
             .get(&channel)
@@ -142,7 +141,7 @@ impl Roster {
             Dispatch::GuildCreated(state) => return self.replace(state),
             Dispatch::GuildRemoved(_) => return self.remove(),
             _ if !self.known => {
-                // GUILD_CREATE is still to come and will contain it.
+                // GUILD_CREATE comes later, and contains it.
                 return Change::default();
             }
             Dispatch::Ready(_) | Dispatch::Resumed | Dispatch::GuildUnavailable(_) => {}
@@ -151,17 +150,17 @@ impl Roster {
                 self.everyone = everyone;
                 return Change::facts(diff(&before, self));
             }
-            Dispatch::ChannelCreated(_, channel) => return self.hear_created(channel),
-            Dispatch::ChannelUpdated(_, channel) => return self.hear_updated(channel),
+            Dispatch::ChannelCreated(_, channel) => return self.on_created(channel),
+            Dispatch::ChannelUpdated(_, channel) => return self.on_updated(channel),
             Dispatch::ChannelDeleted(_, channel) => {
                 return Change::facts(self.delete_channel(channel));
             }
-            Dispatch::VoiceChanged(_, state) => return self.seat(state),
+            Dispatch::VoiceChanged(_, state) => return self.set_voice(state),
         }
         Change::default()
     }
 
-    /// Takes a channel as Discord's REST just told it; that is the present, whatever came before.
+    /// Takes a channel from Discord's REST: it is newer than every dispatch before.
     pub fn put_channel(&mut self, channel: Channel) -> Vec<Fact> {
         if channel.kind.is_none() {
             return self.delete_channel(channel.id);
@@ -178,7 +177,7 @@ impl Roster {
         }
     }
 
-    /// Takes the news that the bot may not view a channel; nothing happens if it is not known.
+    /// The bot may not view this channel. Does nothing if the channel is not known.
     pub fn hide_channel(&mut self, id: ChannelId) -> Vec<Fact> {
         let Some(channel) = self.channels.get(&id) else {
             return Vec::new();
@@ -191,26 +190,27 @@ impl Roster {
         self.put_channel(hidden)
     }
 
-    /// What this may have taken away is not known any more, so it is denied to @everyone until it is.
-    pub fn hide(&mut self, what: Hides) -> Vec<Fact> {
+    /// Denies to @everyone what this redaction names, since the permissions are unknown until an answer
+    /// comes.
+    pub fn redact(&mut self, redaction: Redaction) -> Vec<Fact> {
         let before = self.clone();
-        if what.has_role() {
+        if redaction.has_role() {
             self.everyone = Everyone::Nothing;
         }
         for (id, channel) in &mut self.channels {
-            if what.has_channel(*id) {
+            if redaction.has_channel(*id) {
                 channel.overwrite = Overwrite::Deny;
             }
         }
         diff(&before, self)
     }
 
-    /// Takes the news that a channel is gone: everybody in it has left, then it is deleted.
+    /// A channel is gone: its members leave, then it is deleted.
     pub fn delete_channel(&mut self, id: ChannelId) -> Vec<Fact> {
         if self.channels.remove(&id).is_none() {
             return Vec::new();
         }
-        self.bury(id);
+        self.add_tombstone(id);
         let left: Vec<UserId> = self
             .seats
             .iter()
@@ -222,7 +222,7 @@ impl Roster {
         facts
     }
 
-    /// Takes over what another roster of the guild says of a subject that is being asked for.
+    /// Takes a subject with an open question from another roster of the guild.
     pub fn keep(&mut self, other: &Self, subject: Subject) {
         match subject {
             Subject::Channel(id) => {
@@ -244,7 +244,7 @@ impl Roster {
     }
 
     fn replace(&mut self, state: GuildState) -> Change {
-        let mut gaps: BTreeSet<Subject> = state.illegible.iter().copied().collect();
+        let mut gaps: BTreeSet<Subject> = state.unreadable.iter().copied().collect();
         if !self.known {
             self.known = true;
             self.everyone = state.everyone;
@@ -252,7 +252,7 @@ impl Roster {
                 self.put_channel(channel);
             }
             for voice in state.voices {
-                gaps.extend(self.seat(voice).gaps);
+                gaps.extend(self.set_voice(voice).gaps);
             }
             return Change {
                 facts: Vec::new(),
@@ -260,8 +260,8 @@ impl Roster {
                 began: true,
             };
         }
-        // Compared as a whole, before and after: with the new permissions and the old overwrites, or
-        // the other way round, a hidden room could look public for a moment.
+        // Compared as a whole, before and after. With new permissions and old overwrites, or the other
+        // way round, a hidden room could look public for a moment.
         let before = self.clone();
         self.everyone = state.everyone;
         let mut kept: BTreeSet<ChannelId> = BTreeSet::new();
@@ -271,8 +271,7 @@ impl Roster {
                 Subject::Channel(id) => {
                     kept.insert(*id);
                     if let Some(channel) = self.channels.get_mut(id) {
-                        // Its overwrites are not known, so it is hidden until they are; those that
-                        // it had may have been changed unseen.
+                        // Its overwrites may have changed, so it is hidden until they are known.
                         channel.overwrite = Overwrite::Deny;
                     }
                 }
@@ -289,7 +288,7 @@ impl Roster {
         }
         for voice in state.voices {
             in_voice.insert(voice.user_id);
-            gaps.extend(self.seat(voice).gaps);
+            gaps.extend(self.set_voice(voice).gaps);
         }
         self.seats.retain(|user, _| in_voice.contains(user));
         let gone: Vec<ChannelId> = self
@@ -324,7 +323,7 @@ impl Roster {
         Change::facts(diff(&before, self))
     }
 
-    fn bury(&mut self, channel: ChannelId) {
+    fn add_tombstone(&mut self, channel: ChannelId) {
         if self.setting.tombstones_max == 0 {
             return;
         }
@@ -334,18 +333,18 @@ impl Roster {
         self.tombstones.push_back(channel);
     }
 
-    fn hear_created(&mut self, channel: Channel) -> Change {
+    fn on_created(&mut self, channel: Channel) -> Change {
         let id = channel.id;
         match self.channels.get(&id) {
             Some(known) if *known == channel => Change::default(),
-            // A repeat of an old creation, or one that was told twice: only asking tells.
+            // A repeat, or a creation that differs: only REST can decide.
             Some(_) => Change::gap(Subject::Channel(id)),
             None if self.tombstones.contains(&id) => Change::gap(Subject::Channel(id)),
             None => Change::facts(self.put_channel(channel)),
         }
     }
 
-    fn hear_updated(&mut self, channel: Channel) -> Change {
+    fn on_updated(&mut self, channel: Channel) -> Change {
         let id = channel.id;
         if self.channels.contains_key(&id) {
             Change::facts(self.put_channel(channel))
@@ -357,7 +356,7 @@ impl Roster {
         }
     }
 
-    fn seat(&mut self, state: VoiceState) -> Change {
+    fn set_voice(&mut self, state: VoiceState) -> Change {
         let user = state.user_id;
         let Some(channel) = state.channel_id else {
             return Change::facts(self.leave(user).into_iter().collect());
@@ -376,7 +375,7 @@ impl Roster {
             flags: state.flags,
         };
         self.seats.insert(user, seat.clone());
-        Change::facts(self.seated(user, before.as_ref(), &seat))
+        Change::facts(self.voice_facts(user, before.as_ref(), &seat))
     }
 
     fn leave(&mut self, user: UserId) -> Option<Fact> {

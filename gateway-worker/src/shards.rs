@@ -1,13 +1,13 @@
-//! The gateway connections: twilight holds the sockets, heartbeats, resumes and identifies; what
-//! is received is read by our own [`dispatch`](crate::dispatch).
+//! The gateway connections: twilight holds the sockets, heartbeats, resumes and identifies. Our own
+//! [`dispatch`](crate::dispatch) reads what it receives.
 //!
-//! A shard heartbeats only while it is polled, so nothing here ever waits for the hub: what can
-//! not be delivered stays in the outbox, whose bound is its own affair.
+//! A shard heartbeats only while it is polled, so it never waits for a delivery: undelivered events
+//! stay in the outbox, which has its own bound.
 
 mod buckets;
 pub mod budget;
 mod connection;
-mod gate;
+mod identify_queue;
 mod questions;
 mod rest;
 
@@ -22,45 +22,45 @@ use tokio_util::sync::CancellationToken;
 use twilight_gateway::{Config as ShardConfig, ConfigBuilder, Intents};
 
 use crate::config::{Config, ms};
-use crate::feed::Desk;
+use crate::feed::SharedFeed;
 use crate::hub::Hub;
 use crate::retry::Backoff;
 use budget::{Budget, Verdict};
 use connection::Connection;
-use gate::{Gate, GateSetting};
+use identify_queue::{IdentifyQueue, IdentifyQueueSetting};
 use questions::Questions;
 use rest::{Failure, Rest};
 
-/// What the gateway is asked to tell.
+/// The dispatches that the gateway is asked for.
 const INTENTS: Intents = Intents::GUILDS.union(Intents::GUILD_VOICE_STATES);
 /// Counts the changes of what a roster remembers.
 const ROSTER_SCHEMA: u32 = 1;
 
-/// What a shard's rosters depend on besides Discord's dispatches, in short: after a change of it a
-/// session can not be resumed, because RESUME brings no GUILD_CREATE.
+/// A hash of what a shard's rosters depend on besides Discord's dispatches. After a change of it a
+/// session cannot be resumed, because RESUME brings no GUILD_CREATE.
 pub fn fingerprint(shards: u32, guilds: &[GuildId]) -> String {
     let mut guilds: Vec<_> = guilds.iter().map(|guild| guild.get()).collect();
     guilds.sort_unstable();
     let all = format!("{ROSTER_SCHEMA} {} {shards} {guilds:?}", INTENTS.bits());
-    // FNV-1a: nobody attacks this, and it has to be the same in every build.
+    // FNV-1a: no attacker chooses the input, and it must be the same in every build.
     let hash = all.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     format!("{hash:016x}")
 }
 
-/// Discord will not have this bot, and says so for good: restarting does not help.
+/// Discord refuses this bot for good: restarting does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Discord refused for good ({code}): {remedy}")]
 pub struct Refused {
     /// The gateway's close code; 401 for REST.
     pub code: u16,
-    /// What a person has to do.
+    /// What the operator has to do.
     pub remedy: &'static str,
 }
 
 impl Refused {
-    /// What the close codes mean after which a bot must not reconnect (Discord's documentation,
+    /// The remedies for close codes after which a bot must not reconnect (Discord's documentation,
     /// "Gateway Close Event Codes").
     fn of(code: u16) -> Self {
         let remedy = match code {
@@ -82,15 +82,15 @@ impl Refused {
 #[derive(Debug)]
 pub struct Gateway {
     rest: Rest,
-    gate: Gate,
+    queue: IdentifyQueue,
     shards: Vec<u32>,
     count: u32,
-    shard_config: ShardConfig<Gate>,
+    shard_config: ShardConfig<IdentifyQueue>,
 }
 
 impl Gateway {
-    /// Asks Discord where the gateway is, how many shards there are to be and how many may
-    /// identify at once; again and again until it answers. `None` when stopped before.
+    /// Asks Discord for the gateway's URL, the number of shards and of buckets, and retries until it
+    /// answers. `None` when stopped before.
     ///
     /// # Errors
     /// [`Refused`] if Discord does not take the token.
@@ -111,7 +111,7 @@ impl Gateway {
                 Err(Failure::Unauthorized) => return Err(Refused::of(401)),
                 Err(why) => {
                     let wait = backoff.after_failure(&mut rng());
-                    tracing::warn!(%why, wait_ms = wait.as_millis(), "Discord's API does not say where the gateway is");
+                    tracing::warn!(%why, wait_ms = wait.as_millis(), "Discord's API does not answer with the gateway's URL; retrying");
                     tokio::select! {
                         () = sleep(wait) => {}
                         () = stop.cancelled() => return Ok(None),
@@ -124,10 +124,10 @@ impl Gateway {
             _ => ((0..bot.shards.max(1)).collect(), bot.shards.max(1)),
         };
         let own = u32::try_from(shards.len()).unwrap_or(u32::MAX);
-        let gate = Gate::new(
+        let queue = IdentifyQueue::new(
             rest.clone(),
             hub.clone(),
-            GateSetting {
+            IdentifyQueueSetting {
                 budget: Budget {
                     per_day_max: config.gateway.identifies_per_day_max,
                     free: config.gateway.identifies_free.max(count.saturating_mul(4)),
@@ -148,12 +148,12 @@ impl Gateway {
             INTENTS,
         )
         .proxy_url(url.trim_end_matches('/').to_owned())
-        .queue(gate.clone())
+        .queue(queue.clone())
         .build();
         tracing::info!(shards = own, of = count, "found the gateway");
         Ok(Some(Self {
             rest,
-            gate,
+            queue,
             shards,
             count,
             shard_config,
@@ -165,11 +165,10 @@ impl Gateway {
         self.shards.iter().map(|shard| (*shard, self.count))
     }
 
-    /// A shard was claimed just now, with this answer: how many identifies of the day the hub has
-    /// counted, and whether there was a worker before.
-    pub fn know_claim(&self, shard: (u32, u32), claimed: &Claimed) {
-        self.gate
-            .know(shard.0, claimed.identifies, claimed.last_session);
+    /// A shard was claimed just now, with this answer.
+    pub fn observe_claim(&self, shard: (u32, u32), claimed: &Claimed) {
+        self.queue
+            .observe_claim(shard.0, claimed.identifies, claimed.last_session);
     }
 
     /// Keeps one shard connected until stopped, and then closes it so that it can be resumed.
@@ -179,17 +178,17 @@ impl Gateway {
     pub async fn connect(
         &self,
         shard: (u32, u32),
-        desk: Arc<Desk>,
+        feed: Arc<SharedFeed>,
         config: &Config,
         stop: CancellationToken,
     ) -> Result<(), Refused> {
-        self.gate.serve(shard.0, Arc::clone(&desk));
-        let questions = Questions::new(self.rest.clone(), Arc::clone(&desk), &config.gateway);
+        self.queue.serve(shard.0, Arc::clone(&feed));
+        let questions = Questions::new(self.rest.clone(), Arc::clone(&feed), &config.gateway);
         let connection = Connection::new(
             shard,
             self.shard_config.clone(),
-            self.gate.clone(),
-            desk,
+            self.queue.clone(),
+            feed,
             config.gateway.clone(),
             ms(config.delivery.fence_check_ms),
         );
@@ -200,22 +199,22 @@ impl Gateway {
     }
 }
 
-/// What Discord says before any gateway session begins.
+/// What Discord answers before any gateway session begins.
 pub(crate) struct Found {
-    /// Where the gateway is.
+    /// The gateway's URL.
     pub(crate) gateway: String,
     /// How many shards Discord recommends.
     pub(crate) shards: u32,
-    /// How many identifies of the day are used, over all shards.
+    /// Identifies of the day that are used, over all shards.
     pub(crate) identifies: u32,
-    /// Whether a worker would have to wait for the next window.
+    /// Whether a worker has to wait for the next window.
     pub(crate) exhausted: bool,
-    /// Of each followed guild: whether the bot is in it, or why that cannot be said.
+    /// Of each followed guild: whether the bot is in it, or why that is unknown.
     pub(crate) guilds: Vec<(GuildId, Result<bool, Failure>)>,
 }
 
 /// Asks Discord what a start depends on. Nothing is changed, and no identify is used.
-pub(crate) async fn look(config: &Config) -> Result<Found, Failure> {
+pub(crate) async fn inspect(config: &Config) -> Result<Found, Failure> {
     let rest = Rest::new(&config.discord);
     let bot = rest.gateway_bot().await?;
     let budget = Budget {

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use gateway_worker::claim::{Claimant, NotClaimed};
 use gateway_worker::config::Config;
-use gateway_worker::deliver::{Acknowledged, Courier, Ended};
+use gateway_worker::deliver::{Acknowledged, DeliveryTask, Ended};
 use gateway_worker::dispatch;
-use gateway_worker::feed::{Desk, Feed, FeedSetting};
+use gateway_worker::feed::{Feed, FeedSetting, SharedFeed};
 use gateway_worker::hub::Hub;
 use gateway_worker::outbox::Limits;
 use gateway_worker::roster::RosterSetting;
@@ -157,11 +157,11 @@ async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> 
 }
 
 struct World {
-    desk: Arc<Desk>,
+    feed: Arc<SharedFeed>,
     attempts: tokio::sync::mpsc::Receiver<Attempt>,
     sequence: u64,
     last: CancellationToken,
-    courier: tokio::task::JoinHandle<Ended>,
+    delivery: tokio::task::JoinHandle<Ended>,
     acknowledged: Arc<Acknowledged>,
     refuses: Arc<AtomicBool>,
 }
@@ -193,15 +193,15 @@ impl World {
             .with_state(script);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let config = config(&format!("http://{address}/events"))?;
-        let desk = Arc::new(Desk::new(feed(guilds)?));
+        let feed = Arc::new(SharedFeed::new(feed(guilds)?));
         let acknowledged = Arc::new(Acknowledged::default());
         let last = CancellationToken::new();
         let mut world = Self {
-            desk: Arc::clone(&desk),
+            feed: Arc::clone(&feed),
             attempts,
             sequence: 0,
             last: last.clone(),
-            courier: tokio::spawn(async { Ended::Drained }),
+            delivery: tokio::spawn(async { Ended::Drained }),
             acknowledged: Arc::clone(&acknowledged),
             refuses,
         };
@@ -209,8 +209,8 @@ impl World {
         let claimant = Claimant::new(hub.clone(), &config.delivery);
         let claimed = timeout(DEADLINE, claimant.claim((0, 1), vec!["1".parse()?])).await??;
         world
-            .desk
-            .with(|feed| feed.claim(claimed, launch::clock::now_ms()));
+            .feed
+            .update(|feed| feed.claim(claimed, launch::clock::now_ms()));
         let listed: Vec<Value> = guilds.iter().map(|id| json!({"id": id})).collect();
         world.hear("READY", &json!({"guilds": listed}));
         for id in guilds {
@@ -220,8 +220,8 @@ impl World {
                     "channels": [{"id": "2", "type": 2, "name": "Lounge", "permission_overwrites": []}]}),
             );
         }
-        let courier = Courier::new(hub, claimant, desk, acknowledged, config.delivery);
-        world.courier = tokio::spawn(courier.run(last));
+        let delivery = DeliveryTask::new(hub, claimant, feed, acknowledged, config.delivery);
+        world.delivery = tokio::spawn(delivery.run(last));
         Ok(world)
     }
 
@@ -233,7 +233,8 @@ impl World {
         self.sequence += 1;
         let read = dispatch::read(name, &data.to_string());
         let sequence = self.sequence;
-        self.desk.with(|feed| feed.read("s", sequence, read, now));
+        self.feed
+            .update(|feed| feed.receive("s", sequence, read, now));
     }
 
     fn join(&mut self, user: u64) {
@@ -576,18 +577,18 @@ async fn a_hub_that_forgot_the_claim_is_claimed_again_and_gets_a_snapshot() -> a
 }
 
 #[tokio::test]
-async fn a_courier_whose_shard_a_newer_worker_has_ends() -> anyhow::Result<()> {
+async fn a_delivery_task_whose_shard_a_newer_worker_has_ends() -> anyhow::Result<()> {
     let fenced = conflict(&json!({"kind": "fenced"}));
     let mut world = World::new(vec![reply(200, receipt()), fenced]).await?;
     world.attempt().await?;
     world.join(5);
-    let ended = timeout(DEADLINE, &mut world.courier).await??;
+    let ended = timeout(DEADLINE, &mut world.delivery).await??;
     assert_eq!(ended, Ended::Lost(NotClaimed::Fenced));
     Ok(())
 }
 
 #[tokio::test]
-async fn a_courier_that_is_asked_to_end_delivers_what_is_left_first() -> anyhow::Result<()> {
+async fn a_delivery_task_that_is_asked_to_end_delivers_what_is_left_first() -> anyhow::Result<()> {
     let mut world = World::new(vec![reply(503, Value::Null), reply(503, Value::Null)]).await?;
     world.attempt().await?;
     world.join(5);
@@ -596,7 +597,7 @@ async fn a_courier_that_is_asked_to_end_delivers_what_is_left_first() -> anyhow:
         world.attempt().await?;
     }
     assert_eq!(world.attempt().await?.events(), ["voice.joined"]);
-    let ended = timeout(DEADLINE, &mut world.courier).await??;
+    let ended = timeout(DEADLINE, &mut world.delivery).await??;
     assert_eq!(ended, Ended::Drained);
     assert!(world.acknowledged.is_current() && world.acknowledged.at_ms().is_some());
     Ok(())

@@ -1,4 +1,4 @@
-//! Whether the hub takes what one shard delivers.
+//! Whether the hub takes the deliveries of one shard.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proto::chain::Reached;
 
-/// How the delivery of one shard stands, for health and readiness.
+/// The deliveries of one shard, for health and readiness.
 #[derive(Debug)]
 pub struct Acknowledged {
     /// The last attempt was taken.
@@ -16,7 +16,7 @@ pub struct Acknowledged {
     checkpoint: Mutex<Checkpoint>,
 }
 
-/// How far the hub has it all, and since when that is not behind.
+/// The checkpoint, and when it last moved or covered everything.
 #[derive(Debug)]
 struct Checkpoint {
     at: Reached,
@@ -47,22 +47,22 @@ impl Acknowledged {
         Some(self.at_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
-    /// The hub has answered an attempt, or was silent.
-    pub(super) fn note(&self, taken: bool, now_ms: u64) {
+    /// An attempt was taken, or not.
+    pub(super) fn record_attempt(&self, taken: bool, now_ms: u64) {
         self.taken.store(taken, Ordering::Relaxed);
         if taken {
             self.at_ms.store(now_ms, Ordering::Relaxed);
         }
     }
 
-    /// Time since the checkpoint last moved, or last covered everything that was read. It grows while
-    /// the hub takes nothing, and while a debt or an open question holds the checkpoint back.
+    /// Time since the checkpoint last moved, or last covered everything that was read. Grows while the
+    /// hub takes nothing, and while a debt or an open question holds the checkpoint back.
     pub fn checkpoint_age(&self) -> Duration {
         self.lock().current.elapsed()
     }
 
     /// The hub took a delivery: it has everything up to `acknowledged`, of what was `read`.
-    pub(super) fn note_checkpoint(&self, acknowledged: Reached, read: Reached) {
+    pub(super) fn record_checkpoint(&self, acknowledged: Reached, read: Reached) {
         let mut checkpoint = self.lock();
         if checkpoint.at != acknowledged || acknowledged == read {
             *checkpoint = Checkpoint {
@@ -91,15 +91,15 @@ mod tests {
         };
         let acknowledged = Acknowledged::default();
         let current = || acknowledged.lock().current;
-        acknowledged.note_checkpoint(at(5), at(9));
+        acknowledged.record_checkpoint(at(5), at(9));
         let moved = current();
-        acknowledged.note_checkpoint(at(5), at(9));
-        acknowledged.note_checkpoint(at(5), at(20));
+        acknowledged.record_checkpoint(at(5), at(9));
+        acknowledged.record_checkpoint(at(5), at(20));
         assert_eq!(current(), moved, "behind, and it did not move");
-        acknowledged.note_checkpoint(at(6), at(20));
+        acknowledged.record_checkpoint(at(6), at(20));
         assert!(current() > moved, "it moves");
         let moved = current();
-        acknowledged.note_checkpoint(at(6), at(6));
+        acknowledged.record_checkpoint(at(6), at(6));
         assert!(current() > moved, "nothing is behind it");
     }
 }

@@ -7,20 +7,20 @@ use proto::delivery::Receipt;
 use proto::problem::Code;
 
 use crate::hub::Problem;
-use crate::outbox::Trouble;
+use crate::outbox::FailureReason;
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Taken.
     Taken(Receipt),
-    /// Not taken: it does not fit to what the hub has.
+    /// Not taken: it does not fit the hub's state.
     Conflict(Conflict),
-    /// Not taken: the signature is good and its time is not.
+    /// Not taken: the signature is valid, its timestamp is not.
     Stale,
     /// Not taken, and never will be.
-    Rejected(Trouble),
-    /// Not taken, this time, for this reason; the hub may say how long to wait.
+    Rejected(FailureReason),
+    /// Not taken for this reason, and worth a retry; the hub may say how long to wait.
     Retry(&'static str, Option<Duration>),
 }
 
@@ -33,8 +33,8 @@ impl Answer {
             Self::Conflict(Conflict::Unclaimed) => "unclaimed",
             Self::Conflict(Conflict::Gap { .. }) => "gap",
             Self::Stale => "stale_timestamp",
-            Self::Rejected(Trouble::Refused) => "malformed",
-            Self::Rejected(Trouble::TooLarge) => "too_large",
+            Self::Rejected(FailureReason::Refused) => "malformed",
+            Self::Rejected(FailureReason::TooLarge) => "too_large",
             Self::Retry(why, _) => why,
         }
     }
@@ -55,8 +55,8 @@ pub(super) fn judge(status: u16, body: &[u8], retry_after: Option<Duration>) -> 
         },
         401 if code == Some(Code::StaleTimestamp) => Answer::Stale,
         401 => Answer::Retry("bad_signature", retry_after),
-        400 => Answer::Rejected(Trouble::Refused),
-        413 => Answer::Rejected(Trouble::TooLarge),
+        400 => Answer::Rejected(FailureReason::Refused),
+        413 => Answer::Rejected(FailureReason::TooLarge),
         403 | 404 => Answer::Retry("wrong_door", retry_after),
         429 => Answer::Retry("rate_limited", retry_after),
         500..=599 => Answer::Retry("hub_error", retry_after),
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_has_its_meaning() {
+    fn answers_are_judged_by_status_and_code() {
         let receipt = br#"{"accepted":1,"duplicates":0,"refused":[]}"#;
         let stale = br#"{"code":"STALE_TIMESTAMP"}"#;
         let fenced = br#"{"code":"CONFLICT","conflict":{"kind":"fenced"}}"#;

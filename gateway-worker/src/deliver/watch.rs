@@ -1,5 +1,5 @@
-//! What whoever runs the worker has to hear of a shard's deliveries, and how often: what lasts is
-//! said when it begins, once a minute while it lasts, and when it ends.
+//! The log lines about one shard's deliveries. A condition is logged when it begins, once a minute
+//! while it lasts, and when it ends.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,48 +10,48 @@ use tokio::time::Instant;
 use crate::config::{DeliverySettings, ms};
 use crate::feed::Feed;
 
-/// How often it is said that something is still so.
-const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often a condition that lasts is logged again.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// One shard's deliveries, as they look from outside.
+/// What was logged about one shard's deliveries.
 #[derive(Debug)]
 pub(super) struct Watch {
     delivery_bytes_max: u64,
     skew_alarm: Duration,
-    skewed: Lasting,
-    wanting: Lasting,
-    /// Guilds that are too large to be told, as far as the alarm was raised.
+    skewed: Condition,
+    wanting: Condition,
+    /// Guilds whose snapshot is too large, as far as the alarm was logged.
     too_large: BTreeSet<GuildId>,
-    /// Guilds that the hub does not serve, as far as it was said.
+    /// Guilds that the hub does not serve, as far as that was logged.
     not_served: BTreeSet<GuildId>,
 }
 
-/// Something that is so for a while.
+/// A condition that holds for a while.
 #[derive(Debug, Default)]
-struct Lasting {
-    /// While it is so: when it was last said.
-    said: Option<Instant>,
+struct Condition {
+    /// While it holds: when it was last logged.
+    logged: Option<Instant>,
 }
 
-/// What there is to say of it.
+/// What is logged of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Say {
+enum Change {
     Begun,
-    StillSo,
+    Lasting,
     Over,
 }
 
-impl Lasting {
-    fn look(&mut self, is_so: bool, now: Instant) -> Option<Say> {
-        let say = match (self.said, is_so) {
+impl Condition {
+    fn observe(&mut self, holds: bool, now: Instant) -> Option<Change> {
+        let change = match (self.logged, holds) {
             (None, false) => return None,
-            (None, true) => Say::Begun,
-            (Some(_), false) => Say::Over,
-            (Some(said), true) if now.duration_since(said) >= AGAIN_AFTER => Say::StillSo,
+            (None, true) => Change::Begun,
+            (Some(_), false) => Change::Over,
+            (Some(logged), true) if now.duration_since(logged) >= REPEAT_AFTER => Change::Lasting,
             (Some(_), true) => return None,
         };
-        self.said = is_so.then_some(now);
-        Some(say)
+        self.logged = holds.then_some(now);
+        Some(change)
     }
 }
 
@@ -60,34 +60,37 @@ impl Watch {
         Self {
             delivery_bytes_max: settings.delivery_bytes_max,
             skew_alarm: ms(settings.clock_skew_alarm_ms),
-            skewed: Lasting::default(),
-            wanting: Lasting::default(),
+            skewed: Condition::default(),
+            wanting: Condition::default(),
             too_large: BTreeSet::new(),
             not_served: BTreeSet::new(),
         }
     }
 
-    /// The hub does not know so many of the shard's guilds whole, as it says with every receipt.
-    pub(super) fn see_wanted(&mut self, guilds: usize) {
-        match self.wanting.look(guilds > 0, Instant::now()) {
-            Some(Say::Begun) => {
-                tracing::info!(guilds, "the hub does not know guilds whole; telling it");
+    /// The number of the shard's guilds of which the hub lacks the whole state, from each receipt.
+    pub(super) fn observe_wanted(&mut self, guilds: usize) {
+        match self.wanting.observe(guilds > 0, Instant::now()) {
+            Some(Change::Begun) => {
+                tracing::info!(
+                    guilds,
+                    "the hub lacks the whole state of guilds; sending snapshots"
+                );
             }
-            Some(Say::StillSo) => {
-                tracing::warn!(guilds, "the hub still does not know guilds whole");
+            Some(Change::Lasting) => {
+                tracing::warn!(guilds, "the hub still lacks the whole state of guilds");
             }
-            Some(Say::Over) => tracing::info!("the hub knows every guild whole"),
+            Some(Change::Over) => tracing::info!("the hub has the whole state of every guild"),
             None => {}
         }
     }
 
-    /// Guilds that can not be told, each once.
-    pub(super) fn see_guilds(&mut self, feed: &Feed) {
+    /// Guilds that the hub cannot get, each logged once.
+    pub(super) fn observe_guilds(&mut self, feed: &Feed) {
         let not_served = feed.not_served();
         for guild in not_served.difference(&self.not_served) {
             tracing::warn!(
                 %guild,
-                "the hub does not serve this guild, and hears no more of it: add it to the hub's GUILD_IDS, or take it out of the worker's"
+                "the hub does not serve this guild, and gets no more of its events: add it to the hub's GUILD_IDS, or remove it from the worker's"
             );
         }
         self.not_served = not_served;
@@ -97,15 +100,14 @@ impl Watch {
             tracing::error!(
                 %guild,
                 bound = self.delivery_bytes_max,
-                "ALARM: a guild's snapshot is larger than DELIVERY_BYTES_MAX and can not be told"
+                "ALARM: a guild's snapshot is larger than DELIVERY_BYTES_MAX and cannot be delivered"
             );
         }
         self.too_large = too_large;
     }
 
-    /// The hub's `Date`, in seconds since the Unix epoch, shows how far its clock is from ours, to a
-    /// second.
-    pub(super) fn see_clock(&mut self, hub_s: Option<u64>) {
+    /// Compares the hub's `Date`, in seconds since the Unix epoch, with this clock.
+    pub(super) fn observe_clock(&mut self, hub_s: Option<u64>) {
         let Some(hub_s) = hub_s else {
             return;
         };
@@ -113,12 +115,14 @@ impl Watch {
         #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds")]
         metrics::gauge!("worker_clock_skew_seconds").set(skew_s as f64);
         let off = self.skew_alarm <= Duration::from_secs(skew_s);
-        match self.skewed.look(off, Instant::now()) {
-            Some(Say::Begun | Say::StillSo) => tracing::error!(
+        match self.skewed.observe(off, Instant::now()) {
+            Some(Change::Begun | Change::Lasting) => tracing::error!(
                 skew_s,
                 "ALARM: the hub's clock and this one differ; past a minute it refuses every delivery"
             ),
-            Some(Say::Over) => tracing::info!(skew_s, "the hub's clock and this one agree again"),
+            Some(Change::Over) => {
+                tracing::info!(skew_s, "the hub's clock and this one agree again")
+            }
             None => {}
         }
     }
@@ -129,23 +133,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lasts_is_said_when_it_begins_once_a_minute_and_when_it_ends() {
+    fn a_condition_is_logged_when_it_begins_once_a_minute_and_when_it_ends() {
         let begun = Instant::now();
-        let mut lasting = Lasting::default();
-        let mut said = Vec::new();
-        // A beat every 2 s; it is so from the 10th second to the 200th.
+        let mut condition = Condition::default();
+        let mut logged = Vec::new();
+        // A beat every 2 s; the condition holds from the 10th second to the 200th.
         for second in (0..240).step_by(2) {
             let now = begun + Duration::from_secs(second);
-            let is_so = (10..200).contains(&second);
-            said.extend(lasting.look(is_so, now).map(|say| (second, say)));
+            let holds = (10..200).contains(&second);
+            logged.extend(condition.observe(holds, now).map(|change| (second, change)));
         }
         let expected = [
-            (10, Say::Begun),
-            (70, Say::StillSo),
-            (130, Say::StillSo),
-            (190, Say::StillSo),
-            (200, Say::Over),
+            (10, Change::Begun),
+            (70, Change::Lasting),
+            (130, Change::Lasting),
+            (190, Change::Lasting),
+            (200, Change::Over),
         ];
-        assert_eq!(said, expected);
+        assert_eq!(logged, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Single fields, in whichever of their shapes they come.
+//! Single fields, in all the JSON types that they come in.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub(super) fn id<T: std::str::FromStr>(value: Option<&Value>) -> Option<T> {
     }
 }
 
-/// Likewise; null and nothing say that there is none.
+/// As [`id`]; null or no field means that there is none.
 pub(super) fn optional_id<T: std::str::FromStr>(value: Option<&Value>) -> Result<Option<T>, ()> {
     match value {
         None | Some(Value::Null) => Ok(None),

@@ -15,7 +15,7 @@ const OBFUSCATED_NAME: &str = "___hidden___";
 const ADMINISTRATOR: u128 = 1 << 3;
 /// Permission bit VIEW_CHANNEL.
 const VIEW_CHANNEL: u128 = 1 << 10;
-/// The longest hash of a picture that is believed, in bytes; Discord's have 32 or 34.
+/// The longest hash of a picture that is accepted, in bytes; Discord's have 32 or 34.
 const HASH_BYTES_MAX: usize = 64;
 
 /// Reads what `GET /channels/{id}` answers, for a channel of this guild.
@@ -49,7 +49,7 @@ pub(super) fn may(permissions: u128) -> Everyone {
     }
 }
 
-/// What is denied counts first, then what is allowed (Discord's documentation, "Permission
+/// Discord applies the denied bits first, then the allowed ones (its documentation, "Permission
 /// Overwrites").
 fn overwrite_of(allow: u128, deny: u128) -> Overwrite {
     if allow & VIEW_CHANNEL != 0 {
@@ -94,7 +94,7 @@ pub(super) fn channel(data: &Value, guild: GuildId) -> Result<Channel, Option<Ch
         return Ok(channel);
     }
     name.clone_into(&mut channel.name);
-    // Without its overwrites a staff room would look public, so they are needed.
+    // Needed: without its overwrites a staff room would look public.
     let overwrites = data
         .get("permission_overwrites")
         .and_then(Value::as_array)
@@ -117,7 +117,7 @@ pub(super) fn voice_state(data: &Value) -> Result<VoiceState, Option<UserId>> {
         .or_else(|| id(member?.get("user")?.get("id")))
         .ok_or(None)?;
     let needed = Some(user_id);
-    // Null says "left"; absent says nothing.
+    // Null means "left"; an absent field means nothing.
     let channel_id = match data.get("channel_id") {
         None => return Err(needed),
         channel => optional_id(channel).map_err(|()| needed)?,
@@ -148,7 +148,7 @@ pub(super) fn voice_state(data: &Value) -> Result<VoiceState, Option<UserId>> {
     })
 }
 
-/// Name and pictures are never worth asking for: what can not be read is not told.
+/// Name and pictures are never worth a question: an unreadable one is left out.
 pub(super) fn profile(member: &Value) -> Option<Profile> {
     let user = member.get("user");
     let text = |value: Option<&Value>| {

@@ -1,4 +1,4 @@
-//! From a dispatch's name and text to what it says.
+//! From a dispatch's name and text to a [`Dispatch`].
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fields::{bits, id};
 use super::objects::{channel, everyone_of, may, profile, voice_state};
-use super::{Channel, Dispatch, GuildState, Hides, Profile, Read, SessionStart, Subject};
+use super::{Channel, Dispatch, GuildState, Profile, Read, Redaction, SessionStart, Subject};
 
 /// Dispatches that are read.
 pub(super) const READ: &[&str] = &[
@@ -25,9 +25,9 @@ pub(super) const READ: &[&str] = &[
     "VOICE_STATE_UPDATE",
 ];
 
-/// Dispatches that are known and passed over. @everyone can not be deleted, so GUILD_ROLE_DELETE
-/// is one of them.
-const PASSED_OVER: &[&str] = &[
+/// Dispatches that are known and ignored. @everyone cannot be deleted, so GUILD_ROLE_DELETE is one of
+/// them.
+const IGNORED: &[&str] = &[
     "GUILD_ROLE_DELETE",
     "VOICE_CHANNEL_STATUS_UPDATE",
     "VOICE_CHANNEL_START_TIME_UPDATE",
@@ -52,7 +52,7 @@ const PASSED_OVER: &[&str] = &[
 /// The label under which a dispatch is counted: its name if it is one of a fixed set, else `other`.
 pub fn label(name: &str) -> &'static str {
     READ.iter()
-        .chain(PASSED_OVER)
+        .chain(IGNORED)
         .find(|known| **known == name)
         .copied()
         .unwrap_or("other")
@@ -61,7 +61,7 @@ pub fn label(name: &str) -> &'static str {
 /// Reads a dispatch: its name (`t`) and the text of its data (`d`).
 pub fn read(name: &str, data: &str) -> Read {
     if !READ.contains(&name) {
-        return Read::PassedOver;
+        return Read::Ignored;
     }
     let data: Value = serde_json::from_str(data).unwrap_or(Value::Null);
     let guild = guild_of(name, &data);
@@ -87,11 +87,11 @@ pub fn read(name: &str, data: &str) -> Read {
     };
     match known {
         Ok(Some(dispatch)) => Read::Known(dispatch),
-        Ok(None) => Read::PassedOver,
-        Err(subject) => Read::Illegible {
+        Ok(None) => Read::Ignored,
+        Err(subject) => Read::Unreadable {
             guild,
             subject,
-            hides: hides(name, &data),
+            redaction: redaction(name, &data),
         },
     }
 }
@@ -105,14 +105,13 @@ fn guild_of(name: &str, data: &Value) -> Option<GuildId> {
     }
 }
 
-/// What a dispatch that can not be read may have taken away. A channel that is new was shown to nobody
-/// yet.
-fn hides(name: &str, data: &Value) -> Hides {
+/// What an unreadable dispatch may have hidden. A new channel was shown to nobody yet.
+fn redaction(name: &str, data: &Value) -> Redaction {
     match name {
-        "GUILD_CREATE" => Hides::Everything,
-        "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" => Hides::Role,
-        "CHANNEL_UPDATE" => id(data.get("id")).map_or(Hides::Channels, Hides::Channel),
-        _ => Hides::Nothing,
+        "GUILD_CREATE" => Redaction::Everything,
+        "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" => Redaction::Role,
+        "CHANNEL_UPDATE" => id(data.get("id")).map_or(Redaction::Channels, Redaction::Channel),
+        _ => Redaction::Nothing,
     }
 }
 
@@ -121,8 +120,7 @@ fn ready(data: &Value) -> Outcome {
         .get("guilds")
         .and_then(Value::as_array)
         .ok_or(Subject::Guild)?;
-    // A guild that can not be read here is still followed once its GUILD_CREATE comes; but it
-    // could not be told from one that was removed.
+    // A guild whose id cannot be read here could not be distinguished from one that was removed.
     let guilds = guilds
         .iter()
         .map(|guild| id(guild.get("id")).ok_or(Subject::Guild))
@@ -146,13 +144,13 @@ fn guild_created(data: &Value) -> Result<Dispatch, Subject> {
             .ok_or(Subject::Guild)
     };
     let everyone = everyone_of(list("roles")?, guild_id).ok_or(Subject::Guild)?;
-    let mut illegible = Vec::new();
+    let mut unreadable = Vec::new();
     let mut channels = Vec::new();
     for found in list("channels")? {
         match channel(found, guild_id) {
             Ok(channel) if channel.kind.is_some() => channels.push(channel),
             Ok(_) => {}
-            Err(Some(channel)) => illegible.push(Subject::Channel(channel)),
+            Err(Some(channel)) => unreadable.push(Subject::Channel(channel)),
             Err(None) => return Err(Subject::Guild),
         }
     }
@@ -172,7 +170,7 @@ fn guild_created(data: &Value) -> Result<Dispatch, Subject> {
                 }
                 voices.push(state);
             }
-            Err(Some(user)) => illegible.push(Subject::Voice(user)),
+            Err(Some(user)) => unreadable.push(Subject::Voice(user)),
             Err(None) => return Err(Subject::Guild),
         }
     }
@@ -181,7 +179,7 @@ fn guild_created(data: &Value) -> Result<Dispatch, Subject> {
         everyone,
         channels,
         voices,
-        illegible,
+        unreadable,
     }))
 }
 

@@ -29,11 +29,11 @@ fn room(change: impl FnOnce(&mut Value)) -> Read {
     read("CHANNEL_UPDATE", &data.to_string())
 }
 
-fn illegible(subject: Subject, hides: Hides) -> Read {
-    Read::Illegible {
+fn unreadable(subject: Subject, redaction: Redaction) -> Read {
+    Read::Unreadable {
         guild: Some(guild()),
         subject,
-        hides,
+        redaction,
     }
 }
 
@@ -90,14 +90,14 @@ fn a_voice_state_without_what_is_needed_names_its_user_where_it_can() {
         ),
     ];
     for (change, subject) in changes {
-        assert_eq!(voice(change), illegible(subject, Hides::Nothing));
+        assert_eq!(voice(change), unreadable(subject, Redaction::Nothing));
     }
     assert_eq!(
         voice(|data| data["guild_id"] = Value::Null),
-        Read::Illegible {
+        Read::Unreadable {
             guild: None,
             subject: user,
-            hides: Hides::Nothing,
+            redaction: Redaction::Nothing,
         }
     );
 }
@@ -112,7 +112,7 @@ fn a_channel_is_read_or_asked_for_never_guessed() {
         (5, Overwrite::Deny)
     );
     let id = ChannelId::new(2).unwrap();
-    let asked = illegible(Subject::Channel(id), Hides::Channel(id));
+    let asked = unreadable(Subject::Channel(id), Redaction::Channel(id));
     let changes: [fn(&mut Value); 6] = [
         |data| data["permission_overwrites"] = Value::Null,
         |data| data["permission_overwrites"][0]["deny"] = json!([]),
@@ -126,14 +126,14 @@ fn a_channel_is_read_or_asked_for_never_guessed() {
     }
     assert_eq!(
         room(|data| data["id"] = Value::Null),
-        illegible(Subject::Guild, Hides::Channels)
+        unreadable(Subject::Guild, Redaction::Channels)
     );
     assert_eq!(
         room(|data| data["guild_id"] = Value::Null),
-        Read::Illegible {
+        Read::Unreadable {
             guild: None,
             subject: Subject::Guild,
-            hides: Hides::Channel(id),
+            redaction: Redaction::Channel(id),
         }
     );
 }
@@ -154,7 +154,7 @@ fn an_obfuscated_channel_has_no_name() {
 }
 
 #[test]
-fn a_guild_is_taken_without_the_channels_and_voices_that_can_not_be_read() {
+fn a_guild_is_taken_without_the_channels_and_voices_that_cannot_be_read() {
     let state = json!({
         "id": "1", "roles": [{"id": "1", "permissions": "1024"}],
         "channels": [
@@ -179,7 +179,7 @@ fn a_guild_is_taken_without_the_channels_and_voices_that_can_not_be_read() {
         "Countess"
     );
     assert_eq!(
-        state.illegible,
+        state.unreadable,
         [
             Subject::Channel(ChannelId::new(5).unwrap()),
             Subject::Voice(UserId::new(6).unwrap())
@@ -188,7 +188,7 @@ fn a_guild_is_taken_without_the_channels_and_voices_that_can_not_be_read() {
 }
 
 #[test]
-fn a_guild_without_its_everyone_role_is_illegible() {
+fn a_guild_without_its_everyone_role_is_unreadable() {
     for roles in [
         json!([]),
         json!(null),
@@ -197,13 +197,13 @@ fn a_guild_without_its_everyone_role_is_illegible() {
         let state = json!({"id": "1", "roles": roles, "channels": [], "voice_states": []});
         assert_eq!(
             read("GUILD_CREATE", &state.to_string()),
-            illegible(Subject::Guild, Hides::Everything)
+            unreadable(Subject::Guild, Redaction::Everything)
         );
     }
 }
 
 #[test]
-fn outage_and_removal_are_told_apart() {
+fn outage_and_removal_are_distinguished() {
     for (data, expected) in [
         (
             json!({"id": "1", "unavailable": true}),
@@ -230,8 +230,8 @@ fn unknown_names_are_counted_under_one_label() {
         "VOICE_CHANNEL_STATUS_UPDATE"
     );
     assert_eq!(label("X\"} 1\n"), "other");
-    assert_eq!(read("X", "{}"), Read::PassedOver);
-    assert_eq!(read("VOICE_CHANNEL_STATUS_UPDATE", "?"), Read::PassedOver);
+    assert_eq!(read("X", "{}"), Read::Ignored);
+    assert_eq!(read("VOICE_CHANNEL_STATUS_UPDATE", "?"), Read::Ignored);
 }
 
 proptest::proptest! {

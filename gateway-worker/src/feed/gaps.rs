@@ -1,16 +1,16 @@
-//! What could not be read: it is asked of Discord's REST, and told when the answer is there; what
-//! can not be asked, or is too much, is read anew by identifying.
+//! What could not be read: the worker asks Discord's REST and publishes the answer. If REST cannot
+//! answer, or too much is open, the shard identifies to read the guild again.
 
 use proto::event::{Fact, VoiceFlags};
 use proto::{ChannelId, GuildId, UserId};
 
-use super::followed::Presence;
+use super::tracked_guild::Presence;
 use super::{Feed, Tally};
-use crate::dispatch::{Channel, Dispatch, Hides, Subject, VoiceState};
+use crate::dispatch::{Channel, Dispatch, Redaction, Subject, VoiceState};
 use crate::outbox::Origin;
 use crate::roster::{Change, Roster};
 
-/// How often an answer may lead to the next question before the guild is read anew instead.
+/// How often an answer may lead to the next question before the shard identifies instead.
 const UNSETTLED_MAX: u32 = 10;
 
 /// A question that has to be put to Discord's REST.
@@ -20,7 +20,7 @@ pub struct Question {
     pub guild: GuildId,
     /// About what.
     pub subject: Subject,
-    /// Which time it was asked; an answer to an older one is no longer wanted.
+    /// Which time it was asked; an answer with an older ticket is dropped.
     pub ticket: u64,
 }
 
@@ -31,11 +31,11 @@ pub enum Finding {
     Channel(ChannelFinding),
     /// The user's voice state. `None`: not in voice.
     Voice(Option<VoiceState>),
-    /// Nothing that could be used, repeatedly: only GUILD_CREATE can help.
+    /// No usable answer, repeatedly: only GUILD_CREATE can help.
     Unknown,
 }
 
-/// What is known of a channel.
+/// What REST says of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChannelFinding {
     /// It is this.
@@ -47,30 +47,33 @@ pub enum ChannelFinding {
 }
 
 impl Feed {
-    /// Something was lost that can not even be named: every guild of the shard is read anew, and
-    /// until then nobody may view anything.
-    pub fn lose(&mut self, now_ms: u64) -> Tally {
+    /// A payload could not be read at all: every guild of the shard is read again by identifying. Until
+    /// then everything is redacted.
+    pub fn on_unreadable(&mut self, now_ms: u64) -> Tally {
         let mut tally = Tally::default();
-        // Without a session nothing is told, and the identify that follows tells all.
+        // Without a session nothing is published, and the identify that follows reads everything.
         if self.stream.session().is_some() {
-            self.hide(None, Hides::Everything, now_ms, &mut tally);
+            self.redact(None, Redaction::Everything, now_ms, &mut tally);
         }
         self.reopen(None, Subject::Guild);
-        self.settle(now_ms);
+        self.pay_debts(now_ms);
         tally
     }
 
-    /// Whether the shard has to identify anew because a guild can not be known otherwise.
+    /// Whether the shard has to identify because a guild can be read in no other way.
     pub fn wants_identify(&self) -> bool {
         self.identify_wanted
     }
 
     /// The next question for Discord's REST.
     pub fn question(&self) -> Option<Question> {
-        // While a guild's replay is silent, the dispatches that still come may answer.
-        let mut asking = self.guilds.iter().filter(|(_, guild)| !guild.is_silent());
-        asking.find_map(|(guild, followed)| {
-            let (subject, ticket) = followed
+        // While a guild replays, the dispatches that still come may answer.
+        let mut asking = self
+            .guilds
+            .iter()
+            .filter(|(_, guild)| !guild.is_replaying());
+        asking.find_map(|(guild, tracked)| {
+            let (subject, ticket) = tracked
                 .gaps
                 .iter()
                 .find(|(subject, _)| **subject != Subject::Guild)?;
@@ -82,11 +85,11 @@ impl Feed {
         })
     }
 
-    /// Whether this is still the question, and nothing newer was read meanwhile.
+    /// Whether the question is still open, and nothing newer was read meanwhile.
     pub fn is_open(&self, question: Question) -> bool {
         self.guilds
             .get(&question.guild)
-            .and_then(|followed| followed.gaps.get(&question.subject))
+            .and_then(|tracked| tracked.gaps.get(&question.subject))
             == Some(&question.ticket)
     }
 
@@ -96,73 +99,73 @@ impl Feed {
         if !self.is_open(question) {
             return tally;
         }
-        let Some(followed) = self.guilds.get_mut(&question.guild) else {
+        let Some(tracked) = self.guilds.get_mut(&question.guild) else {
             return tally;
         };
-        followed.gaps.remove(&question.subject);
+        tracked.gaps.remove(&question.subject);
         let mut change = Change::default();
         match (question.subject, finding) {
             (_, Finding::Channel(channel)) => {
-                let awaited = followed
+                let awaited = tracked
                     .gaps
                     .keys()
                     .any(|gap| matches!(gap, Subject::Voice(_)));
-                change.facts = take_channel(&mut followed.roster, channel, awaited);
+                change.facts = take_channel(&mut tracked.roster, channel, awaited);
             }
             (Subject::Voice(user), Finding::Voice(state)) => {
                 let state = state.unwrap_or_else(|| nowhere(user));
                 let channel = state.channel_id;
-                change = followed
+                change = tracked
                     .roster
                     .apply(Dispatch::VoiceChanged(question.guild, state));
                 if !change.gaps.is_empty() {
-                    // In a room that is not known: first that, then the user again.
+                    // In an unknown room: ask for the room first, then for the user again.
                     change.gaps.extend(channel.map(Subject::Channel));
-                    followed.unsettled += 1;
+                    tracked.unsettled += 1;
                 }
             }
             (_, Finding::Voice(_) | Finding::Unknown) => change.gaps.push(Subject::Guild),
         }
-        if change.gaps.is_empty() && followed.gaps.is_empty() {
-            followed.unsettled = 0;
-        } else if followed.unsettled > UNSETTLED_MAX {
-            // Discord's answers go on contradicting each other.
-            followed.unsettled = 0;
+        if change.gaps.is_empty() && tracked.gaps.is_empty() {
+            tracked.unsettled = 0;
+        } else if tracked.unsettled > UNSETTLED_MAX {
+            // Discord's answers contradict each other again and again.
+            tracked.unsettled = 0;
             change.gaps = vec![Subject::Guild];
         }
         self.publish(question.guild, change, Origin::Answer, now_ms, &mut tally);
-        self.settle(now_ms);
+        self.pay_debts(now_ms);
         tally
     }
 
-    /// As [`Feed::open_gap`], for every guild if none is named.
+    /// [`Feed::open_gap`] for this guild, or for every guild if none is named.
     pub(super) fn reopen(&mut self, guild: Option<GuildId>, subject: Subject) {
         for guild in self.named(guild) {
             self.open_gap(guild, subject);
         }
     }
 
-    /// Who may view what is not known any more, so nobody may: whoever joins there must not be told
-    /// to those who perhaps may not know. Of every guild if none is named.
-    pub(super) fn hide(
+    /// It is no longer known who may view these channels, so @everyone may not: a join there must not
+    /// be shown to a viewer who may lack the right. Of every guild if none is named.
+    pub(super) fn redact(
         &mut self,
         guild: Option<GuildId>,
-        what: Hides,
+        redaction: Redaction,
         now_ms: u64,
         tally: &mut Tally,
     ) {
-        if what == Hides::Nothing {
+        if redaction == Redaction::Nothing {
             return;
         }
         for guild in self.named(guild) {
-            let Some(followed) = self.guilds.get_mut(&guild) else {
+            let Some(tracked) = self.guilds.get_mut(&guild) else {
                 continue;
             };
-            let mut change = Change::facts(followed.roster.hide(what));
-            // An answer that is on its way may be older: it is asked for again.
-            let asked = followed.gaps.keys().copied();
+            let mut change = Change::facts(tracked.roster.redact(redaction));
+            // An answer that is on its way may be older, so these questions get new tickets.
+            let asked = tracked.gaps.keys().copied();
             change.gaps = asked
-                .filter(|gap| matches!(gap, Subject::Channel(id) if what.has_channel(*id)))
+                .filter(|gap| matches!(gap, Subject::Channel(id) if redaction.has_channel(*id)))
                 .collect();
             self.publish(guild, change, Origin::Dispatch, now_ms, tally);
         }
@@ -171,31 +174,31 @@ impl Feed {
     fn named(&self, guild: Option<GuildId>) -> Vec<GuildId> {
         match guild {
             Some(guild) => vec![guild],
-            None => self.followed().collect(),
+            None => self.guild_ids().collect(),
         }
     }
 
     pub(super) fn open_gap(&mut self, guild: GuildId, subject: Subject) {
-        let Some(followed) = self.guilds.get_mut(&guild) else {
+        let Some(tracked) = self.guilds.get_mut(&guild) else {
             return;
         };
-        // A guild that is awaited will be told whole anyway; but not if that is what was illegible.
-        if followed.presence != Presence::Present && subject != Subject::Guild {
+        // An absent guild's whole state comes anyway, unless that was what could not be read.
+        if tracked.presence != Presence::Present && subject != Subject::Guild {
             return;
         }
         self.last_ticket += 1;
-        followed.gaps.insert(subject, self.last_ticket);
-        if followed.gaps.len() > self.setting.gaps_max {
-            followed.gaps.clear();
-            followed.gaps.insert(Subject::Guild, self.last_ticket);
+        tracked.gaps.insert(subject, self.last_ticket);
+        if tracked.gaps.len() > self.setting.gaps_max {
+            tracked.gaps.clear();
+            tracked.gaps.insert(Subject::Guild, self.last_ticket);
         }
-        if followed.gaps.contains_key(&Subject::Guild) {
+        if tracked.gaps.contains_key(&Subject::Guild) {
             self.identify_wanted = true;
         }
     }
 }
 
-/// `awaited`: somebody is in a room that is not known, which may be this.
+/// `awaited`: a user is in an unknown room, which may be this one.
 fn take_channel(roster: &mut Roster, finding: ChannelFinding, awaited: bool) -> Vec<Fact> {
     match finding {
         ChannelFinding::There(channel) => roster.put_channel(channel),

@@ -1,4 +1,4 @@
-//! What a feed says of itself: to the hub, with every delivery, and to its own health page.
+//! The state of a feed, as each delivery reports it to the hub and as the health page shows it.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use proto::delivery::{GatewayReport, GuildReport};
 use proto::gateway::GatewayState;
 
 use super::Feed;
-use super::followed::{Followed, Presence};
-use crate::outbox::Trouble;
+use super::tracked_guild::{Presence, TrackedGuild};
+use crate::outbox::FailureReason;
 
-/// The reason of a guild, or a shard, whose news the hub is still to hear.
+/// The reason of a guild, or a shard, of which the hub does not have everything yet.
 pub(super) const CATCHING_UP: &str = "catching_up";
 
 /// The reason of a shard whose session Discord does not resume.
@@ -25,17 +25,17 @@ pub struct FeedHealth {
     pub shard: (u32, u32),
     /// Of its claim; 0: not claimed yet.
     pub generation: u64,
-    /// How far the stream was read.
+    /// The point up to which the stream was read.
     pub read: Reached,
-    /// How far the hub has it all.
+    /// The point up to which the hub has everything.
     pub acknowledged_to: Reached,
-    /// The state, as the hub is told it.
+    /// The state, as the hub gets it.
     pub gateway: GatewayReport,
     /// Guilds that are followed here.
     pub guilds: usize,
     /// Guilds that this hub does not serve: their events are not sent.
     pub not_served: BTreeSet<GuildId>,
-    /// Guilds whose replay is still silent.
+    /// Guilds that still replay what the hub has.
     pub silent: usize,
     /// Guilds that owe a snapshot.
     pub debts: usize,
@@ -48,7 +48,7 @@ pub struct FeedHealth {
 }
 
 impl Feed {
-    /// How it is.
+    /// The state for the health page.
     pub fn health(&self, now_ms: u64) -> FeedHealth {
         FeedHealth {
             shard: self.setting.shard,
@@ -58,24 +58,24 @@ impl Feed {
             gateway: self.gateway_report(now_ms),
             guilds: self.guilds.len(),
             not_served: self.not_served(),
-            silent: self.guilds.values().filter(|one| one.is_silent()).count(),
-            debts: self.outbox.debts().count(),
-            gaps: self
+            silent: self
                 .guilds
                 .values()
-                .map(|followed| followed.gaps.len())
-                .sum(),
+                .filter(|one| one.is_replaying())
+                .count(),
+            debts: self.outbox.debts().count(),
+            gaps: self.guilds.values().map(|tracked| tracked.gaps.len()).sum(),
             outbox_events: self.outbox.len(),
             outbox_bytes: self.outbox.bytes(),
         }
     }
 
-    /// The checkpoint, and how far the gateway session was read.
+    /// The checkpoint, and the point up to which the gateway session was read.
     pub fn acknowledged_of_read(&self) -> (Reached, Reached) {
         (self.acked, self.stream.reached())
     }
 
-    /// How the shard is, and its guilds that differ, once the hub has what is in flight.
+    /// The state of the shard, and of guilds that differ, once the hub has what is in flight.
     pub(super) fn gateway_report(&self, now_ms: u64) -> GatewayReport {
         let (mut state, mut reason) = self.gateway;
         let late = self
@@ -89,9 +89,9 @@ impl Feed {
         let guilds = self
             .guilds
             .iter()
-            .filter_map(|(id, followed)| {
-                let trouble = self.outbox.debt(*id).and_then(|debt| debt.trouble);
-                let (state, why) = own_state(followed, trouble, lacking.contains(id), state)?;
+            .filter_map(|(id, tracked)| {
+                let failure = self.outbox.debt(*id).and_then(|debt| debt.failure);
+                let (state, why) = own_state(tracked, failure, lacking.contains(id), state)?;
                 let report = GuildReport {
                     state,
                     reason: Some(why.to_owned()),
@@ -107,28 +107,28 @@ impl Feed {
     }
 }
 
-/// How a guild is, if it differs from its shard.
+/// The state of a guild, if it differs from its shard's.
 fn own_state(
-    followed: &Followed,
-    trouble: Option<Trouble>,
+    tracked: &TrackedGuild,
+    failure: Option<FailureReason>,
     lacking: bool,
     shard: GatewayState,
 ) -> Option<(GatewayState, &'static str)> {
-    match (followed.presence, trouble.filter(|_| lacking)) {
+    match (tracked.presence, failure.filter(|_| lacking)) {
         (Presence::Absent(Absence::Removed), _) => Some((GatewayState::Down, "removed")),
         (Presence::Absent(Absence::Outage), _) => Some((GatewayState::Down, "outage")),
-        (_, Some(Trouble::TooLarge)) => Some((GatewayState::Down, "too_large")),
-        (_, Some(Trouble::Refused)) => Some((GatewayState::Down, "refused")),
-        // What is worse for the whole shard need not be said of each guild.
+        (_, Some(FailureReason::TooLarge)) => Some((GatewayState::Down, "too_large")),
+        (_, Some(FailureReason::Refused)) => Some((GatewayState::Down, "refused")),
+        // The shard's own state is worse, and holds for each guild.
         _ if shard != GatewayState::Live => None,
-        (Presence::Absent(Absence::Awaited), _) if followed.passed_over => None,
+        (Presence::Absent(Absence::Awaited), _) if tracked.is_skipped() => None,
         (Presence::Absent(Absence::Awaited), _) => {
             Some((GatewayState::Rebuilding, "guild_awaited"))
         }
-        (Presence::Present, _) if !followed.gaps.is_empty() => {
+        (Presence::Present, _) if !tracked.gaps.is_empty() => {
             Some((GatewayState::Rebuilding, "illegible"))
         }
-        (Presence::Present, _) if lacking || followed.is_silent() => {
+        (Presence::Present, _) if lacking || tracked.is_replaying() => {
             Some((GatewayState::Rebuilding, CATCHING_UP))
         }
         (Presence::Present, _) => None,

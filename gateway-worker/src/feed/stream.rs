@@ -1,10 +1,10 @@
-//! The shard's stream of dispatches: which session it is in, how far it was read, what came before.
+//! The shard's stream of dispatches: its session, how far it was read, and which sequences came.
 
 use std::collections::BTreeSet;
 
 use proto::chain::{GatewaySession, Reached};
 
-/// How many sequence numbers are remembered, to tell a repeat from what comes late.
+/// How many sequence numbers are remembered, to distinguish a repeat from a late dispatch.
 const REMEMBERED: usize = 1_024;
 
 /// How far a dispatch may come late: a sequence that is missing for longer is not waited for. Discord
@@ -16,7 +16,7 @@ const LATE_MAX: u64 = 16;
 pub(super) enum Arrival {
     /// The newest so far.
     Next,
-    /// It was read before, or is too old to tell, or of a session that is not read any more.
+    /// It was read before, is older than what is remembered, or belongs to an abandoned session.
     Repeat,
     /// It was not read before, but something newer was.
     Late,
@@ -27,13 +27,13 @@ pub(super) enum Arrival {
 pub(super) struct Stream {
     session: Option<GatewaySession>,
     newest: u64,
-    /// What is not above it was read by whoever had the session before.
+    /// Sequences up to this one were read by the worker that had the session before.
     floor: u64,
     seen: BTreeSet<u64>,
     /// The next session's number is above it.
     last_number: u64,
     /// The id of a session that is not read any more, although it may still be connected.
-    forsaken: Option<String>,
+    abandoned: Option<String>,
     /// RESUMEs of this session that were sent since RESUMED last came.
     resumes: u32,
     /// Sessions up to this number cannot be resumed. 0: none is known.
@@ -41,30 +41,30 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Sessions up to this number were there before.
-    pub(super) fn know(&mut self, last_number: u64) {
+    /// Sessions up to this number already existed.
+    pub(super) fn observe(&mut self, last_number: u64) {
         self.last_number = self.last_number.max(last_number);
     }
 
-    /// Goes on with a session of somebody else, behind this sequence.
+    /// Resumes another worker's session behind this sequence.
     pub(super) fn resume(&mut self, session: GatewaySession, sequence: u64) {
-        self.know(session.number);
+        self.observe(session.number);
         *self = Self {
             session: Some(session),
             newest: sequence,
             floor: sequence,
             seen: BTreeSet::new(),
             last_number: self.last_number,
-            forsaken: None,
+            abandoned: None,
             resumes: 0,
             lost: self.lost,
         };
     }
 
-    /// Goes on with no session: only one that begins from now on is read.
-    pub(super) fn forsake(&mut self) {
+    /// Continues without a session: only one that begins from now on is read.
+    pub(super) fn abandon(&mut self) {
         *self = Self {
-            forsaken: self.session.take().map(|session| session.id),
+            abandoned: self.session.take().map(|session| session.id),
             last_number: self.last_number,
             lost: self.lost,
             ..Self::default()
@@ -72,13 +72,13 @@ impl Stream {
     }
 
     /// Whether the session that may still be connected is not read any more.
-    pub(super) fn is_forsaken(&self) -> bool {
-        self.forsaken.is_some()
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_some()
     }
 
     /// Notes a dispatch of the session with this id.
     pub(super) fn arrive(&mut self, id: &str, sequence: u64) -> Arrival {
-        if self.forsaken.as_deref() == Some(id) {
+        if self.abandoned.as_deref() == Some(id) {
             return Arrival::Repeat;
         }
         if self.session.as_ref().is_none_or(|session| session.id != id) {
@@ -124,13 +124,13 @@ impl Stream {
         }
     }
 
-    /// Goes on where a worker before had sent so many RESUMEs without RESUMED.
+    /// An earlier worker had sent so many RESUMEs without RESUMED.
     pub(super) fn set_resumes(&mut self, resumes: u32) {
         self.resumes = resumes;
     }
 
     /// A RESUME is sent: it counts until RESUMED comes. A replay alone does not end the count, or a
-    /// session with traffic that is cut behind each replay would be resumed for ever.
+    /// session with traffic that is cut behind each replay would be resumed forever.
     pub(super) fn resume_sent(&mut self) {
         self.resumes = self.resumes.saturating_add(1);
     }
@@ -165,8 +165,8 @@ impl Stream {
         }
     }
 
-    /// How far it was read without anything missing that may still come.
-    pub(super) fn settled(&self) -> Reached {
+    /// The point up to which it was read with nothing missing that may still come.
+    pub(super) fn contiguous(&self) -> Reached {
         let from = self
             .floor
             .max(self.newest.saturating_sub(LATE_MAX))
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_and_late_ones_are_told_apart() {
+    fn repeats_and_late_dispatches_are_distinguished() {
         let mut stream = Stream::default();
         for (session, sequence, arrival) in [
             ("a", 1, Arrival::Next),
@@ -204,24 +204,24 @@ mod tests {
     }
 
     #[test]
-    fn what_may_still_come_late_is_waited_for_but_not_for_ever() {
+    fn a_late_dispatch_is_waited_for_but_not_forever() {
         let mut stream = Stream::default();
-        for (sequence, settled) in [(1, 1), (3, 1), (4, 1), (2, 4), (6, 4)] {
+        for (sequence, contiguous) in [(1, 1), (3, 1), (4, 1), (2, 4), (6, 4)] {
             stream.arrive("a", sequence);
-            assert_eq!(stream.settled().sequence, settled, "{sequence}");
+            assert_eq!(stream.contiguous().sequence, contiguous, "{sequence}");
         }
         for sequence in 7..=5 + LATE_MAX {
             stream.arrive("a", sequence);
         }
-        assert_eq!(stream.settled().sequence, 5 + LATE_MAX);
+        assert_eq!(stream.contiguous().sequence, 5 + LATE_MAX);
     }
 
     #[test]
-    fn a_session_that_was_forsaken_says_nothing_more_and_the_next_is_above_it() {
+    fn an_abandoned_session_is_not_read_and_the_next_number_is_higher() {
         let mut stream = Stream::default();
         stream.arrive("a", 1);
-        stream.know(9);
-        stream.forsake();
+        stream.observe(9);
+        stream.abandon();
         assert_eq!(stream.arrive("a", 2), Arrival::Repeat);
         assert_eq!(stream.reached(), Reached::default());
         assert_eq!(stream.arrive("b", 1), Arrival::Next);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_sequences_are_bounded() {
         let mut stream = Stream::default();
         for sequence in 1..=5_000 {
             assert_eq!(stream.arrive("a", sequence), Arrival::Next);
@@ -240,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_numbered_upwards_whoever_had_them() {
+    fn session_numbers_rise_over_all_workers() {
         let mut stream = Stream::default();
-        stream.know(7);
+        stream.observe(7);
         stream.arrive("a", 1);
         assert_eq!(stream.reached(), Reached::from((8, 1)));
         let session = GatewaySession {

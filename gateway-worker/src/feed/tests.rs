@@ -57,7 +57,7 @@ impl Shard {
         }
     }
 
-    /// With these guilds live and told to the hub.
+    /// With these guilds live, and their snapshots taken by the hub.
     fn live(guilds: &[u64]) -> Self {
         let mut shard = Self::new(guilds, LIMITS);
         shard.identify(guilds);
@@ -69,11 +69,11 @@ impl Shard {
         shard
     }
 
-    fn hear(&mut self, name: &str, data: &serde_json::Value) -> Tally {
+    fn receive(&mut self, name: &str, data: &serde_json::Value) -> Tally {
         self.sequence += 1;
         let read = dispatch::read(name, &data.to_string());
         let session = format!("s{}", self.session);
-        self.feed.read(&session, self.sequence, read, 1)
+        self.feed.receive(&session, self.sequence, read, 1)
     }
 
     fn identify(&mut self, listed: &[u64]) {
@@ -83,7 +83,7 @@ impl Shard {
             .iter()
             .map(|id| json!({"id": id.to_string()}))
             .collect();
-        self.hear("READY", &json!({"guilds": guilds}));
+        self.receive("READY", &json!({"guilds": guilds}));
     }
 
     fn guild_create(&mut self, id: u64) {
@@ -92,7 +92,7 @@ impl Shard {
             "id": id, "roles": [{"id": id, "permissions": "1024"}], "voice_states": [],
             "channels": [{"id": format!("1{id}"), "type": 2, "name": "Lounge", "permission_overwrites": []}],
         });
-        self.hear("GUILD_CREATE", &state);
+        self.receive("GUILD_CREATE", &state);
     }
 
     fn join(&mut self, of: u64, user: u64) -> Tally {
@@ -101,15 +101,15 @@ impl Shard {
             "deaf": false, "mute": false, "self_deaf": false, "self_mute": false,
             "self_video": false, "suppress": false,
         });
-        self.hear("VOICE_STATE_UPDATE", &state)
+        self.receive("VOICE_STATE_UPDATE", &state)
     }
 
-    /// What goes to the hub; it refuses events of these guilds.
+    /// What goes to the hub, which refuses events of these guilds.
     fn deliver(&mut self, refused: &[u64]) -> Vec<String> {
-        let mut told = Vec::new();
-        while let Some(parcel) = self.feed.parcel(false, 1) {
-            told.extend(parcel.events.iter().map(name));
-            let refused = parcel
+        let mut sent = Vec::new();
+        while let Some(batch) = self.feed.next_batch(false, 1) {
+            sent.extend(batch.events.iter().map(name));
+            let refused = batch
                 .events
                 .iter()
                 .filter(|event| refused.contains(&event.fact.guild_id().get()))
@@ -119,9 +119,9 @@ impl Shard {
                 })
                 .collect();
             let receipt = Receipt { refused, ..taken() };
-            self.feed.delivered(&parcel, &receipt, 1);
+            self.feed.delivered(&batch, &receipt, 1);
         }
-        told
+        sent
     }
 
     fn state(&self, of: u64) -> Option<(GatewayState, String)> {
@@ -181,8 +181,8 @@ fn a_guild_begins_with_one_snapshot_and_goes_on_with_events() {
     shard.join(1, 5);
     assert_eq!(shard.deliver(&[]), ["1 worker_started 0", "1 joined"]);
     assert_eq!(shard.state(1), None);
-    assert!(shard.feed.parcel(false, 1).is_none());
-    let beat = shard.feed.parcel(true, 1).unwrap();
+    assert!(shard.feed.next_batch(false, 1).is_none());
+    let beat = shard.feed.next_batch(true, 1).unwrap();
     assert!(beat.events.is_empty());
     let link = beat.report.link;
     assert_eq!((link.from, link.to), ((10, 3).into(), (10, 3).into()));
@@ -206,7 +206,7 @@ fn a_guild_that_ready_no_longer_lists_is_emptied() {
         shard.state(1),
         Some((GatewayState::Down, "removed".to_owned()))
     );
-    // And one that was never there is told as empty, because the hub may remember it.
+    // An unknown guild is published as empty, because the hub may remember it.
     let mut shard = Shard::new(&[1], LIMITS);
     shard.identify(&[]);
     assert_eq!(shard.deliver(&[]), ["1 guild_removed 0"]);
@@ -216,7 +216,7 @@ fn a_guild_that_ready_no_longer_lists_is_emptied() {
 fn an_outage_empties_nothing() {
     let mut shard = Shard::live(&[1]);
     shard.join(1, 5);
-    shard.hear("GUILD_DELETE", &json!({"id": "1", "unavailable": true}));
+    shard.receive("GUILD_DELETE", &json!({"id": "1", "unavailable": true}));
     assert_eq!(shard.deliver(&[]), ["1 joined"]);
     assert_eq!(
         shard.state(1),
@@ -228,7 +228,7 @@ fn an_outage_empties_nothing() {
 }
 
 #[test]
-fn a_backlog_is_told_as_catching_up_until_the_delivery_that_empties_it() {
+fn a_backlog_is_reported_as_catching_up_until_the_delivery_that_empties_it() {
     let small = Limits {
         batch_events_max: 2,
         ..LIMITS
@@ -240,50 +240,50 @@ fn a_backlog_is_told_as_catching_up_until_the_delivery_that_empties_it() {
     for user in 1..=6 {
         shard.join(1, user);
     }
-    let state = |feed: &Feed, parcel: &Parcel, now| {
-        assert!(feed.is_current(parcel, now));
-        let gateway = &parcel.report.gateway;
+    let state = |feed: &Feed, batch: &Batch, now| {
+        assert!(feed.is_current(batch, now));
+        let gateway = &batch.report.gateway;
         (gateway.state, gateway.reason.clone())
     };
     let live = (GatewayState::Live, None);
     let late = (GatewayState::Rebuilding, Some("catching_up".to_owned()));
-    // A burst is no backlog, but it becomes one when it is not taken.
-    let first = shard.feed.parcel(false, 1 + BEHIND_MAX_MS).unwrap();
+    // A burst is not a backlog, but becomes one when it is not taken.
+    let first = shard.feed.next_batch(false, 1 + BEHIND_MAX_MS).unwrap();
     assert_eq!(state(&shard.feed, &first, 1 + BEHIND_MAX_MS), live);
     let now = 2 + BEHIND_MAX_MS;
     assert!(!shard.feed.is_current(&first, now));
-    let again = shard.feed.parcel(false, now).unwrap();
+    let again = shard.feed.next_batch(false, now).unwrap();
     assert_eq!(again.events, first.events);
     assert_eq!(state(&shard.feed, &again, now), late);
     shard.feed.delivered(&again, &taken(), now);
-    let second = shard.feed.parcel(false, now).unwrap();
+    let second = shard.feed.next_batch(false, now).unwrap();
     assert_eq!(state(&shard.feed, &second, now), late);
     assert!(shard.feed.is_live());
     shard.feed.delivered(&second, &taken(), now);
     // Nothing is behind the last, so with it the hub knows all.
-    let last = shard.feed.parcel(false, now).unwrap();
+    let last = shard.feed.next_batch(false, now).unwrap();
     assert_eq!(
         (last.events.len(), state(&shard.feed, &last, now)),
         (2, live)
     );
     shard.feed.delivered(&last, &taken(), now);
-    assert!(shard.feed.parcel(false, now).is_none());
+    assert!(shard.feed.next_batch(false, now).is_none());
 }
 
 #[test]
-fn a_guild_that_owes_a_snapshot_is_told_as_catching_up() {
+fn a_guild_that_owes_a_snapshot_is_reported_as_catching_up() {
     let mut shard = Shard::live(&[1, 2]);
     shard.join(1, 5);
-    assert_eq!(shard.feed.parcel(false, 1).unwrap().events.len(), 1);
+    assert_eq!(shard.feed.next_batch(false, 1).unwrap().events.len(), 1);
     // Its payment is queued behind what is in flight.
     let mark = shard.feed.guilds[&guild(1)].mark();
     shard.feed.outbox.owe(guild(1), "test", mark);
-    let flying = shard.feed.parcel(false, 1).unwrap();
-    let told = &flying.report.gateway.guilds[&guild(1)];
+    let flying = shard.feed.next_batch(false, 1).unwrap();
+    let reported = &flying.report.gateway.guilds[&guild(1)];
     assert_eq!(
         (
-            told.state,
-            told.reason.as_deref(),
+            reported.state,
+            reported.reason.as_deref(),
             flying.report.gateway.state
         ),
         (
@@ -295,8 +295,8 @@ fn a_guild_that_owes_a_snapshot_is_told_as_catching_up() {
     assert_eq!(flying.report.link.to, flying.report.link.from);
     assert_eq!(shard.state(2), None);
     shard.feed.delivered(&flying, &taken(), 1);
-    // The delivery that brings it tells of it.
-    let paid = shard.feed.parcel(false, 1).unwrap();
+    // The delivery that brings it reports the guild as live.
+    let paid = shard.feed.next_batch(false, 1).unwrap();
     assert_eq!(paid.events.len(), 1);
     assert!(paid.report.gateway.guilds.is_empty());
     assert_eq!(paid.report.link.to, shard.feed.stream.reached());

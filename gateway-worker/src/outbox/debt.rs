@@ -1,31 +1,31 @@
-//! What a guild owes: one snapshot with a later mark than the debt, tried again later and later
-//! while it does not arrive.
+//! What a guild owes: one snapshot with a later mark than the debt. While the hub refuses it, the
+//! waits between retries grow.
 
 use proto::chain::Mark;
 
-/// Milliseconds before a snapshot that can not be delivered is made again, at first; doubles.
+/// Milliseconds before a refused snapshot is retried, at first; doubles.
 const AGAIN_MIN_MS: u64 = 1_000;
 /// Milliseconds that this grows to.
 const AGAIN_MAX_MS: u64 = 60_000;
 
-/// What a guild owes.
+/// The debt of one guild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Debt {
     /// Why, in a fixed word.
     pub reason: &'static str,
-    /// The guild's newest mark when it arose: a snapshot with a later one pays.
+    /// The guild's newest mark when the debt was recorded: a snapshot with a later one pays it.
     pub since: Mark,
-    /// Why its snapshot did not arrive, when one was tried.
-    pub trouble: Option<Trouble>,
+    /// Why the last snapshot was not taken.
+    pub failure: Option<FailureReason>,
     /// The mark of the snapshot that is queued for it.
     paying: Option<Mark>,
     failures: u32,
     not_before_ms: u64,
 }
 
-/// Why a snapshot does not arrive.
+/// Why a snapshot is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum FailureReason {
     /// It is larger than any delivery may be.
     TooLarge,
     /// The hub calls it malformed.
@@ -37,15 +37,15 @@ impl Debt {
         Self {
             reason,
             since: Mark::default(),
-            trouble: None,
+            failure: None,
             paying: None,
             failures: 0,
             not_before_ms: 0,
         }
     }
 
-    /// It arises, perhaps again: no snapshot up to here pays it.
-    pub(super) fn arise(&mut self, since: Mark) {
+    /// Records the debt, or renews it: only a snapshot newer than `since` pays it.
+    pub(super) fn renew(&mut self, since: Mark) {
         self.since = self.since.max(since);
         self.paying = None;
     }
@@ -55,9 +55,9 @@ impl Debt {
         self.paying
     }
 
-    /// Whether its snapshot is to be made now.
+    /// Whether its snapshot is due.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        // Nobody waits longer than that: if the clock says so, it was set back meanwhile.
+        // No wait is that long: the clock was set back.
         let set_back = self.not_before_ms > now_ms.saturating_add(AGAIN_MAX_MS);
         self.paying.is_none() && (self.not_before_ms <= now_ms || set_back)
     }
@@ -72,12 +72,12 @@ impl Debt {
         self.paying = Some(mark);
     }
 
-    /// Its snapshot was refused: it is made again, later each time.
-    pub(super) fn fail(&mut self, trouble: Trouble, now_ms: u64) {
+    /// Its snapshot was refused: each retry waits longer.
+    pub(super) fn fail(&mut self, failure: FailureReason, now_ms: u64) {
         let factor = 1_u64.checked_shl(self.failures).unwrap_or(u64::MAX);
         let wait = AGAIN_MIN_MS.saturating_mul(factor).min(AGAIN_MAX_MS);
         self.failures = self.failures.saturating_add(1);
-        self.trouble = Some(trouble);
+        self.failure = Some(failure);
         self.not_before_ms = now_ms.saturating_add(wait);
         self.paying = None;
     }
@@ -91,7 +91,7 @@ mod tests {
     fn a_refused_snapshot_does_not_wait_for_a_clock_that_was_set_back() {
         let begun = 10_000_000;
         let mut debt = Debt::new("refused");
-        debt.fail(Trouble::Refused, begun);
+        debt.fail(FailureReason::Refused, begun);
         assert!(!debt.is_due(begun));
         assert!(debt.is_due(begun + AGAIN_MIN_MS));
         assert!(!debt.is_due(begun - 1_000), "within the longest wait");

@@ -1,31 +1,30 @@
-//! What stands and falls together.
+//! Events that are delivered or dropped together.
 
 use proto::GuildId;
 use proto::chain::{Mark, Reached};
 use proto::event::Event;
 
-/// What made a group.
+/// What led to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// The dispatch at which it was read: it is replayed to whoever resumes before it.
+    /// A dispatch. Discord replays it to a worker that resumes before it.
     Dispatch,
-    /// An answer of Discord's REST, or the end of a silent replay: what it tells goes back to
-    /// dispatches before it.
+    /// An answer of Discord's REST, or the end of a replay: it depends on earlier dispatches.
     Answer,
     /// A debt.
     Snapshot,
 }
 
-/// Events of one guild that stand and fall together.
+/// Events of one guild that are delivered or dropped together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Group {
-    /// Whose.
+    /// The guild of all its events.
     guild: GuildId,
     /// At least one, in the order of their marks.
     events: Vec<Event>,
     /// Their JSON, in bytes.
     bytes: usize,
-    /// How far the stream was read when it was made.
+    /// The point up to which the stream was read when the group was made.
     read: Reached,
     origin: Origin,
 }
@@ -36,7 +35,7 @@ impl Group {
         let guild = events.first()?.fact.guild_id();
         let bytes = events
             .iter()
-            // What can not be written can not be delivered either, and counts as nothing.
+            // An event that cannot be serialized cannot be delivered either, and counts 0.
             .map(|event| serde_json::to_vec(event).map_or(0, |json| json.len() + 1))
             .sum();
         Some(Self {
@@ -48,7 +47,7 @@ impl Group {
         })
     }
 
-    /// Whose events these are.
+    /// The guild.
     pub fn guild(&self) -> GuildId {
         self.guild
     }
@@ -68,12 +67,12 @@ impl Group {
         self.bytes
     }
 
-    /// How far the stream was read when it was made.
+    /// The point up to which the stream was read when the group was made.
     pub(super) fn read(&self) -> Reached {
         self.read
     }
 
-    /// That of its newest event.
+    /// The mark of its newest event.
     pub(super) fn mark(&self) -> Mark {
         let last = self.events.last();
         last.and_then(|event| event.at).unwrap_or_default()

@@ -113,7 +113,7 @@ fn a_group_is_never_split_and_a_large_one_goes_alone() {
 }
 
 #[test]
-fn a_full_outbox_forgets_only_the_guild_that_filled_it() {
+fn a_full_outbox_drops_only_the_guild_that_filled_it() {
     let mut outbox = pushed([group(2, 1)]);
     let fates: Vec<_> = (2..13)
         .map(|sequence| outbox.push(group(1, sequence)))
@@ -131,7 +131,7 @@ fn a_full_outbox_forgets_only_the_guild_that_filled_it() {
 }
 
 #[test]
-fn a_debt_that_arises_again_needs_another_snapshot() {
+fn a_renewed_debt_needs_another_snapshot() {
     let mut outbox = pushed([]);
     outbox.owe(guild(1), "first", mark(1));
     outbox.pay(snapshot(1, 1), 0);
@@ -190,8 +190,8 @@ fn the_checkpoint_passes_nothing_that_is_missing() {
 }
 
 #[test]
-fn the_guilty_group_is_found_by_halves_and_set_aside_alone() {
-    for guilty in 1..=9 {
+fn the_refused_group_is_found_by_halves_and_dropped_alone() {
+    for refused in 1..=9 {
         let mut outbox = Outbox::new(Limits {
             batch_events_max: 100,
             batch_bytes_max: 100_000,
@@ -200,26 +200,26 @@ fn the_guilty_group_is_found_by_halves_and_set_aside_alone() {
         for sequence in 1..=9 {
             outbox.push(group(sequence, sequence));
         }
-        let (mut told, mut attempts, mut aside) = (Vec::new(), 0, Vec::new());
+        let (mut delivered, mut attempts, mut aside) = (Vec::new(), 0, Vec::new());
         while !outbox.is_empty() {
             attempts += 1;
             let sent = batch(&mut outbox);
-            if !sent.contains(&guilty) {
-                told.extend(sent);
+            if !sent.contains(&refused) {
+                delivered.extend(sent);
                 outbox.delivered();
-            } else if let Rejected::SetAside(group) = outbox.reject(Trouble::Refused, 0) {
+            } else if let Rejected::SetAside(group) = outbox.reject(FailureReason::Refused, 0) {
                 aside.push(group.read().sequence);
             }
         }
-        assert_eq!((told.len(), &aside[..]), (8, &[guilty][..]));
-        assert!(told.is_sorted() && attempts < 12, "{attempts}");
+        assert_eq!((delivered.len(), &aside[..]), (8, &[refused][..]));
+        assert!(delivered.is_sorted() && attempts < 12, "{attempts}");
         let debts: Vec<_> = outbox.debts().map(|(owing, _)| owing).collect();
-        assert_eq!(debts, [guild(guilty)]);
+        assert_eq!(debts, [guild(refused)]);
     }
 }
 
 #[test]
-fn a_snapshot_that_is_refused_is_made_again_later_and_later() {
+fn a_refused_snapshot_is_retried_with_growing_waits() {
     let mut outbox = Outbox::new(LIMITS);
     outbox.owe(guild(1), "test", mark(1));
     let mut now = 0;
@@ -228,12 +228,12 @@ fn a_snapshot_that_is_refused_is_made_again_later_and_later() {
         outbox.pay(snapshot(1, 2 + now), now);
         batch(&mut outbox);
         assert!(matches!(
-            outbox.reject(Trouble::Refused, now),
+            outbox.reject(FailureReason::Refused, now),
             Rejected::SetAside(_)
         ));
         assert_eq!(
-            outbox.debt(guild(1)).unwrap().trouble,
-            Some(Trouble::Refused)
+            outbox.debt(guild(1)).unwrap().failure,
+            Some(FailureReason::Refused)
         );
         assert!(outbox.payable(now + wait - 1).is_empty());
         now += wait;
@@ -244,7 +244,7 @@ fn a_snapshot_that_is_refused_is_made_again_later_and_later() {
         ..LIMITS
     });
     outbox.owe(guild(1), "test", mark(1));
-    assert_eq!(outbox.pay(snapshot(1, 2), 0), Some(Trouble::TooLarge));
+    assert_eq!(outbox.pay(snapshot(1, 2), 0), Some(FailureReason::TooLarge));
     assert!(outbox.is_empty() && outbox.payable(999).is_empty());
 }
 
@@ -278,7 +278,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct World {
     now: u64,
     acked: Reached,
-    truth: BTreeMap<GuildId, BTreeSet<u64>>,
+    expected: BTreeMap<GuildId, BTreeSet<u64>>,
     hub: BTreeMap<GuildId, u64>,
 }
 
@@ -288,7 +288,7 @@ impl World {
             if outbox.has_room() {
                 self.now += 1;
                 // It contains everything until now.
-                self.truth.entry(owing).or_default().insert(self.now);
+                self.expected.entry(owing).or_default().insert(self.now);
                 outbox.pay(snapshot(owing.get(), self.now), 0);
             }
         }
@@ -308,7 +308,7 @@ impl World {
         outbox.delivered();
         assert!(to >= self.acked);
         self.acked = to;
-        for (guild, all) in &self.truth {
+        for (guild, all) in &self.expected {
             let known = self.hub.get(guild).copied();
             assert!(known >= all.range(..=to.sequence).next_back().copied());
         }
@@ -325,7 +325,7 @@ proptest! {
             match step {
                 Step::Push(of) => {
                     let now = world.now;
-                    world.truth.entry(guild(of)).or_default().insert(now);
+                    world.expected.entry(guild(of)).or_default().insert(now);
                     outbox.push(group(of, world.now));
                 }
                 Step::Owe(of) => outbox.owe(guild(of), "test", mark(world.now)),
@@ -340,7 +340,7 @@ proptest! {
                         outbox.owe(owing, "test", mark(world.now));
                     }
                 }
-                Step::Reject => { outbox.reject(Trouble::Refused, 0); }
+                Step::Reject => { outbox.reject(FailureReason::Refused, 0); }
             }
             prop_assert!(outbox.len() <= LIMITS.events_max && outbox.bytes() <= LIMITS.bytes_max);
         }
@@ -351,7 +351,7 @@ proptest! {
         prop_assert!(outbox.is_empty() && outbox.debts().next().is_none());
         prop_assert_eq!(outbox.bytes(), 0);
         prop_assert_eq!(world.acked, at(world.now));
-        for (guild, all) in world.truth {
+        for (guild, all) in world.expected {
             prop_assert_eq!(world.hub.get(&guild), all.last());
         }
     }

@@ -46,7 +46,7 @@ fn state(channels: Vec<Channel>, voices: Vec<VoiceState>) -> GuildState {
         everyone: Everyone::View,
         channels,
         voices,
-        illegible: Vec::new(),
+        unreadable: Vec::new(),
     }
 }
 
@@ -102,7 +102,7 @@ fn a_move_is_a_leave_and_a_join_that_name_each_other() {
 }
 
 #[test]
-fn a_new_guild_state_is_told_as_its_difference_and_leaves_no_ghost() {
+fn a_new_guild_state_becomes_its_difference_and_leaves_no_ghost() {
     let mut roster = roster(
         vec![room(10), room(11), room(12)],
         vec![in_room(1, 10), in_room(2, 11), in_room(3, 12)],
@@ -120,7 +120,7 @@ fn a_new_guild_state_is_told_as_its_difference_and_leaves_no_ghost() {
 }
 
 #[test]
-fn who_was_in_a_room_while_it_was_hidden_has_left_before_it_comes_into_sight() {
+fn members_of_a_hidden_room_leave_before_it_becomes_visible() {
     let mut roster = roster(
         vec![staff(10), room(11), room(12)],
         vec![in_room(1, 10), in_room(2, 10), in_room(3, 12)],
@@ -138,7 +138,7 @@ fn who_was_in_a_room_while_it_was_hidden_has_left_before_it_comes_into_sight() {
 }
 
 #[test]
-fn who_was_in_a_room_under_a_deny_has_left_before_the_deny_is_told_to_be_gone() {
+fn members_of_a_denied_room_leave_before_the_deny_is_removed() {
     // The role lacks View Channel: with and without the deny only some may view the channel, but
     // one of Roomwire's own is hidden by the deny alone.
     let blind = |channels, voices| GuildState {
@@ -165,7 +165,7 @@ fn who_was_in_a_room_under_a_deny_has_left_before_the_deny_is_told_to_be_gone() 
 }
 
 #[test]
-fn a_deleted_channel_is_left_by_all_first_and_stays_dead() {
+fn members_leave_a_deleted_channel_first_and_it_stays_deleted() {
     let mut roster = roster(vec![room(10)], vec![in_room(1, 10), in_room(2, 10)]);
     let change = roster.apply(Dispatch::ChannelDeleted(guild(), channel_id(10)));
     assert_eq!(short(&change.facts), ["<1@10", "<2@10", "-10"]);
@@ -189,7 +189,7 @@ fn tombstones_are_bounded_and_a_forgotten_one_costs_a_question() {
 }
 
 #[test]
-fn nobody_is_put_into_a_category() {
+fn no_member_is_put_into_a_category() {
     let category = Channel {
         kind: Some(RoomKind::Category),
         ..room(9)
@@ -224,7 +224,7 @@ fn who_may_view_a_room_follows_the_role_then_the_denial_then_the_permission() {
 }
 
 #[test]
-fn a_role_that_changes_tells_only_of_the_rooms_it_flips() {
+fn a_changed_role_updates_only_the_rooms_whose_audience_changes() {
     let open = Channel {
         overwrite: Overwrite::Allow,
         ..room(12)
@@ -247,31 +247,31 @@ fn permissions_and_overwrites_that_change_together_never_show_a_staff_room() {
     )));
     assert_eq!(short(&change.facts), ["!View", "~11", "~10"]);
     assert_eq!(audience(&roster, 11), Audience::Restricted);
-    // And if its overwrites can not be read, it stays hidden.
+    // And if its overwrites cannot be read, it stays hidden.
     roster.apply(Dispatch::EveryoneChanged(guild(), Everyone::Nothing));
-    let illegible = GuildState {
-        illegible: vec![Subject::Channel(channel_id(10))],
+    let unreadable = GuildState {
+        unreadable: vec![Subject::Channel(channel_id(10))],
         ..state(vec![staff(11)], Vec::new())
     };
-    let change = roster.apply(Dispatch::GuildCreated(illegible));
+    let change = roster.apply(Dispatch::GuildCreated(unreadable));
     assert_eq!(short(&change.facts), ["!View", "~10"]);
     assert_eq!(change.gaps, [Subject::Channel(channel_id(10))]);
     assert_eq!(audience(&roster, 10), Audience::Restricted);
 }
 
 #[test]
-fn a_room_whose_overwrites_can_not_be_read_in_a_new_guild_state_is_hidden_whatever_the_role_says() {
+fn a_room_with_unreadable_overwrites_is_hidden_for_every_role() {
     let mut roster = roster(vec![room(10), room(11)], vec![in_room(1, 11)]);
-    let illegible = || GuildState {
-        illegible: vec![Subject::Channel(channel_id(11))],
+    let unreadable = || GuildState {
+        unreadable: vec![Subject::Channel(channel_id(11))],
         ..state(vec![room(10)], vec![in_room(1, 11)])
     };
-    let change = roster.apply(Dispatch::GuildCreated(illegible()));
+    let change = roster.apply(Dispatch::GuildCreated(unreadable()));
     assert_eq!(short(&change.facts), ["~11"]);
     assert_eq!(change.gaps, [Subject::Channel(channel_id(11))]);
     assert_eq!(audience(&roster, 11), Audience::Restricted);
     // Again and again it stays so, until it can be read.
-    let again = roster.apply(Dispatch::GuildCreated(illegible()));
+    let again = roster.apply(Dispatch::GuildCreated(unreadable()));
     assert!(again.facts.is_empty());
     assert_eq!(short(&roster.put_channel(room(11))), ["~11"]);
     assert_eq!(audience(&roster, 11), Audience::Everyone);
@@ -294,7 +294,7 @@ fn an_obfuscated_room_is_shown_to_nobody_and_has_no_name() {
 }
 
 #[test]
-fn a_changed_name_or_picture_is_told_and_the_pictures_are_where_discord_has_them() {
+fn a_changed_name_or_picture_is_a_fact_with_discords_url() {
     let mut roster = roster(vec![room(10)], Vec::new());
     let mut join = |guild_avatar: Option<&str>, user_avatar: Option<&str>| {
         let profile = Profile {
@@ -342,7 +342,7 @@ fn the_default_picture_of_a_user_with_a_discriminator_follows_from_it() {
         (5 << 22, json!("0005"), 0),
     ] {
         let mut roster = roster(vec![room(10)], Vec::new());
-        let said = json!({
+        let state = json!({
             "guild_id": "1", "channel_id": "10", "user_id": user.to_string(),
             "mute": false, "deaf": false, "self_mute": false, "self_deaf": false,
             "self_video": false, "suppress": false,
@@ -351,8 +351,8 @@ fn the_default_picture_of_a_user_with_a_discriminator_follows_from_it() {
                 "discriminator": discriminator,
             }},
         });
-        let Read::Known(dispatch) = read("VOICE_STATE_UPDATE", &said.to_string()) else {
-            panic!("{said} is illegible");
+        let Read::Known(dispatch) = read("VOICE_STATE_UPDATE", &state.to_string()) else {
+            panic!("{state} is unreadable");
         };
         let change = roster.apply(dispatch);
         let [Fact::VoiceJoined(voice)] = &change.facts[..] else {
@@ -374,7 +374,7 @@ fn a_guild_that_the_bot_lost_is_emptied() {
 }
 
 #[test]
-fn a_roster_that_was_told_is_had_back_from_who_was_told() {
+fn a_roster_is_restored_from_its_snapshot() {
     let mut roster = roster(
         vec![
             room(10),
@@ -387,15 +387,15 @@ fn a_roster_that_was_told_is_had_back_from_who_was_told() {
     roster.apply(Dispatch::ChannelDeleted(guild(), channel_id(13)));
     let again = Roster::restore(roster.setting.clone(), roster.snapshot("test"));
     assert_eq!(again, roster);
-    // Who was told of a room before it was known who may view it keeps it closed, or open.
-    for (said, everyone) in [
+    // If the overwrites do not lead to the stored audience, the stored audience holds.
+    for (stored, everyone) in [
         (Audience::Restricted, Everyone::View),
         (Audience::Everyone, Everyone::Nothing),
     ] {
         let mut state = roster.snapshot("test");
         state.everyone = everyone;
-        state.rooms[0].audience = said;
+        state.rooms[0].audience = stored;
         let again = Roster::restore(roster.setting.clone(), state);
-        assert_eq!(audience(&again, 10), said);
+        assert_eq!(audience(&again, 10), stored);
     }
 }

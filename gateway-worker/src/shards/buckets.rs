@@ -1,10 +1,10 @@
 //! When each bucket may identify: Discord takes one identify of a bucket in 5 s, and answers an
 //! earlier one with op 9, which costs another. Pure.
 //!
-//! This process knows when it identified itself. When a worker before it did, nobody may know: its
-//! notice did not reach the hub, and it was killed. So if anything says that there was one, it counts
-//! as having identified in the moment in which its shard was taken from it. A claim of a shard says
-//! nothing of the other buckets: whoever has their shards is not replaced by it.
+//! This process knows when it identified itself. When its predecessor did may be unknown: its notice
+//! did not reach the hub, and it was killed. So if anything shows a predecessor, it counts as having
+//! identified at the moment when its shard was claimed. A claim of a shard replaces no worker in
+//! another bucket.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 pub(super) struct Buckets {
     every: Duration,
     buckets: Vec<Bucket>,
-    /// There was a worker before this one.
-    succeeds: bool,
+    /// Another worker ran before this one.
+    has_predecessor: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ impl Buckets {
         Self {
             every,
             buckets: vec![Bucket::default(); count],
-            succeeds: false,
+            has_predecessor: false,
         }
     }
 
@@ -48,9 +48,9 @@ impl Buckets {
         self.buckets[bucket].claimed = Some(now);
     }
 
-    /// There was a worker before this one, which may have identified just before.
-    pub(super) fn succeed(&mut self) {
-        self.succeeds = true;
+    /// Another worker ran before this one, and may have identified just before.
+    pub(super) fn observe_predecessor(&mut self) {
+        self.has_predecessor = true;
     }
 
     /// A shard identifies.
@@ -59,10 +59,10 @@ impl Buckets {
         self.buckets[bucket].identified = Some(now);
     }
 
-    /// When a shard may identify, as far as its bucket goes; none: at once.
+    /// When the bucket lets a shard identify; none: at once.
     pub(super) fn free_at(&self, shard: u32) -> Option<Instant> {
         let bucket = &self.buckets[self.of(shard)];
-        let before = bucket.claimed.filter(|_| self.succeeds);
+        let before = bucket.claimed.filter(|_| self.has_predecessor);
         Some(bucket.identified.max(before)? + self.every)
     }
 }
@@ -74,12 +74,12 @@ mod tests {
     const EVERY: Duration = Duration::from_secs(5);
 
     #[test]
-    fn who_comes_after_nobody_does_not_wait_and_who_comes_after_somebody_does() {
+    fn only_a_shard_with_a_predecessor_waits_after_its_claim() {
         let begun = Instant::now();
         let mut buckets = Buckets::new(1, EVERY);
         buckets.claimed(0, begun);
         assert_eq!(buckets.free_at(0), None);
-        buckets.succeed();
+        buckets.observe_predecessor();
         assert_eq!(buckets.free_at(0), Some(begun + EVERY));
         // Shards of one bucket are claimed one after the other, and may have been so long before.
         let later = begun + Duration::from_secs(3);
@@ -93,7 +93,7 @@ mod tests {
     fn buckets_do_not_wait_for_each_other() {
         let begun = Instant::now();
         let mut buckets = Buckets::new(2, EVERY);
-        buckets.succeed();
+        buckets.observe_predecessor();
         buckets.claimed(0, begun);
         assert_eq!(buckets.free_at(1), None);
         buckets.claimed(3, begun + EVERY);

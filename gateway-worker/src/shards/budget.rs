@@ -2,19 +2,19 @@
 //!
 //! Past 1000 identifies in 24 h Discord ends every session *and resets the bot's token*. Discord
 //! itself keeps the count (`session_start_limit` of `GET /gateway/bot`), over every process that
-//! used the token, so that no file of ours has to: a worker that crashes and is started again, over
-//! and over, finds its own past there. Pure.
+//! used the token. So no file of ours has to: a worker in a crash loop finds its earlier identifies
+//! there. Pure.
 
 use std::time::Duration;
 
-/// What Discord's ledger says.
+/// Discord's count of identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 pub struct Ledger {
     /// Identifies in one window.
     pub total: u32,
     /// What is left of them.
     pub remaining: u32,
-    /// Milliseconds until the window begins anew.
+    /// Milliseconds until the next window.
     #[serde(default)]
     pub reset_after: u64,
     /// How many shards may identify at the same time.
@@ -33,7 +33,7 @@ pub struct Budget {
     pub wait_max: Duration,
 }
 
-/// Whether to identify.
+/// Whether a shard may identify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// After this wait.
@@ -42,12 +42,12 @@ pub enum Verdict {
     Exhausted(Duration),
 }
 
-/// The identifies that are never spent, so that a person can still start a bot by hand.
+/// Identifies that are never spent, so that a person can still start a bot manually.
 const RESERVE_MAX: u32 = 10;
 /// The wait that follows the free identifies; it doubles.
 const WAIT_MIN: Duration = Duration::from_secs(1);
-/// The shortest pause before an exhausted budget is looked at again.
-const LOOK_AGAIN_MIN: Duration = Duration::from_secs(5);
+/// The shortest pause before an exhausted budget is checked_at at again.
+const CHECK_AGAIN_MIN: Duration = Duration::from_secs(5);
 
 impl Budget {
     /// Judges by Discord's ledger and by what this process itself has spent in the last 24 h.
@@ -56,7 +56,7 @@ impl Budget {
         let reserve = RESERVE_MAX.min(ledger.total / 10);
         if used >= self.per_day_max || ledger.remaining <= reserve {
             return Verdict::Exhausted(
-                Duration::from_millis(ledger.reset_after).max(LOOK_AGAIN_MIN),
+                Duration::from_millis(ledger.reset_after).max(CHECK_AGAIN_MIN),
             );
         }
         let Some(beyond) = used.checked_sub(self.free) else {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loop_can_not_spend_the_day() {
+    fn a_crash_loop_cannot_spend_the_budget_of_a_day() {
         // Each start identifies as soon as it may and dies at once.
         let (mut spent, mut elapsed) = (0, Duration::ZERO);
         while elapsed < Duration::from_secs(86_400) {

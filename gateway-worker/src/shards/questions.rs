@@ -1,4 +1,4 @@
-//! Puts the feed's questions to Discord's REST, one at a time.
+//! Asks Discord's REST the feed's questions, one at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,40 +8,41 @@ use tokio::time::sleep;
 use super::rest::{Failure, Rest};
 use crate::config::{GatewaySettings, ms};
 use crate::dispatch::Subject;
-use crate::feed::{ChannelFinding, Desk, Feed, Finding, Question, count};
+use crate::feed::{ChannelFinding, Feed, Finding, Question, SharedFeed};
+use crate::metrics::count;
 use crate::retry::Backoff;
 use proto::{ChannelId, GuildId};
 
-/// Who asks, for one shard.
+/// The questions of one shard.
 pub(crate) struct Questions {
     rest: Rest,
-    desk: Arc<Desk>,
+    feed: Arc<SharedFeed>,
     every: Duration,
     attempts_max: u32,
 }
 
 impl Questions {
-    pub(crate) fn new(rest: Rest, desk: Arc<Desk>, settings: &GatewaySettings) -> Self {
+    pub(crate) fn new(rest: Rest, feed: Arc<SharedFeed>, settings: &GatewaySettings) -> Self {
         Self {
             rest,
-            desk,
+            feed,
             every: ms(settings.question_every_ms),
             attempts_max: settings.question_attempts_max,
         }
     }
 
-    /// Asks for ever.
+    /// Asks forever.
     pub(crate) async fn run(self) {
         loop {
-            let Some(question) = self.desk.look(Feed::question) else {
-                self.desk.to_ask().await;
+            let Some(question) = self.feed.read(Feed::question) else {
+                self.feed.to_ask().await;
                 continue;
             };
-            // Nothing comes of it if something newer was read meanwhile.
+            // The feed drops the answer if something newer was read meanwhile.
             if let Some(finding) = self.ask(question).await {
                 let unknown = finding == Finding::Unknown;
                 let now = launch::clock::now_ms();
-                let tally = self.desk.with(|feed| feed.answer(question, finding, now));
+                let tally = self.feed.update(|feed| feed.answer(question, finding, now));
                 count(tally);
                 let result = if unknown { "unknown" } else { "answered" };
                 metrics::counter!("worker_questions_total", "result" => result).increment(1);
@@ -50,7 +51,7 @@ impl Questions {
         }
     }
 
-    /// `None` if the question is no longer one.
+    /// `None` if the question is no longer open.
     async fn ask(&self, question: Question) -> Option<Finding> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         loop {
@@ -58,12 +59,12 @@ impl Questions {
                 Ok(finding) => return Some(finding),
                 Err(why) => why,
             };
-            if !self.desk.look(|feed| feed.is_open(question)) {
+            if !self.feed.read(|feed| feed.is_open(question)) {
                 return None;
             }
             let wait = backoff.after_failure(&mut rand::rng());
             if backoff.failures() >= self.attempts_max {
-                tracing::warn!(guild = %question.guild, about = question.subject.kind(), %why, "Discord's REST can not tell either; the guild is read anew");
+                tracing::warn!(guild = %question.guild, about = question.subject.kind(), %why, "Discord's REST has no usable answer; the guild is read again by identifying");
                 return Some(Finding::Unknown);
             }
             sleep(wait).await;
@@ -81,7 +82,7 @@ impl Questions {
                     // 10065, Unknown Voice State: not in voice.
                     Err(Failure::NotFound) => Ok(Finding::Voice(None)),
                     // In a channel where the bot lacks CONNECT (Discord's documentation, "Get User
-                    // Voice State"): nobody is shown there, and asking again would not help.
+                    // Voice State"): the user is not shown, and a retry would not help.
                     Err(Failure::Forbidden) => Ok(Finding::Voice(None)),
                     Err(why) => Err(why),
                 }

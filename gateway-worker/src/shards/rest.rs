@@ -1,5 +1,5 @@
-//! What the worker asks Discord's REST: the gateway's address and budget, one voice state, one
-//! channel. Answers are read tolerantly, by our own types.
+//! The worker's requests to Discord's REST: the gateway's URL and budget, a voice state, a channel, a
+//! guild. Answers are read tolerantly, by our own types.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,10 +24,10 @@ const OUR_NAME: &str = concat!(
 );
 /// The largest answer that is read, in bytes: the largest is a channel with 100 overwrites.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How long a 429 that does not say how long is waited for: at first, and at most.
+/// The pause after a 429 without Retry-After: at first, and at most.
 const LIMITED_MIN: Duration = Duration::from_secs(1);
 const LIMITED_MAX: Duration = Duration::from_secs(30);
-/// The longest pause that is believed.
+/// The longest pause that is accepted.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// `GET /gateway/bot`.
@@ -46,13 +46,13 @@ fn one() -> u32 {
     1
 }
 
-/// Why there is no answer that can be used. Without bodies: they are not ours to log.
+/// Why no usable answer came. Without bodies, which must not be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
     /// The token is wrong or was reset, as Discord itself says.
     #[error("Discord refuses the token (401)")]
     Unauthorized,
-    /// There is no such thing, or no longer, as Discord itself says.
+    /// It does not exist (any more), as Discord itself says.
     #[error("not found (404)")]
     NotFound,
     /// The bot may not see it, as Discord itself says.
@@ -64,12 +64,12 @@ pub(crate) enum Failure {
     /// No answer, in time.
     #[error("no answer")]
     Silent,
-    /// An answer that can not be read.
-    #[error("an answer that can not be read")]
-    Illegible,
+    /// An answer that cannot be read.
+    #[error("an answer that cannot be read")]
+    Unreadable,
 }
 
-/// What is asked; Discord limits each by itself ("Rate Limits" in its documentation).
+/// The routes that are asked; Discord limits each by itself ("Rate Limits" in its documentation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
     Gateway,
@@ -86,10 +86,10 @@ pub(crate) struct Rest(Arc<Inner>);
 struct Inner {
     /// None: this machine cannot speak TLS.
     client: Option<Client>,
-    /// None: the token is none that a header can carry.
+    /// None: the token does not fit into a header.
     authorization: Option<HeaderValue>,
     api: Url,
-    /// Until when each route is left alone.
+    /// Until when each route is paused.
     paused: Mutex<[Option<Instant>; 4]>,
 }
 
@@ -117,7 +117,7 @@ impl Rest {
 
     pub(crate) async fn gateway_bot(&self) -> Result<GatewayBot, Failure> {
         let body = self.get(Route::Gateway, "gateway/bot").await?;
-        serde_json::from_slice(&body).map_err(|_| Failure::Illegible)
+        serde_json::from_slice(&body).map_err(|_| Failure::Unreadable)
     }
 
     pub(crate) async fn voice_state(
@@ -129,7 +129,7 @@ impl Rest {
         let body = self.get(Route::VoiceState, &path).await?;
         dispatch::read_voice_state(&body)
             .filter(|state| state.user_id == user)
-            .ok_or(Failure::Illegible)
+            .ok_or(Failure::Unreadable)
     }
 
     pub(crate) async fn channel(
@@ -142,7 +142,7 @@ impl Rest {
             .await?;
         dispatch::read_channel(&body, guild)
             .filter(|found| found.id == channel)
-            .ok_or(Failure::Illegible)
+            .ok_or(Failure::Unreadable)
     }
 
     /// Whether the bot is in a guild.
@@ -160,12 +160,12 @@ impl Rest {
             }
             let answer = self.attempt(path).await?;
             let after = if answer.status == 429 {
-                // What is not Discord's may not say how long.
-                let unsaid = backoff.after_failure_in_full();
+                // Not every 429 has Retry-After: a proxy's may lack it.
+                let unstated = backoff.after_failure_in_full();
                 Some(
                     answer
                         .retry_after
-                        .map_or(unsaid, |said| said.max(LIMITED_MIN)),
+                        .map_or(unstated, |stated| stated.max(LIMITED_MIN)),
                 )
             } else {
                 answer.exhausted
@@ -214,7 +214,7 @@ impl Rest {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| Failure::Silent)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(Failure::Illegible);
+                return Err(Failure::Unreadable);
             }
             body.extend_from_slice(&chunk);
         }
@@ -237,11 +237,11 @@ impl Rest {
     }
 }
 
-/// An answer, whatever it means.
+/// An answer, not judged yet.
 struct Answer {
     status: u16,
     body: Vec<u8>,
-    /// How long it asks to wait.
+    /// Its Retry-After.
     retry_after: Option<Duration>,
     /// The route's limit is spent for so long.
     exhausted: Option<Duration>,
@@ -265,13 +265,13 @@ fn to_duration(seconds: f64) -> Option<Duration> {
 /// What Discord itself answers a wrong token: "General error", "Unauthorized", "Invalid
 /// authentication token provided" (its documentation, "JSON Error Codes").
 const UNAUTHORIZED: [u64; 3] = [0, 40_001, 50_014];
-/// "Missing Access" and "Missing Permissions": the bot may not look into what was asked for. Any other
-/// code in a 403 is not about that: a proxy's own JSON, or 40333, "Cloudflare is blocking your request".
+/// "Missing Access" and "Missing Permissions": the bot may not see the object. Other codes in a 403 mean
+/// something else: a proxy's own JSON, or 40333, "Cloudflare is blocking your request".
 const NO_ACCESS: [u64; 2] = [50_001, 50_013];
-/// "Unknown …": the codes of what does not exist.
+/// "Unknown …": the object does not exist.
 const UNKNOWN: std::ops::Range<u64> = 10_000..20_000;
 
-/// What a status means with this code of Discord's JSON; without one, Discord did not answer.
+/// The meaning of a status with this code of Discord's JSON. Without a code, Discord did not answer.
 fn meaning(status: u16, code: Option<u64>) -> Failure {
     match (status, code) {
         (401, Some(code)) if UNAUTHORIZED.contains(&code) => Failure::Unauthorized,
@@ -295,7 +295,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn only_discord_itself_refuses_a_token_or_says_that_something_is_hidden_or_gone() {
+    fn only_discords_own_json_refuses_a_token_or_hides_or_deletes_something() {
         for (status, code, meant) in [
             (401, Some(0), Failure::Unauthorized),
             (401, Some(50_014), Failure::Unauthorized),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_429_that_does_not_say_how_long_is_not_asked_again_at_once() {
+    async fn a_429_without_retry_after_is_not_retried_at_once() {
         let page = (StatusCode::TOO_MANY_REQUESTS, "<html>slow down</html>").into_response();
         let (rest, left) = rest_that_answers(vec![page, gateway().into_response()]).await;
         let began = Instant::now();
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_route_whose_limit_is_spent_is_left_alone_and_the_others_are_not() {
+    async fn a_route_whose_limit_is_spent_pauses_and_the_others_do_not() {
         let spent = [
             ("x-ratelimit-remaining", "0"),
             ("x-ratelimit-reset-after", "0.7"),
@@ -381,9 +381,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_an_end_is_not_kept() {
+    async fn an_endless_answer_is_not_buffered() {
         let endless = "x".repeat(ANSWER_BYTES_MAX + 1).into_response();
         let (rest, _) = rest_that_answers(vec![endless]).await;
-        assert_eq!(rest.gateway_bot().await.unwrap_err(), Failure::Illegible);
+        assert_eq!(rest.gateway_bot().await.unwrap_err(), Failure::Unreadable);
     }
 }

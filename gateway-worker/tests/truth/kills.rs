@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 
 use gateway_worker::dispatch;
-use gateway_worker::feed::{Feed, Finding, Parcel, Question};
-use gateway_worker::outbox::{Limits, Trouble};
+use gateway_worker::feed::{Batch, Feed, Finding, Question};
+use gateway_worker::outbox::{FailureReason, Limits};
 use proptest::prelude::*;
 use proto::chain::{Absence, Checkpoint, Claimed, Conflict, KnownGuild, Mark, Reached};
 use proto::delivery::{Receipt, RefusedEvent};
@@ -118,8 +118,8 @@ impl Hub {
         }
     }
 
-    fn take(&mut self, parcel: &Parcel) -> Result<Receipt, Conflict> {
-        let link = &parcel.report.link;
+    fn take(&mut self, batch: &Batch) -> Result<Receipt, Conflict> {
+        let link = &batch.report.link;
         if link.generation > self.generation {
             return Err(Conflict::Unclaimed);
         }
@@ -132,10 +132,10 @@ impl Hub {
         }
         // A guild's events are read together or not at all, and here is one guild.
         let is_poisoned = |event: &Event| self.poison.contains(&event.id);
-        let (refused, read) = if parcel.events.iter().any(is_poisoned) {
-            (&parcel.events[..], &[][..])
+        let (refused, read) = if batch.events.iter().any(is_poisoned) {
+            (&batch.events[..], &[][..])
         } else {
-            (&[][..], &parcel.events[..])
+            (&[][..], &batch.events[..])
         };
         for event in read {
             let mark = event.at.unwrap();
@@ -146,7 +146,7 @@ impl Hub {
                 self.state.take(event);
             }
         }
-        if refused.len() < parcel.events.len() {
+        if refused.len() < batch.events.len() {
             self.taken = self.taken.max(link.taken + 1);
         }
         // What could not be read must come again.
@@ -187,7 +187,7 @@ struct World {
     answer: Option<(Question, Finding)>,
     hub: Hub,
     copy: Option<Hub>,
-    late: Vec<Parcel>,
+    late: Vec<Batch>,
     clock: u64,
     identifies: u32,
 }
@@ -243,41 +243,41 @@ impl World {
             }
             let sent = self.coming.remove(0);
             let read = dispatch::read(sent.name, &sent.data);
-            self.worker.read(&sent.session, sent.sequence, read, 7);
+            self.worker.receive(&sent.session, sent.sequence, read, 7);
         }
     }
 
     fn deliver(&mut self, fate: Fate) {
-        let Some(parcel) = self.worker.parcel(true, 7) else {
+        let Some(batch) = self.worker.next_batch(true, 7) else {
             return;
         };
         match fate {
             Fate::Taken => {
-                let answer = self.hub.take(&parcel);
-                self.hear(&parcel, answer);
+                let answer = self.hub.take(&batch);
+                self.hear(&batch, answer);
             }
             Fate::AnswerLost => {
-                let _lost = self.hub.take(&parcel);
+                let _lost = self.hub.take(&batch);
             }
             Fate::Poisoned(number) => {
-                if let Some(index) = number.checked_rem(parcel.events.len()) {
-                    self.hub.poison.insert(parcel.events[index].id.clone());
+                if let Some(index) = number.checked_rem(batch.events.len()) {
+                    self.hub.poison.insert(batch.events[index].id.clone());
                 }
-                let answer = self.hub.take(&parcel);
-                self.hear(&parcel, answer);
+                let answer = self.hub.take(&batch);
+                self.hear(&batch, answer);
             }
             Fate::Lost => {}
-            Fate::Late => self.late.push(parcel),
+            Fate::Late => self.late.push(batch),
             Fate::Malformed => {
-                self.worker.reject(Trouble::Refused, 7);
+                self.worker.reject(FailureReason::Refused, 7);
             }
         }
     }
 
-    fn hear(&mut self, parcel: &Parcel, answer: Result<Receipt, Conflict>) {
+    fn hear(&mut self, batch: &Batch, answer: Result<Receipt, Conflict>) {
         match answer {
             Ok(receipt) => {
-                self.worker.delivered(parcel, &receipt, 7);
+                self.worker.delivered(batch, &receipt, 7);
             }
             Err(Conflict::Gap { reached, taken }) => self.worker.rewind(reached, taken, 7),
             Err(Conflict::Unclaimed) => {
@@ -315,8 +315,8 @@ impl World {
             Step::Deliver(fate) => self.deliver(fate),
             Step::Arrive => {
                 if !self.late.is_empty() {
-                    let parcel = self.late.remove(0);
-                    let _unheard = self.hub.take(&parcel);
+                    let batch = self.late.remove(0);
+                    let _unheard = self.hub.take(&batch);
                 }
             }
             Step::Kill => self.take_over(),
@@ -366,9 +366,9 @@ impl World {
             }
             self.read(1_000);
             now += 61_000;
-            if let Some(parcel) = self.worker.parcel(true, now) {
-                let answer = self.hub.take(&parcel);
-                self.hear(&parcel, answer);
+            if let Some(batch) = self.worker.next_batch(true, now) {
+                let answer = self.hub.take(&batch);
+                self.hear(&batch, answer);
             }
             if self.worker.question().is_none()
                 && !self.worker.wants_identify()

@@ -148,16 +148,16 @@ impl Worker {
         match &given {
             Given::Dispatch(sent) => {
                 let read = dispatch::read(sent.name, &sent.data);
-                self.feed.read(&sent.session, sent.sequence, read, 7);
+                self.feed.receive(&sent.session, sent.sequence, read, 7);
             }
             Given::Answer(question, finding) => {
                 self.feed.answer(*question, finding.clone(), 7);
             }
         }
         self.given.push(given);
-        while let Some(parcel) = self.feed.parcel(false, 7) {
-            self.events.extend(parcel.events.iter().cloned());
-            self.feed.delivered(&parcel, &taken(), 7);
+        while let Some(batch) = self.feed.next_batch(false, 7) {
+            self.events.extend(batch.events.iter().cloned());
+            self.feed.delivered(&batch, &taken(), 7);
         }
     }
 
@@ -292,7 +292,7 @@ proptest! {
         for (wish, hub_takes) in wishes {
             for sent in sent.drain(..) {
                 let read = dispatch::read(sent.name, &sent.data);
-                worker.feed.read(&sent.session, sent.sequence, read, 7);
+                worker.feed.receive(&sent.session, sent.sequence, read, 7);
                 let health = worker.feed.health(7);
                 prop_assert!(health.outbox_events <= 6 && health.outbox_bytes <= 40_000, "{health:?}");
             }
@@ -310,13 +310,13 @@ proptest! {
         sent.extend(discord.end_outage());
         for sent in sent {
             let read = dispatch::read(sent.name, &sent.data);
-            worker.feed.read(&sent.session, sent.sequence, read, 7);
+            worker.feed.receive(&sent.session, sent.sequence, read, 7);
         }
         worker.catch_up(&mut discord);
         for event in std::mem::take(&mut worker.events) {
             reduced.take(&event);
         }
-        while worker.feed.parcel(false, 7).is_some() {
+        while worker.feed.next_batch(false, 7).is_some() {
             deliver(&mut worker.feed, &mut reduced);
         }
         prop_assert_eq!(reduced.rooms.into_values().collect::<Vec<_>>(), discord.rooms());
@@ -325,11 +325,11 @@ proptest! {
 }
 
 fn deliver(feed: &mut Feed, reduced: &mut Reduced) {
-    let Some(parcel) = feed.parcel(true, 7) else {
+    let Some(batch) = feed.next_batch(true, 7) else {
         return;
     };
-    for event in &parcel.events {
+    for event in &batch.events {
         reduced.take(event);
     }
-    feed.delivered(&parcel, &taken(), 7);
+    feed.delivered(&batch, &taken(), 7);
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gateway_worker::dispatch::{
-    Channel, Dispatch, GuildState, Hides, Profile, Read, SessionStart, Subject, VoiceState,
+    Channel, Dispatch, GuildState, Profile, Read, Redaction, SessionStart, Subject, VoiceState,
 };
 use gateway_worker::roster::{Roster, RosterSetting};
 use proto::event::{Everyone, Overwrite, RoomKind, Roster as RosterState, VoiceFlags};
@@ -224,10 +224,10 @@ impl Discord {
                 let one = self.moves[usize::from(number)];
                 let (guild, subject) = (guild_id(one.guild), Subject::Voice(user_id(one.user)));
                 if !one.legible {
-                    return Read::Illegible {
+                    return Read::Unreadable {
                         guild: Some(guild),
                         subject,
-                        hides: Hides::Nothing,
+                        redaction: Redaction::Nothing,
                     };
                 }
                 let seat = self.seat(one.guild, one.user, number + 1);
@@ -257,7 +257,7 @@ impl Discord {
                     Some(voice(guild, user, Some(seat)))
                 })
                 .collect(),
-            illegible: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 

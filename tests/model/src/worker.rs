@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use gateway_worker::dispatch::{Read, Subject};
-use gateway_worker::feed::{Feed, FeedSetting, Finding, Parcel, Question};
+use gateway_worker::feed::{Batch, Feed, FeedSetting, Finding, Question};
 use gateway_worker::outbox::Limits;
 use proto::chain::{CLAIM_TYPE, Claim, Claimed, Conflict, Link};
 use proto::delivery::{GatewayReport, Receipt, Report};
@@ -178,7 +178,7 @@ impl Worker {
         };
         let read: Read = discord.read(sent);
         let id = Discord::session_id(*session);
-        self.feed.read(&id, sequence, read, NOW_MS);
+        self.feed.receive(&id, sequence, read, NOW_MS);
     }
 
     /// Discord's REST looks; the answer is on its way.
@@ -222,11 +222,11 @@ impl Worker {
         if self.flight.is_some() || self.unclaimed {
             return None;
         }
-        let parcel = self.feed.parcel(true, NOW_MS)?;
+        let batch = self.feed.next_batch(true, NOW_MS)?;
         let delivery = Rc::new(over_the_wire(&Delivery {
-            link: parcel.report.link,
-            gateway: parcel.report.gateway,
-            events: parcel.events,
+            link: batch.report.link,
+            gateway: batch.report.gateway,
+            events: batch.events,
         }));
         self.flight = Some(Rc::clone(&delivery));
         Some(delivery)
@@ -237,8 +237,8 @@ impl Worker {
         let Some(flight) = self.flight.take() else {
             return false;
         };
-        let parcel = parcel(&flight);
-        let again = !parcel.events.is_empty() && self.feed.is_current(&parcel, NOW_MS);
+        let batch = batch(&flight);
+        let again = !batch.events.is_empty() && self.feed.is_current(&batch, NOW_MS);
         self.flight = Some(flight).filter(|_| again);
         again
     }
@@ -252,7 +252,7 @@ impl Worker {
         self.flight = None;
         match answer {
             Ok(receipt) => {
-                self.feed.delivered(&parcel(delivery), receipt, NOW_MS);
+                self.feed.delivered(&batch(delivery), receipt, NOW_MS);
             }
             Err(Conflict::Fenced) => return false,
             Err(Conflict::Unclaimed) => self.unclaimed = true,
@@ -288,8 +288,8 @@ impl Worker {
     }
 }
 
-fn parcel(delivery: &Delivery) -> Parcel {
-    Parcel {
+fn batch(delivery: &Delivery) -> Batch {
+    Batch {
         events: delivery.events.clone(),
         report: Report {
             link: delivery.link.clone(),

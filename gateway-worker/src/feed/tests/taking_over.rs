@@ -1,4 +1,4 @@
-//! A worker that goes on where another one was, or that another one has overtaken.
+//! A worker that takes over from another one, or that another one has overtaken.
 
 use super::*;
 
@@ -17,10 +17,10 @@ fn successor_with(limits: Limits, guilds: &[u64], claimed: Claimed) -> Shard {
 /// The hub knows everything of the worker up to `known`, and acknowledged up to `acked`.
 fn remembered(shard: &Shard, known: (u64, u32), acked: u64) -> Claimed {
     let session = shard.feed.stream.session().unwrap().clone();
-    let guilds = shard.feed.guilds.values().map(|followed| KnownGuild {
+    let guilds = shard.feed.guilds.values().map(|tracked| KnownGuild {
         mark: Mark::from((session.number, known.0, known.1)),
         absent: None,
-        roster: followed.roster.snapshot("claimed"),
+        roster: tracked.roster.snapshot("claimed"),
     });
     Claimed {
         unserved: Vec::new(),
@@ -37,13 +37,13 @@ fn remembered(shard: &Shard, known: (u64, u32), acked: u64) -> Claimed {
 }
 
 #[test]
-fn what_the_hub_knows_is_replayed_silently_and_what_comes_then_is_told() {
+fn a_replay_sends_no_events_up_to_the_mark_and_every_event_after_it() {
     let mut before = Shard::live(&[1]);
     before.join(1, 5);
     before.join(1, 6);
     let mut shard = successor(&[1], remembered(&before, (4, 0), 2));
     assert_eq!(shard.feed.resume().map(|(_, sequence)| sequence), Some(2));
-    let beat = shard.feed.parcel(true, 1).unwrap();
+    let beat = shard.feed.next_batch(true, 1).unwrap();
     let gateway = &beat.report.gateway;
     assert_eq!(
         (gateway.state, gateway.reason.as_deref()),
@@ -54,34 +54,34 @@ fn what_the_hub_knows_is_replayed_silently_and_what_comes_then_is_told() {
     shard.sequence = 2;
     assert_eq!(shard.join(1, 5).known, 0, "it is so already");
     shard.join(1, 6);
-    assert!(shard.feed.parcel(false, 1).unwrap().events.is_empty());
+    assert!(shard.feed.next_batch(false, 1).unwrap().events.is_empty());
     shard.join(1, 7);
-    shard.hear("RESUMED", &json!({}));
-    let parcel = shard.feed.parcel(false, 1).unwrap();
+    shard.receive("RESUMED", &json!({}));
+    let batch = shard.feed.next_batch(false, 1).unwrap();
     assert_eq!(
-        parcel.events.iter().map(name).collect::<Vec<_>>(),
+        batch.events.iter().map(name).collect::<Vec<_>>(),
         ["1 joined"]
     );
-    assert_eq!(parcel.events[0].at, Some(Mark::from((10, 5, 0))));
-    assert_eq!(parcel.report.link.to, (10, 6).into());
-    assert_eq!(parcel.report.gateway.state, GatewayState::Live);
+    assert_eq!(batch.events[0].at, Some(Mark::from((10, 5, 0))));
+    assert_eq!(batch.report.link.to, (10, 6).into());
+    assert_eq!(batch.report.gateway.state, GatewayState::Live);
 }
 
 #[test]
-fn a_replay_is_over_when_it_has_passed_what_the_hub_knows_whatever_was_resumed_in_between() {
+fn a_replay_ends_at_the_mark_and_not_at_an_earlier_resumed() {
     let mut before = Shard::live(&[1]);
     before.join(1, 5);
-    before.hear("RESUMED", &json!({}));
+    before.receive("RESUMED", &json!({}));
     before.join(1, 6);
     let mut shard = successor(&[1], remembered(&before, (6, 0), 3));
     shard.session = 1;
     shard.sequence = 3;
     shard.join(1, 5);
-    // Of a connection of the worker before: whoever is there since has not left again.
-    shard.hear("RESUMED", &json!({}));
+    // From a connection of the worker before: a user who joined since has not left.
+    shard.receive("RESUMED", &json!({}));
     assert!(shard.deliver(&[]).is_empty());
     shard.join(1, 6);
-    shard.hear("RESUMED", &json!({}));
+    shard.receive("RESUMED", &json!({}));
     assert!(shard.deliver(&[]).is_empty());
     assert_eq!(shard.state(1), None);
 }
@@ -99,34 +99,34 @@ fn a_replay_that_fills_the_outbox_again_and_again_costs_each_guild_one_snapshot(
     shard.sequence = 3;
     // The first attempt to connect has failed.
     shard.feed.set_gateway(GatewayState::Resuming, "connecting");
-    let (mut told, mut full) = (Vec::new(), 0);
+    let (mut sent, mut full) = (Vec::new(), 0);
     for user in 1..100 {
         full += shard.join(1 + user % 2, user).full;
-        // The hub takes less than Discord tells.
+        // The hub takes less than Discord sends.
         if user % 5 == 0
-            && let Some(parcel) = shard.feed.parcel(true, 1)
+            && let Some(batch) = shard.feed.next_batch(true, 1)
         {
-            told.extend(parcel.events.iter().map(name));
+            sent.extend(batch.events.iter().map(name));
             shard.join(1, 1_000 + user);
-            shard.feed.delivered(&parcel, &taken(), 1);
+            shard.feed.delivered(&batch, &taken(), 1);
         }
     }
     assert_eq!(full, 2);
-    shard.hear("RESUMED", &json!({}));
-    told.extend(shard.deliver(&[]));
-    told.retain(|event| !event.ends_with("joined"));
-    assert_eq!(told, ["1 outbox_full 68", "2 outbox_full 50"]);
+    shard.receive("RESUMED", &json!({}));
+    sent.extend(shard.deliver(&[]));
+    sent.retain(|event| !event.ends_with("joined"));
+    assert_eq!(sent, ["1 outbox_full 68", "2 outbox_full 50"]);
     let health = shard.feed.health(1);
     assert_eq!(health.acknowledged_to, health.read);
 }
 
 #[test]
-fn what_the_hub_should_know_and_does_not_is_told_when_the_replay_has_passed() {
+fn an_event_that_the_hub_lost_is_sent_when_the_replay_passes_the_mark() {
     let mut before = Shard::live(&[1]);
     before.join(1, 5);
     before.join(1, 6);
     let mut claimed = remembered(&before, (5, 0), 3);
-    // It refused one of them, and the worker died before it could tell it otherwise.
+    // It refused one of them, and the worker died before the snapshot.
     claimed.guilds[0].roster.voices.remove(0);
     let mut shard = successor(&[1], claimed);
     shard.session = 1;
@@ -134,17 +134,17 @@ fn what_the_hub_should_know_and_does_not_is_told_when_the_replay_has_passed() {
     assert_eq!(shard.join(1, 5).known, 1);
     shard.join(1, 6);
     shard.join(1, 7);
-    let parcel = shard.feed.parcel(false, 1).unwrap();
-    let marks: Vec<_> = parcel.events.iter().map(|event| event.at).collect();
+    let batch = shard.feed.next_batch(false, 1).unwrap();
+    let marks: Vec<_> = batch.events.iter().map(|event| event.at).collect();
     assert_eq!(
         marks,
         [(10, 5, 1), (10, 6, 0)].map(|mark| Some(Mark::from(mark)))
     );
-    assert_eq!(parcel.report.link.to, (10, 6).into());
+    assert_eq!(batch.report.link.to, (10, 6).into());
 }
 
 #[test]
-fn a_question_that_was_open_is_asked_again_and_nothing_older_is_told_meanwhile() {
+fn an_open_question_is_asked_again_and_nothing_older_is_sent_meanwhile() {
     let mut before = Shard::live(&[1]);
     before.join(1, 5);
     let mut claimed = remembered(&before, (5, 1), 3);
@@ -153,30 +153,30 @@ fn a_question_that_was_open_is_asked_again_and_nothing_older_is_told_meanwhile()
     shard.session = 1;
     shard.sequence = 3;
     shard.join(1, 5);
-    shard.hear(
+    shard.receive(
         "VOICE_STATE_UPDATE",
         &json!({"guild_id": "1", "user_id": "5"}),
     );
     assert!(shard.feed.question().is_none(), "the answer may still come");
-    shard.hear("RESUMED", &json!({}));
-    // The hub knows something newer of that user than what is replayed.
-    let parcel = shard.feed.parcel(false, 1).unwrap();
-    assert!(parcel.events.is_empty());
+    shard.receive("RESUMED", &json!({}));
+    // The hub knows a newer state of that user than the replay.
+    let batch = shard.feed.next_batch(false, 1).unwrap();
+    assert!(batch.events.is_empty());
     assert_eq!(
-        parcel.report.link.to,
+        batch.report.link.to,
         (10, 3).into(),
         "the question holds it"
     );
-    shard.feed.delivered(&parcel, &taken(), 1);
+    shard.feed.delivered(&batch, &taken(), 1);
     let question = shard.feed.question().unwrap();
     shard.feed.answer(question, Finding::Voice(None), 1);
-    let parcel = shard.feed.parcel(true, 1).unwrap();
-    assert!(parcel.events.is_empty());
-    assert_eq!(parcel.report.link.to, (10, 6).into());
+    let batch = shard.feed.next_batch(true, 1).unwrap();
+    assert!(batch.events.is_empty());
+    assert_eq!(batch.report.link.to, (10, 6).into());
 }
 
 #[test]
-fn a_session_that_can_not_be_resumed_is_passed_over_and_guild_create_tells_the_difference() {
+fn without_a_resumable_session_guild_create_gives_the_difference() {
     let mut before = Shard::live(&[1]);
     before.join(1, 5);
     let whole = remembered(&before, (4, 0), 4);
@@ -203,28 +203,28 @@ fn a_session_that_can_not_be_resumed_is_passed_over_and_guild_create_tells_the_d
         shard.identify(&[1]);
         assert_eq!(shard.state(1).unwrap().1, "guild_awaited");
         shard.guild_create(1);
-        let parcel = shard.feed.parcel(false, 1).unwrap();
+        let batch = shard.feed.next_batch(false, 1).unwrap();
         assert_eq!(
-            parcel.events.iter().map(name).collect::<Vec<_>>(),
+            batch.events.iter().map(name).collect::<Vec<_>>(),
             ["1 left"]
         );
-        assert_eq!(parcel.events[0].at, Some(Mark::from((30, 2, 0))));
-        assert_eq!(parcel.report.link.to, (30, 2).into());
+        assert_eq!(batch.events[0].at, Some(Mark::from((30, 2, 0))));
+        assert_eq!(batch.report.link.to, (30, 2).into());
     }
 }
 
 #[test]
-fn a_worker_that_another_one_has_overtaken_begins_anew_from_what_the_hub_has() {
+fn an_overtaken_worker_restarts_from_the_state_of_the_hub() {
     let mut shard = Shard::live(&[1, 2]);
     shard.join(1, 5);
     let question = {
-        shard.hear(
+        shard.receive(
             "VOICE_STATE_UPDATE",
             &json!({"guild_id": "1", "user_id": "7"}),
         );
         shard.feed.question().unwrap()
     };
-    // The other one has read a later session, in which somebody else is there.
+    // The other one has read a later session, in which another user is in the room.
     let mut other = Shard::live(&[1]);
     other.join(1, 6);
     let mut claimed = remembered(&other, (7, 0), 7);
@@ -236,17 +236,17 @@ fn a_worker_that_another_one_has_overtaken_begins_anew_from_what_the_hub_has() {
     shard.feed.claim(claimed, 1);
     assert!(shard.feed.wants_identify() && shard.feed.resume().is_none());
     assert!(shard.feed.is_overtaken());
-    // Nothing of its own is told any more, nor anything of its old session, nor an old answer.
+    // Its own events, its old session and old answers lead to nothing any more.
     shard.feed.answer(question, Finding::Voice(None), 1);
     assert!(shard.join(1, 8).repeated);
-    let parcel = shard.feed.parcel(true, 1).unwrap();
-    assert!(parcel.events.is_empty());
-    let link = &parcel.report.link;
+    let batch = shard.feed.next_batch(true, 1).unwrap();
+    assert!(batch.events.is_empty());
+    let link = &batch.report.link;
     assert_eq!(
         (link.generation, link.from, link.to),
         (30, (25, 7).into(), (25, 7).into())
     );
-    shard.feed.delivered(&parcel, &taken(), 1);
+    shard.feed.delivered(&batch, &taken(), 1);
     shard.identify(&[1, 2]);
     shard.guild_create(1);
     shard.guild_create(2);
@@ -256,40 +256,40 @@ fn a_worker_that_another_one_has_overtaken_begins_anew_from_what_the_hub_has() {
 }
 
 #[test]
-fn a_guild_that_was_not_there_is_not_there_for_the_next_worker_either() {
+fn an_absent_guild_is_absent_for_the_next_worker_too() {
     let before = Shard::live(&[1, 2]);
     let mut claimed = remembered(&before, (3, 0), 3);
     claimed.guilds[1].absent = Some(Absence::Outage);
     let mut shard = successor(&[1, 2], claimed);
     shard.session = 1;
     shard.sequence = 3;
-    shard.hear("RESUMED", &json!({}));
-    let parcel = shard.feed.parcel(false, 1).unwrap();
-    assert_eq!(parcel.report.link.absent[&guild(2)], Absence::Outage);
+    shard.receive("RESUMED", &json!({}));
+    let batch = shard.feed.next_batch(false, 1).unwrap();
+    assert_eq!(batch.report.link.absent[&guild(2)], Absence::Outage);
     assert_eq!(shard.state(2).unwrap().1, "outage");
     assert_eq!(shard.state(1), None);
 }
 
 #[test]
-fn a_replay_that_is_cut_off_by_an_illegible_ready_tells_no_past() {
+fn a_replay_that_an_unreadable_ready_cuts_off_sends_no_past_events() {
     let mut before = Shard::live(&[1]);
     before.join(1, 5); // 3
     let mut claimed = remembered(&before, (6, 0), 2);
-    // By 6 the user had left again, and the hub knows.
+    // By 6 the user had left again, and the hub has that.
     claimed.guilds[0].roster.voices.clear();
     let mut shard = successor(&[1], claimed);
     shard.session = 1;
     shard.sequence = 2;
     shard.join(1, 5); // replayed: 3
-    // The session is invalid in the middle of the replay; the next READY can not be read.
+    // The session is invalid in the middle of the replay; the next READY cannot be read.
     shard.session = 2;
     shard.sequence = 0;
-    shard.hear("READY", &json!({"guilds": null}));
-    assert!(shard.feed.parcel(true, 1).unwrap().events.is_empty());
+    shard.receive("READY", &json!({"guilds": null}));
+    assert!(shard.feed.next_batch(true, 1).unwrap().events.is_empty());
 }
 
 #[test]
-fn a_guild_that_the_hub_does_not_serve_keeps_nobody_from_resuming_and_is_read_once_it_is_wanted() {
+fn a_guild_that_is_not_served_blocks_no_resume_and_is_read_once_it_is_wanted() {
     let before = Shard::live(&[1]);
     let claimed = remembered(&before, (2, 0), 2);
     let shard = successor(&[1, 7], claimed.clone());
@@ -301,17 +301,17 @@ fn a_guild_that_the_hub_does_not_serve_keeps_nobody_from_resuming_and_is_read_on
     let mut shard = successor(&[1, 7], claimed);
     assert!(shard.feed.resume().is_some());
     (shard.session, shard.sequence) = (1, 2);
-    shard.hear("RESUMED", &json!(null));
+    shard.receive("RESUMED", &json!(null));
     assert_eq!(shard.feed.not_served(), BTreeSet::from([guild(7)]));
     assert_eq!((shard.state(1), shard.state(7)), (None, None));
     assert!(!shard.feed.wants_identify());
     // The hub's settings have changed, and RESUME brought no GUILD_CREATE.
-    let parcel = shard.feed.parcel(true, 1).unwrap();
+    let batch = shard.feed.next_batch(true, 1).unwrap();
     let receipt = Receipt {
         wanted: vec![guild(7)],
         ..taken()
     };
-    shard.feed.delivered(&parcel, &receipt, 1);
+    shard.feed.delivered(&batch, &receipt, 1);
     assert!(shard.feed.wants_identify());
     assert_eq!(shard.state(7).unwrap().1, "guild_awaited");
     shard.identify(&[1, 7]);
@@ -321,35 +321,35 @@ fn a_guild_that_the_hub_does_not_serve_keeps_nobody_from_resuming_and_is_read_on
 }
 
 #[test]
-fn a_guild_that_was_passed_over_and_is_there_again_is_known_when_it_is_wanted() {
+fn a_skipped_guild_that_came_back_is_known_when_it_is_wanted() {
     let comes_back = |shard: &mut Shard| {
-        shard.hear("GUILD_DELETE", &json!({"id": "7", "unavailable": true}));
+        shard.receive("GUILD_DELETE", &json!({"id": "7", "unavailable": true}));
         shard.guild_create(7);
     };
     let is_removed = |shard: &mut Shard| {
-        shard.hear("GUILD_DELETE", &json!({"id": "7"}));
+        shard.receive("GUILD_DELETE", &json!({"id": "7"}));
     };
     let ways: [(fn(&mut Shard), _); 2] = [(comes_back, true), (is_removed, false)];
-    for (way, there) in ways {
+    for (way, present) in ways {
         let before = Shard::live(&[1]);
         let mut claimed = remembered(&before, (2, 0), 2);
         claimed.unserved = vec![guild(7)];
         let mut shard = successor(&[1, 7], claimed);
         (shard.session, shard.sequence) = (1, 2);
-        shard.hear("RESUMED", &json!(null));
+        shard.receive("RESUMED", &json!(null));
         way(&mut shard);
-        let parcel = shard.feed.parcel(true, 1).unwrap();
+        let batch = shard.feed.next_batch(true, 1).unwrap();
         let wanted = vec![guild(7)];
         let receipt = Receipt { wanted, ..taken() };
-        shard.feed.delivered(&parcel, &receipt, 1);
+        shard.feed.delivered(&batch, &receipt, 1);
         assert!(!shard.feed.wants_identify(), "it is known");
         assert_eq!(shard.deliver(&[]), ["7 not_told 0"]);
-        assert_eq!(shard.state(7).is_none(), there);
+        assert_eq!(shard.state(7).is_none(), present);
     }
 }
 
 #[test]
-fn resumes_without_resumed_are_counted_over_workers_and_a_replay_alone_does_not_end_the_count() {
+fn resumes_without_resumed_are_counted_over_workers_even_if_events_are_replayed() {
     let before = Shard::live(&[1]);
     let mut claimed = remembered(&before, (2, 0), 2);
     if let Some(checkpoint) = &mut claimed.checkpoint {
@@ -357,7 +357,7 @@ fn resumes_without_resumed_are_counted_over_workers_and_a_replay_alone_does_not_
     }
     let mut shard = successor(&[1], claimed);
     shard.feed.resume_sent();
-    let beat = shard.feed.parcel(false, 1).unwrap();
+    let beat = shard.feed.next_batch(false, 1).unwrap();
     assert_eq!((beat.report.link.resumes, beat.report.link.lost), (3, 0));
     (shard.session, shard.sequence) = (1, 2);
     shard.join(1, 5);
@@ -367,11 +367,8 @@ fn resumes_without_resumed_are_counted_over_workers_and_a_replay_alone_does_not_
     shard.feed.resume_sent();
     shard.feed.lose_session();
     assert_eq!(shard.feed.resume(), None);
-    let parcel = shard.feed.parcel(false, 1).unwrap();
+    let batch = shard.feed.next_batch(false, 1).unwrap();
     let own = shard.feed.stream.session().unwrap().number;
-    assert_eq!(parcel.report.link.lost, own);
-    assert_eq!(
-        parcel.report.gateway.reason.as_deref(),
-        Some("session_lost")
-    );
+    assert_eq!(batch.report.link.lost, own);
+    assert_eq!(batch.report.gateway.reason.as_deref(), Some("session_lost"));
 }

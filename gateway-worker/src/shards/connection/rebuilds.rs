@@ -1,5 +1,5 @@
-//! When a shard identifies anew because a guild can not be known otherwise. Each time in a row waits
-//! longer, so that what is always illegible does not spend the budget. Pure.
+//! When a shard identifies because a guild can be read in no other way. Each rebuild in a row waits
+//! longer, so that a guild that is always unreadable does not spend the budget. Pure.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use tokio::time::Instant;
 
 use crate::retry::Backoff;
 
-/// Without one for so long, the wait before the next is short again.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+/// After so long without a rebuild, the next wait is short again.
+const RESET_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The identifies of one shard that something illegible leads to.
+/// The rebuilds of one shard.
 pub(super) struct Rebuilds {
     min: Duration,
     wait: Backoff,
     due: Option<Instant>,
-    /// The last one; before that, the beginning.
+    /// The last one; before the first, the start.
     last: Instant,
 }
 
@@ -30,19 +30,19 @@ impl Rebuilds {
         }
     }
 
-    /// One is needed: it falls due after the wait, unless one is planned already.
+    /// A rebuild is needed: it is due after the wait, unless one is planned already.
     pub(super) fn plan(&mut self, now: Instant) {
         if self.due.is_some() {
             return;
         }
-        if now.duration_since(self.last) > FORGOTTEN_AFTER {
+        if now.duration_since(self.last) > RESET_AFTER {
             self.wait.reset();
         }
         self.due = Some(now + self.wait.after_failure_in_full());
     }
 
-    /// One is needed because nothing at all is read until then, and not for anything illegible: it
-    /// falls due after the first wait, or when one is planned earlier.
+    /// A rebuild is needed because nothing at all is read until then: it is due after the first wait,
+    /// or when one is planned earlier.
     pub(super) fn hasten(&mut self, now: Instant) {
         let soon = now + self.min;
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
@@ -54,12 +54,12 @@ impl Rebuilds {
         self.due.is_some()
     }
 
-    /// Whether the one that is planned is due; it is planned no longer then.
+    /// Whether the planned rebuild is due; if so, it is no longer planned.
     pub(super) fn falls_due(&mut self, now: Instant) -> bool {
         self.due.take_if(|due| *due <= now).is_some()
     }
 
-    /// The shard identifies anew for it.
+    /// The shard identifies for it.
     pub(super) fn done(&mut self, now: Instant) {
         self.last = now;
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_illegible_again_and_again_waits_longer_each_time_and_a_quiet_hour_forgets_it() {
+    fn each_rebuild_in_a_row_waits_longer_until_an_hour_passes_without_one() {
         let (min, max) = (Duration::from_secs(5), Duration::from_secs(15));
         let mut now = Instant::now();
         let mut rebuilds = Rebuilds::new(min, max, now);
@@ -84,13 +84,13 @@ mod tests {
             assert!(rebuilds.falls_due(now) && !rebuilds.falls_due(now));
             rebuilds.done(now);
         }
-        now += FORGOTTEN_AFTER + min;
+        now += RESET_AFTER + min;
         rebuilds.plan(now);
         assert!(rebuilds.falls_due(now + min));
     }
 
     #[test]
-    fn what_can_not_wait_does_not_wait_for_what_is_planned_and_is_not_put_off() {
+    fn an_urgent_rebuild_comes_before_the_planned_one_and_is_not_delayed() {
         let (min, max) = (Duration::from_secs(5), Duration::from_secs(3_600));
         let now = Instant::now();
         let mut rebuilds = Rebuilds::new(min, max, now);
@@ -100,7 +100,7 @@ mod tests {
         }
         assert!(!rebuilds.falls_due(now + max - min), "it has grown");
         rebuilds.hasten(now);
-        // As long as it is so, it is said again.
+        // It is requested again and again, and keeps its time.
         rebuilds.hasten(now + min / 2);
         assert!(!rebuilds.falls_due(now + min - Duration::from_millis(1)));
         assert!(rebuilds.falls_due(now + min));

@@ -7,8 +7,9 @@ use proto::event::{Everyone, Roster};
 use tokio::net::TcpListener;
 
 use super::super::budget::Budget;
-use super::super::gate::GateSetting;
+use super::super::identify_queue::IdentifyQueueSetting;
 use super::super::rest::Rest;
+use super::checks::PROBE_TIMEOUT;
 use super::*;
 use crate::config::Config;
 use crate::feed::FeedSetting;
@@ -16,7 +17,7 @@ use crate::hub::Hub;
 use crate::outbox::Limits;
 use crate::roster::RosterSetting;
 
-/// Nobody listens there.
+/// Nothing listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -59,7 +60,7 @@ fn unclaimed() -> Feed {
     })
 }
 
-/// A feed that goes on with a session, and has a guild that only GUILD_CREATE can tell.
+/// A feed that resumes a session, and has a guild that only GUILD_CREATE can complete.
 fn feed() -> Feed {
     let mut feed = unclaimed();
     let session = GatewaySession {
@@ -93,11 +94,11 @@ fn feed() -> Feed {
         }],
     };
     feed.claim(claimed, 1);
-    feed.lose(1);
+    feed.on_unreadable(1);
     feed
 }
 
-/// The hub has heard of a later session of this shard.
+/// The hub knows a later session of this shard.
 fn overtake(feed: &mut Feed) {
     let roster = feed.roster("1".parse().unwrap()).unwrap();
     let claimed = Claimed {
@@ -122,7 +123,7 @@ fn connection() -> Connection {
 fn connection_to(discord: &str, feed: Feed) -> Connection {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = config(discord);
-    let setting = GateSetting {
+    let setting = IdentifyQueueSetting {
         budget: Budget {
             per_day_max: 500,
             free: 10,
@@ -134,31 +135,32 @@ fn connection_to(discord: &str, feed: Feed) -> Connection {
         max_concurrency: 1,
     };
     let hub = Hub::new(&config).unwrap();
-    let gate = Gate::new(Rest::new(&config.discord), hub, setting);
-    let desk = Arc::new(Desk::new(feed));
-    gate.serve(0, Arc::clone(&desk));
+    let queue = IdentifyQueue::new(Rest::new(&config.discord), hub, setting);
+    let feed = Arc::new(SharedFeed::new(feed));
+    queue.serve(0, Arc::clone(&feed));
     let intents = twilight_gateway::Intents::GUILDS;
     let shard = ConfigBuilder::new(TOKEN.to_owned(), intents)
         .proxy_url(format!("ws://{discord}"))
-        .queue(gate.clone())
+        .queue(queue.clone())
         .build();
     Connection::new(
         (0, 1),
         shard,
-        gate,
-        desk,
+        queue,
+        feed,
         config.gateway,
         Duration::from_secs(1),
     )
 }
 
-/// Hears the gateway until it is live, or the test fails.
+/// Receives until the shard is live, or the test fails.
 async fn until_live(connection: &mut Connection) {
     let live = async {
-        while !connection.desk.look(Feed::is_live) {
-            if let Heard::Said(Some(Ok(Message::Text(text)))) = listen(&mut connection.shard).await
+        while !connection.feed.read(Feed::is_live) {
+            if let Received::Message(Some(Ok(Message::Text(text)))) =
+                receive(&mut connection.shard).await
             {
-                connection.hear(&text);
+                connection.on_text(&text);
             }
         }
     };
@@ -166,7 +168,7 @@ async fn until_live(connection: &mut Connection) {
 }
 
 #[tokio::test]
-async fn whoever_was_stopped_asks_for_a_sign_of_life_and_does_not_wait_for_the_next_heartbeat() {
+async fn a_stopped_process_probes_its_connection_before_the_next_heartbeat() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut settings = discord_sim::Settings::quiet();
@@ -176,20 +178,20 @@ async fn whoever_was_stopped_asks_for_a_sign_of_life_and_does_not_wait_for_the_n
     let discord = tokio::spawn(discord_sim::run(listener, settings, stop.clone()));
     let mut connection = connection_to(&address, unclaimed());
     until_live(&mut connection).await;
-    // Nothing is asked of a connection that was looked after.
-    assert!(connection.look_after().is_none() && connection.sounded.is_none());
-    connection.desk.neglect(Duration::from_secs(60));
-    assert!(connection.look_after().is_none());
-    assert!(!connection.desk.look(Feed::is_live));
+    // A connection that was checked in time gets no probe.
+    assert!(connection.check().is_none() && connection.probed_at.is_none());
+    connection.feed.age_last_check(Duration::from_secs(60));
+    assert!(connection.check().is_none());
+    assert!(!connection.feed.read(Feed::is_live));
     until_live(&mut connection).await;
-    assert!(connection.sounded.is_none());
-    // Nor is silence believed.
-    connection.desk.neglect(Duration::from_secs(60));
-    connection.look_after();
-    connection.sounded = Instant::now().checked_sub(SIGN_OF_LIFE * 2);
-    assert!(connection.look_after().is_some());
+    assert!(connection.probed_at.is_none());
+    // An unanswered probe ends the connection.
+    connection.feed.age_last_check(Duration::from_secs(60));
+    connection.check();
+    connection.probed_at = Instant::now().checked_sub(PROBE_TIMEOUT * 2);
+    assert!(connection.check().is_some());
     assert!(connection.shard.session().is_some(), "it resumes");
-    assert!(is_disconnected(&connection.shard) && connection.sounded.is_none());
+    assert!(is_disconnected(&connection.shard) && connection.probed_at.is_none());
     stop.cancel();
     discord.await.unwrap().unwrap();
 }
@@ -206,15 +208,15 @@ async fn a_rebuild_that_falls_due_while_there_is_no_connection_gives_the_session
     assert!(connection.rebuilds.is_planned());
     connection.rebuilds = rebuilds(Duration::ZERO);
     connection.plan_rebuild();
-    connection.look_after();
-    // However the next attempts to connect fare, they do not resume.
+    connection.check();
+    // Later attempts to connect do not resume.
     connection.renew(Resume::Yes);
     assert!(connection.shard.session().is_none());
     assert!(!connection.closing && !connection.rebuilds.is_planned());
 }
 
 #[tokio::test]
-async fn a_worker_that_was_overtaken_does_not_wait_as_long_as_the_illegible_does() {
+async fn an_overtaken_worker_waits_less_than_one_with_an_unreadable_guild() {
     let mut connection = connection();
     let long = Duration::from_secs(3_600);
     let second = Duration::from_secs(1);
@@ -225,13 +227,13 @@ async fn a_worker_that_was_overtaken_does_not_wait_as_long_as_the_illegible_does
         connection.rebuilds.falls_due(in_a_minute)
     } {}
     assert!(connection.rebuilds.is_planned(), "far beyond");
-    connection.desk.with(overtake);
-    connection.look_after();
+    connection.feed.update(overtake);
+    connection.check();
     assert!(connection.rebuilds.falls_due(in_a_minute));
 }
 
 #[tokio::test]
-async fn a_close_that_did_not_get_out_is_not_forgotten_by_the_next_connection() {
+async fn a_close_that_was_not_sent_still_drops_the_session() {
     let mut connection = connection();
     // Asked for while connected; then the connection was cut.
     connection.closing = true;
@@ -240,14 +242,14 @@ async fn a_close_that_did_not_get_out_is_not_forgotten_by_the_next_connection() 
 }
 
 #[tokio::test]
-async fn what_can_not_be_known_otherwise_is_planned_again_whatever_became_of_the_plan_before() {
+async fn a_needed_rebuild_is_planned_again_after_each_plan() {
     let mut connection = connection();
     assert!(!connection.rebuilds.is_planned());
-    connection.look_after();
+    connection.check();
     assert!(connection.rebuilds.is_planned());
-    // As long as it is so, and not when an IDENTIFY comes anyway.
+    // Only while it is needed: not when an IDENTIFY comes anyway.
     connection.rebuilds = rebuilds(Duration::from_secs(1));
     connection.renew(Resume::No);
-    connection.look_after();
+    connection.check();
     assert!(!connection.rebuilds.is_planned());
 }

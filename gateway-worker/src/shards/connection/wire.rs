@@ -1,4 +1,4 @@
-//! What is heard on a gateway connection, before anybody makes something of it.
+//! What comes over a gateway connection: messages, payloads, opcodes and close codes.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use twilight_gateway::error::ReceiveMessageError;
 use twilight_gateway::{Message, Shard, ShardState};
 
-use super::Gate;
+use super::IdentifyQueue;
 
 /// Gateway opcodes (Discord's documentation, "Gateway Opcodes").
 pub(super) const DISPATCH: u8 = 0;
@@ -31,28 +31,28 @@ pub(super) struct Payload<'a> {
     pub(super) d: Option<&'a RawValue>,
 }
 
-/// What comes of listening to a shard.
-pub(super) enum Heard {
-    Said(Option<Result<Message, ReceiveMessageError>>),
-    /// The connection ended without a word.
+/// What a shard's connection received.
+pub(super) enum Received {
+    Message(Option<Result<Message, ReceiveMessageError>>),
+    /// The connection ended without a Close.
     Cut,
 }
 
-/// The shard's next word. Twilight connects anew by itself, and at once, when a connection ends
-/// without a Close; whoever is to have a say in that has to notice it here.
-pub(super) async fn listen(shard: &mut Shard<Gate>) -> Heard {
+/// Waits for the next message. When a connection ends without a Close, twilight connects again by
+/// itself and at once; [`Received::Cut`] lets the caller act before that.
+pub(super) async fn receive(shard: &mut Shard<IdentifyQueue>) -> Received {
     poll_fn(|context| {
         let connected = !is_disconnected(shard);
         match shard.poll_next_unpin(context) {
-            Poll::Ready(said) => Poll::Ready(Heard::Said(said)),
-            Poll::Pending if connected && is_disconnected(shard) => Poll::Ready(Heard::Cut),
+            Poll::Ready(message) => Poll::Ready(Received::Message(message)),
+            Poll::Pending if connected && is_disconnected(shard) => Poll::Ready(Received::Cut),
             Poll::Pending => Poll::Pending,
         }
     })
     .await
 }
 
-pub(super) fn is_disconnected(shard: &Shard<Gate>) -> bool {
+pub(super) fn is_disconnected(shard: &Shard<IdentifyQueue>) -> bool {
     matches!(shard.state(), ShardState::Disconnected { .. })
 }
 

@@ -28,7 +28,7 @@ impl io::Write for Lines {
     }
 }
 
-/// Discord's REST out of order.
+/// A REST that fails.
 async fn broken_rest() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -62,8 +62,11 @@ async fn no_log_line_names_the_user_that_is_asked_about() {
     // The test's runtime has this thread alone.
     let _log = tracing::subscriber::set_default(log);
 
-    let desk = Arc::new(Desk::new(Feed::new(crate::feed_setting(&config, (0, 1)))));
-    let told = [
+    let feed = Arc::new(SharedFeed::new(Feed::new(crate::feed_setting(
+        &config,
+        (0, 1),
+    ))));
+    let sent = [
         ("READY", json!({"guilds": [{"id": "1"}]})),
         (
             "GUILD_CREATE",
@@ -74,18 +77,18 @@ async fn no_log_line_names_the_user_that_is_asked_about() {
             json!({"guild_id": "1", "user_id": USER}),
         ),
     ];
-    for (sequence, (name, data)) in (1..).zip(told) {
+    for (sequence, (name, data)) in (1..).zip(sent) {
         let read = dispatch::read(name, &data.to_string());
-        desk.with(|feed| feed.read("s", sequence, read, 1));
+        feed.update(|feed| feed.receive("s", sequence, read, 1));
     }
-    let question = desk.look(Feed::question).unwrap();
+    let question = feed.read(Feed::question).unwrap();
     let rest = Rest::new(&config.discord);
-    let questions = Questions::new(rest, desk, &config.gateway);
+    let questions = Questions::new(rest, feed, &config.gateway);
     assert_eq!(questions.ask(question).await, Some(Finding::Unknown));
 
     let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     assert!(
-        log.contains("the guild is read anew") && log.contains("user"),
+        log.contains("the guild is read again") && log.contains("user"),
         "{log}"
     );
     assert!(!log.contains(USER), "{log}");

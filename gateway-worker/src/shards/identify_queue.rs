@@ -1,11 +1,11 @@
-//! The identify queue: every shard waits here for its turn.
+//! The identify queue: every shard waits here for its slot.
 //!
-//! Three count what was spent: Discord's ledger, the hub's, which outlives every worker, and this
-//! process; the highest counts. The hub notes each identify before it is sent, and gives the shards of
-//! one bucket their turns, since other processes may have some of them. One that can not be reached is
-//! told later, and keeps nobody from identifying. That somebody identified before this
-//! process, any of them may know: the hub by its ledger or by what it remembers of a worker, Discord
-//! by its own ledger; when, none of them ([`buckets`](super::buckets)).
+//! Three counts exist of the day's identifies: Discord's, the hub's, which outlives every worker, and
+//! this process's. The highest one holds. The hub counts each identify before it is sent, and gives
+//! slots to the shards of one bucket, since other processes may run some of them. An unreachable hub
+//! gets the notice later, and blocks no identify. The hub's count, its memory of a worker, or Discord's
+//! count may show that a worker identified before this process; none shows when
+//! ([`buckets`](super::buckets)).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use twilight_gateway::queue::Queue;
 use super::buckets::Buckets;
 use super::budget::{Budget, Ledger, Verdict};
 use super::rest::{Failure, Rest};
-use crate::feed::{Desk, Feed};
+use crate::feed::{Feed, SharedFeed};
 use crate::hub::{Hub, Noted};
 use crate::retry::Backoff;
 
@@ -28,16 +28,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// How long a day's budget counts as spent because the hub's ledger says so, until it is asked again.
 const LEDGER_AGAIN: Duration = Duration::from_secs(600);
 
-/// The longest wait for a turn that is believed.
-const TURN_MAX: Duration = Duration::from_secs(3_600);
+/// The longest wait for a slot that is accepted.
+const SLOT_WAIT_MAX: Duration = Duration::from_secs(3_600);
 
-/// How long a shard whose claim the hub has lost waits to be claimed anew, before it goes on without
+/// How long a shard whose claim the hub has lost waits for the next claim, before it goes on without
 /// the hub.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+const CLAIM_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How the gate behaves.
+/// How the queue is configured.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct GateSetting {
+pub(crate) struct IdentifyQueueSetting {
     pub(crate) budget: Budget,
     /// Between two identifies of one bucket.
     pub(crate) every: Duration,
@@ -51,15 +51,15 @@ pub(crate) struct GateSetting {
 
 /// The queue that the shards share. A clone is a reference.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(Arc<Shared>);
+pub(crate) struct IdentifyQueue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     rest: Rest,
     hub: Hub,
-    setting: GateSetting,
-    /// One for each bucket: whose turn it is holds it until it identifies.
-    turns: Vec<tokio::sync::Mutex<()>>,
+    setting: IdentifyQueueSetting,
+    /// One for each bucket: the shard at its head holds it until it identifies.
+    bucket_locks: Vec<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -68,42 +68,42 @@ struct State {
     buckets: Buckets,
     /// This process's identifies of the last 24 h; at most as many as the budget allows.
     spent: VecDeque<Instant>,
-    /// Who waits, until when. It outlives the connection: one that is cut while it waits must not
-    /// have to wait from the beginning.
+    /// The shards that wait. An entry outlives its connection: a shard whose connection is cut does
+    /// not wait from the beginning again.
     waiting: BTreeMap<u32, Waiting>,
     /// Which shards have identified before.
     identified: BTreeSet<u32>,
     /// The shards that are served.
-    desks: BTreeMap<u32, Arc<Desk>>,
+    feeds: BTreeMap<u32, Arc<SharedFeed>>,
     /// Identifies of the day, as the hub counted them when it last did.
     hub_counted: u32,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    /// Of the hub's notice: it counts this identify once, however often its connection is cut.
+    /// The id of the notice. The hub counts this identify once, however often its connection is cut.
     notice: String,
     due: Option<Instant>,
     exhausted: bool,
 }
 
-/// Whether a shard waits at the gate, and what for.
+/// Whether a shard waits in the queue, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
     No,
-    /// For its turn.
-    Turn,
+    /// For its slot.
+    Slot,
     /// For the budget of another day.
     Budget,
 }
 
-impl Gate {
-    pub(crate) fn new(rest: Rest, hub: Hub, setting: GateSetting) -> Self {
+impl IdentifyQueue {
+    pub(crate) fn new(rest: Rest, hub: Hub, setting: IdentifyQueueSetting) -> Self {
         Self(Arc::new(Shared {
             rest,
             hub,
             setting,
-            turns: (0..setting.max_concurrency.max(1))
+            bucket_locks: (0..setting.max_concurrency.max(1))
                 .map(|_| tokio::sync::Mutex::new(()))
                 .collect(),
             state: Mutex::new(State {
@@ -111,37 +111,37 @@ impl Gate {
                 spent: VecDeque::new(),
                 waiting: BTreeMap::new(),
                 identified: BTreeSet::new(),
-                desks: BTreeMap::new(),
+                feeds: BTreeMap::new(),
                 hub_counted: 0,
             }),
         }))
     }
 
-    /// From now on this shard is served.
-    pub(crate) fn serve(&self, shard: u32, desk: Arc<Desk>) {
-        let resumes = desk.look(|feed| feed.resume().is_some());
+    /// Registers the feed of a shard.
+    pub(crate) fn serve(&self, shard: u32, feed: Arc<SharedFeed>) {
+        let resumes = feed.read(|feed| feed.resume().is_some());
         self.0.state(|state| {
             if resumes {
-                // If that fails, its session was lost like any other.
+                // An identify means then that its session was lost.
                 state.identified.insert(shard);
             }
-            state.desks.insert(shard, desk);
+            state.feeds.insert(shard, feed);
         });
     }
 
-    /// A shard was claimed just now. The hub has counted so many identifies of the day, and this
-    /// is the last gateway session that it knows of (0: none).
-    pub(crate) fn know(&self, shard: u32, counted: u32, last_session: u64) {
+    /// A shard was claimed just now. The hub has counted so many identifies of the day, and knows
+    /// gateway sessions up to this number (0: none).
+    pub(crate) fn observe_claim(&self, shard: u32, counted: u32, last_session: u64) {
         self.0.state(|state| {
             state.hub_counted = state.hub_counted.max(counted);
             state.buckets.claimed(shard, Instant::now());
             if counted > 0 || last_session > 0 {
-                state.buckets.succeed();
+                state.buckets.observe_predecessor();
             }
         });
     }
 
-    /// Whether this shard waits here.
+    /// Whether this shard waits, and for what.
     pub(crate) fn wait(&self, shard: u32) -> Wait {
         match self
             .0
@@ -149,22 +149,22 @@ impl Gate {
         {
             None => Wait::No,
             Some(true) => Wait::Budget,
-            Some(false) => Wait::Turn,
+            Some(false) => Wait::Slot,
         }
     }
 }
 
-impl Queue for Gate {
+impl Queue for IdentifyQueue {
     fn enqueue(&self, shard: u32) -> oneshot::Receiver<()> {
-        let (mut turn, receiver) = oneshot::channel();
+        let (mut slot, receiver) = oneshot::channel();
         let shared = Arc::clone(&self.0);
         // One task for each waiting shard: it ends with its connection.
         tokio::spawn(async move {
             tokio::select! {
-                () = turn.closed() => {}
-                () = shared.pass(shard) => {
-                    // Whoever left in this very moment identifies with the next connection.
-                    let _left = turn.send(());
+                () = slot.closed() => {}
+                () = shared.wait_for_slot(shard) => {
+                    // If the connection ended at this moment, its successor enqueues again.
+                    let _left = slot.send(());
                 }
             }
         });
@@ -173,7 +173,7 @@ impl Queue for Gate {
 }
 
 impl Shared {
-    async fn pass(&self, shard: u32) {
+    async fn wait_for_slot(&self, shard: u32) {
         self.state(|state| {
             state.waiting.entry(shard).or_insert_with(|| Waiting {
                 notice: Hub::id(),
@@ -182,12 +182,12 @@ impl Shared {
             });
         });
         let bucket = self.state(|state| state.buckets.of(shard));
-        let _turn = self.turns[bucket].lock().await;
+        let _first = self.bucket_locks[bucket].lock().await;
         loop {
             self.wait_for_budget(shard).await;
             self.wait_for_bucket(shard).await;
-            if let Some(turn) = self.note_at_hub(shard).await {
-                sleep(turn.min(TURN_MAX)).await;
+            if let Some(wait) = self.notify_hub(shard).await {
+                sleep(wait.min(SLOT_WAIT_MAX)).await;
                 break;
             }
         }
@@ -202,14 +202,15 @@ impl Shared {
         tracing::info!(shard, "identifying");
     }
 
-    /// Tells the hub. How long it is until the shard may identify; none: not if the hub has counted
-    /// too many by now, and not if a newer worker has the shard, which ends this one.
-    async fn note_at_hub(&self, shard: u32) -> Option<Duration> {
+    /// Sends the identify notice. Returns how long the shard waits before it identifies; none if the
+    /// hub's count has reached the bound. Does not return if a newer worker has the shard, which ends
+    /// this one.
+    async fn notify_hub(&self, shard: u32) -> Option<Duration> {
         let known = self.state(|state| {
-            let desk = state.desks.get(&shard)?;
-            Some((Arc::clone(desk), state.waiting.get(&shard)?.notice.clone()))
+            let feed = state.feeds.get(&shard)?;
+            Some((Arc::clone(feed), state.waiting.get(&shard)?.notice.clone()))
         });
-        let Some((desk, id)) = known else {
+        let Some((feed, id)) = known else {
             return Some(Duration::ZERO);
         };
         let bucket = Bucket {
@@ -217,36 +218,39 @@ impl Shared {
             every_ms: u64::try_from(self.setting.every.as_millis()).unwrap_or(u64::MAX),
         };
         let ask = async || {
-            let (claimed, generation) = desk.look(Feed::claimed);
+            let (claimed, generation) = feed.read(Feed::claimed);
             let noted = self
                 .hub
                 .note_identify(&id, claimed, generation, Some(bucket));
             noted.await
         };
         let mut noted = ask().await;
-        // The next delivery finds it out as well, and claims anew.
-        if noted == Noted::Unclaimed && desk.ask_hub(CLAIM_PATIENCE).await {
+        // The next delivery gets the same answer, and its task claims again.
+        if noted == Noted::Unclaimed && feed.ask_hub(CLAIM_WAIT_MAX).await {
             noted = ask().await;
         }
         match noted {
-            Noted::Counted { identifies, turn } => {
-                // It counts this one already.
+            Noted::Counted {
+                identifies,
+                slot_in,
+            } => {
+                // The hub's count includes this one.
                 let before = identifies.saturating_sub(1);
                 self.state(|state| state.hub_counted = before);
                 let within = before < self.setting.budget.per_day_max;
                 if !within {
-                    self.note(shard, None, true);
+                    self.set_waiting(shard, None, true);
                 }
-                within.then(|| turn.unwrap_or_else(|| self.apart(shard)))
+                within.then(|| slot_in.unwrap_or_else(|| self.spread(shard)))
             }
             Noted::Fenced => {
-                desk.fence();
+                feed.fence();
                 std::future::pending().await
             }
-            Noted::Unclaimed | Noted::Unheard => {
+            Noted::Unclaimed | Noted::Unanswered => {
                 metrics::counter!("worker_identify_notices_late_total").increment(1);
-                desk.owe_notice(id);
-                Some(self.apart(shard))
+                feed.owe_notice(id);
+                Some(self.spread(shard))
             }
         }
     }
@@ -270,20 +274,20 @@ impl Shared {
             let ledger = match self.rest.gateway_bot().await {
                 Ok(answer) => answer.session_start_limit,
                 Err(Failure::Unauthorized) => {
-                    // The gateway will say so itself (4004), which ends the worker.
+                    // The gateway closes with 4004 then, which ends the worker.
                     return;
                 }
                 Err(why) => {
-                    tracing::warn!(shard, %why, "no word on the identify budget; not identifying without it");
+                    tracing::warn!(shard, %why, "Discord's API does not answer for the identify budget; not identifying without it");
                     let wait = backoff.after_failure(&mut rand::rng());
                     sleep(wait).await;
                     continue;
                 }
             };
             let hub_counted = self.state(|state| state.hub_counted);
-            let spent = self.own();
+            let spent = self.own_identifies();
             if self.setting.budget.used(ledger, 0) > spent {
-                self.state(|state| state.buckets.succeed());
+                self.state(|state| state.buckets.observe_predecessor());
             }
             let own = spent.max(hub_counted);
             let used = self.setting.budget.used(ledger, own);
@@ -300,11 +304,11 @@ impl Shared {
                             "many identifies today; waiting before the next"
                         );
                     }
-                    self.note(shard, Some(Instant::now() + wait), false);
+                    self.set_waiting(shard, Some(Instant::now() + wait), false);
                 }
                 Verdict::Exhausted(wait) => {
                     self.alarm(shard, used, ledger, wait);
-                    self.note(shard, None, true);
+                    self.set_waiting(shard, None, true);
                     if hub_counted >= self.setting.budget.per_day_max {
                         sleep(wait.max(LEDGER_AGAIN)).await;
                         self.state(|state| state.hub_counted = 0);
@@ -324,7 +328,7 @@ impl Shared {
             remaining = ledger.remaining,
             bound = self.setting.budget.per_day_max,
             wait_s = wait.as_secs(),
-            "ALARM: the identify budget of the day is spent; waiting for the next window, because Discord resets the token of a bot that goes on"
+            "ALARM: the identify budget of the day is spent; waiting for the next window, because Discord resets the token of a bot that exceeds it"
         );
     }
 
@@ -340,9 +344,9 @@ impl Shared {
         }
     }
 
-    /// Without a hub that gives turns, the processes of one bucket that came too early together would
-    /// do so again.
-    fn apart(&self, shard: u32) -> Duration {
+    /// A random wait of processes that share a bucket, if no hub gives them slots: without it, those
+    /// that identified too early together would do so again.
+    fn spread(&self, shard: u32) -> Duration {
         if self.setting.alone || !self.state(|state| state.identified.contains(&shard)) {
             return Duration::ZERO;
         }
@@ -351,7 +355,7 @@ impl Shared {
             .mul_f64(rand::rng().random_range(0.0..1.0))
     }
 
-    fn own(&self) -> u32 {
+    fn own_identifies(&self) -> u32 {
         let now = Instant::now();
         self.state(|state| {
             while state
@@ -365,7 +369,7 @@ impl Shared {
         })
     }
 
-    fn note(&self, shard: u32, due: Option<Instant>, exhausted: bool) {
+    fn set_waiting(&self, shard: u32, due: Option<Instant>, exhausted: bool) {
         self.state(|state| {
             if let Some(waiting) = state.waiting.get_mut(&shard) {
                 (waiting.due, waiting.exhausted) = (due, exhausted);

@@ -15,28 +15,28 @@ use crate::feed::FeedSetting;
 use crate::outbox::Limits;
 use crate::roster::RosterSetting;
 
-/// Far beyond any test: whoever waits for it is known to wait.
+/// Far beyond any test: a shard that waits so long visibly waits.
 const EVERY: Duration = Duration::from_secs(3_600);
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Nobody listens there.
+/// Nothing listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// A gate, a Discord whose ledger says that so many identifies were spent, and no hub at all.
-async fn gate(spent: u32, every: Duration, max_concurrency: u32) -> Gate {
-    gate_of(spent, every, max_concurrency, true).await
+/// A queue, a Discord whose ledger says that so many identifies were spent, and no hub at all.
+async fn queue(spent: u32, every: Duration, max_concurrency: u32) -> IdentifyQueue {
+    queue_of(spent, every, max_concurrency, true).await
 }
 
-async fn gate_of(spent: u32, every: Duration, max_concurrency: u32, alone: bool) -> Gate {
-    gate_at(NOWHERE, spent, every, max_concurrency, alone).await
+async fn queue_of(spent: u32, every: Duration, max_concurrency: u32, alone: bool) -> IdentifyQueue {
+    queue_at(NOWHERE, spent, every, max_concurrency, alone).await
 }
 
-async fn gate_at(
+async fn queue_at(
     hub: &str,
     spent: u32,
     every: Duration,
     max_concurrency: u32,
     alone: bool,
-) -> Gate {
+) -> IdentifyQueue {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ledger = json!({
         "url": "wss://gateway.discord.gg", "shards": 1, "session_start_limit":
@@ -59,7 +59,7 @@ async fn gate_at(
         Some(OsString::from(value))
     })
     .unwrap();
-    let setting = GateSetting {
+    let setting = IdentifyQueueSetting {
         budget: Budget {
             per_day_max: 500,
             free: 10,
@@ -70,7 +70,7 @@ async fn gate_at(
         alone,
         max_concurrency,
     };
-    Gate::new(
+    IdentifyQueue::new(
         Rest::new(&config.discord),
         Hub::new(&config).unwrap(),
         setting,
@@ -78,26 +78,26 @@ async fn gate_at(
 }
 
 /// Lets a shard through at once, or the test fails.
-async fn passes(gate: &Gate, shard: u32) {
-    let turn = timeout(DEADLINE, gate.enqueue(shard)).await;
+async fn passes(queue: &IdentifyQueue, shard: u32) {
+    let turn = timeout(DEADLINE, queue.enqueue(shard)).await;
     turn.expect("it waits").unwrap();
 }
 
 #[tokio::test]
-async fn the_first_worker_there_ever_was_identifies_at_once() {
-    let gate = gate(0, EVERY, 1).await;
-    gate.know(0, 0, 0);
-    passes(&gate, 0).await;
+async fn the_first_worker_identifies_at_once() {
+    let queue = queue(0, EVERY, 1).await;
+    queue.observe_claim(0, 0, 0);
+    passes(&queue, 0).await;
 }
 
 #[tokio::test]
-async fn whoever_anything_says_came_after_another_worker_lets_its_identify_pass_first() {
+async fn a_worker_with_a_predecessor_waits_for_its_bucket_first() {
     let every = Duration::from_millis(700);
     for (spent, counted, last_session) in [(0, 1, 0), (0, 0, 7), (1, 0, 0)] {
-        let gate = gate(spent, every, 1).await;
+        let queue = queue(spent, every, 1).await;
         let claimed = Instant::now();
-        gate.know(0, counted, last_session);
-        passes(&gate, 0).await;
+        queue.observe_claim(0, counted, last_session);
+        passes(&queue, 0).await;
         let waited = claimed.elapsed();
         assert!(
             waited >= every,
@@ -107,26 +107,26 @@ async fn whoever_anything_says_came_after_another_worker_lets_its_identify_pass_
 }
 
 #[tokio::test]
-async fn what_a_worker_spent_itself_is_nobody_elses_and_only_its_bucket_waits() {
-    let gate = gate(1, EVERY, 2).await;
-    gate.know(0, 0, 0);
+async fn an_identify_of_this_process_delays_only_its_own_bucket() {
+    let queue = queue(1, EVERY, 2).await;
+    queue.observe_claim(0, 0, 0);
     // Discord counts one. It was that of shard 0, in the other bucket.
-    gate.0.state(|state| state.spent.push_back(Instant::now()));
-    gate.know(1, 0, 0);
-    passes(&gate, 1).await;
+    queue.0.state(|state| state.spent.push_back(Instant::now()));
+    queue.observe_claim(1, 0, 0);
+    passes(&queue, 1).await;
 }
 
 #[tokio::test]
-async fn processes_that_came_too_early_together_do_not_without_a_hub_come_together_again() {
+async fn processes_of_one_bucket_spread_their_identifies_without_a_hub() {
     for alone in [true, false] {
-        let gate = gate_of(0, EVERY, 1, alone).await;
+        let queue = queue_of(0, EVERY, 1, alone).await;
         let waits = || {
             (0..20)
-                .map(|_| gate.0.apart(0))
+                .map(|_| queue.0.spread(0))
                 .collect::<BTreeSet<Duration>>()
         };
         assert_eq!(waits(), BTreeSet::from([Duration::ZERO]), "the first time");
-        gate.0.state(|state| state.identified.insert(0));
+        queue.0.state(|state| state.identified.insert(0));
         let waits = waits();
         assert_eq!(waits.len() > 1, !alone);
         assert!(waits.iter().all(|wait| *wait < EVERY));
@@ -134,8 +134,8 @@ async fn processes_that_came_too_early_together_do_not_without_a_hub_come_togeth
 }
 
 /// A shard that is claimed, and of which nothing is read yet.
-fn desk() -> Arc<Desk> {
-    Arc::new(Desk::new(Feed::new(FeedSetting {
+fn feed() -> Arc<SharedFeed> {
+    Arc::new(SharedFeed::new(Feed::new(FeedSetting {
         shard: (0, 1),
         guilds: Vec::new(),
         roster: RosterSetting {
@@ -157,7 +157,7 @@ fn desk() -> Arc<Desk> {
 }
 
 /// A hub that answers the notices with these, one after the other, and from the last on with that. It
-/// tells their ids.
+/// returns their ids.
 async fn hub(answers: &[(u16, serde_json::Value)]) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -185,47 +185,47 @@ async fn next(ids: &mut mpsc::Receiver<String>) -> String {
 }
 
 #[tokio::test]
-async fn an_identify_whose_wait_is_cut_again_and_again_is_counted_once() {
+async fn an_identify_whose_wait_is_cut_repeatedly_is_counted_once() {
     let far = (200, json!({"identifies": 1, "afterMs": 3_600_000}));
     let turn = (200, json!({"identifies": 1, "afterMs": 0}));
     let (address, mut ids) = hub(&[far.clone(), far, turn]).await;
-    let gate = gate_at(&address, 0, Duration::ZERO, 1, false).await;
-    gate.serve(0, desk());
-    gate.know(0, 0, 0);
-    let mut told = Vec::new();
+    let queue = queue_at(&address, 0, Duration::ZERO, 1, false).await;
+    queue.serve(0, feed());
+    queue.observe_claim(0, 0, 0);
+    let mut sent = Vec::new();
     for _cut in 0..2 {
-        let turn = gate.enqueue(0);
-        told.push(next(&mut ids).await);
-        assert_eq!(gate.wait(0), Wait::Turn);
+        let turn = queue.enqueue(0);
+        sent.push(next(&mut ids).await);
+        assert_eq!(queue.wait(0), Wait::Slot);
         drop(turn);
     }
-    passes(&gate, 0).await;
-    told.push(next(&mut ids).await);
-    assert!(told.iter().all(|id| *id == told[0]), "{told:?}");
+    passes(&queue, 0).await;
+    sent.push(next(&mut ids).await);
+    assert!(sent.iter().all(|id| *id == sent[0]), "{sent:?}");
     // The next one is another.
-    passes(&gate, 0).await;
-    assert_ne!(next(&mut ids).await, told[0]);
+    passes(&queue, 0).await;
+    assert_ne!(next(&mut ids).await, sent[0]);
 }
 
 #[tokio::test]
-async fn a_notice_that_the_hub_did_not_hear_is_owed_once_and_is_the_same_one() {
+async fn a_notice_that_the_hub_did_not_get_is_owed_once_with_the_same_id() {
     let turn = (200, json!({"identifies": 1, "afterMs": 3_600_000}));
     let silent = (503, json!({}));
     let (address, mut ids) = hub(&[silent.clone(), silent, turn]).await;
-    let gate = gate_at(&address, 0, EVERY, 1, false).await;
-    let desk = desk();
-    gate.serve(0, Arc::clone(&desk));
-    gate.know(0, 0, 0);
+    let queue = queue_at(&address, 0, EVERY, 1, false).await;
+    let feed = feed();
+    queue.serve(0, Arc::clone(&feed));
+    queue.observe_claim(0, 0, 0);
     // It had a session, so it waits apart from the other processes.
-    gate.0.state(|state| state.identified.insert(0));
-    let mut told = Vec::new();
+    queue.0.state(|state| state.identified.insert(0));
+    let mut sent = Vec::new();
     for _cut in 0..3 {
-        let turn = gate.enqueue(0);
-        told.push(next(&mut ids).await);
+        let turn = queue.enqueue(0);
+        sent.push(next(&mut ids).await);
         let owed = async {
             loop {
-                if let Some(id) = desk.take_owed_notice() {
-                    return desk.owe_notice(id);
+                if let Some(id) = feed.take_owed_notice() {
+                    return feed.owe_notice(id);
                 }
                 tokio::task::yield_now().await;
             }
@@ -233,33 +233,33 @@ async fn a_notice_that_the_hub_did_not_hear_is_owed_once_and_is_the_same_one() {
         timeout(DEADLINE, owed).await.expect("nothing is owed");
         drop(turn);
     }
-    assert!(told.iter().all(|id| *id == told[0]), "{told:?}");
-    desk.owe_notice(told[0].clone());
-    assert_eq!(desk.take_owed_notice().as_ref(), Some(&told[0]));
-    assert_eq!(desk.take_owed_notice(), None);
+    assert!(sent.iter().all(|id| *id == sent[0]), "{sent:?}");
+    feed.owe_notice(sent[0].clone());
+    assert_eq!(feed.take_owed_notice().as_ref(), Some(&sent[0]));
+    assert_eq!(feed.take_owed_notice(), None);
 }
 
 #[tokio::test]
-async fn whom_the_hub_does_not_know_any_more_is_claimed_anew_and_asks_again() {
+async fn a_shard_whose_claim_the_hub_lost_claims_and_asks_again() {
     let unclaimed = (409, json!({"conflict": {"kind": "unclaimed"}}));
     let turn = (200, json!({"identifies": 1, "afterMs": 0}));
     let (address, mut ids) = hub(&[unclaimed, turn]).await;
-    let gate = gate_at(&address, 0, Duration::ZERO, 1, true).await;
-    let desk = desk();
-    gate.serve(0, Arc::clone(&desk));
-    gate.know(0, 0, 0);
-    let mut turn = gate.enqueue(0);
+    let queue = queue_at(&address, 0, Duration::ZERO, 1, true).await;
+    let feed = feed();
+    queue.serve(0, Arc::clone(&feed));
+    queue.observe_claim(0, 0, 0);
+    let mut turn = queue.enqueue(0);
     let id = next(&mut ids).await;
-    // It rings for a delivery, which claims, and is taken then.
+    // It wakes the delivery task, which claims; then the delivery is taken.
     let asked = async {
-        while desk.asked().is_none() {
-            desk.to_deliver().await;
+        while feed.asked().is_none() {
+            feed.to_deliver().await;
         }
     };
     timeout(DEADLINE, asked).await.expect("nobody asks");
     assert!(turn.try_recv().is_err() && ids.try_recv().is_err());
-    desk.confirm(desk.asked());
+    feed.confirm(feed.asked());
     assert_eq!(next(&mut ids).await, id);
     timeout(DEADLINE, turn).await.expect("it waits").unwrap();
-    assert_eq!(desk.take_owed_notice(), None);
+    assert_eq!(feed.take_owed_notice(), None);
 }

@@ -1,4 +1,4 @@
-//! How a roster is told: a room, somebody in one, the whole, and the difference of two.
+//! The facts of a roster: a room, a member in one, a snapshot, and the difference of two rosters.
 
 use proto::event::{
     Audience, Everyone, Fact, GuildAccess, Member, Overwrite, Room, RoomGone, RoomKind,
@@ -30,8 +30,13 @@ impl Roster {
         }
     }
 
-    /// What is to be told of somebody who is here now, and was there before.
-    pub(super) fn seated(&self, user: UserId, before: Option<&Seat>, seat: &Seat) -> Vec<Fact> {
+    /// The facts about a member whose seat was `before` and is `seat` now.
+    pub(super) fn voice_facts(
+        &self,
+        user: UserId,
+        before: Option<&Seat>,
+        seat: &Seat,
+    ) -> Vec<Fact> {
         let now = self.voice(user, seat);
         match before {
             None => vec![Fact::VoiceJoined(now)],
@@ -63,8 +68,8 @@ impl Roster {
         }
     }
 
-    /// Discord's order (documentation, "Permission Overwrites"): the role's permissions, then what
-    /// the overwrite says; administrators view everything.
+    /// Discord's order (documentation, "Permission Overwrites"): the role's permissions, then the
+    /// overwrite. Administrators view everything.
     fn audience(&self, channel: &Channel) -> Audience {
         if channel.obfuscated {
             return Audience::Obfuscated;
@@ -77,8 +82,8 @@ impl Roster {
         }
     }
 
-    /// The channel that would be told as this room. Of a room that does not say what its audience
-    /// follows from, the audience itself is believed.
+    /// The channel that [`Roster::room`] makes this room of. If the room's overwrite does not lead to
+    /// its audience, the overwrite is chosen to fit.
     pub(super) fn channel_of(&self, room: Room) -> Channel {
         let mut channel = Channel {
             id: room.channel_id,
@@ -138,10 +143,10 @@ impl Roster {
     }
 }
 
-/// What has to be told to who knows `from` so that they know `to`: what @everyone may do, then the
-/// rooms, then who is in them, then the rooms that come into sight or are gone. A room is hidden
-/// before anybody is told to move in it, and shown only when those who were in it while it was
-/// hidden have left: nobody who may see it now may learn of them.
+/// The facts that lead from `from` to `to`: what @everyone may do, then the rooms, then the members,
+/// then the rooms that become visible or are gone. A room is hidden before a member moves in it. It
+/// is shown only after the members that it had while hidden have left: its new viewers must not learn
+/// of them.
 pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
     let mut facts = Vec::new();
     if from.everyone != to.everyone {
@@ -150,7 +155,7 @@ pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
             everyone: to.everyone,
         }));
     }
-    // Categories first, so that a room never names a category that is not known yet.
+    // Categories first, so that a room never names an unknown category.
     let mut revealed = Vec::new();
     let mut rooms: Vec<&Channel> = to.channels.values().collect();
     rooms.sort_by_key(|channel| (channel.kind != Some(RoomKind::Category), channel.id));
@@ -168,7 +173,7 @@ pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
         }
     }
     for (user, seat) in &to.seats {
-        facts.extend(to.seated(*user, from.seats.get(user), seat));
+        facts.extend(to.voice_facts(*user, from.seats.get(user), seat));
     }
     let left = from.seats.iter();
     facts.extend(
@@ -184,8 +189,8 @@ pub fn diff(from: &Roster, to: &Roster) -> Vec<Fact> {
     facts
 }
 
-/// Whether a change may bring a room into sight: @everyone may view it now, or, if it is one of
-/// Roomwire's own, its channel lost the deny that hid it, or the bot may view it again.
+/// Whether a change may make a room visible: @everyone may view it now. Or it is an owned room, and
+/// its channel lost the deny that hid it, or the bot may view it again.
 fn reveals(before: &Room, after: &Room) -> bool {
     let is_public = |room: &Room| room.audience == Audience::Everyone;
     let is_denied =
