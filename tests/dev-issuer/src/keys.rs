@@ -97,15 +97,19 @@ impl Key {
     /// When the cryptographic library fails, which it does not for keys that it made itself.
     pub fn sign(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
         let failed = |_| anyhow!("signing failed");
-        let luck = SystemRandom::new();
+        let random = SystemRandom::new();
         match &self.private {
             Private::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &luck, message, &mut signature)
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .map_err(failed)?;
                 Ok(signature)
             }
-            Private::P256(pair) => Ok(pair.sign(&luck, message).map_err(failed)?.as_ref().to_vec()),
+            Private::P256(pair) => Ok(pair
+                .sign(&random, message)
+                .map_err(failed)?
+                .as_ref()
+                .to_vec()),
             Private::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
         }
     }

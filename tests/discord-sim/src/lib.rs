@@ -46,7 +46,7 @@ struct Shared {
     tasks: TaskTracker,
     /// State and gateway under one lock: a transition and its dispatches are one step.
     world: Mutex<World>,
-    rest: Mutex<rest::Books>,
+    rest: Mutex<rest::RestState>,
     interactions: Mutex<interactions::Interactions>,
     outbound: reqwest::Client,
 }
@@ -70,7 +70,7 @@ impl Sim {
         Ok(Self {
             shared: Arc::new(Shared {
                 world: Mutex::new(World::new(&settings, host, now_ms)),
-                rest: Mutex::new(rest::Books::new(&settings)),
+                rest: Mutex::new(rest::RestState::new(&settings)),
                 interactions: Mutex::new(interactions::Interactions::new(&settings)),
                 settings,
                 shutdown,
@@ -100,7 +100,7 @@ impl Sim {
         hold(&self.shared.world)
     }
 
-    fn rest(&self) -> MutexGuard<'_, rest::Books> {
+    fn rest(&self) -> MutexGuard<'_, rest::RestState> {
         hold(&self.shared.rest)
     }
 

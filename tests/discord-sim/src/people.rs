@@ -74,7 +74,7 @@ fn wish(
             ..still
         },
         35..45 => VoiceChange {
-            // Who cannot hear does not speak either, as in Discord's client.
+            // A deafened user is muted too, as in Discord's client.
             self_deaf: Some(!flags.self_deaf),
             self_mute: Some(!flags.self_deaf),
             ..still

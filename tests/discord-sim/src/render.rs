@@ -259,7 +259,7 @@ pub(crate) fn guild(guild: &Guild) -> Value {
     })
 }
 
-/// What GUILD_CREATE says, to a session with these choices.
+/// The GUILD_CREATE of a session with these choices.
 pub(crate) struct GuildCreate {
     /// Whether voice states come along (the intent `GUILD_VOICE_STATES`).
     pub(crate) voice_states: bool,

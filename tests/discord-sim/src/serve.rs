@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
 use crate::gateway::connection::{self, Negotiated};
+use crate::rest::faults::Cut;
 use crate::{Settings, Sim, avatars, control, people, rest};
 
 /// The longest message that a gateway client may send before its connection is cut, in bytes;
@@ -28,16 +29,12 @@ const LINGER: LingerBounds = LingerBounds {
     bytes_max: 8 * 1024 * 1024,
     connections_max: 1_024,
 };
-/// Nothing publishes them.
+/// They are not exported.
 const METRICS: MetricNames = MetricNames {
     accept_failures: "sim_accept_failures_total",
     lingering: "sim_lingering_connections",
     linger_cut: "sim_linger_cut_total",
 };
-
-/// Put on a response that is never to be sent: the connection is cut instead.
-#[derive(Clone, Copy)]
-pub(crate) struct Cut;
 
 /// The reason for which hyper ends a connection without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +64,7 @@ pub async fn run(
     if !quiet {
         tasks.spawn(people::live(sim.clone()));
     }
-    tasks.spawn(bury(sim.clone()));
+    tasks.spawn(expire_sessions(sim.clone()));
     tracing::info!(%address, quiet, "the simulated Discord is up");
     let answering = service_fn({
         let sim = sim.clone();
@@ -88,15 +85,15 @@ pub async fn run(
     Ok(())
 }
 
-/// Forgets dead sessions once a second, so that they do not wait for the next identify.
-async fn bury(sim: Sim) {
+/// Removes ended sessions once a second, so that they do not wait for the next identify.
+async fn expire_sessions(sim: Sim) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             () = sim.shutdown().cancelled() => return,
             _ = tick.tick() => {
                 let now_ms = sim.now_ms();
-                sim.world().gateway.forget_the_dead(now_ms);
+                sim.world().gateway.remove_ended(now_ms);
             }
         }
     }
@@ -125,10 +122,10 @@ async fn route(sim: Sim, request: Request) -> Response {
     }
 }
 
-/// The gateway's door.
+/// The gateway's endpoint.
 async fn upgrade(sim: Sim, request: Request) -> Response {
-    let wish = match wish_of(request.uri()) {
-        Ok(wish) => wish,
+    let negotiated = match negotiated_of(request.uri()) {
+        Ok(negotiated) => negotiated,
         Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
     };
     let (mut parts, _) = request.into_parts();
@@ -138,15 +135,15 @@ async fn upgrade(sim: Sim, request: Request) -> Response {
             .max_frame_size(MESSAGE_BYTES_MAX)
             .on_upgrade(move |socket| {
                 let tasks = sim.tasks().clone();
-                tasks.track_future(connection::serve(socket, wish, sim))
+                tasks.track_future(connection::serve(socket, negotiated, sim))
             }),
         Err(refusal) => refusal.into_response(),
     }
 }
 
 /// Reads `v`, `encoding` and `compress` (`gateway.mdx`, "Connecting").
-fn wish_of(uri: &Uri) -> Result<Negotiated, &'static str> {
-    let mut wish = Negotiated::WrongVersion;
+fn negotiated_of(uri: &Uri) -> Result<Negotiated, &'static str> {
+    let mut negotiated = Negotiated::WrongVersion;
     let mut packed = false;
     for (key, value) in uri
         .query()
@@ -155,18 +152,20 @@ fn wish_of(uri: &Uri) -> Result<Negotiated, &'static str> {
         .filter_map(|pair| pair.split_once('='))
     {
         match (key, value) {
-            ("v", "10") => wish = Negotiated::Plain,
+            ("v", "10") => negotiated = Negotiated::Plain,
             ("encoding", "json") => {}
-            ("encoding", _) => return Err("this simulator speaks JSON only (encoding=json)"),
+            ("encoding", _) => return Err("this simulator has only JSON (encoding=json)"),
             ("compress", "zlib-stream") => packed = true,
             ("compress", "" | "false") => {}
-            ("compress", _) => return Err("this simulator packs with compress=zlib-stream only"),
+            ("compress", _) => {
+                return Err("this simulator compresses with compress=zlib-stream only");
+            }
             _ => {}
         }
     }
-    Ok(if packed && wish == Negotiated::Plain {
+    Ok(if packed && negotiated == Negotiated::Plain {
         Negotiated::ZlibStream
     } else {
-        wish
+        negotiated
     })
 }

@@ -85,7 +85,7 @@ async fn end_outage(sim: Sim, guild: Id, time: Duration) {
 }
 
 /// What a client must survive, though none of it changes the state: duplicates, fields that are
-/// null or missing, events that nobody knows, and news of what is long gone.
+/// null or missing, unknown events, and events about deleted objects.
 fn odd(world: &mut World, which: &Which) -> usize {
     let World { state, gateway, .. } = world;
     let hidden = gateway.hides();

@@ -113,7 +113,7 @@ impl Connection {
                     }
                 }
                 () = sleep_until(self.heartbeat_by) => {
-                    // What the client said in time counts, however late this side comes to read it.
+                    // A payload that arrived in time counts, even if it is read late.
                     if let Some(message) = self.socket.recv().now_or_never() {
                         match self.hear(message) {
                             Some(end) => return end,

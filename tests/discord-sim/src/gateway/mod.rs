@@ -158,8 +158,8 @@ impl Gateway {
         self.detach(connection, over.then_some(Why::Client), now_ms);
     }
 
-    /// Forgets sessions that nobody resumed in time.
-    pub(crate) fn forget_the_dead(&mut self, now_ms: u64) {
+    /// Removes sessions that were not resumed in time.
+    pub(crate) fn remove_ended(&mut self, now_ms: u64) {
         let ttl_ms = self.settings.sim_session_ttl_s.saturating_mul(1_000);
         self.sessions.retain(|id, session| {
             let over = session.is_over(now_ms, ttl_ms);
@@ -191,7 +191,7 @@ impl Gateway {
         }
         *self.counts.closed.entry(code).or_default() += 1;
         self.order(connection, Order::Close(code));
-        // It is the last order: what the client still sends finds nobody.
+        // The last order: later payloads of the client are ignored.
         self.links.remove(&connection);
     }
 
@@ -249,7 +249,7 @@ impl Gateway {
             .collect()
     }
 
-    /// Closes chosen connections with `code`; sessions end with the codes that say so
+    /// Closes chosen connections with `code`; sessions end with the codes that end them
     /// (4004, 4007, 4009, 4010 to 4014). Returns how many there were.
     pub(crate) fn close_all(&mut self, which: &Which, code: u16, now_ms: u64) -> usize {
         let ends = matches!(code, 4004 | 4007 | 4009..=4014);
@@ -276,7 +276,7 @@ impl Gateway {
                 self.history.note(&session.id, Fate::Ended(why), now_ms);
             }
         }
-        self.forget_the_dead(now_ms);
+        self.remove_ended(now_ms);
     }
 
     /// Cuts chosen connections without a word.
@@ -339,11 +339,11 @@ impl Gateway {
                 self.history.note(id, Fate::Ended(Why::Control), now_ms);
             }
         }
-        self.forget_the_dead(now_ms);
+        self.remove_ended(now_ms);
         chosen.len()
     }
 
-    /// Sends one dispatch, whatever it says, to chosen sessions.
+    /// Sends any dispatch to chosen sessions.
     pub(crate) fn dispatch_all(&mut self, which: &Which, event: &str, data: &Value) -> usize {
         let chosen = self.chosen(which);
         for id in &chosen {

@@ -23,7 +23,7 @@ pub(crate) fn heartbeat_ack() -> String {
     json!({"t": null, "s": null, "op": 11, "d": null}).to_string()
 }
 
-/// A wish for a heartbeat at once (op 1).
+/// A request for a heartbeat now (op 1).
 pub(crate) fn heartbeat_request() -> String {
     json!({"t": null, "s": null, "op": 1, "d": null}).to_string()
 }

@@ -136,7 +136,7 @@ impl Gateway {
                 return None;
             }
         }
-        self.forget_the_dead(now_ms);
+        self.remove_ended(now_ms);
         if !self.make_room() {
             self.say(connection, payload::invalid_session(false));
             return None;
@@ -222,7 +222,7 @@ impl Gateway {
         if !self.accepts(token) {
             return self.refuse(connection, 4004, now_ms);
         }
-        self.forget_the_dead(now_ms);
+        self.remove_ended(now_ms);
         let missed = match self.sessions.get(id).map(|session| session.replay(seen)) {
             Some(Ok(missed)) => missed,
             Some(Err(Unresumable::FromTheFuture)) => {

@@ -17,7 +17,7 @@ pub(crate) enum Instead {
     Silence(Duration),
     /// RECONNECT (op 7).
     Reconnect,
-    /// INVALID SESSION (op 9) that says the session can be resumed.
+    /// INVALID SESSION (op 9), resumable.
     Invalid,
 }
 
@@ -47,7 +47,7 @@ impl Gateway {
         Some(fault)
     }
 
-    /// Answers a RESUME by the fault. Its session stays as it is, attached to nobody.
+    /// Answers a RESUME by the fault. Its session does not change and stays detached.
     pub(super) fn fail_resume(
         &mut self,
         connection: u64,

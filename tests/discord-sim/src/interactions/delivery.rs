@@ -19,7 +19,7 @@ pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// The application's key pair: fixed, and known to everybody.
+/// The application's key pair: fixed, and public.
 fn key() -> SigningKey {
     SigningKey::from_bytes(b"discord-sim fixed signing key 01")
 }
@@ -42,7 +42,7 @@ pub(crate) enum Signature {
     Missing,
 }
 
-/// A wish of the control side: deliver this interaction.
+/// A control request: deliver this interaction.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct InteractionWish {
@@ -54,7 +54,7 @@ pub(crate) struct InteractionWish {
     timestamp: Option<u64>,
 }
 
-/// A wish of the control side: deliver this webhook event.
+/// A control request: deliver this webhook event.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct EventWish {
@@ -196,7 +196,7 @@ async fn post(
     }
 }
 
-/// Fills in what Discord would say, where the wish does not: id, token, version, application, and
+/// Adds what the request leaves out: id, token, version, application, and
 /// who and where.
 fn prepare(
     sim: &Sim,

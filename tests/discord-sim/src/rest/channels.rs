@@ -234,7 +234,7 @@ fn read_overwrites(form: &mut Form<'_>, guild: &Guild, list: &[Value]) -> BTreeM
         let mut inner = Form::new(entry.as_object().unwrap_or(&empty));
         inner.require("id");
         let id = inner.id("id");
-        // The type may be left out where the id says it.
+        // The type may be left out where the id determines it.
         let kind = match inner.number("type", 0, 1) {
             Some(1) => OverwriteKind::Member,
             Some(_) => OverwriteKind::Role,

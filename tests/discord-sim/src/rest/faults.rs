@@ -7,6 +7,10 @@ use serde::Deserialize;
 
 use super::routes::ROUTES;
 
+/// Marks a response that is never sent: the connection is cut instead.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut;
+
 /// One scripted fault.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -20,7 +24,7 @@ pub(crate) struct Fault {
     /// The JSON error code of that answer; without it the one that Discord usually gives.
     #[serde(default)]
     pub(crate) code: Option<u32>,
-    /// That answer's body, which is nobody's JSON: a page of something between.
+    /// That answer's body, which is not Discord's JSON: a page of a proxy.
     #[serde(default)]
     pub(crate) body: Option<String>,
     /// What the body is called.

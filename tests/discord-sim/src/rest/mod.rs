@@ -1,4 +1,4 @@
-//! REST, v10: which route a request means, and what every route has in common.
+//! REST, v10: the route of a request, and what all routes share.
 
 pub(crate) mod audit;
 mod callbacks;
@@ -21,17 +21,16 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::Sim;
-use crate::serve::Cut;
 use crate::settings::Settings;
 use crate::snowflake::{Id, hash_of};
 use errors::{Problem, Reply, json_response};
-use faults::{Drop, Fault, Faults};
+use faults::{Cut, Drop, Fault, Faults};
 use limits::{LimitState, Limits, Scope, too_many};
 pub use routes::routes;
 use routes::{Caller, ROUTES, Route};
 
 /// What REST keeps about its requests.
-pub(crate) struct Books {
+pub(crate) struct RestState {
     pub(crate) counts: BTreeMap<String, u64>,
     pub(crate) faults: Faults,
     pub(crate) audit: audit::AuditLog,
@@ -39,7 +38,7 @@ pub(crate) struct Books {
     limits: Limits,
 }
 
-impl Books {
+impl RestState {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             counts: BTreeMap::new(),
@@ -134,8 +133,8 @@ impl Call {
 /// Answers one request below `/api`.
 pub(crate) async fn answer(sim: Sim, request: Request) -> Response {
     let mut response = attend(&sim, request).await;
-    // Discord's answers come through a proxy that says so; libraries take an answer without it for
-    // a ban at the edge.
+    // Discord's proxy adds it to each answer. Libraries take an answer without it for a ban at the
+    // edge.
     response
         .headers_mut()
         .insert(header::VIA, HeaderValue::from_static("1.1 google"));

@@ -48,7 +48,7 @@ pub struct DiscordState {
 }
 
 impl DiscordState {
-    /// A world of `guilds` guilds with their channels and people; nobody is in voice.
+    /// A world of `guilds` guilds with their channels and people; no member is in voice.
     pub fn seeded(guilds: u32, now_ms: u64, history_max: usize, members_max: usize) -> Self {
         let mut state = Self {
             guilds: BTreeMap::new(),
@@ -357,7 +357,7 @@ impl DiscordState {
     /// Begins or ends an outage.
     ///
     /// # Errors
-    /// Unknown guild, or it is so already.
+    /// Unknown guild, or no change.
     pub fn set_outage(
         &mut self,
         guild_id: Id,

@@ -3,7 +3,7 @@
 use super::{Channel, Guild, OverwriteKind};
 use crate::snowflake::Id;
 
-/// Everything, whatever the roles say.
+/// Everything, with any roles.
 pub const ADMINISTRATOR: u64 = 1 << 3;
 /// May create, change and delete channels.
 pub const MANAGE_CHANNELS: u64 = 1 << 4;

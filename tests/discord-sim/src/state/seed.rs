@@ -193,7 +193,7 @@ fn guild(index: u32, now_ms: u64) -> Guild {
     }
 }
 
-/// A user that nobody heard of before: a plausible name that depends on nothing but the id.
+/// A new user, with a plausible name that depends on the id alone.
 pub(super) fn stranger(id: Id) -> User {
     const FIRST: [&str; 16] = [
         "Robin", "Sam", "Noor", "Kai", "Yuki", "Ines", "Milo", "Zoe", "Amir", "Lena", "Tomás",

@@ -114,7 +114,7 @@ pub struct Channel {
     pub video_quality_mode: u32,
     /// A voice channel's status line.
     pub status: Option<String>,
-    /// Since when somebody sits in it, Unix seconds.
+    /// Since when it has members, Unix seconds.
     pub voice_start_s: Option<u64>,
 }
 
@@ -232,7 +232,7 @@ pub struct VoiceFlags {
     pub suppress: bool,
 }
 
-/// What somebody does with their voice state; `None` keeps what is.
+/// A change of a voice state; `None` keeps the value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VoiceChange {
     /// `Some(Some(_))` joins or moves, `Some(None)` leaves.

@@ -38,7 +38,7 @@ pub enum Change {
     ChannelStatus {
         /// Which.
         channel: Id,
-        /// What it says now.
+        /// The new text.
         status: Option<String>,
     },
     /// The voice session of a channel began or ended.
@@ -99,7 +99,7 @@ pub enum Refusal {
     /// The guild has as many members as it may.
     #[error("the guild is full (SIM_MEMBERS_MAX)")]
     TooManyMembers,
-    /// It is so already.
+    /// No change.
     #[error("nothing would change")]
     Unchanged,
 }
