@@ -102,10 +102,7 @@ impl Claimant {
                 }
             };
             metrics::counter!("worker_claims_total", "answer" => why).increment(1);
-            let jittered = backoff.after_failure(&mut rand::rng());
-            let pause = after.map_or(jittered, |after| {
-                jittered.max(after.min(self.retry_after_max))
-            });
+            let pause = backoff.after_refusal(&mut rand::rng(), after, self.retry_after_max);
             if backoff.failures().is_power_of_two() {
                 tracing::warn!(
                     shard = shard.0,

@@ -369,10 +369,8 @@ impl DeliveryTask {
     }
 
     fn retry_later(&mut self, id: &str, batch: &Batch, why: &str, after: Option<Duration>) -> Next {
-        let jittered = self.retry.after_failure(&mut rand::rng());
-        let pause = after.map_or(jittered, |after| {
-            jittered.max(after.min(ms(self.settings.retry_after_max_ms)))
-        });
+        let asked_max = ms(self.settings.retry_after_max_ms);
+        let pause = self.retry.after_refusal(&mut rand::rng(), after, asked_max);
         let failures = self.retry.failures();
         // Logged at the first failure and at every power of two.
         if failures.is_power_of_two() {

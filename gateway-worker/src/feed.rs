@@ -35,6 +35,7 @@ mod receipt;
 mod report;
 mod shared_feed;
 mod stream;
+mod tally;
 mod tracked_guild;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub use gaps::{ChannelFinding, Finding, Question};
 pub use report::FeedHealth;
 pub use shared_feed::SharedFeed;
 use stream::{Arrival, Stream};
+pub use tally::Tally;
 use tracked_guild::{Presence, Service, TrackedGuild};
 
 use crate::dispatch::{Dispatch, Read};
@@ -100,27 +102,6 @@ pub struct Feed {
     /// This worker resumed another one's session, and that replay is not over, however often the
     /// connection failed meanwhile.
     replaying: bool,
-}
-
-/// The result of one dispatch or answer, for the counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Events that were queued.
-    pub queued: u64,
-    /// Events that a later snapshot will contain.
-    pub covered: u64,
-    /// Events of a replay that the hub already has.
-    pub known: u64,
-    /// Events of a guild that the hub does not serve.
-    pub unserved: u64,
-    /// Times that the outbox was full.
-    pub full: u64,
-    /// The dispatch was about a guild that is not followed.
-    pub foreign: bool,
-    /// It was a repeat.
-    pub repeated: bool,
-    /// It, or a part of it, could not be read and is asked for over REST.
-    pub unreadable: bool,
 }
 
 impl Feed {

@@ -3,9 +3,7 @@
 //!
 //! Every attempt gets its own signature. The callers judge the answers.
 
-mod http_date;
-
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use proto::chain::{Bucket, Conflict, IDENTIFY_TYPE, IdentifyNoted, IdentifyNotice};
@@ -163,7 +161,7 @@ impl Hub {
         } else {
             retry_after(response.headers())
         };
-        let clock_s = text(response.headers(), &DATE).and_then(http_date::parse);
+        let clock_s = text(response.headers(), &DATE).and_then(date_s);
         Ok(Reply {
             status: status.as_u16(),
             body: read_bounded(response, answer_bytes_max).await?,
@@ -222,12 +220,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &reqwest::header::HeaderName) -> Optio
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
+/// An HTTP date in seconds since the Unix epoch.
+fn date_s(text: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = text(headers, &RETRY_AFTER)?;
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = http_date::parse(text)?;
+    let at = date_s(text)?;
     Some(Duration::from_secs(
         at.saturating_sub(launch::clock::now_ms() / 1_000),
     ))

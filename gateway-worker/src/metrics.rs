@@ -3,8 +3,6 @@
 use launch::metrics::{HttpMetrics, Metric, Metrics};
 use metrics_exporter_prometheus::BuildError;
 
-use crate::feed::Tally;
-
 /// The requests of the worker's listener.
 pub(crate) const HTTP: HttpMetrics = HttpMetrics {
     requests: "worker_http_requests_total",
@@ -18,18 +16,6 @@ pub(crate) const HTTP: HttpMetrics = HttpMetrics {
 /// When the process records metrics already.
 pub fn record() -> Result<Metrics, BuildError> {
     Metrics::record("worker_build_info", env!("CARGO_PKG_VERSION"), METRICS)
-}
-
-/// Counts the result of a dispatch or an answer.
-pub(crate) fn count(tally: Tally) {
-    metrics::counter!("worker_events_total", "fate" => "queued").increment(tally.queued);
-    metrics::counter!("worker_events_total", "fate" => "covered_by_snapshot")
-        .increment(tally.covered);
-    metrics::counter!("worker_events_total", "fate" => "known").increment(tally.known);
-    metrics::counter!("worker_events_total", "fate" => "not_served").increment(tally.unserved);
-    metrics::counter!("worker_outbox_full_total").increment(tally.full);
-    metrics::counter!("worker_dispatches_foreign_total").increment(u64::from(tally.foreign));
-    metrics::counter!("worker_dispatches_repeated_total").increment(u64::from(tally.repeated));
 }
 
 /// Every metric of the worker.

@@ -40,6 +40,18 @@ impl Backoff {
         bound.mul_f64(rng.random_range(0.0..=1.0))
     }
 
+    /// As [`Backoff::after_failure`], and at least as long as the other side asked for (Retry-After), of
+    /// which at most `asked_max` is obeyed.
+    pub fn after_refusal(
+        &mut self,
+        rng: &mut impl Rng,
+        asked: Option<Duration>,
+        asked_max: Duration,
+    ) -> Duration {
+        let asked = asked.map_or(Duration::ZERO, |asked| asked.min(asked_max));
+        self.after_failure(rng).max(asked)
+    }
+
     /// As [`Backoff::after_failure`], without jitter: for waits that save a budget.
     pub fn after_failure_in_full(&mut self) -> Duration {
         let bound = self.bound();

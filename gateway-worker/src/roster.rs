@@ -244,22 +244,10 @@ impl Roster {
     }
 
     fn replace(&mut self, state: GuildState) -> Change {
-        let mut gaps: BTreeSet<Subject> = state.unreadable.iter().copied().collect();
         if !self.known {
-            self.known = true;
-            self.everyone = state.everyone;
-            for channel in state.channels {
-                self.put_channel(channel);
-            }
-            for voice in state.voices {
-                gaps.extend(self.set_voice(voice).gaps);
-            }
-            return Change {
-                facts: Vec::new(),
-                gaps: gaps.into_iter().collect(),
-                began: true,
-            };
+            return self.begin(state);
         }
+        let mut gaps: BTreeSet<Subject> = state.unreadable.iter().copied().collect();
         // Compared as a whole, before and after. With new permissions and old overwrites, or the other
         // way round, a hidden room could look public for a moment.
         let before = self.clone();
@@ -304,6 +292,24 @@ impl Roster {
             facts: diff(&before, self),
             gaps: gaps.into_iter().collect(),
             began: false,
+        }
+    }
+
+    /// Takes the guild's first whole state.
+    fn begin(&mut self, state: GuildState) -> Change {
+        self.known = true;
+        self.everyone = state.everyone;
+        let mut gaps: BTreeSet<Subject> = state.unreadable.into_iter().collect();
+        for channel in state.channels {
+            self.put_channel(channel);
+        }
+        for voice in state.voices {
+            gaps.extend(self.set_voice(voice).gaps);
+        }
+        Change {
+            facts: Vec::new(),
+            gaps: gaps.into_iter().collect(),
+            began: true,
         }
     }
 

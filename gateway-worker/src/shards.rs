@@ -29,7 +29,7 @@ use budget::{Budget, Verdict};
 use connection::Connection;
 use identify_queue::{IdentifyQueue, IdentifyQueueSetting};
 use questions::Questions;
-use rest::{Failure, Rest};
+use rest::{Failure, GatewayBot, Rest};
 
 /// The dispatches that the gateway is asked for.
 const INTENTS: Intents = Intents::GUILDS.union(Intents::GUILD_VOICE_STATES);
@@ -100,24 +100,8 @@ impl Gateway {
         stop: &CancellationToken,
     ) -> Result<Option<Self>, Refused> {
         let rest = Rest::new(&config.discord);
-        let mut backoff = Backoff::new(Duration::from_secs(1), ms(config.gateway.reconnect_max_ms));
-        let bot = loop {
-            let asked = tokio::select! {
-                asked = rest.gateway_bot() => asked,
-                () = stop.cancelled() => return Ok(None),
-            };
-            match asked {
-                Ok(bot) => break bot,
-                Err(Failure::Unauthorized) => return Err(Refused::of(401)),
-                Err(why) => {
-                    let wait = backoff.after_failure(&mut rng());
-                    tracing::warn!(%why, wait_ms = wait.as_millis(), "Discord's API does not answer with the gateway's URL; retrying");
-                    tokio::select! {
-                        () = sleep(wait) => {}
-                        () = stop.cancelled() => return Ok(None),
-                    }
-                }
-            }
+        let Some(bot) = gateway_bot(&rest, ms(config.gateway.reconnect_max_ms), stop).await? else {
+            return Ok(None);
         };
         let (shards, count) = match (config.discord.shard_id, config.discord.shard_count) {
             (Some(id), Some(count)) => (vec![id], count),
@@ -195,6 +179,32 @@ impl Gateway {
         tokio::select! {
             ended = connection.run(stop) => ended,
             () = questions.run() => Ok(()),
+        }
+    }
+}
+
+/// Asks for the gateway until Discord answers. `None` when stopped before.
+async fn gateway_bot(
+    rest: &Rest,
+    wait_max: Duration,
+    stop: &CancellationToken,
+) -> Result<Option<GatewayBot>, Refused> {
+    let mut backoff = Backoff::new(Duration::from_secs(1), wait_max);
+    loop {
+        let asked = tokio::select! {
+            asked = rest.gateway_bot() => asked,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let why = match asked {
+            Ok(bot) => return Ok(Some(bot)),
+            Err(Failure::Unauthorized) => return Err(Refused::of(401)),
+            Err(why) => why,
+        };
+        let wait = backoff.after_failure(&mut rng());
+        tracing::warn!(%why, wait_ms = wait.as_millis(), "Discord's API does not answer with the gateway's URL; retrying");
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stop.cancelled() => return Ok(None),
         }
     }
 }

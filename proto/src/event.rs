@@ -15,7 +15,7 @@ pub const EVENT_ID_BYTES_MAX: usize = 128;
 /// One fact about one guild, past tense.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
-    /// Unique for ever: a second event of the same id is a repeat and is dropped. The worker's are
+    /// Always unique: a second event with the same id is a repeat and is dropped. The worker's are
     /// the parts of [`Event::at`] and the guild: `<session number>:<sequence>:<n>:<guild>`.
     pub id: String,
     /// What happened, as the two fields `event` and `payload`.

@@ -121,7 +121,7 @@ impl Watch {
                 "ALARM: the hub's clock and this one differ; past a minute it refuses every delivery"
             ),
             Some(Change::Over) => {
-                tracing::info!(skew_s, "the hub's clock and this one agree again")
+                tracing::info!(skew_s, "the hub's clock and this one agree again");
             }
             None => {}
         }

@@ -264,57 +264,68 @@ impl Shared {
     }
 
     async fn wait_for_budget(&self, shard: u32) {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         loop {
             let due = self.state(|state| state.waiting.get(&shard).and_then(|waiting| waiting.due));
             if let Some(due) = due {
                 sleep_until(due).await;
                 return;
             }
-            let ledger = match self.rest.gateway_bot().await {
-                Ok(answer) => answer.session_start_limit,
-                Err(Failure::Unauthorized) => {
-                    // The gateway closes with 4004 then, which ends the worker.
-                    return;
-                }
+            let Some(ledger) = self.ledger(shard).await else {
+                return;
+            };
+            self.apply_budget(shard, ledger).await;
+        }
+    }
+
+    /// Discord's count of identifies; none if it refuses the token. The gateway closes with 4004 then,
+    /// which ends the worker.
+    async fn ledger(&self, shard: u32) -> Option<Ledger> {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        loop {
+            match self.rest.gateway_bot().await {
+                Ok(answer) => return Some(answer.session_start_limit),
+                Err(Failure::Unauthorized) => return None,
                 Err(why) => {
                     tracing::warn!(shard, %why, "Discord's API does not answer for the identify budget; not identifying without it");
                     let wait = backoff.after_failure(&mut rand::rng());
                     sleep(wait).await;
-                    continue;
                 }
-            };
-            let hub_counted = self.state(|state| state.hub_counted);
-            let spent = self.own_identifies();
-            if self.setting.budget.used(ledger, 0) > spent {
-                self.state(|state| state.buckets.observe_predecessor());
             }
-            let own = spent.max(hub_counted);
-            let used = self.setting.budget.used(ledger, own);
-            metrics::gauge!("worker_identify_budget_used").set(f64::from(used));
-            metrics::gauge!("worker_identify_budget_remaining").set(f64::from(ledger.remaining));
-            match self.setting.budget.judge(ledger, own) {
-                Verdict::After(wait) => {
-                    let wait = wait.max(self.pause(shard));
-                    if wait > Duration::from_secs(5) {
-                        tracing::warn!(
-                            shard,
-                            used,
-                            wait_s = wait.as_secs(),
-                            "many identifies today; waiting before the next"
-                        );
-                    }
-                    self.set_waiting(shard, Some(Instant::now() + wait), false);
+        }
+    }
+
+    /// Sets when the shard is due, or waits for the next window if the budget is spent.
+    async fn apply_budget(&self, shard: u32, ledger: Ledger) {
+        let hub_counted = self.state(|state| state.hub_counted);
+        let spent = self.own_identifies();
+        if self.setting.budget.used(ledger, 0) > spent {
+            self.state(|state| state.buckets.observe_predecessor());
+        }
+        let own = spent.max(hub_counted);
+        let used = self.setting.budget.used(ledger, own);
+        metrics::gauge!("worker_identify_budget_used").set(f64::from(used));
+        metrics::gauge!("worker_identify_budget_remaining").set(f64::from(ledger.remaining));
+        match self.setting.budget.judge(ledger, own) {
+            Verdict::After(wait) => {
+                let wait = wait.max(self.pause(shard));
+                if wait > Duration::from_secs(5) {
+                    tracing::warn!(
+                        shard,
+                        used,
+                        wait_s = wait.as_secs(),
+                        "many identifies today; waiting before the next"
+                    );
                 }
-                Verdict::Exhausted(wait) => {
-                    self.alarm(shard, used, ledger, wait);
-                    self.set_waiting(shard, None, true);
-                    if hub_counted >= self.setting.budget.per_day_max {
-                        sleep(wait.max(LEDGER_AGAIN)).await;
-                        self.state(|state| state.hub_counted = 0);
-                    } else {
-                        sleep(wait).await;
-                    }
+                self.set_waiting(shard, Some(Instant::now() + wait), false);
+            }
+            Verdict::Exhausted(wait) => {
+                self.alarm(shard, used, ledger, wait);
+                self.set_waiting(shard, None, true);
+                if hub_counted >= self.setting.budget.per_day_max {
+                    sleep(wait.max(LEDGER_AGAIN)).await;
+                    self.state(|state| state.hub_counted = 0);
+                } else {
+                    sleep(wait).await;
                 }
             }
         }

@@ -9,7 +9,6 @@ use super::rest::{Failure, Rest};
 use crate::config::{GatewaySettings, ms};
 use crate::dispatch::Subject;
 use crate::feed::{ChannelFinding, Feed, Finding, Question, SharedFeed};
-use crate::metrics::count;
 use crate::retry::Backoff;
 use proto::{ChannelId, GuildId};
 
@@ -43,7 +42,7 @@ impl Questions {
                 let unknown = finding == Finding::Unknown;
                 let now = launch::clock::now_ms();
                 let tally = self.feed.update(|feed| feed.answer(question, finding, now));
-                count(tally);
+                tally.record();
                 let result = if unknown { "unknown" } else { "answered" };
                 metrics::counter!("worker_questions_total", "result" => result).increment(1);
             }

@@ -91,7 +91,7 @@ impl Connection {
         if self.rebuilds.falls_due(now) && self.needs_identify() {
             tracing::warn!(
                 shard = self.id.number(),
-                "identifying, because a guild can be read in no other way"
+                "identifying again, because a guild can be read in no other way"
             );
             metrics::counter!("worker_rebuilds_total").increment(1);
             self.rebuilds.done(now);

@@ -11,7 +11,6 @@ use super::wire::{DISPATCH, HELLO, INVALID_SESSION, Payload, RECONNECT};
 use super::{Connection, STOPPED};
 use crate::dispatch;
 use crate::feed::Feed;
-use crate::metrics::count;
 
 impl Connection {
     /// Takes a payload. Returns the pause before a new connection, if it leads to one.
@@ -79,7 +78,7 @@ impl Connection {
             .feed
             .update(|feed| feed.receive(session.id(), sequence, read, now));
         launch::mutation::pass("queued");
-        count(tally);
+        tally.record();
         let shard = self.id.number();
         if tally.unreadable {
             metrics::counter!("worker_illegible_total", "name" => label).increment(1);
@@ -122,6 +121,6 @@ impl Connection {
             "a gateway payload cannot be read; the shard's guilds are read again by identifying"
         );
         let now = launch::clock::now_ms();
-        count(self.feed.update(|feed| feed.on_unreadable(now)));
+        self.feed.update(|feed| feed.on_unreadable(now)).record();
     }
 }
