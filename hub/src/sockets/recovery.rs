@@ -148,3 +148,139 @@ impl Start {
 fn count(outcome: &'static str) {
     metrics::counter!("hub_recoveries_total", "outcome" => outcome).increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proto::ChannelId;
+    use roomlog::tail::Known;
+    use roomlog::{Change, Entry, GuildState};
+
+    use super::super::limits::HistoryBounds;
+    use super::*;
+
+    const BOUNDS: HistoryBounds = HistoryBounds {
+        frames_max: 6,
+        bytes_max: 1_000,
+    };
+
+    fn place(offset: u64) -> Place {
+        Place {
+            epoch: 7,
+            offset,
+            check: u32::try_from(offset * 3).unwrap(),
+        }
+    }
+
+    fn position(offset: u64, step: u16) -> ViewPosition {
+        let Place { epoch, check, .. } = place(offset);
+        ViewPosition {
+            epoch,
+            offset,
+            check,
+            step,
+            view: 0,
+        }
+    }
+
+    /// The log of the entries 11 to 20.
+    fn tail() -> Tail {
+        let state = GuildState::default();
+        let mut tail = Tail::begin(Known {
+            place: place(10),
+            state: state.clone(),
+        });
+        for offset in 11..=20 {
+            let entry = Entry {
+                place: place(offset),
+                change: Change::Owned(ChannelId::new(1).unwrap()),
+                ts: 0,
+            };
+            tail.push(Arc::new(entry), &state);
+        }
+        tail
+    }
+
+    /// A history of one frame an entry.
+    fn history(from: u64, to: u64) -> History {
+        let mut history = History::begin(from);
+        for offset in from + 1..=to {
+            history.append(offset, vec!["{".into()], BOUNDS);
+        }
+        history
+    }
+
+    #[test]
+    fn a_client_continues_where_the_log_and_the_history_reach_back() {
+        let (kept, cut) = (history(15, 20), history(5, 20));
+        assert!(cut.is_cut());
+        let missed = |frames| {
+            let batch = kept.since(&position(20 - frames, 0)).unwrap();
+            assert_eq!(batch.len() as u64, frames);
+            Decision::Continue(batch)
+        };
+        let of_another = |change: fn(&mut ViewPosition)| {
+            let mut position = position(16, 0);
+            change(&mut position);
+            position
+        };
+        for (position, at, history, decision) in [
+            (position(16, 0), 20, Some(&kept), missed(4)),
+            (position(20, 0), 20, Some(&kept), missed(0)),
+            (
+                position(12, 0),
+                20,
+                Some(&kept),
+                Decision::Replay { to: 15 },
+            ),
+            (position(12, 0), 20, None, Decision::Replay { to: 20 }),
+            (position(12, 2), 20, None, Decision::Replay { to: 20 }),
+            (position(12, 0), 20, Some(&cut), Decision::Snapshot(TOO_OLD)),
+            (position(9, 0), 20, None, Decision::Snapshot(TOO_OLD)),
+            (position(10, 1), 20, None, Decision::Snapshot(TOO_OLD)),
+            // The entry has one frame in this view.
+            (
+                position(16, 1),
+                20,
+                Some(&kept),
+                Decision::Snapshot(STORE_CHANGED),
+            ),
+            // REST has read the log before the fan-out.
+            (position(20, 0), 19, None, Decision::Snapshot(BEHIND)),
+            (position(21, 0), 20, None, Decision::Snapshot(STORE_CHANGED)),
+            (
+                of_another(|one| one.check += 1),
+                20,
+                None,
+                Decision::Snapshot(STORE_CHANGED),
+            ),
+            (
+                of_another(|one| one.epoch += 1),
+                20,
+                None,
+                Decision::Snapshot(STORE_CHANGED),
+            ),
+        ] {
+            let decided = decide(&position, place(at), &tail(), history);
+            assert_eq!(decided, decision, "{position:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_waits_only_for_an_unknown_change_of_the_store() {
+        let start = |reason, epoch_reason, is_authoritative| {
+            let decide = |_: &ViewPosition| Decision::Snapshot(reason);
+            match Start::of(Ok(position(1, 0)), decide, epoch_reason, is_authoritative) {
+                Start::Continue(..) => "continue".to_owned(),
+                Start::Snapshot(reason) => reason.into_owned(),
+                Start::SnapshotLater => "later".to_owned(),
+            }
+        };
+        assert_eq!(start(STORE_CHANGED, None, false), "later");
+        assert_eq!(start(STORE_CHANGED, None, true), "store_changed");
+        let worker_started = Some("worker_started");
+        assert_eq!(start(STORE_CHANGED, worker_started, true), "worker_started");
+        assert_eq!(start(TOO_OLD, worker_started, false), "too_old");
+    }
+}
