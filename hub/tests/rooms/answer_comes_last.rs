@@ -118,9 +118,9 @@ impl Late {
     /// Creates a room, runs `events` before Discord answers, and lists our rooms afterwards: whether
     /// each is opening, and whether another one may be created.
     async fn made_after(&self, events: impl AsyncFnOnce(&Self)) -> (Vec<bool>, bool) {
-        let wish = CreateRoom::default();
+        let request = CreateRoom::default();
         let actor = ada();
-        let create = self.rooms.create(&actor, &wish);
+        let create = self.rooms.create(&actor, &request);
         let answer = async {
             self.asked.acquire().await.unwrap().forget();
             events(self).await;
@@ -130,7 +130,7 @@ impl Late {
         assert_eq!(made.unwrap().channel_id.get(), MADE);
         let listed = self.rooms.list(&actor, guild(), None).unwrap();
         let opening = listed.rooms.iter().map(|room| room.opening).collect();
-        (opening, self.rooms.create(&actor, &wish).await.is_ok())
+        (opening, self.rooms.create(&actor, &request).await.is_ok())
     }
 }
 

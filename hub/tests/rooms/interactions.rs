@@ -5,7 +5,7 @@ use hub::discord_http::InteractionSettings;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::world::{ADA, GUILD, LOUNGE, Plan, STAFF_ROOM, World, answer};
+use super::world::{ADA, GUILD, LOUNGE, Plan, STAFF, World, answer};
 
 const CREATE: &str = "POST /guilds/*/channels";
 const DELETE: &str = "DELETE /channels/*";
@@ -106,7 +106,7 @@ async fn the_signed_permissions_make_a_manager() {
         let delivered = world.interact(room("5", permissions, "end", end)).await;
         assert_eq!(said(&delivered), "The room is closed.", "{permissions}");
     }
-    for channel in [LOUNGE, STAFF_ROOM] {
+    for channel in [LOUNGE, STAFF] {
         let end = json!([{"name": "room", "type": 7, "value": channel}]);
         let delivered = world.interact(room("5", "8", "end", end)).await;
         assert_eq!(said(&delivered), "That is not a room that you opened here.");
@@ -150,18 +150,18 @@ async fn what_is_not_truly_signed_is_401_and_has_no_effect() {
     let world = World::new().await;
     let interaction = room(ADA, "0", "create", json!([]));
     let now_s = launch::clock::now_ms() / 1000;
-    for wish in [
+    for request in [
         json!({"interaction": interaction, "signature": "bad"}),
         json!({"interaction": interaction, "signature": "missing"}),
         json!({"interaction": interaction, "timestamp": now_s - 310}),
         json!({"interaction": interaction, "timestamp": now_s + 310}),
         json!({"interaction": {"type": 1}, "signature": "bad"}),
     ] {
-        let delivered = world.control("interactions", wish.clone()).await;
+        let delivered = world.control("interactions", request.clone()).await;
         assert_eq!(
             (&delivered["status"], &delivered["body"]["code"]),
             (&json!(401), &json!("BAD_SIGNATURE")),
-            "{wish}"
+            "{request}"
         );
     }
     // Not even JSON: the signature comes first.

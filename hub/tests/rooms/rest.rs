@@ -7,9 +7,7 @@ use reqwest::Method;
 use roomlog::rooms::LedgerBounds;
 use serde_json::{Value, json};
 
-use super::world::{
-    CATEGORY, GUILD, HIDDEN_CATEGORY, LOUNGE, Plan, STAFF_ROOM, STUDY_HALL, World, answer,
-};
+use super::world::{CATEGORY, GUILD, HIDDEN_CATEGORY, LOUNGE, Plan, STAFF, STUDY, World, answer};
 
 const CREATE: &str = "POST /guilds/*/channels";
 const DELETE: &str = "DELETE /channels/*";
@@ -44,7 +42,7 @@ async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_wor
     let reason = &world.state().await["auditLog"][0]["reason"];
     assert_eq!(reason, "Roomwire: create-room by ada\u{e9}");
 
-    let before = [(LOUNGE.to_owned(), false), (STUDY_HALL.to_owned(), false)];
+    let before = [(LOUNGE.to_owned(), false), (STUDY.to_owned(), false)];
     let mut with_it = before.to_vec();
     with_it.push((channel.clone(), true));
     assert_eq!(world.listed(&ada).await, with_it);
@@ -80,8 +78,8 @@ async fn every_wrong_field_is_named_and_discord_is_not_asked() {
     let world = World::new().await;
     let ada = world.member("ada").await;
     world.deliver_snapshot(&[]).await;
-    let wish = json!({"name": "\u{202e}", "parentId": LOUNGE, "userLimit": 100});
-    let refused = world.create(&ada, wish).await;
+    let request = json!({"name": "\u{202e}", "parentId": LOUNGE, "userLimit": 100});
+    let refused = world.create(&ada, request).await;
     assert_eq!(refused.code(), (400, "BAD_REQUEST"));
     assert_eq!(refused.fields(), ["name", "userLimit", "parentId"]);
     let refused = world.create(&ada, json!({"topic": "x"})).await;
@@ -462,7 +460,7 @@ async fn only_its_creator_or_a_manager_ends_a_room_and_only_one_that_roomwire_ma
         (&bob, first.as_str()),
         (&ada, LOUNGE),
         (&manager, LOUNGE),
-        (&manager, STAFF_ROOM),
+        (&manager, STAFF),
         (&elsewhere, &first),
     ] {
         assert_eq!(
@@ -588,8 +586,7 @@ async fn a_room_that_somebody_deleted_in_discord_is_ended_with_success() {
         world.room(&ada, json!({})).await,
     );
     for channel in [&reported, &unreported] {
-        let url = format!("{}/_sim/channels/{channel}", world.sim);
-        assert_eq!(world.client.delete(url).send().await.unwrap().status(), 200);
+        world.simulator.delete_channel(channel).await;
     }
     world.deliver_created(&reported).await;
     world
@@ -687,17 +684,17 @@ async fn a_hidden_room_is_in_no_answer() {
     world
         .deliver(
             "voice.joined",
-            json!({"guildId": GUILD, "channelId": STAFF_ROOM, "userId": "7"}),
+            json!({"guildId": GUILD, "channelId": STAFF, "userId": "7"}),
         )
         .await;
     let list = world.get(&ada, "/api/rooms").await;
     let text = list.body.to_string();
     assert!(
-        text.contains(LOUNGE) && !text.contains(STAFF_ROOM) && !text.contains("\"7\""),
+        text.contains(LOUNGE) && !text.contains(STAFF) && !text.contains("\"7\""),
         "{text}"
     );
     let hidden = world
-        .get(&ada, &format!("/api/rooms/{STAFF_ROOM}"))
+        .get(&ada, &format!("/api/rooms/{STAFF}"))
         .await
         .without_request_id();
     let absent = world.get(&ada, "/api/rooms/999").await.without_request_id();

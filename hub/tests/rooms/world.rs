@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ::world::{Issuer, Simulator, pooled, within_async};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use hub::access::Access;
@@ -20,7 +21,7 @@ use launch::Secret;
 use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::position::PositionKey;
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder};
 use roomlog::rooms::LedgerBounds;
 use roomlog::{Log, LogSettings};
 use serde_json::{Value, json};
@@ -29,21 +30,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::worker::Worker;
 
-/// The simulator's guild, and what it holds from the start.
-pub(crate) const GUILD: &str = "100000000000000001";
-pub(crate) const CATEGORY: &str = "100000000000000010";
-pub(crate) const LOUNGE: &str = "100000000000000011";
-pub(crate) const STUDY_HALL: &str = "100000000000000012";
-pub(crate) const STAFF_ROOM: &str = "100000000000000013";
+pub(crate) use ::world::{ADA, CATEGORY, GUILD, LOUNGE, STAFF, STUDY};
+
 /// A category that the test adds, which @everyone may not view.
 pub(crate) const HIDDEN_CATEGORY: &str = "100000000000000090";
-/// A person of the simulator.
-pub(crate) const ADA: &str = "200000000000000001";
 
 /// How long a fact may take to come true.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a test changes before the world begins.
 pub(crate) struct Plan {
@@ -72,12 +65,12 @@ impl Default for Plan {
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) hub: String,
-    pub(crate) sim: String,
+    pub(crate) simulator: Simulator,
     pub(crate) log: Log,
     worker: Worker,
     pub(crate) rooms: Rooms,
     pub(crate) discord: Discord,
-    issuer: String,
+    issuer: Issuer,
     _stop: DropGuard,
 }
 
@@ -147,7 +140,7 @@ impl World {
             shutdown.clone(),
         ));
 
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = pooled();
         let guild: GuildId = GUILD.parse().unwrap();
         let access = Access::new(guild, &[], plan.shown);
         let settings = LogSettings {
@@ -173,21 +166,18 @@ impl World {
             body_bytes_max: RoomsApi::BODY_BYTES_MAX,
         };
         let world = Self {
-            client,
             hub,
-            sim,
+            simulator: Simulator::new(client.clone(), sim),
+            issuer: Issuer::new(client.clone(), issuer),
+            client,
             log,
             worker,
             rooms: rooms.clone(),
             discord: discord.clone(),
-            issuer,
             _stop: shutdown.clone().drop_guard(),
         };
-        let key: PublicKey = world.state().await["publicKey"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let key = world.state().await["publicKey"].take();
+        let key: PublicKey = key.as_str().unwrap().parse().unwrap();
         let door = Interactions::new(
             plan.with_key.then_some(key),
             rooms,
@@ -204,22 +194,10 @@ impl World {
 
     /// A token of the issuer; `claims` may hold `guilds` and `scope`.
     pub(crate) async fn token(&self, sub: &str, claims: Value) -> String {
-        let mut wish = json!({"sub": sub, "alg": "ES256"});
-        for (name, value) in claims.as_object().unwrap() {
-            wish[name] = value.clone();
-        }
-        let answer = self
-            .client
-            .post(format!("{}/token", self.issuer))
-            .json(&wish)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        answer.json::<Value>().await.unwrap()["token"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let mut all = json!({"sub": sub, "alg": "ES256"});
+        let claims = claims.as_object().cloned().unwrap();
+        all.as_object_mut().unwrap().extend(claims);
+        self.issuer.token(all).await
     }
 
     /// A token of a member, as most are.
@@ -233,17 +211,17 @@ impl World {
             .bearer_auth(token)
     }
 
-    pub(crate) async fn create(&self, token: &str, wish: Value) -> Answer {
+    pub(crate) async fn create(&self, token: &str, request: Value) -> Answer {
         answer(
             self.request(Method::POST, "/api/create-room", token)
-                .json(&wish),
+                .json(&request),
         )
         .await
     }
 
     /// Creates a room that must be created, and gives its channel.
-    pub(crate) async fn room(&self, token: &str, wish: Value) -> String {
-        let created = self.create(token, wish).await;
+    pub(crate) async fn room(&self, token: &str, request: Value) -> String {
+        let created = self.create(token, request).await;
         assert_eq!(created.status, 201, "{created:?}");
         created.body["channelId"].as_str().unwrap().to_owned()
     }
@@ -272,13 +250,7 @@ impl World {
     }
 
     pub(crate) async fn state(&self) -> Value {
-        let answer = self
-            .client
-            .get(format!("{}/_sim/state", self.sim))
-            .send()
-            .await
-            .unwrap();
-        answer.json().await.unwrap()
+        self.simulator.state().await
     }
 
     /// A channel of the guild as it is in Discord; null if it is not.
@@ -293,28 +265,18 @@ impl World {
             .unwrap_or(0)
     }
 
-    /// Asks the simulator's control side.
-    pub(crate) async fn control(&self, path: &str, wish: Value) -> Value {
-        let answer = self
-            .client
-            .post(format!("{}/_sim/{path}", self.sim))
-            .json(&wish)
-            .send()
-            .await
-            .unwrap();
-        let status = answer.status();
-        let body: Value = answer.json().await.unwrap();
-        assert_eq!(status, StatusCode::OK, "{path}: {body}");
-        body
+    /// As [`Simulator::control`].
+    pub(crate) async fn control(&self, path: &str, body: Value) -> Value {
+        self.simulator.control(path, body).await
     }
 
     /// What Discord's REST does to the next request of a route.
     pub(crate) async fn script(&self, route: &str, fault: Value) {
-        let mut wish = json!({"match": route});
+        let mut request = json!({"match": route});
         for (name, value) in fault.as_object().unwrap() {
-            wish[name] = value.clone();
+            request[name] = value.clone();
         }
-        self.control("rest", wish).await;
+        self.control("rest", request).await;
     }
 
     /// Delivers an interaction as Discord would, signed.
@@ -336,8 +298,8 @@ impl World {
             room(CATEGORY, "category", "everyone"),
             room(HIDDEN_CATEGORY, "category", "restricted"),
             room(LOUNGE, "voice", "everyone"),
-            room(STUDY_HALL, "voice", "everyone"),
-            room(STAFF_ROOM, "voice", "restricted"),
+            room(STUDY, "voice", "everyone"),
+            room(STAFF, "voice", "restricted"),
         ];
         all.extend_from_slice(rooms);
         self.deliver(
@@ -358,14 +320,7 @@ impl World {
 
     /// Waits until something is so.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, so: impl Fn() -> F) {
-        let came_true = async {
-            while !so().await {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, came_true).await.is_err() {
-            panic!("it did not come true that {what}");
-        }
+        assert!(within_async(PATIENCE, so).await, "not in time: {what}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The worker's door over HTTP: what is taken, and how the rest is refused.
+//! The worker's endpoints over HTTP: what is accepted, and how the rest is refused.
 #![expect(
     clippy::unwrap_used,
     reason = "the steps that tests share may fail like tests"
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-struct Door {
+struct WorkerEndpoint {
     url: String,
     client: Client,
     keys: SigningKeys,
@@ -30,7 +30,7 @@ struct Door {
     freshness: Freshness,
 }
 
-impl Door {
+impl WorkerEndpoint {
     async fn open() -> Self {
         let guilds: Vec<GuildId> = ["1", "2"].map(|id| id.parse().unwrap()).to_vec();
         let log = Log::in_memory(&guilds, &LogSettings::default()).unwrap();
@@ -63,14 +63,14 @@ impl Door {
         }
     }
 
-    async fn post(&self, door: &str, body: &Value) -> (u16, Value) {
+    async fn post(&self, endpoint: &str, body: &Value) -> (u16, Value) {
         let body = serde_json::to_vec(body).unwrap();
         let at = launch::clock::now_ms() / 1000;
         static IDS: AtomicU64 = AtomicU64::new(0);
         let id = format!("id-{}", IDS.fetch_add(1, Ordering::Relaxed));
         let answer = self
             .client
-            .post(format!("{}/{door}", self.url))
+            .post(format!("{}/{endpoint}", self.url))
             .header("webhook-id", &id)
             .header("webhook-timestamp", at)
             .header("webhook-signature", self.keys.sign(&id, at, &body))
@@ -111,8 +111,8 @@ fn with(mut value: Value, field: &str, new: Value) -> Value {
 
 #[tokio::test]
 async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
-    let door = Door::open().await;
-    let generation = door.claim("a").await;
+    let endpoint = WorkerEndpoint::open().await;
+    let generation = endpoint.claim("a").await;
     let long = "x".repeat(513);
     let whole = || delivery(generation);
     for (named, body) in [
@@ -147,7 +147,7 @@ async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
         ("shard", with(whole(), "gateway", json!(null))),
         ("shard", with(whole(), "generation", json!(null))),
     ] {
-        let (status, problem) = door.post("events", &body).await;
+        let (status, problem) = endpoint.post("events", &body).await;
         assert_eq!(
             (status, &problem["errors"][0]["field"]),
             (400, &json!(named)),
@@ -163,7 +163,7 @@ async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
         ),
         ("shard", with(claim("a"), "shard", json!([1, 1]))),
     ] {
-        let (status, problem) = door.post("claim", &body).await;
+        let (status, problem) = endpoint.post("claim", &body).await;
         assert_eq!(
             (status, &problem["errors"][0]["field"]),
             (400, &json!(named)),
@@ -171,14 +171,14 @@ async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
         );
     }
     assert_eq!(
-        door.post("events", &claim("a")).await.0,
+        endpoint.post("events", &claim("a")).await.0,
         400,
-        "a body is bound to its door"
+        "a body is bound to its endpoint"
     );
-    assert_eq!(door.post("events", &whole()).await.0, 200);
+    assert_eq!(endpoint.post("events", &whole()).await.0, 200);
     let held = with(with(whole(), "from", json!([1, 5])), "session", json!(null));
     assert_eq!(
-        door.post("events", &held).await.0,
+        endpoint.post("events", &held).await.0,
         200,
         "a checkpoint that stays names no session"
     );
@@ -186,9 +186,9 @@ async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
 
 #[tokio::test]
 async fn events_of_a_guild_are_refused_together_when_one_of_them_cannot_be_read() {
-    let door = Door::open().await;
+    let endpoint = WorkerEndpoint::open().await;
     let claim = with(claim("a"), "guilds", json!(["1", "2"]));
-    let (_, claimed) = door.post("claim", &claim).await;
+    let (_, claimed) = endpoint.post("claim", &claim).await;
     let generation = claimed["generation"].as_u64().unwrap();
     let room = |id: &str, guild: &Value, at: Value| {
         let payload = json!({"guildId": guild, "channelId": "5", "name": "x"});
@@ -223,7 +223,7 @@ async fn events_of_a_guild_are_refused_together_when_one_of_them_cannot_be_read(
             let mut events = readable();
             events.insert(place, unreadable.clone());
             let body = with(delivery(generation), "events", json!(events));
-            let (status, receipt) = door.post("events", &body).await;
+            let (status, receipt) = endpoint.post("events", &body).await;
             assert_eq!(status, 200, "{receipt}");
             let named: Vec<_> = receipt["refused"].as_array().unwrap().iter().collect();
             let expected = refused
@@ -244,12 +244,12 @@ async fn events_of_a_guild_are_refused_together_when_one_of_them_cannot_be_read(
     }
     let state = |guild: &Value| {
         let guild = guild.as_str().unwrap().parse().unwrap();
-        door.log.read(guild, |state, _| state.rooms.len())
+        endpoint.log.read(guild, |state, _| state.rooms.len())
     };
     assert_eq!((state(&one), state(&two)), (Some(0), Some(1)));
     // The checkpoint does not pass what could not be read.
     let next = with(delivery(generation), "from", json!([1, 5]));
-    let (_, problem) = door.post("events", &next).await;
+    let (_, problem) = endpoint.post("events", &next).await;
     let conflict = &problem["conflict"];
     assert_eq!(
         (&conflict["kind"], &conflict["reached"]),
@@ -259,8 +259,8 @@ async fn events_of_a_guild_are_refused_together_when_one_of_them_cannot_be_read(
 
 #[tokio::test]
 async fn what_only_rises_is_not_raised_beyond_what_can_be() {
-    let door = Door::open().await;
-    let generation = door.claim("a").await;
+    let endpoint = WorkerEndpoint::open().await;
+    let generation = endpoint.claim("a").await;
     let reached = |session: u64, sequence: u64| {
         let link = with(delivery(generation), "to", json!([session, sequence]));
         with(link, "session", json!({"number": session, "id": "s"}))
@@ -283,14 +283,14 @@ async fn what_only_rises_is_not_raised_beyond_what_can_be() {
         u64::MAX,
     ] {
         for (named, body) in [("to", reached(session, 5)), ("at", event(session, 5))] {
-            let (status, problem) = door.post("events", &body).await;
+            let (status, problem) = endpoint.post("events", &body).await;
             let field = &problem["errors"][0]["field"];
             assert_eq!((status, field), (400, &json!(named)), "{problem}");
         }
     }
     for sequence in [1 << 53, far, u64::MAX] {
         for (named, body) in [("to", reached(1, sequence)), ("at", event(1, sequence))] {
-            let (status, problem) = door.post("events", &body).await;
+            let (status, problem) = endpoint.post("events", &body).await;
             let field = &problem["errors"][0]["field"];
             assert_eq!((status, field), (400, &json!(named)), "{problem}");
         }
@@ -300,7 +300,7 @@ async fn what_only_rises_is_not_raised_beyond_what_can_be() {
     let mut session = 1;
     for _ in 0..3 {
         for body in [event(session, 2), reached(session, 5)] {
-            let (status, receipt) = door.post("events", &body).await;
+            let (status, receipt) = endpoint.post("events", &body).await;
             assert_eq!(
                 (status, &receipt["duplicates"]),
                 (200, &json!(0)),
@@ -308,15 +308,15 @@ async fn what_only_rises_is_not_raised_beyond_what_can_be() {
             );
         }
         let years = 20 * 365 * 24 * 60 * 60 * 1000;
-        session = door.log.newest_number() + years;
+        session = endpoint.log.newest_number() + years;
     }
 }
 
 #[tokio::test]
 async fn conflicts_say_what_to_do() {
-    let door = Door::open().await;
-    let older = door.claim("a").await;
-    let generation = door.claim("b").await;
+    let endpoint = WorkerEndpoint::open().await;
+    let older = endpoint.claim("a").await;
+    let generation = endpoint.claim("b").await;
     for (body, kind) in [
         (delivery(older), json!({"kind": "fenced"})),
         (delivery(generation + 1), json!({"kind": "unclaimed"})),
@@ -329,25 +329,25 @@ async fn conflicts_say_what_to_do() {
             json!({"kind": "gap", "reached": [0, 0], "taken": 0}),
         ),
     ] {
-        let (status, problem) = door.post("events", &body).await;
+        let (status, problem) = endpoint.post("events", &body).await;
         assert_eq!(
             (status, &problem["code"], &problem["conflict"]),
             (409, &json!("CONFLICT"), &kind)
         );
     }
     let notice = json!({"type": "identify", "shard": [0, 1], "generation": older});
-    assert_eq!(door.post("identify", &notice).await.0, 409);
+    assert_eq!(endpoint.post("identify", &notice).await.0, 409);
     let notice = with(notice, "generation", json!(generation));
-    assert_eq!(door.post("identify", &notice).await.1["identifies"], 1);
+    assert_eq!(endpoint.post("identify", &notice).await.1["identifies"], 1);
 }
 
 #[tokio::test]
 async fn shards_of_one_bucket_are_given_turns_and_a_claim_names_what_is_not_served() {
-    let door = Door::open().await;
+    let endpoint = WorkerEndpoint::open().await;
     let mut notices = Vec::new();
     for shard in 0..2 {
         let claim = with(claim("a"), "shard", json!([shard, 2]));
-        let (_, claimed) = door
+        let (_, claimed) = endpoint
             .post("claim", &with(claim, "guilds", json!(["1", "7"])))
             .await;
         assert_eq!(claimed["unserved"], json!(["7"]));
@@ -357,49 +357,50 @@ async fn shards_of_one_bucket_are_given_turns_and_a_claim_names_what_is_not_serv
     }
     // Who is fenced takes nobody's turn, and who asks for none gets none.
     let fenced = with(notices[0].clone(), "generation", json!(1));
-    assert_eq!(door.post("identify", &fenced).await.0, 409);
+    assert_eq!(endpoint.post("identify", &fenced).await.0, 409);
     let late = with(notices[0].clone(), "bucket", Value::Null);
     assert!(
-        door.post("identify", &late)
+        endpoint
+            .post("identify", &late)
             .await
             .1
             .get("afterMs")
             .is_none()
     );
-    assert_eq!(door.post("identify", &notices[0]).await.1["afterMs"], 0);
-    let after_ms = door.post("identify", &notices[1]).await.1["afterMs"].as_u64();
+    assert_eq!(endpoint.post("identify", &notices[0]).await.1["afterMs"], 0);
+    let after_ms = endpoint.post("identify", &notices[1]).await.1["afterMs"].as_u64();
     assert!(after_ms.is_some_and(|after_ms| (30_000..=60_000).contains(&after_ms)));
 }
 
 #[tokio::test]
 async fn a_guild_that_the_claim_does_not_name_is_not_followed() {
-    let door = Door::open().await;
-    let generation = door.claim("a").await;
+    let endpoint = WorkerEndpoint::open().await;
+    let generation = endpoint.claim("a").await;
     let roster = json!({"guildId": "1", "rooms": [], "voices": [], "reason": "worker_started"});
     let event =
         json!({"id": "a", "event": "guild.snapshot", "payload": roster, "ts": 1, "at": [1, 2, 0]});
     let body = with(delivery(generation), "events", json!([event]));
-    assert_eq!(door.post("events", &body).await.0, 200);
-    let reason = |id: &str| door.freshness.of(id.parse().unwrap()).reason;
+    assert_eq!(endpoint.post("events", &body).await.0, 200);
+    let reason = |id: &str| endpoint.freshness.of(id.parse().unwrap()).reason;
     assert_eq!(reason("1"), None);
     assert_eq!(reason("2").as_deref(), Some("not_followed"));
 }
 
 #[tokio::test]
 async fn workers_that_fight_wait_and_those_that_are_restarted_do_not() {
-    let door = Door::open().await;
+    let endpoint = WorkerEndpoint::open().await;
     for n in 0..20 {
-        door.claim(&format!("restarted {n}")).await;
+        endpoint.claim(&format!("restarted {n}")).await;
     }
-    let mut generation = door.claim("a").await;
+    let mut generation = endpoint.claim("a").await;
     for n in 0..4 {
-        let next = door.claim(&format!("b{n}")).await;
+        let next = endpoint.claim(&format!("b{n}")).await;
         for _ in 0..3 {
-            assert_eq!(door.post("events", &delivery(generation)).await.0, 409);
+            assert_eq!(endpoint.post("events", &delivery(generation)).await.0, 409);
         }
         generation = next;
     }
-    let (status, problem) = door.post("claim", &claim("c")).await;
+    let (status, problem) = endpoint.post("claim", &claim("c")).await;
     assert_eq!(
         (status, &problem["code"]),
         (429, &json!("RATE_LIMITED")),
@@ -410,8 +411,8 @@ async fn workers_that_fight_wait_and_those_that_are_restarted_do_not() {
             .as_u64()
             .is_some_and(|ms| (1..=60_000).contains(&ms))
     );
-    assert_eq!(door.log.holder(0).unwrap().worker, "b3");
-    door.claim("b3").await;
+    assert_eq!(endpoint.log.holder(0).unwrap().worker, "b3");
+    endpoint.claim("b3").await;
 }
 
 #[tokio::test]
@@ -422,19 +423,19 @@ async fn after_a_lost_store_the_shards_claim_again_one_after_the_other() {
     };
     let deliver =
         |shard: u32, generation: u64| with(delivery(generation), "shard", json!([shard, 2]));
-    let before = Door::open().await;
+    let before = WorkerEndpoint::open().await;
     let mut generations = Vec::new();
     for (shard, guild) in [(0, "1"), (1, "2")] {
         let (_, claimed) = before.post("claim", &claim_of(shard, guild)).await;
         generations.push(claimed["generation"].as_u64().unwrap());
     }
-    let door = Door::open().await;
-    let (_, refused) = door.post("events", &deliver(0, generations[0])).await;
+    let endpoint = WorkerEndpoint::open().await;
+    let (_, refused) = endpoint.post("events", &deliver(0, generations[0])).await;
     assert_eq!(refused["conflict"]["kind"], "unclaimed");
-    assert_eq!(door.post("claim", &claim_of(0, "1")).await.0, 200);
+    assert_eq!(endpoint.post("claim", &claim_of(0, "1")).await.0, 200);
     // Another shard's claim is newer, and fences nobody but its own.
-    let (_, refused) = door.post("events", &deliver(1, generations[1])).await;
+    let (_, refused) = endpoint.post("events", &deliver(1, generations[1])).await;
     assert_eq!(refused["conflict"]["kind"], "unclaimed");
-    let (_, refused) = door.post("events", &deliver(0, generations[0])).await;
+    let (_, refused) = endpoint.post("events", &deliver(0, generations[0])).await;
     assert_eq!(refused["conflict"]["kind"], "fenced");
 }
