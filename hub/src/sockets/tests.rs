@@ -2,16 +2,14 @@
 
 use dev_issuer::keys::Ring;
 use dev_issuer::token::TokenRequest;
-use futures_util::{SinkExt, StreamExt};
 use proto::GuildId;
 use proto::event::{Event, Everyone, Fact, Room, Roster};
 use proto::position::PositionKey;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
+use world::{Ended, Socket};
 
 use super::limits::{FanoutLimits, RegistryLimits, SessionLimits};
 use axum::routing::get;
@@ -99,10 +97,7 @@ impl World {
     }
 
     async fn open(&self) -> Client {
-        let (socket, _) = connect_async(format!("ws://{}/api/ws", self.address))
-            .await
-            .unwrap();
-        Client(socket)
+        Client(Socket::connect(&self.address).await.unwrap())
     }
 
     /// A connection that authenticates, and continues from a position.
@@ -179,36 +174,40 @@ fn limits() -> SocketLimits {
     }
 }
 
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+struct Client(Socket);
 
 impl Client {
     async fn send(&mut self, frame: &Value) {
-        self.0.send(Message::text(frame.to_string())).await.unwrap();
+        self.0.send(frame.to_string()).await.unwrap();
     }
 
     /// Any bytes, also a part of a message.
     async fn write(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).await.unwrap();
+        self.0.stream().write_all(bytes).await.unwrap();
     }
 
+    /// The close code; no frame comes before it.
     async fn closed(&mut self) -> u16 {
-        match self.message().await {
-            Message::Close(Some(close)) => close.code.into(),
+        match self.next().await {
+            Err(Ended::Closed(code)) => code,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn message(&mut self) -> Message {
-        let next = timeout(DEADLINE, self.0.next()).await;
-        next.expect("in time").expect("an open connection").unwrap()
+    /// Sends a Close frame and waits for the answer; frames may come before it.
+    async fn close(&mut self) {
+        self.0.close().await;
+        while self.next().await.is_ok() {}
+    }
+
+    async fn next(&mut self) -> Result<Value, Ended> {
+        let next = timeout(DEADLINE, self.0.receive()).await;
+        let text = next.expect("in time")?;
+        Ok(serde_json::from_str(&text).unwrap())
     }
 
     async fn receive(&mut self) -> Value {
-        let message = self.message().await;
-        let Message::Text(text) = message else {
-            panic!("{message:?}");
-        };
-        serde_json::from_str(&text).unwrap()
+        self.next().await.expect("an open connection")
     }
 }
 
@@ -236,16 +235,13 @@ async fn a_client_that_waits_for_a_replay_may_close_and_is_asked_to_reconnect_on
     let pos = world.position().await;
     let _paused = world.fanout.pause_replays().await;
     let mut leaving = world.authenticate(Some(&pos)).await;
-    leaving.0.send(Message::Close(None)).await.unwrap();
-    assert!(matches!(leaving.message().await, Message::Close(_)));
+    leaving.0.close().await;
+    leaving.closed().await;
 
     let mut staying = world.authenticate(Some(&pos)).await;
     world.draining.cancel();
     assert_eq!(staying.receive().await["event"], "draining");
-    let Message::Close(Some(close)) = staying.message().await else {
-        panic!("no close");
-    };
-    assert_eq!(u16::from(close.code), 1001);
+    assert_eq!(staying.closed().await, 1001);
 }
 
 #[tokio::test]
@@ -279,8 +275,7 @@ async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_subscrib
         (&json!("UNAVAILABLE"), &json!(1))
     );
 
-    first.0.send(Message::Close(None)).await.unwrap();
-    while !matches!(first.message().await, Message::Close(_)) {}
+    first.close().await;
     second.send(&subscribe).await;
     assert_eq!(second.receive().await["event"], "subscribed");
 }
@@ -322,10 +317,7 @@ async fn a_client_that_waits_for_room_ends_with_its_token_even_if_it_does_not_re
         .connect(world.address.parse().unwrap())
         .await
         .unwrap();
-    let stream = MaybeTlsStream::Plain(stream);
-    let (socket, _) = client_async(format!("ws://{}/api/ws", world.address), stream)
-        .await
-        .unwrap();
+    let socket = Socket::over(stream, &world.address, &[]).await.unwrap();
     let mut client = Client(socket);
     client.send(&json!({"type": "auth", "token": short})).await;
     assert_eq!(client.receive().await["event"], "auth.ok");
@@ -333,7 +325,7 @@ async fn a_client_that_waits_for_room_ends_with_its_token_even_if_it_does_not_re
         .await
         .expect("ends although the client does not read");
     let mut subscribed = 0;
-    while let Ok(Some(Ok(Message::Text(text)))) = timeout(DEADLINE, client.0.next()).await {
+    while let Ok(Ok(text)) = timeout(DEADLINE, client.0.receive()).await {
         subscribed += usize::from(text.contains(r#""event":"subscribed""#));
     }
     assert!((1..guilds.len()).contains(&subscribed), "{subscribed}");
@@ -357,16 +349,12 @@ async fn a_message_is_not_late_while_reading_is_paused() {
     // When another client is late, the time is over.
     let mut late = world.authenticate(None).await;
     late.write(&last[..20]).await;
-    loop {
-        match late.message().await {
-            Message::Text(_) => {}
-            Message::Close(Some(close)) => {
-                assert_eq!(u16::from(close.code), 1008);
-                break;
-            }
-            other => panic!("{other:?}"),
+    let ended = loop {
+        if let Err(ended) = late.next().await {
+            break ended;
         }
-    }
+    };
+    assert_eq!(ended, Ended::Closed(1008));
     drop(paused);
     for expected in ["subscribed", "gateway.state"] {
         assert_eq!(client.receive().await["event"], expected);
@@ -423,7 +411,7 @@ async fn a_client_that_sends_far_too_much_reads_the_error_and_the_connection_is_
         let mut message = header(bytes);
         message.extend(vec![b' '; bytes.into()]);
         client.write(&message).await;
-        let socket = client.0.get_mut();
+        let socket = client.0.stream();
         let mut received = Vec::new();
         let read = timeout(DEADLINE, socket.read_to_end(&mut received)).await;
         assert!(read.expect("in time").is_ok(), "reset after {received:?}");

@@ -2,7 +2,6 @@
 //! commands answer, and what is then so in Discord.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "the steps that tests share may fail like tests"
 )]
 
