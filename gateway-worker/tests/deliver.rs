@@ -294,7 +294,8 @@ fn feed(guilds: &[&str]) -> anyhow::Result<Feed> {
 }
 
 #[tokio::test]
-async fn what_is_not_taken_comes_again_under_its_id_until_it_is() -> anyhow::Result<()> {
+async fn a_delivery_that_is_not_accepted_comes_again_under_its_id_until_it_is() -> anyhow::Result<()>
+{
     let refusals = [
         reply(500, json!({})),
         reply(503, Value::Null),

@@ -110,7 +110,7 @@ fn with(mut value: Value, field: &str, new: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_not_of_the_documented_form_is_refused_and_names_the_field() {
+async fn a_body_of_another_form_is_refused_and_names_the_field() {
     let endpoint = WorkerEndpoint::open().await;
     let generation = endpoint.claim("a").await;
     let long = "x".repeat(513);
@@ -258,7 +258,7 @@ async fn events_of_a_guild_are_refused_together_when_one_of_them_cannot_be_read(
 }
 
 #[tokio::test]
-async fn what_only_rises_is_not_raised_beyond_what_can_be() {
+async fn numbers_that_only_rise_are_not_raised_beyond_their_bound() {
     let endpoint = WorkerEndpoint::open().await;
     let generation = endpoint.claim("a").await;
     let reached = |session: u64, sequence: u64| {

@@ -454,7 +454,7 @@ fn a_change_of_which_one_event_cannot_be_read_is_read_again_by_the_next_worker()
 
 proptest! {
     #[test]
-    fn whatever_is_killed_or_lost_the_hub_ends_as_the_truth(
+    fn after_any_kill_or_loss_the_hub_equals_the_truth(
         steps in steps(), tight in any::<bool>(),
     ) {
         ends_as_the_truth(steps, tight)?;

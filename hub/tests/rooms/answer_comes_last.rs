@@ -196,7 +196,7 @@ async fn a_deny_that_was_added_before_discord_answered_hides_the_room_and_an_inh
  {
     let deny = || json!([{"id": "1", "type": 0, "allow": "0", "deny": "1024"}]);
     let nothing = || json!([]);
-    // What Discord answered, what was reported before it, whether the room is then listed.
+    // Discord's answer, the events before it, and whether the room is listed afterwards.
     for (answered, reported, listed) in [
         (nothing(), &["none", "deny"][..], false),
         (nothing(), &["deny"], false),

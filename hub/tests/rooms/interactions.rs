@@ -146,7 +146,7 @@ async fn both_doors_lead_to_the_same_rooms() {
 }
 
 #[tokio::test]
-async fn what_is_not_truly_signed_is_401_and_has_no_effect() {
+async fn a_request_with_a_wrong_signature_is_401_and_has_no_effect() {
     let world = World::new().await;
     let interaction = room(ADA, "0", "create", json!([]));
     let now_s = launch::clock::now_ms() / 1000;
@@ -230,7 +230,7 @@ async fn when_discord_is_slow_the_answer_comes_later() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_answered_politely() {
+async fn an_unknown_interaction_is_answered_politely() {
     let world = World::new().await;
     let elsewhere = json!({"type": 2, "guild_id": "5", "member": {"user": {"id": ADA}, "permissions": "8"}, "data": {"name": "room", "options": [{"name": "list", "type": 1}]}});
     let alone = json!({"type": 2, "user": {"id": ADA}, "data": {"name": "room", "options": [{"name": "list", "type": 1}]}});

@@ -1,5 +1,5 @@
-//! Rooms over both of their doors, against the simulated Discord: what REST and the slash
-//! commands answer, and what is then so in Discord.
+//! Rooms over both of their doors, against the simulated Discord: the answers of REST and of the
+//! slash commands, and the state of Discord afterwards.
 #![expect(
     clippy::unwrap_used,
     reason = "the steps that tests share may fail like tests"

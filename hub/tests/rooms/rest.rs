@@ -57,7 +57,7 @@ async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_wor
 }
 
 #[tokio::test]
-async fn what_nobody_chose_the_hub_chooses() {
+async fn the_hub_chooses_the_fields_that_a_request_leaves_out() {
     let world = World::new().await;
     let ada = world.member("ada").await;
     let (one, other) = (
@@ -281,7 +281,7 @@ async fn only_a_good_token_with_the_right_for_the_guild_gets_in() {
 }
 
 #[tokio::test]
-async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
+async fn each_answer_of_discord_is_a_clear_problem_and_leaves_no_trace() {
     // A ledger of one place shows whether a refusal keeps it.
     let ledger = LedgerBounds {
         rooms_max: 1,
@@ -378,7 +378,7 @@ async fn what_discord_says_is_a_clear_problem_and_leaves_no_trace() {
             assert_eq!(refused.body["retryAfterMs"], 2_500);
         }
     }
-    // Before Discord's time has come it is not asked again, and the wait is what is left of it.
+    // Before Discord's time is over it is not asked again, and the answer names the rest of the wait.
     let asked = world.asked(CREATE).await;
     let refused = world.create(&ada, json!({})).await;
     assert_eq!(refused.code(), (503, "DISCORD_UNAVAILABLE"));
@@ -531,7 +531,7 @@ async fn an_end_that_discord_refuses_can_be_tried_again() {
         ),
         (json!({"status": 401}), (503, "DISCORD_UNAVAILABLE")),
         (json!({"status": 500}), (503, "DISCORD_UNAVAILABLE")),
-        // Nothing of these says that the room is gone, whatever its status is.
+        // None of these proves that the room is gone.
         (json!({"status": 404}), (503, "DISCORD_UNAVAILABLE")),
         (
             json!({"status": 404, "body": "<html>no such page</html>"}),

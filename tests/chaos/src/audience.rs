@@ -138,7 +138,7 @@ impl Audience {
 struct Quiet {
     right_by: Instant,
     still_by: Instant,
-    /// Since when everybody is right and this has not changed: what was received, what happened.
+    /// The time since which all are right and these have not changed: frames received, transitions.
     since: Option<(Instant, (usize, u64))>,
 }
 
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_quiet_when_all_are_right_and_nothing_moves_and_late_when_that_does_not_come() {
+    fn a_point_is_quiet_when_all_are_right_and_nothing_moves_and_late_after_the_deadline() {
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
         let quiet = || Quiet::by(at(5_000), at(9_000));

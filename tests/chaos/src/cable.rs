@@ -1,13 +1,13 @@
-//! What stands between the worker and Discord's gateway: a [`Cable`] that can be cut, or swallow.
+//! A [`Cable`] between the worker and Discord's gateway that can be cut, or can swallow bytes.
 
 use tokio::io::{copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A connection that can be cut: what stands on it ends, what is new is refused. Or it swallows what is
-/// sent: Discord sees the connection end, the worker sees nothing at all, and what is new is taken
-/// without a word. Dropping it ends it.
+/// Forwards connections. A cut ends the open ones and refuses new ones. A cable that swallows ends
+/// the connections at Discord, while the worker sees nothing: new connections are accepted and never
+/// answered. Dropping the cable ends it.
 pub struct Cable {
     address: String,
     state: watch::Sender<State>,
@@ -55,7 +55,7 @@ impl Cable {
         self.state.send_replace(State::Swallows);
     }
 
-    /// Mends it; what was swallowed does not come any more.
+    /// Mends it. Swallowed bytes are lost.
     pub fn mend(&self) {
         self.state.send_replace(State::Whole);
     }

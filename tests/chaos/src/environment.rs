@@ -285,7 +285,7 @@ fn clock_of(folder: &Path, side: Side) -> PathBuf {
     })
 }
 
-/// What has a process read this clock.
+/// The settings with which a process reads this clock.
 fn faked<'a>(library: Option<&'a str>, clock: &'a str) -> Vec<(&'a str, &'a str)> {
     library.map_or_else(Vec::new, |library| {
         vec![

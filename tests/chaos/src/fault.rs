@@ -43,7 +43,7 @@ const SNAPSHOTS: Price = Price {
 pub struct Fault {
     /// What it is called on the command line.
     pub name: &'static str,
-    /// What happens.
+    /// Its course, in words.
     pub about: &'static str,
     /// What it may cost.
     pub price: Price,

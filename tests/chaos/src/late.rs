@@ -1,4 +1,4 @@
-//! How late this machine is: what has to wait for a processor here, waits in the processes as well.
+//! How late this machine is: if this program waits for a processor, the other processes wait as well.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

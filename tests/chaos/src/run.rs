@@ -35,7 +35,7 @@ const ACT_MAX: Duration = Duration::from_secs(20);
 pub struct Spec {
     /// All randomness comes from it.
     pub seed: u64,
-    /// What happens, in order.
+    /// The faults, in order.
     pub faults: Vec<Fault>,
     /// Acts in Discord, a second.
     pub acts_per_s: u32,

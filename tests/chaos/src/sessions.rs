@@ -2,11 +2,11 @@
 //!
 //! Pure. An identify is explained by a fact, never by a number that is free:
 //!
-//! - Discord ended the session. If it did so for want of a heartbeat, something must have kept the
+//! - Discord ended the session. If it did so because no heartbeat came, something must have kept the
 //!   worker from beating: it was stopped, or the machine was late.
 //! - The worker was killed before the hub had its session, so that the next one had an older one to
 //!   resume, which Discord refused.
-//! - The hub lost its store about the time at which a worker was started: nobody remembers the session,
+//! - The hub lost its store about the time at which a worker was started: neither side remembers the session,
 //!   and that worker soon identifies.
 //! - The connection of the new session was lost before READY came, by a fault that swallows bytes. A
 //!   session that was resumed was READY.
@@ -25,7 +25,7 @@ const STORED_WITHIN_MS: u64 = 5_000;
 /// The time after its start until a worker without a remembered session identifies, in ms: the hub
 /// may take 5 s to become ready, and the gateway must be reachable.
 const IDENTIFIES_WITHIN_MS: u64 = 10_000;
-/// How long before its end a session can have missed its heartbeat, in ms.
+/// The longest time between a missed heartbeat and the session's end, in ms.
 const BEAT_WITHIN_MS: u64 = 2_500;
 
 /// A note about a session.
@@ -59,7 +59,7 @@ pub struct Facts {
     pub store_losses: Vec<Span>,
     /// When something kept the worker from beating.
     pub held_up: Vec<Span>,
-    /// When the gateway's connection swallowed what was sent.
+    /// When the gateway's connection swallowed the bytes.
     pub swallowed: Vec<Span>,
     /// When the address for resuming was dead.
     pub address_dead: Vec<Span>,
@@ -91,7 +91,7 @@ pub fn gaps(notes: &[Note]) -> Vec<Gap> {
         .collect()
 }
 
-/// What is not in order, in words.
+/// The identifies and ends that are not in order, in words.
 pub fn complaints(notes: &[Note], facts: &Facts) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut session: Option<Session<'_>> = None;
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_ends_and_what_is_refused_is_never_in_order() {
+    fn a_session_that_its_client_ends_and_a_refused_identify_are_never_in_order() {
         for (what, why) in [("ended", "client"), ("identify.refused", "")] {
             let session = if what == "ended" { "a" } else { "" };
             let notes = [

@@ -29,7 +29,7 @@ impl StoreFiles {
         files.filter(named).collect()
     }
 
-    /// Copies them aside, instead of an earlier copy. Nobody may write meanwhile.
+    /// Copies them aside, in place of an earlier copy. The hub must not write meanwhile.
     pub fn keep(&self) {
         // Of an earlier copy there may be none.
         let _removed = fs::remove_dir_all(&self.kept);

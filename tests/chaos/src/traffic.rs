@@ -16,7 +16,7 @@ use world::Simulator;
 pub use first_guild::FirstGuild;
 pub use guilds::Guilds;
 
-/// What happens.
+/// A sequence of acts.
 pub trait Script: Send + 'static {
     /// The next act.
     fn act(&mut self) -> impl Future<Output = ()> + Send;

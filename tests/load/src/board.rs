@@ -25,7 +25,7 @@ pub(crate) struct Board {
 /// What must not happen, and how often it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Faults {
-    /// Events that came to a receiver again, or that nobody sent.
+    /// Events that a receiver got twice, or that were never sent.
     pub(crate) doubled: u64,
     /// Frames whose number did not follow the one before.
     pub(crate) gaps: u64,
@@ -78,7 +78,7 @@ impl Board {
         }
     }
 
-    /// Notes an event that came again, or that nobody sent.
+    /// Counts an event that came twice, or that was never sent.
     pub(crate) fn double(&self) {
         self.doubled.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What was measured: figures of one run, and the table over all runs.
+//! The results: figures of one run, and the table over all runs.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub(crate) fn quantile(samples: &mut [f64], share: f64) -> f64 {
 /// One row: the system's figure beside the kernel's floor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
-    /// What was measured, with its unit.
+    /// The quantity, with its unit.
     pub(crate) what: String,
     /// With Roomwire.
     pub(crate) ours: f64,

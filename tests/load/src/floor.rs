@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) event_bytes: usize,
 }
 
-/// What was measured.
+/// The results.
 #[derive(Debug)]
 pub(crate) struct Floor {
     /// For each size: until the last socket had a single event, ms, the median.
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_up_when_asked_to() {
+    fn the_floor_gives_up_when_asked_to() {
         let readers = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

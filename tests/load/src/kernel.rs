@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// `/proc/<pid>/stat` counts in hundredths of a second, whatever the kernel's own tick (`USER_HZ`).
+/// `/proc/<pid>/stat` counts in hundredths of a second (`USER_HZ`), independent of the kernel's own tick.
 const TICKS_PER_S: f64 = 100.0;
 
 /// How many descriptors a process may open.

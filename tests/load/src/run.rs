@@ -103,7 +103,7 @@ pub(crate) async fn measure(
     let (after, weight) = (processor_s(&observed)?, board.weight());
     let elapsed_s = begun.elapsed().as_secs_f64();
     let frames = weight.0 - weight_before.0;
-    // Rounded to ticks, what is next to nothing may come out below it.
+    // A small difference of values that are rounded to ticks may be negative.
     let shares: Vec<_> = names
         .into_iter()
         .zip(before.iter().zip(&after))
@@ -217,7 +217,7 @@ impl Measured {
         figures
     }
 
-    /// What is worth a line but not a row.
+    /// The line beside the table.
     pub(crate) fn remark(&self) -> String {
         let shares: Vec<String> = self
             .shares

@@ -1,4 +1,4 @@
-//! What happens in Discord during a measurement, and how a browser knows which event a frame is.
+//! The events in Discord during a measurement, and how a browser knows which event a frame is.
 //!
 //! Events go round a crowd of users. Each user lives through the same sixteen steps again and
 //! again: join, get other marks, move to the second room, get other marks, leave. The four marks
@@ -80,7 +80,7 @@ pub(crate) struct TwoRooms {
 }
 
 impl TwoRooms {
-    /// What is to happen as event number `event`.
+    /// The change of event number `event`.
     pub(crate) fn change(&self, event: usize) -> VoiceChange {
         let (user, step) = (event % USERS, event / USERS % STEPS);
         let channel_id = match step {

@@ -13,7 +13,7 @@ use crate::kernel::{Observed, descriptor_limit};
 use crate::request::Request;
 use crate::script::{TwoRooms, VoiceChange};
 
-/// The simulator's rate limits: they are Discord's, and not what is measured.
+/// The simulator's rate limits. Discord's limits are not part of the measurement.
 const UNLIMITED: &str = "1000000";
 /// Browsers with the same subject, as tabs and devices have; below the hub's bound of 50.
 const BROWSERS_A_SUBJECT: usize = 40;

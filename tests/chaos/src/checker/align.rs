@@ -1,4 +1,4 @@
-//! Aligns what was received about one subject with what was due.
+//! Aligns the received steps of one subject with the due ones.
 //!
 //! Both are short sequences, so the cheapest explanation is found exactly, by dynamic programming:
 //! a step received as it was due costs nothing; a *collapse* (some due steps within one gap, received as
@@ -37,7 +37,7 @@ impl Gap {
     }
 }
 
-/// How what was received explains what was due.
+/// How the received steps explain the due ones.
 #[derive(Debug, Default)]
 pub(super) struct Alignment {
     /// Received as due: (received, due).
@@ -105,7 +105,7 @@ enum Move {
     Extra,
 }
 
-/// The cheapest explanation of what was received of one subject that began in this state. The first
+/// The cheapest explanation of the received steps of one subject that began in this state. The first
 /// `enough` due steps are due for certain; something else covers the rest, or has not come yet.
 pub(super) fn align(
     began: &Held,

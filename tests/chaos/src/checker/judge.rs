@@ -12,7 +12,7 @@ use super::story::{DueStep, Story};
 use super::tally::Verdict;
 use super::{Record, Terms};
 
-/// Counts what is wrong with one record.
+/// Counts the violations in one record.
 pub(super) fn judge(
     story: &Story,
     record: &Record,
@@ -158,7 +158,7 @@ fn explain<'a>(
     let gaps = narrow(&lines, terms);
     let certain = match segment.finish {
         Finish::Quiet(_) => u64::MAX,
-        // Steps come in the guild's order: what comes before the last one received was due.
+        // Steps come in the guild's order: every step before the last one received was due.
         Finish::Covered if terms.ordered => sent_until(&lines, u64::MAX, &gaps),
         Finish::Covered => 0,
     };
@@ -169,7 +169,7 @@ fn explain<'a>(
 }
 
 impl Line<'_> {
-    /// What comes before the transition `certain` was due.
+    /// Every step before the transition `certain` was due.
     fn align(&mut self, gaps: &[Gap], certain: u64) {
         let steps: Vec<&Step> = self
             .received

@@ -94,7 +94,7 @@ pub enum What {
     },
 }
 
-/// What is allowed.
+/// The terms of a judgement.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// What may come collapsed.

@@ -1,4 +1,4 @@
-//! What was found, counted.
+//! The findings, counted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// Findings that are kept in words; the counts go on.
 const FINDINGS_MAX: usize = 40;
 
-/// What was found in one run, or in many.
+/// The findings of one run, or of many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Steps received exactly as they were due.
@@ -19,7 +19,7 @@ pub struct Verdict {
     pub doubled: u64,
     /// Steps that came at the wrong place.
     pub reordered: u64,
-    /// Steps that were never true, and what was still believed at a quiet point.
+    /// Steps that were never true, and wrong beliefs at a quiet point.
     pub ghosts: u64,
     /// Frames or steps that name what the view does not show.
     pub leaks: u64,
@@ -120,7 +120,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A percentile of what is sorted; 0 of nothing.
+/// A percentile of sorted values; 0 if there are none.
 pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).copied().unwrap_or(0)

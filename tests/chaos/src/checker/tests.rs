@@ -243,7 +243,7 @@ fn a_user_named_in_a_room_while_it_was_hidden_is_a_leak() {
 }
 
 #[test]
-fn who_is_believed_in_a_room_at_a_quiet_point_and_is_not_there_is_a_ghost() {
+fn a_user_believed_in_a_room_at_a_quiet_point_who_is_not_there_is_a_ghost() {
     let play = evening();
     let ghost = tampered(&full_record(&play), |frames| {
         frames.pop();
@@ -273,7 +273,7 @@ fn a_subscriber_that_received_nothing_is_noticed() {
 }
 
 #[test]
-fn what_a_snapshot_covers_is_not_lost_but_what_came_before_a_later_step_is() {
+fn a_step_that_a_snapshot_covers_is_not_lost_and_one_before_a_later_step_is() {
     let play = evening();
     let truth = play.truth();
     let story = truth.story(None);

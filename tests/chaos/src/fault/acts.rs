@@ -1,4 +1,4 @@
-//! What happens in each fault, and what must be seen meanwhile.
+//! The course of each fault, and the facts that must be seen meanwhile.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use world::{Side, within, within_async};
 use crate::environment::Environment;
 use crate::subscriber::Subscriber;
 
-/// How soon what is promised at once must be seen (F8, F19: 5 s).
+/// The time within which a fact must be seen that is promised at once (F8, F19: 5 s).
 pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Waits until this is the gateway's state for the witness, or complains.

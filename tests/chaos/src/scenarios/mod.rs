@@ -46,7 +46,7 @@ impl Size {
 pub struct Scenario {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What happens, and what must be true afterwards.
+    /// Its course, and the facts that must be true afterwards.
     pub about: &'static str,
     act: Act,
 }
@@ -86,9 +86,9 @@ pub fn named(name: &str) -> Option<Scenario> {
 /// The result of a scenario.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// What was measured.
+    /// The measured figures.
     pub figures: Vec<String>,
-    /// What is wrong.
+    /// The violations.
     pub wrongs: Vec<String>,
 }
 

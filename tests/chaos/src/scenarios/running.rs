@@ -31,7 +31,7 @@ const STILL: Duration = Duration::from_millis(300);
 const FIRST: Duration = Duration::from_secs(30);
 /// How long anything may take to become right. What a scenario promises is shorter, and judged there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// Acts in Discord a second. Some change nothing; what is asked for are 50 changes.
+/// Acts in Discord a second. Some change nothing; 50 changes are required.
 const ACTS_PER_S: u32 = 60;
 /// Connections of one subject at most (the hub's own bound is 50).
 const OF_ONE_SUBJECT: usize = 40;
@@ -173,8 +173,8 @@ impl Running {
         within(most, || self.behind(mark).next().is_none()).await
     }
 
-    /// Waits twice until every viewer has what happens now, during traffic. The time since `since`
-    /// then; a viewer that has it too late is a violation.
+    /// Waits twice until every viewer has the newest mark, during traffic. Returns the time since
+    /// `since`. A viewer without the mark in time is a violation.
     pub(super) async fn right_again(&mut self, since: Instant) -> Duration {
         for _ in 0..2 {
             let mark = self.mark().await;

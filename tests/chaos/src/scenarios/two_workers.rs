@@ -21,7 +21,7 @@ use super::running::Running;
 const FENCED: i32 = 75;
 /// How often a process is checked.
 const LOOK: Duration = Duration::from_millis(10);
-/// How soon everything must be right once nobody is stopped any more.
+/// The time within which everything must be right after the last stop.
 const RIGHT_WITHIN: Duration = Duration::from_secs(15);
 /// Fencings within a minute at most: the hub's own bound (`FENCINGS_PER_MINUTE_MAX`) and one more, by
 /// which it shows; and as many again at the change from one minute to the next.

@@ -227,7 +227,7 @@ impl Shared {
             owed: pos.is_none() || waiting,
         });
         let auth = self.access.auth(self.only.as_ref(), pos.as_deref());
-        // A send that fails shows at once in what is received.
+        // If the send fails, the next receive fails too.
         let _sent = socket.send(auth).await;
         loop {
             match socket.receive().await {
@@ -275,7 +275,7 @@ impl Shared {
     }
 }
 
-/// What stands behind these words, up to the next quotation mark.
+/// The text behind these words, up to the next quotation mark.
 fn between<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     let (_, behind) = text.split_once(words)?;
     Some(behind.split_once('"')?.0)

@@ -11,7 +11,7 @@ use world::Simulator;
 use super::{Script, ask};
 use crate::checker::Id;
 
-/// People of each guild; nobody is in two.
+/// The number of people in each guild; no user is in two.
 const PEOPLE: u64 = 8;
 /// Rooms besides the usual ones at most, of each guild.
 const MADE_MAX: usize = 3;
@@ -56,7 +56,7 @@ impl Guilds {
         }
     }
 
-    /// The simulator's two open rooms of each guild stand at these distances from its id.
+    /// A room of the guild. The ids of its two open rooms follow from the guild's id.
     fn room(&mut self, guild: u64) -> Id {
         let made = self.made.get(&guild).map_or(&[][..], Vec::as_slice);
         let at = self.rng.random_range(0..made.len() + 2);

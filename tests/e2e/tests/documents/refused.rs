@@ -21,7 +21,7 @@ const SIZES: [usize; 5] = [17_000, 70_000, 300_000, 1024 * 1024, 2 * 1024 * 1024
 /// How often each kind is sent with each size, so that 200 are sent in all.
 const ROUNDS: usize = 4;
 
-/// Reads the requests from its input, sends them, and prints what comes back for each.
+/// Reads the requests from its input, sends them, and prints the answer to each.
 const PYTHON: &str = r#"
 import json, sys, urllib.error, urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -152,7 +152,7 @@ impl Refused {
     }
 }
 
-/// Sends all of a request before it reads, and reads to the end: what came, or how it failed.
+/// Sends all of a request before it reads, and reads to the end: the answer, or how it failed.
 async fn send_then_read(request: &Value) -> Value {
     let url = request["url"].as_str().unwrap();
     let (address, path) = url.trim_start_matches("http://").split_once('/').unwrap();

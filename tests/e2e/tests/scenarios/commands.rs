@@ -85,7 +85,7 @@ async fn a_bad_signature_is_401_and_a_ping_is_answered() {
         )
         .await;
     assert_has(&ping, &json!({ "status": 200, "body": { "type": 1 } }));
-    // Before any parse: what is no JSON at all is refused for its signature alone.
+    // The signature is checked before any parse: a body that is not JSON is refused for it alone.
     let url = format!("{}/interactions", world.hub_url);
     for (body, signature) in [
         ("not json", "00".repeat(64)),

@@ -104,7 +104,7 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
         world.voice(GRACE, Some(&ours)).await;
         arrived(&world, &mut stranger, &fence).await;
 
-        // What is said since, to who stayed, to who comes and to who returns.
+        // The frames since then: to a browser that stayed, to a new one, and to one that returns.
         let mut late = world.browser("late").await;
         let token = world.token(json!({ "sub": "cut" })).await;
         let mut back = Browser::open(&world.hub_url).await;
@@ -152,7 +152,7 @@ async fn a_room_of_ours_that_staff_hide_leaves_every_page_at_once_and_can_still_
         }
         assert!(!world.outputs().await.contains(AFTER));
 
-        // Nobody else's to end, and its owner's and a manager's as before.
+        // Its owner and a manager can end it as before, and nobody else can.
         let (status, _) = end(&world, json!({ "sub": "stranger" }), &ours).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         let manager = json!({ "sub": "mo", "scope": "rooms:read rooms:manage" });
@@ -214,7 +214,7 @@ async fn a_deny_that_a_room_of_ours_has_from_its_category_does_not_hide_it() {
     assert!(overwrites.contains(GUILD), "inherited: {overwrites}");
     let made = stranger.event("room.created").await;
     assert_eq!(made["payload"]["channelId"], *ours);
-    // What is not of viewing does not hide it either.
+    // A deny of another permission does not hide it.
     let deaf = json!([
         { "id": GUILD, "type": 0, "allow": "0", "deny": "3146752" },
         { "id": BOT, "type": 1, "allow": VIEW_AND_CONNECT, "deny": "0" },

@@ -22,7 +22,7 @@ async fn connect(url: &str, bytes: &str) -> TcpStream {
     stream
 }
 
-/// What comes until the other side closes its half; an error where it resets the connection.
+/// The bytes until the other side closes its half; an error if it resets the connection.
 async fn read_to_end(stream: &mut TcpStream) -> io::Result<String> {
     let mut answer = Vec::new();
     let read = timeout(DEADLINE, stream.read_to_end(&mut answer));

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use world::reducer::Mirror;
 use world::{ADA, Browser, GRACE, LOUNGE, Plan, STUDY, World};
 
-/// What is promised from the loss of the connection to `live` (F37).
+/// The promised time from the loss of the connection to `live` (F37).
 const PROMISED: Duration = Duration::from_secs(60);
 /// How often a worker tries.
 const ATTEMPTS: u64 = 3;

@@ -1,4 +1,4 @@
-//! The staff channel exists for nobody.
+//! No output shows that the staff channel exists.
 
 use std::time::Duration;
 
@@ -185,8 +185,7 @@ const ROLES: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn whatever_happens_to_roles_and_overwrites_a_browser_has_what_everyone_may_view_and_nothing_else()
- {
+async fn after_any_change_of_roles_and_overwrites_a_browser_has_exactly_what_everyone_may_view() {
     let world = World::start().await;
     let_the_bot_in(&world).await;
     let staff_name = world.channels().await[STAFF]["name"]

@@ -114,7 +114,7 @@ async fn a_browser_that_was_cut_off_hears_exactly_what_it_missed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_continued_begins_with_a_snapshot_that_says_why() {
+async fn a_position_that_cannot_be_continued_is_answered_with_a_snapshot_and_its_reason() {
     let world = World::with(&[("RECOVERY_FRAMES_MAX", "2")]).await;
     let browser = world.browser("ada").await;
     let pos = last_pos(&browser);

@@ -344,7 +344,7 @@ async fn a_reader_that_does_not_move_is_closed_and_the_others_go_on() {
     drop(stuck);
 }
 
-/// A connection whose kernel takes little, so that the hub feels soon that nobody reads.
+/// A connection with a small receive buffer, so that the hub soon notices that nobody reads.
 async fn slow_reader(world: &World, sub: &str) -> Browser {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32_768).unwrap();
@@ -358,7 +358,7 @@ async fn slow_reader(world: &World, sub: &str) -> Browser {
 }
 
 #[tokio::test]
-async fn who_connects_and_says_nothing_is_let_go_and_a_method_changes_nothing() {
+async fn a_silent_connection_is_closed_and_a_method_changes_nothing() {
     let world = World::with(&[("HEADER_TIMEOUT_MS", "300"), ("TCP_CONNECTIONS_MAX", "3")]).await;
     let address = world.hub_url.trim_start_matches("http://");
     for _ in 0..3 {
@@ -402,7 +402,7 @@ async fn a_slow_reader_misses_nothing_before_its_close_frame() {
         }
     };
     let watching = async { while watcher.frame().await["n"] != EVENTS {} };
-    // Whatever the watcher has received was sent to the slow one too.
+    // Every frame that the watcher received was sent to the slow one too.
     tokio::join!(muting, watching);
     let read_all = async {
         let mut last = 0;
@@ -421,8 +421,7 @@ async fn a_slow_reader_misses_nothing_before_its_close_frame() {
 }
 
 #[tokio::test]
-async fn who_reads_gets_every_guild_however_small_the_outbox_and_one_that_no_worker_follows_is_not_live()
- {
+async fn a_reader_gets_every_guild_with_a_small_outbox_and_a_guild_without_a_worker_is_not_live() {
     let guilds: Vec<String> = (1..=60).map(|id: u64| id.to_string()).collect();
     let world = World::with(&[
         ("GUILD_IDS", &guilds.join(",")),

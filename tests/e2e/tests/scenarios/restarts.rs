@@ -39,7 +39,7 @@ async fn a_cut_gateway_connection_is_resumed_and_nothing_is_missed() {
 }
 
 #[tokio::test]
-async fn who_left_while_the_session_was_lost_is_no_ghost() {
+async fn a_user_who_left_while_the_session_was_lost_is_no_ghost() {
     let world = World::start().await;
     let mut browser = world.browser("ada").await;
     world.voice(ADA, Some(LOUNGE)).await;
@@ -154,7 +154,7 @@ async fn identified_once_more(world: &World) {
 }
 
 #[tokio::test]
-async fn who_left_while_the_worker_was_dead_and_its_session_lost_is_no_ghost() {
+async fn a_user_who_left_while_the_worker_was_dead_and_its_session_lost_is_no_ghost() {
     let mut world = World::start().await;
     let mut browser = world.browser("ada").await;
     world.voice(ADA, Some(LOUNGE)).await;

@@ -5,7 +5,7 @@ use serde_json::json;
 use world::{ADA, GUILD, LOUNGE, STUDY, World, assert_has, eventually};
 
 #[tokio::test]
-async fn what_a_member_does_in_discord_is_seen_by_a_browser_that_nobody_refreshed() {
+async fn a_browser_that_nobody_refreshes_shows_the_acts_of_a_member_in_discord() {
     let world = World::start().await;
     let mut browser = world.browser("ada").await;
 
@@ -162,7 +162,7 @@ async fn a_room_that_is_created_exists_in_discord_and_is_seen_and_ended() {
 }
 
 #[tokio::test]
-async fn what_discord_refuses_is_a_clear_problem() {
+async fn a_refusal_by_discord_is_a_clear_problem() {
     let world = World::start().await;
     let route = "POST /guilds/*/channels";
     for (fault, status, code) in [

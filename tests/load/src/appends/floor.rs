@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_was_no_time_for_is_extrapolated() {
+    fn writes_beyond_the_time_limit_are_extrapolated() {
         let store = Folder::new();
         let sizes = [1_000; 50];
         let all = write(&store.file("all"), &sizes, true, Duration::from_secs(60)).unwrap();

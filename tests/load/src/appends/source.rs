@@ -111,7 +111,7 @@ impl Source {
         self.deliver(sequence(self.made - 1), &events)
     }
 
-    /// What is wrong with what the hub says it knows, if anything is.
+    /// The first difference between the hub's knowledge and these deliveries.
     pub(crate) fn differs(&self, reached: Reached, known: &[KnownGuild]) -> Option<String> {
         if reached != self.from {
             return Some(format!("reached {reached:?} instead of {:?}", self.from));

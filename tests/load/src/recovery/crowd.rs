@@ -64,7 +64,7 @@ struct Browser {
 }
 
 impl Crowd {
-    /// Lets every browser connect; what comes out of the set is why one ended for good.
+    /// Lets every browser connect. The set yields the reason of a browser that ended permanently.
     pub(crate) fn enter(self: &Arc<Self>, runtime: &Handle) -> JoinSet<anyhow::Error> {
         let (mut tasks, joining) = (JoinSet::new(), Arc::new(Semaphore::new(JOINING_MAX)));
         for me in 0..self.tokens.len() {
@@ -207,6 +207,6 @@ enum UpTo {
     Unknown,
     /// It lacks some of this many events, which were sent when it subscribed.
     Behind(u64),
-    /// It had all of them, at a moment when this many were sent: what comes after is live.
+    /// It had all of them at a moment when this many were sent: later ones are live.
     Date(u64),
 }

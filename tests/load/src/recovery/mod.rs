@@ -89,7 +89,7 @@ pub(crate) async fn measure(
     })
 }
 
-/// What was measured.
+/// The results.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     ours: Measured,
@@ -142,7 +142,7 @@ impl Recovered {
         figures
     }
 
-    /// What is worth a line but not a row.
+    /// The line beside the table.
     pub(crate) fn remark(&self) -> String {
         let side = |of: &Measured| {
             format!(
@@ -161,7 +161,7 @@ impl Recovered {
     }
 }
 
-/// What is killed.
+/// The side that is killed.
 enum Side {
     System(Box<System>),
     Bare {

@@ -82,7 +82,7 @@ impl Play {
         events / rooms + u64::from(events % rooms > room as u64)
     }
 
-    /// What is to happen as event number `event`.
+    /// The change of event number `event`.
     pub(crate) fn change(&self, event: u64) -> VoiceChange {
         let room = self.room_of(event);
         let step = Step::of(event / self.rooms.len() as u64);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_doubled_or_misnumbered_is_found() {
+    fn lost_doubled_and_misnumbered_events_are_found() {
         let mut follower = at(0, 20);
         assert_eq!(
             follower.read(&event(0, 22, 1), 30).unwrap(),

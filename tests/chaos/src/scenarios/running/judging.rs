@@ -1,4 +1,4 @@
-//! The end of a scenario, and what is judged there.
+//! The end of a scenario, and its judgement.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
