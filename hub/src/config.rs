@@ -667,6 +667,7 @@ impl Settings {
                 past_max: self.bounds.ledger_past_max,
                 creates_per_minute: self.bounds.create_rooms_per_minute,
                 creators_max: self.bounds.creators_max,
+                interactions_max: self.bounds.interactions_remembered_max,
             },
         }
     }

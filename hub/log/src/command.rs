@@ -9,6 +9,7 @@ use proto::delivery::RefusedEvent;
 use proto::event::Event;
 use proto::{ChannelId, GuildId};
 
+use crate::dedup::Admission;
 use crate::rooms::{CreateOutcome, CreateRefused, CreateTicket, NotPending, Owner};
 
 /// A request to the log.
@@ -61,6 +62,11 @@ pub enum Command {
         /// The channel.
         channel: ChannelId,
     },
+    /// Discord's interaction is about to be answered: once for an id.
+    NoteInteraction {
+        /// Names the interaction.
+        id: Arc<str>,
+    },
     /// The log starts: the ledger is brought in line with its bounds and with every guild.
     ReconcileRooms,
     /// Ends in a panic, after it has changed the state.
@@ -90,6 +96,8 @@ pub enum Reply {
     CreateFinished(Result<(), NotPending>),
     /// To [`Command::EndRoom`].
     RoomEnded,
+    /// To [`Command::NoteInteraction`].
+    InteractionNoted(Admission),
     /// To [`Command::ReconcileRooms`].
     RoomsReconciled,
 }

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{Appended, Command, Reply};
+use crate::dedup::Admission;
 use crate::entry::{Applied, Place};
 use crate::health::Health;
 use crate::published::{Published, lock};
@@ -211,6 +212,24 @@ impl Log {
     /// [`Unavailable`]: it is not stored.
     pub async fn end_room(&self, channel: ChannelId) -> Result<(), Unavailable> {
         self.execute(Command::EndRoom { channel }).await.map(drop)
+    }
+
+    /// Notes that an interaction is about to be answered. False: it was noted before, and must not be
+    /// executed again.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not stored.
+    pub async fn note_interaction(&self, id: u64) -> Result<bool, Unavailable> {
+        let id = id.to_string().into();
+        match self.execute(Command::NoteInteraction { id }).await? {
+            Reply::InteractionNoted(Admission::New { forgotten_early }) => {
+                metrics::counter!("hub_discord_interactions_forgotten_early_total")
+                    .increment(forgotten_early);
+                Ok(true)
+            }
+            Reply::InteractionNoted(Admission::Repeat) => Ok(false),
+            _ => Err(Unavailable),
+        }
     }
 
     /// The ledger. A clone shares what it has in common.

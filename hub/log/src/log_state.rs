@@ -142,6 +142,10 @@ impl LogState {
                 self.ledger.end(*channel, now_ms, &mut record.ledger);
                 Reply::RoomEnded
             }
+            Command::NoteInteraction { id } => {
+                let changes = &mut record.ledger;
+                Reply::InteractionNoted(self.ledger.note_interaction(id, now_ms, changes))
+            }
             Command::ReconcileRooms => {
                 self.reconcile_rooms(now_ms, &mut record);
                 Reply::RoomsReconciled

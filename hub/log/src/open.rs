@@ -79,8 +79,9 @@ impl Log {
             mut state,
             retentions,
             ledger,
+            interactions: (interactions, next),
         } = loaded;
-        state.ledger = Ledger::new(settings.ledger.clone());
+        state.ledger = Ledger::restored(settings.ledger.clone(), interactions, next);
         for change in &ledger {
             state.ledger.apply(change);
         }

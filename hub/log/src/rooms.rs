@@ -21,6 +21,7 @@ use proto::{ChannelId, GuildId};
 
 use self::budgets::CreateBudgets;
 pub use self::owned::{CreateTicket, OwnedRoom, Owner, PendingCreate, RoomStatus};
+use crate::dedup::{Admission, DedupWindow, WindowBounds};
 use crate::state::{Change, GuildState, may_deny_everyone};
 
 /// The bounds of the ledger.
@@ -36,6 +37,9 @@ pub struct LedgerBounds {
     pub creates_per_minute: u32,
     /// How many owners' budgets are kept.
     pub creators_max: usize,
+    /// How many answered interactions are known at most, for 15 minutes each. At the bound the oldest
+    /// is forgotten.
+    pub interactions_max: usize,
 }
 
 impl LedgerBounds {
@@ -49,7 +53,13 @@ impl LedgerBounds {
     pub const CREATES_PER_MINUTE: u32 = 10;
     /// [`LedgerBounds::creators_max`]: the owners who create rooms within one minute.
     pub const CREATORS_MAX: usize = 10_000;
+    /// [`LedgerBounds::interactions_max`]: ten a second, for as long as they are known.
+    pub const INTERACTIONS_MAX: usize = 10_000;
 }
+
+/// How long an answered interaction is known, in ms: its token lives as long, and no signature is
+/// valid that long.
+const INTERACTIONS_AGE_MS: u64 = 15 * 60 * 1000;
 
 impl Default for LedgerBounds {
     fn default() -> Self {
@@ -58,12 +68,13 @@ impl Default for LedgerBounds {
             past_max: Self::PAST_MAX,
             creates_per_minute: Self::CREATES_PER_MINUTE,
             creators_max: Self::CREATORS_MAX,
+            interactions_max: Self::INTERACTIONS_MAX,
         }
     }
 }
 
 /// The ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ledger {
     bounds: LedgerBounds,
     rooms: OrdMap<ChannelId, Arc<OwnedRoom>>,
@@ -71,6 +82,14 @@ pub struct Ledger {
     past: OrdSet<(u64, ChannelId)>,
     pending: OrdMap<CreateTicket, PendingCreate>,
     budgets: CreateBudgets,
+    /// Ids of interactions that were answered, so that a repeat has no second effect.
+    interactions: DedupWindow<Arc<str>>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new(LedgerBounds::default())
+    }
 }
 
 /// One change of the ledger, as an effect: it holds what is so afterwards.
@@ -86,6 +105,8 @@ pub enum LedgerChange {
     Forgotten(ChannelId),
     /// An owner's budget. None: it is full.
     Budget(Owner, Option<RateBucket>),
+    /// An interaction is being answered since then, in ms since the Unix epoch.
+    Interaction(u64, Arc<str>),
 }
 
 /// What a [`LedgerChange`] is about.
@@ -94,6 +115,7 @@ enum LedgerKey<'a> {
     Ticket(CreateTicket),
     Room(ChannelId),
     Budget(&'a Owner),
+    Interaction(&'a str),
 }
 
 impl LedgerChange {
@@ -103,10 +125,11 @@ impl LedgerChange {
             Self::Room(room) => LedgerKey::Room(room.channel_id),
             Self::Forgotten(channel) => LedgerKey::Room(*channel),
             Self::Budget(owner, _) => LedgerKey::Budget(owner),
+            Self::Interaction(_, id) => LedgerKey::Interaction(id),
         }
     }
 
-    /// The last change of each room, create and budget: the others do not matter to a store.
+    /// The last change of everything that changes. The others do not matter to a store.
     pub(crate) fn last_of_each(changes: &[Self]) -> impl Iterator<Item = &Self> {
         let last: BTreeMap<_, _> = changes.iter().map(|one| (one.key(), one)).collect();
         last.into_values()
@@ -165,10 +188,48 @@ pub struct LedgerStep {
 impl Ledger {
     /// An empty ledger.
     pub fn new(bounds: LedgerBounds) -> Self {
+        Self::restored(bounds, [], 0)
+    }
+
+    /// A ledger without rooms that knows these interactions, oldest first, each with when it was
+    /// noted. `next` is the number of the next one.
+    pub(crate) fn restored(
+        bounds: LedgerBounds,
+        interactions: impl IntoIterator<Item = (u64, Arc<str>)>,
+        next: u64,
+    ) -> Self {
+        let window = WindowBounds {
+            age_ms: INTERACTIONS_AGE_MS,
+            entries_min: 0,
+            entries_max: bounds.interactions_max,
+        };
         Self {
             bounds,
-            ..Self::default()
+            rooms: OrdMap::new(),
+            past: OrdSet::new(),
+            pending: OrdMap::new(),
+            budgets: CreateBudgets::default(),
+            interactions: DedupWindow::restored(window, interactions, next),
         }
+    }
+
+    /// The interactions that were noted.
+    pub(crate) fn interactions(&self) -> &DedupWindow<Arc<str>> {
+        &self.interactions
+    }
+
+    /// Notes that an interaction is being answered. A repeat must not be executed again.
+    pub fn note_interaction(
+        &mut self,
+        id: &Arc<str>,
+        now_ms: u64,
+        changes: &mut Vec<LedgerChange>,
+    ) -> Admission {
+        let admission = self.interactions.admit(Arc::clone(id), (), now_ms);
+        if admission != Admission::Repeat {
+            changes.push(LedgerChange::Interaction(now_ms, Arc::clone(id)));
+        }
+        admission
     }
 
     /// The room of this channel, past ones included.
@@ -390,6 +451,9 @@ impl Ledger {
                 }
             }
             LedgerChange::Budget(owner, bucket) => self.budgets.set(owner, *bucket),
+            LedgerChange::Interaction(at_ms, id) => {
+                self.interactions.admit(Arc::clone(id), (), *at_ms);
+            }
         }
     }
 

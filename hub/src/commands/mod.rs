@@ -88,10 +88,18 @@ impl Command {
         }
     }
 
-    /// Does what was asked, for somebody in a guild, and says what came of it.
-    pub async fn run(self, rooms: &Rooms, actor: &Principal, guild: GuildId) -> String {
+    /// Executes the command for a principal in a guild, and returns the message for them.
+    pub async fn run(
+        self,
+        rooms: &Rooms,
+        actor: &Principal,
+        guild: GuildId,
+        interaction: u64,
+    ) -> String {
         let said = match self {
-            Self::Create { name, limit } => create(rooms, actor, guild, name, limit).await,
+            Self::Create { name, limit } => {
+                create(rooms, actor, guild, interaction, name, limit).await
+            }
             Self::List => list(rooms, actor, guild),
             Self::End { room } => end(rooms, actor, room).await,
         };
@@ -103,9 +111,14 @@ async fn create(
     rooms: &Rooms,
     actor: &Principal,
     guild: GuildId,
+    interaction: u64,
     name: Option<String>,
     limit: Option<u32>,
 ) -> Result<String, ApiError> {
+    // The other commands may be repeated: a second time they have no second effect.
+    if !rooms.note_interaction(interaction).await? {
+        return Ok("Roomwire has answered this already.".to_owned());
+    }
     let wish = CreateRoom {
         name,
         parent_id: None,

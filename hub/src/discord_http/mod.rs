@@ -168,7 +168,7 @@ impl Interactions {
             let door = self.clone();
             self.0
                 .work
-                .spawn(async move { door.act(interaction, tell).await });
+                .spawn(async move { door.act(id, interaction, tell).await });
             answer
         };
         let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -176,7 +176,7 @@ impl Interactions {
         seen.get_or_insert(id, now_ms, first)
     }
 
-    async fn act(&self, interaction: Interaction, tell: watch::Sender<Option<Bytes>>) {
+    async fn act(&self, id: u64, interaction: Interaction, tell: watch::Sender<Option<Bytes>>) {
         let say = |answer: Value, outcome: &'static str| {
             count(outcome);
             tell.send_replace(Some(written(&answer)));
@@ -202,7 +202,7 @@ impl Interactions {
                 "unknown",
             );
         };
-        let result = command.run(&self.0.rooms, &actor, guild);
+        let result = command.run(&self.0.rooms, &actor, guild, id);
         tokio::pin!(result);
         let within = Duration::from_millis(self.0.settings.answer_within_ms);
         if let Ok(text) = tokio::time::timeout(within, &mut result).await {

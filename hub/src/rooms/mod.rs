@@ -64,6 +64,16 @@ impl Rooms {
         self.0.access.guilds().contains(&guild)
     }
 
+    /// Notes that an interaction is about to be answered. False: it was noted before, perhaps by a hub
+    /// that has ended since, and must not have a second effect.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: it cannot be stored.
+    pub async fn note_interaction(&self, id: u64) -> Result<bool, ApiError> {
+        let noted = self.0.log.note_interaction(id).await;
+        noted.map_err(|_| unavailable())
+    }
+
     /// Waits until everything that was begun at Discord is finished. Call it when no request can come
     /// any more.
     pub async fn settled(&self) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hub::access::Access;
 use hub::auth::{Principal, Rights, Subject};
+use hub::commands::Command;
 use hub::rooms::Rooms;
 use hub::view::RoomsShown;
 use proto::problem::Code;
@@ -248,4 +249,21 @@ async fn a_create_that_was_pending_at_a_kill_is_dropped_at_the_start() {
         Err(Code::NotFound),
         "its channel is not Roomwire's own"
     );
+}
+
+#[tokio::test]
+async fn an_interaction_that_is_repeated_after_a_kill_creates_no_second_room() {
+    let (world, directory) = (World::new().await, Directory::new("repeated"));
+    let life = Life::begin(&world, &directory.file());
+    let (name, limit) = (Some("a".to_owned()), None);
+    let command = Command::Create { name, limit };
+    let run = async |life: &Life| {
+        let command = command.clone();
+        command.run(&life.rooms, &ada(), guild(), 7).await
+    };
+    assert!(run(&life).await.starts_with("**a** is open"));
+    let again = Life::begin(&world, &directory.killed("again.db"));
+    assert_eq!(run(&again).await, "Roomwire has answered this already.");
+    assert_eq!(world.asked("POST /guilds/*/channels").await, 1);
+    assert_eq!(again.listed().len(), 1);
 }

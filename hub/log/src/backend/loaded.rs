@@ -1,6 +1,7 @@
 //! What a backend gives back when it is opened.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use proto::GuildId;
 
@@ -20,6 +21,8 @@ pub(crate) struct Loaded {
     pub(crate) retentions: BTreeMap<GuildId, Retention>,
     /// The ledger's rooms and budgets, as changes of an empty ledger.
     pub(crate) ledger: Vec<LedgerChange>,
+    /// Interactions that were answered, oldest first, each with when, and the number of the next.
+    pub(crate) interactions: (Vec<(u64, Arc<str>)>, u64),
 }
 
 impl Loaded {
@@ -30,6 +33,7 @@ impl Loaded {
             state: LogState::restored(Workers::default(), event_ids_max, [], 0),
             retentions: BTreeMap::new(),
             ledger: Vec::new(),
+            interactions: (Vec::new(), 0),
         }
     }
 

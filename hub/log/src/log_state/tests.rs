@@ -33,6 +33,7 @@ enum Step {
     /// The channel that Discord created, and whether it denies @everyone. None: it created none.
     Finish(usize, Option<(u64, bool)>),
     End(u64),
+    Note(u8),
     Reconcile,
 }
 
@@ -97,6 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_usize..4, prop::option::weighted(0.8, (11_u64..15, any::<bool>())))
             .prop_map(|(pending, created)| Step::Finish(pending, created)),
         1 => (11_u64..15).prop_map(Step::End),
+        1 => any::<u8>().prop_map(Step::Note),
         1 => Just(Step::Reconcile),
     ]
 }
@@ -209,6 +211,9 @@ impl Step {
             Self::End(id) => Command::EndRoom {
                 channel: channel(id),
             },
+            Self::Note(id) => Command::NoteInteraction {
+                id: (id % 16).to_string().into(),
+            },
             Self::Reconcile => Command::ReconcileRooms,
         }
     }
@@ -221,6 +226,7 @@ fn begun() -> LogState {
         past_max: 2,
         creates_per_minute: 2,
         creators_max: 4,
+        interactions_max: 8,
     });
     for id in 1..3 {
         state.put(guild(id), GuildRecord::begin(1));

@@ -68,6 +68,13 @@ impl GroupWriter<'_> {
         for change in LedgerChange::last_of_each(&record.ledger) {
             self.write_ledger(change)?;
         }
+        let interactions = record.ledger.iter();
+        let interactions =
+            interactions.filter(|change| matches!(change, LedgerChange::Interaction(..)));
+        let added = interactions.count();
+        if added > 0 {
+            self.write_ids("interactions", after.ledger.interactions(), added)?;
+        }
         if group.probe {
             self.probe(refused_bytes)?;
         }
@@ -317,6 +324,8 @@ impl GroupWriter<'_> {
                     .execute(params![owner, body, digest])?;
                 self.bytes += PAGE_BYTES + owner.len() as u64;
             }
+            // Stored as a window, all of them at once.
+            LedgerChange::Interaction(..) => {}
             LedgerChange::Budget(owner, None) => {
                 self.transaction
                     .prepare_cached("DELETE FROM budgets WHERE owner = ?1")?

@@ -178,6 +178,7 @@ impl Store {
             ),
             retentions: BTreeMap::new(),
             ledger: contents.ledger,
+            interactions: (contents.interactions, contents.next_interaction),
         };
         if is_older {
             let ids = loaded.state.event_ids();

@@ -38,6 +38,9 @@ pub(super) struct StoreContents {
     pub(super) ledger: Vec<LedgerChange>,
     /// Its pending creates.
     pub(super) pending: Vec<(CreateTicket, PendingCreate)>,
+    /// Interactions that were answered.
+    pub(super) interactions: Ids,
+    pub(super) next_interaction: u64,
 }
 
 pub(super) struct StoredGuild {
@@ -58,6 +61,8 @@ impl StoreContents {
             next_event_id: 0,
             ledger: Vec::new(),
             pending: Vec::new(),
+            interactions: Vec::new(),
+            next_interaction: 0,
         }
     }
 }
@@ -79,7 +84,9 @@ impl Reader<'_> {
         }
         let mut ledger = self.rooms()?;
         let mut pending = Vec::new();
+        let (mut interactions, mut next_interaction) = (Vec::new(), 0);
         if form > 2 {
+            (interactions, next_interaction) = self.ids("interactions", true)?;
             ledger.extend(self.budgets()?);
             for (ticket, create) in self.keyed("pending", "ticket")? {
                 pending.push((CreateTicket(i64::cast_unsigned(ticket)), create));
@@ -95,6 +102,8 @@ impl Reader<'_> {
             next_event_id,
             ledger,
             pending,
+            interactions,
+            next_interaction,
         })
     }
 

@@ -14,7 +14,8 @@ pub(crate) const APPLICATION: i64 = 0x5257_4952;
 /// `bases`: states of guilds. `entries`: what came after the oldest of them. `guilds`: where each
 /// stands. `holders`, `reached`: who has which shard, and how far it was told. `seen`: ids of events
 /// appended by hand. `spent`: those of claims and notices. `rooms`: the ledger. `pending`: its
-/// pending creates. `budgets`: when each owner's budget is full. `probe`: what is written to see
+/// pending creates. `budgets`: when each owner's budget is full. `interactions`: those
+/// that were answered. `probe`: what is written to see
 /// whether it can be.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -31,6 +32,7 @@ CREATE TABLE seen (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER N
 CREATE TABLE rooms (channel INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE pending (ticket INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE budgets (owner TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE interactions (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE spent (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE probe (only_one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 ";
@@ -41,6 +43,7 @@ DROP TABLE seen;
 CREATE TABLE seen (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE pending (ticket INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE budgets (owner TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE interactions (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 ";
 
 pub(super) const PUT_META: &str =

@@ -230,11 +230,14 @@ async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
         create_room(&log, channel, 4).await.unwrap();
     }
     log.end_room(channel_id(2)).await.unwrap();
+    assert_eq!(log.note_interaction(5).await, Ok(true));
     let before = state(&log);
     log.close().await;
     let log = open(&place.settings());
     assert_eq!(state(&log), before);
     assert_eq!(log.ledger().open_count(), 2);
+    assert_eq!(log.note_interaction(5).await, Ok(false), "a repeat");
+    assert_eq!(log.note_interaction(6).await, Ok(true));
     let (ticket, owner) = (CreateTicket(9), Owner::new("9"));
     let begun = log.begin_create(ticket, guild(1), owner).await;
     assert_eq!(begun, Ok(Ok(())));
