@@ -1,6 +1,7 @@
 //! The faults, by the names of `make chaos --fault`: what each does, and what it may cost.
 
 mod acts;
+mod rooms;
 mod seen;
 
 use launch::clock::now_ms;
@@ -85,6 +86,8 @@ enum Act {
     StoreGone,
     Clock,
     RoomDeleted,
+    /// The hub is killed at one of these steps of creating or ending a room.
+    RoomHalfDone(&'static [&'static str]),
     NeverResumed,
     Forgotten,
     Zombie,
@@ -126,7 +129,7 @@ const REFUSED: [ProxyFault; 2] = [ProxyFault::Status(400), ProxyFault::Status(41
 /// Every fault. Its time is the one that is promised, or a shorter one, since every wait is shorter
 /// here than in production.
 #[rustfmt::skip]
-pub const FAULTS: [Fault; 42] = [
+pub const FAULTS: [Fault; 44] = [
     fault("F1", Act::FailPoint(Side::Worker, &["received"]), FREE, 10, "worker killed before the event is in its outbox"),
     fault("F2", Act::FailPoint(Side::Worker, &["queued"]), FREE, 10, "worker killed with the event in its outbox"),
     fault("F3", Act::FailPoint(Side::Worker, &["posted", "acknowledged"]), FREE, 10, "worker killed around the hub's reply"),
@@ -159,6 +162,8 @@ pub const FAULTS: [Fault; 42] = [
     fault("F27", Act::DiskFull, FREE, 30, "the hub's store cannot grow: 503, not ready, pages get `down`; what it acknowledged survives a kill"),
     fault("F28", Act::StoreDamaged, SNAPSHOT, 30, "the store file is cut short, bits of it flip, or it is rubbish: set aside"),
     fault("F29", Act::Clock, FREE, 30, "the clock of the hub, of the worker, or of both jumps by an hour or less, and back"),
+    fault("F32", Act::RoomHalfDone(rooms::CREATE), FREE, 15, "hub killed at a step of creating a room: the room is owned, or at most its channel is left"),
+    fault("F32b", Act::RoomHalfDone(rooms::END), FREE, 15, "hub killed at a step of ending a room: it can be ended again"),
     fault("F33", Act::RoomDeleted, FREE, 2, "a room is deleted while people come in"),
     fault("F37", Act::NeverResumed, FREE, 30, "Discord greets and never resumes the session: one identify, also if the worker is killed meanwhile"),
     fault("worker-kill", Act::Kill(Side::Worker), FREE, 10, "worker killed at random"),

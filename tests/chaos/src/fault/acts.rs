@@ -12,8 +12,8 @@ use world::{
     within_async,
 };
 
-use super::Act;
 use super::seen::{SOON, alarmed, ready, shown};
+use super::{Act, rooms};
 use crate::environment::{Environment, has_fault_programs};
 use crate::proxy::ProxyFault;
 use crate::subscriber::Subscriber;
@@ -21,7 +21,7 @@ use crate::subscriber::Subscriber;
 /// How long everything may take to become right before a fault.
 const RIGHT: Duration = Duration::from_secs(30);
 /// How long a process may take to pass its fail point: events come at some ten a second.
-const PASSED: Duration = Duration::from_secs(20);
+pub(super) const PASSED: Duration = Duration::from_secs(20);
 /// An outbox that an outage of the hub fills.
 const SMALL_OUTBOX: &str = "40";
 /// A user who is never seen elsewhere.
@@ -37,7 +37,7 @@ async fn start(environment: &mut Environment, side: Side) {
     }
 }
 
-async fn pause(ms: u64) {
+pub(super) async fn pause(ms: u64) {
     sleep(Duration::from_millis(ms)).await;
 }
 
@@ -186,6 +186,7 @@ pub(super) async fn act(
         }
         Act::Clock => clocks(environment, witness, rng).await,
         Act::RoomDeleted => delete_a_room(environment).await,
+        Act::RoomHalfDone(steps) => rooms::killed_at(environment, steps, rng).await,
         Act::NeverResumed => never_resumed(environment, witness, rng).await,
         Act::Forgotten => {
             environment.gateway(json!({"action": "forget"})).await;
