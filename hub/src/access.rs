@@ -79,7 +79,7 @@ impl Access {
         Ok(self.whole_view(guild, only))
     }
 
-    /// The view of a guild by the hub's settings alone, whoever looks.
+    /// The view of a guild by the hub's settings alone, for any principal.
     pub fn whole_view(&self, guild: GuildId, only: Option<BTreeSet<ChannelId>>) -> View {
         View::new(guild, Arc::clone(&self.shown), only)
     }

@@ -1,7 +1,7 @@
 //! The hub's settings: the only reader of its environment.
 //!
-//! Everything is parsed before anything is bound. Every bound and timeout is a setting, so that a
-//! fault can be tested in seconds.
+//! All settings are parsed before a listener is bound. Every bound and timeout is a setting, so that
+//! tests can reach it in seconds.
 
 use std::net::SocketAddr;
 
@@ -34,101 +34,101 @@ use roomlog::LogSettings as LogBounds;
 use roomlog::address::{Durability, StoreAddress};
 use roomlog::rooms::LedgerBounds;
 
-/// How long Discord waits for the first answer to an interaction, in ms ("Responding to an
+/// How long Discord waits for the first response to an interaction, in ms ("Responding to an
 /// Interaction" in Discord's documentation).
 const DISCORD_WAITS_MS: u64 = 3_000;
-/// No time is longer, in ms: a week.
+/// The longest time, in ms: a week.
 const MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
-/// No bound on a size is larger, in bytes: a gibibyte.
+/// The largest bound on a size, in bytes: a gibibyte.
 const BYTES_MAX: u64 = 1 << 30;
-/// No bound on a number is larger.
+/// The largest bound on a number.
 const COUNT_MAX: u64 = 10_000_000;
 /// `JWT_BYTES_MAX` is at most this, in bytes: the listener accepts a request head of 64 KiB, and
 /// other headers need their part of it.
 const JWT_BYTES_MAX_LIMIT: u64 = 48 * 1024;
-/// What the first message holds beside the token, in bytes: guilds, rooms and positions.
+/// The size of the first message without its token, in bytes: guilds, rooms and positions.
 const AUTH_BESIDE_TOKEN_BYTES: usize = 4 * 1024;
 
 /// Roomwire's hub: shows Discord voice rooms to browsers, and opens and closes them.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "hub", version, about, max_term_width = 110)]
 pub struct Settings {
-    /// Where browsers and Discord come in
+    /// The address of the public listener, for browsers and Discord
     #[arg(long, env = "HUB_LISTEN", default_value = "0.0.0.0:3000")]
     pub hub_listen: SocketAddr,
-    /// Where the worker and operators come in; not for the Internet
+    /// The address of the internal listener, for the worker and operators; do not expose it to the Internet
     #[arg(long, env = "INTERNAL_LISTEN", default_value = "127.0.0.1:3100")]
     pub internal_listen: SocketAddr,
-    /// Signs the worker's deliveries and seals browsers' positions: one or more whsec_<base64> of at least 32 bytes, as a list; all verify and open, the first seals. Set it to the same value at hub and gateway-worker; docs/operations.md says how to make one
+    /// Signs the worker's deliveries and seals browsers' positions: one or more whsec_<base64> of at least 32 bytes, as a list. Every secret verifies and opens, the first seals. Set it to the same value at hub and gateway-worker; docs/operations.md says how to make one
     #[arg(long, env = "HUB_SECRET", hide_env_values = true, value_parser = parse_signing_keys)]
     pub hub_secret: SigningKeys,
-    /// What `iss` of a token must be, compared as a string; required without JWT_ISSUERS_FILE. Set it to the "iss" of your tokens
+    /// The `iss` of accepted tokens, compared as a string; required without JWT_ISSUERS_FILE. Set it to the "iss" of your tokens
     #[arg(long, env = "JWT_ISSUER", value_parser = parse_issuer)]
     pub jwt_issuer: Option<String>,
     /// A list of audiences of which a token must name one; required without JWT_ISSUERS_FILE. Set it to the "aud" of your tokens
     #[arg(long, env = "JWT_AUDIENCE")]
     pub jwt_audience: Option<Audiences>,
-    /// Where the issuer's keys are (https, or http on loopback); required without JWT_ISSUERS_FILE. Set it to the "jwks_uri" of your issuer
+    /// The URL of the issuer's key set (https, or http on loopback); required without JWT_ISSUERS_FILE. Set it to the "jwks_uri" of your issuer
     #[arg(long, env = "JWT_PUBLIC_JWK_URL", value_parser = parse_key_set_url)]
     pub jwt_public_jwk_url: Option<Url>,
     /// The token claim that names the audience: aud, client_id or azp [default: aud]
     #[arg(long, env = "JWT_AUDIENCE_CLAIM")]
     pub jwt_audience_claim: Option<AudienceClaim>,
-    /// The token claim that lists the guilds: a name, or names with dots between as in app_metadata.guilds; never one that people can write themselves [default: guilds]
+    /// The token claim that lists the guilds: a name, or a path with dots such as app_metadata.guilds; never a claim that users can write themselves [default: guilds]
     #[arg(long, env = "JWT_GUILDS_CLAIM")]
     pub jwt_guilds_claim: Option<ClaimPath>,
-    /// The token claim that names the rights, as the one above names guilds: a text of words, or an array [default: scope]
+    /// The token claim that lists the rights, named like JWT_GUILDS_CLAIM: a string of words, or an array [default: scope]
     #[arg(long, env = "JWT_SCOPE_CLAIM")]
     pub jwt_scope_claim: Option<ClaimPath>,
-    /// A JSON file with several issuers, instead of the six settings before
+    /// A JSON file with several issuers, instead of the six settings above
     #[arg(long, env = "JWT_ISSUERS_FILE", value_parser = read_issuers)]
     pub jwt_issuers_file: Option<IssuersFile>,
-    /// With true, key sets may come over plain http from private addresses as well as from loopback
+    /// true allows key sets over plain http from private addresses, not only from loopback
     #[arg(long, env = "JWKS_ALLOW_HTTP", default_value_t = false, action = clap::ArgAction::Set)]
     pub jwks_allow_http: bool,
-    /// The pages that may use the hub: a list of exact origins, also of app shells such as capacitor://localhost. Set it to the origin of your pages, as in https://rooms.example.org
+    /// The pages that may use the hub: a list of exact origins. App shells such as capacitor://localhost are possible. Set it to the origin of your pages, as in https://rooms.example.org
     #[arg(long, env = "WEB_ORIGIN", value_delimiter = ',', required = true, value_parser = origin::parse)]
     pub web_origin: Vec<String>,
-    /// The guild of tokens and requests that name none. Set it to the id of your Discord server
+    /// The guild of tokens and requests that name no guild. Set it to the id of your Discord server
     #[arg(long, env = "PRIMARY_GUILD_ID", value_parser = parse_guild)]
     pub primary_guild_id: GuildId,
     /// A list of more guilds
     #[arg(long, env = "GUILD_IDS", value_delimiter = ',', value_parser = parse_guild)]
     pub guild_ids: Vec<GuildId>,
-    /// A list of the reverse proxies whose X-Forwarded-For or Forwarded counts: addresses and networks, such as 10.0.0.7 or
+    /// A list of the reverse proxies whose X-Forwarded-For or Forwarded header is trusted: addresses and networks, such as 10.0.0.7 or
     /// 10.0.0.0/8. Without it, a peer on loopback or in a private network counts as a proxy, and no limit by address applies
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
-    /// Where the log and the ledger are kept: sqlite://<path of a file> (made with its directories if it is missing), or
-    /// memory: (nothing outlives the process)
+    /// Where the log and the ledger are stored: sqlite://<path of a file> (created with its directories if it is missing), or
+    /// memory: (lost when the process ends)
     #[arg(long, env = "STORE_URL", default_value = "sqlite://data/hub.db")]
     pub store_url: StoreAddress,
-    /// What is acknowledged survives any death of the process; with power, a power cut too, for one flush of the disk a group
+    /// What survives: process keeps acknowledged changes when the process dies, power also in a power cut, for one flush of the disk per group
     #[arg(long, env = "STORE_DURABILITY", value_enum, default_value = "process")]
     pub store_durability: Durability,
     /// Which rooms browsers may see: everyone (those that @everyone may view, and Roomwire's own), owned, or a list of
     /// channel and category ids
     #[arg(long, env = "ROOMS_SHOWN", default_value = "everyone")]
     pub rooms_shown: RoomsShown,
-    /// The bot's token. Set it to the token on the page Bot of your application at Discord
+    /// The bot's token. Copy it from the page Bot of your application at Discord
     #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true, value_parser = Secret::visible_ascii)]
     pub discord_bot_token: Secret,
-    /// The application's public key, in hex; without it Discord's signed requests are answered 404
+    /// The application's public key, in hex. Without it, Discord's signed requests get 404
     #[arg(long, env = "DISCORD_PUBLIC_KEY")]
     pub discord_public_key: Option<PublicKey>,
-    /// The application's id; asked of Discord when first needed if it is not set
+    /// The application's id. Without it, the hub asks Discord
     #[arg(long, env = "DISCORD_APPLICATION_ID", value_parser = parse_application)]
     pub discord_application_id: Option<ApplicationId>,
-    /// Discord's API: scheme and host
+    /// The address of Discord's API: scheme and host
     #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_parser = |text: &str| address::parse(text, address::HTTP_SERVER))]
     pub discord_api_url: Url,
-    /// Where members' pictures come from: the console's policy lets the browser load them
+    /// The address of members' pictures, which the console's content security policy allows
     #[arg(long, env = "DISCORD_CDN_URL", default_value = "https://cdn.discordapp.com", value_parser = |text: &str| address::parse(text, address::HTTP_SERVER))]
     pub discord_cdn_url: Url,
-    /// The public address of POST /interactions, for the line at start that says what to enter at Discord, and for `check --reach`
+    /// The public address of POST /interactions. The hub logs it at start, and `check --reach` compares it with Discord's
     #[arg(long, env = "INTERACTIONS_ENDPOINT_URL", value_parser = |text: &str| address::parse(text, address::HTTP))]
     pub interactions_endpoint_url: Option<Url>,
-    /// A development issuer (http on loopback) at which the console signs people in; without it, it asks for a token
+    /// A development issuer (http on loopback) at which the console signs users in. Without it, the console asks for a token
     #[arg(long, env = "CONSOLE_ISSUER_URL", value_parser = parse_demo_issuer)]
     pub console_issuer_url: Option<Url>,
     #[command(flatten)]
@@ -155,84 +155,84 @@ pub struct Settings {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Bounds and timeouts")]
 pub struct Bounds {
-    /// TCP connections of the public listener; more wait in the kernel's queue [count; the hub raises its soft descriptor limit to the hard one]
+    /// The most TCP connections of the public listener; more wait in the kernel's queue [count; the hub raises its soft descriptor limit to the hard one]
     #[arg(long, env = "TCP_CONNECTIONS_MAX", default_value_t = 20_000, value_parser = size(COUNT_MAX))]
     pub tcp_connections_max: usize,
-    /// A request with its body must be answered after this [ms]
+    /// The time in which a request is read and answered, else 408 [ms]
     #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub request_timeout_ms: u64,
-    /// Time for a clean end after SIGTERM [ms; below the 30 s that supervisors usually grant]
+    /// The time for a clean end after SIGTERM [ms; below the 30 s that supervisors usually grant]
     #[arg(long, env = "DRAIN_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=MS_MAX))]
     pub drain_timeout_ms: u64,
-    /// On draining, clients come back spread over this time [ms]
+    /// While draining, clients reconnect spread over this time [ms]
     #[arg(long, env = "RECONNECT_SPREAD_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=MS_MAX))]
     pub reconnect_spread_ms: u64,
 
-    /// WebSockets at once; more are refused with 503 [count]
+    /// The most WebSockets; more get 503 [count]
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 15_000, value_parser = size(COUNT_MAX))]
     pub connections_max: usize,
-    /// WebSockets that have not said who they are; more are refused with 503 [count]
+    /// The most unauthenticated WebSockets; more get 503 [count]
     #[arg(long, env = "UNAUTHENTICATED_MAX", default_value_t = 2_000, value_parser = size(COUNT_MAX))]
     pub unauthenticated_max: usize,
-    /// WebSockets of one address (of one /64 for IPv6) that have not said who they are; more are refused with 503 [count; see TRUSTED_PROXIES]
+    /// The most unauthenticated WebSockets of one address (of one /64 for IPv6); more get 503 [count; see TRUSTED_PROXIES]
     #[arg(long, env = "UNAUTHENTICATED_PER_ADDRESS_MAX", default_value_t = 64, value_parser = size(COUNT_MAX))]
     pub unauthenticated_per_address_max: usize,
-    /// WebSockets of one subject; a further one is closed with 4429 [count; tabs and devices of one person]
+    /// The most WebSockets of one subject; another is closed with 4429 [count; the tabs and devices of one user]
     #[arg(long, env = "CONNECTIONS_PER_SUBJECT_MAX", default_value_t = 50, value_parser = size(COUNT_MAX))]
     pub connections_per_subject_max: usize,
-    /// A client says who it is within this time, else 4408 [ms]
+    /// A client authenticates within this time, else 4408 [ms]
     #[arg(long, env = "AUTH_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub auth_timeout_ms: u64,
-    /// The largest client message, else 1009; about as much is read ahead while one is acted on [bytes]
+    /// The largest client message, else 1009; about as much is read ahead while a message is processed [bytes]
     #[arg(long, env = "MESSAGE_BYTES_MAX", default_value_t = 16 * 1024, value_parser = size(BYTES_MAX))]
     pub message_bytes_max: usize,
     /// The largest client message before authentication, else 1009; at least JWT_BYTES_MAX + 4096, at most MESSAGE_BYTES_MAX [bytes; a token and a few ids]
     #[arg(long, env = "UNAUTHENTICATED_MESSAGE_BYTES_MAX", default_value_t = 12 * 1024, value_parser = size(BYTES_MAX))]
     pub unauthenticated_message_bytes_max: usize,
-    /// A client message is whole within this time of its first byte, else 1008 [ms]
+    /// A client message is complete within this time of its first byte, else 1008 [ms]
     #[arg(long, env = "MESSAGE_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub message_timeout_ms: u64,
-    /// Client frames a second over time, else 4429 [count; people do not click faster]
+    /// The most client frames a second on average, else 4429 [count; users do not click faster]
     #[arg(long, env = "CLIENT_FRAMES_PER_S_MAX", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub client_frames_per_s_max: u32,
-    /// Client frames at once, else 4429 [count; a page that subscribes all its guilds]
+    /// The most client frames in a burst, else 4429 [count; a page that subscribes to all its guilds]
     #[arg(long, env = "CLIENT_FRAMES_BURST_MAX", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub client_frames_burst_max: u32,
-    /// Guilds of one WebSocket [count]
+    /// The most guilds of one WebSocket [count]
     #[arg(long, env = "SUBSCRIPTIONS_MAX", default_value_t = 100, value_parser = size(COUNT_MAX))]
     pub subscriptions_max: usize,
-    /// Different views of one guild (choices of rooms), else UNAVAILABLE [count; each event costs each of them]
+    /// The most different views of one guild (choices of rooms), else UNAVAILABLE [count; each event is encoded once per view]
     #[arg(long, env = "VIEWS_PER_GUILD_MAX", default_value_t = FanoutLimits::VIEWS_PER_GUILD_MAX, value_parser = size(COUNT_MAX))]
     pub views_per_guild_max: usize,
-    /// Who returns by position and missed more gets a snapshot [frames; one view's events of a busy minute]
+    /// The most frames that a client recovers by position; beyond it, a snapshot [frames; one view's events of a busy minute]
     #[arg(long, env = "RECOVERY_FRAMES_MAX", default_value_t = FanoutLimits::RECOVERY_FRAMES_MAX, value_parser = size(COUNT_MAX))]
     pub recovery_frames_max: usize,
-    /// ... or more than this [bytes; shared by all who return to one view]
+    /// The most bytes that a client recovers; beyond it, a snapshot [bytes; shared by all clients of one view]
     #[arg(long, env = "RECOVERY_BYTES_MAX", default_value_t = FanoutLimits::RECOVERY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub recovery_bytes_max: usize,
-    /// Views of one guild whose past is kept encoded for those who return; the longest unused makes way [count]
+    /// The most views of one guild whose recent frames are kept encoded for recovery; the least recently used is dropped [count]
     #[arg(long, env = "HISTORIES_PER_GUILD_MAX", default_value_t = FanoutLimits::HISTORIES_PER_GUILD_MAX, value_parser = size(COUNT_MAX))]
     pub histories_per_guild_max: usize,
-    /// ... and how long without use [ms; longer than a crowd takes to come back]
+    /// How long such frames are kept without use [ms; longer than all clients take to reconnect]
     #[arg(long, env = "HISTORY_IDLE_MS", default_value_t = FanoutLimits::HISTORY_IDLE_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub history_idle_ms: u64,
-    /// A larger snapshot is sent in parts of this size [bytes]
+    /// The size of a snapshot's parts; a smaller snapshot is one part [bytes]
     #[arg(long, env = "SNAPSHOT_PART_BYTES", default_value_t = FanoutLimits::SNAPSHOT_PART_BYTES, value_parser = size(BYTES_MAX))]
     pub snapshot_part_bytes: usize,
     /// The hub pings this often [ms; below what proxies take for idle]
     #[arg(long, env = "PING_INTERVAL_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub ping_interval_ms: u64,
-    /// ... and closes after this long without an answer [ms]
+    /// The time for the pong, else the hub closes the connection [ms]
     #[arg(long, env = "PONG_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub pong_timeout_ms: u64,
-    /// What may wait for one WebSocket when another frame comes, else 1013 [bytes]
+    /// The most that may wait for one WebSocket when another frame arrives, else 1013 [bytes]
     #[arg(long, env = "OUTBOX_BYTES_MAX", default_value_t = 1_000_000, value_parser = size(BYTES_MAX))]
     pub outbox_bytes_max: usize,
-    /// A WebSocket's goodbye may take this long [ms]
+    /// The time for a WebSocket's close handshake [ms]
     #[arg(long, env = "CLOSE_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub close_timeout_ms: u64,
 
-    /// The largest delivery, else 413 [bytes; the largest guild's snapshot comes whole]
+    /// The largest delivery, else 413 [bytes; the largest guild's snapshot is one delivery]
     #[arg(long, env = "DELIVERY_BYTES_MAX", default_value_t = 8 * 1024 * 1024, value_parser = size(BYTES_MAX))]
     pub delivery_bytes_max: usize,
     /// The most events of one delivery, else 413 [count]
@@ -241,41 +241,41 @@ pub struct Bounds {
     /// The most guilds of a worker's claim, else 400 [count; Discord wants at most 2500 on a shard]
     #[arg(long, env = "CLAIM_GUILDS_MAX", default_value_t = 5_000, value_parser = size(COUNT_MAX))]
     pub claim_guilds_max: usize,
-    /// More workers of one shard that hear in a minute that a newer one has it are a fight: others than the holder wait (429) [count; a rolling deploy is one]
+    /// The most workers of one shard that are fenced in a minute; beyond it, claims of other workers wait (429) [count; a rolling deploy fences one]
     #[arg(long, env = "FENCINGS_PER_MINUTE_MAX", default_value_t = 3, value_parser = size(1_000))]
     pub fencings_per_minute_max: usize,
-    /// The largest store; near the bound the oldest entries of any guild give way, and with none left nothing is acknowledged [bytes, from 1 MiB]
+    /// The largest store; near the bound the oldest entries are evicted, and without entries to evict nothing is acknowledged [bytes, from 1 MiB]
     #[arg(long, env = "STORE_BYTES_MAX", default_value_t = LogBounds::STORE_BYTES_MAX, value_parser = clap::value_parser!(u64).range(1024 * 1024..=1 << 44))]
     pub store_bytes_max: u64,
-    /// The largest journal of the store; at the bound the writer waits until it is written back [bytes, from 1 MiB; longer only by one group, or while another program reads the file]
+    /// The largest WAL file of the store; at the bound the writer waits for the WAL checkpoint [bytes, from 1 MiB; larger only by one group, or while another program reads the file]
     #[arg(long, env = "STORE_JOURNAL_BYTES_MAX", default_value_t = LogBounds::JOURNAL_BYTES_MAX, value_parser = clap::value_parser!(u64).range(1024 * 1024..=1 << 44))]
     pub store_journal_bytes_max: u64,
-    /// Changes that wait for the store; whoever brings one more waits [count; a few groups]
+    /// The most changes that wait for the store; further requests wait [count; a few groups]
     #[arg(long, env = "STORE_QUEUE_MAX", default_value_t = LogBounds::QUEUE_MAX, value_parser = size(1_000_000))]
     pub store_queue_max: usize,
-    /// Entries of a guild that are kept for browsers that come back, if they are young enough [count; about 1 KB each in memory, some hundred more at most]
+    /// The most entries of a guild that are kept for recovery, within LOG_AGE_MAX_S [count; about 1 KB each in memory, a few hundred more at most]
     #[arg(long, env = "LOG_ENTRIES_MAX", default_value_t = LogBounds::ENTRIES_MAX, value_parser = size(COUNT_MAX))]
     pub log_entries_max: usize,
-    /// How long they are kept [s; whoever was away for longer gets a snapshot]
+    /// How long entries are kept for recovery [s; a client that was away for longer gets a snapshot]
     #[arg(long, env = "LOG_AGE_MAX_S", default_value_t = LogBounds::AGE_MAX_MS / 1000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX / 1000))]
     pub log_age_max_s: u64,
-    /// Without a delivery for this long the gateway is `down` [ms; three of the worker's beats]
+    /// After this time without a delivery the gateway is `down` [ms; three beats of the worker]
     #[arg(long, env = "WORKER_SILENCE_MAX_MS", default_value_t = 6_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub worker_silence_max_ms: u64,
-    /// How far the fan-out may be behind a log before viewers get a snapshot instead [entries]
+    /// The most entries that the fan-out may lag behind a log; beyond it, viewers get a snapshot [entries]
     #[arg(long, env = "FOLLOW_ENTRIES_MAX", default_value_t = 4_096, value_parser = size(COUNT_MAX))]
     pub follow_entries_max: usize,
-    /// Event ids that are remembered at most [count; about 100 bytes each]
+    /// The most event ids that are stored to recognise repeats [count; about 100 bytes each]
     #[arg(long, env = "SEEN_EVENTS_MAX", default_value_t = 1_000_000, value_parser = size(COUNT_MAX))]
     pub seen_events_max: usize,
 
-    /// Refused requests and tokens that are logged in a second; the others are counted [count]
+    /// The most refused requests and tokens that are logged in a second; others are only counted [count]
     #[arg(long, env = "REFUSALS_LOGGED_PER_S_MAX", default_value_t = ErrorLog::PER_S_MAX, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub refusals_logged_per_s_max: u32,
-    /// REST requests that are answered at once; more wait [count]
+    /// The most REST requests in progress; more wait [count]
     #[arg(long, env = "REQUESTS_MAX", default_value_t = 256, value_parser = size(1_000_000))]
     pub requests_max: usize,
-    /// REST requests that wait, for REQUEST_TIMEOUT_MS at most; more are refused with 503 [count]
+    /// The most REST requests that wait, each at most REQUEST_TIMEOUT_MS; more get 503 [count]
     #[arg(long, env = "REQUESTS_WAITING_MAX", default_value_t = 1_024, value_parser = size(1_000_000))]
     pub requests_waiting_max: usize,
     /// The largest body of a REST request, else 413 [bytes]
@@ -293,34 +293,34 @@ pub struct Bounds {
     /// Past rooms that are remembered, so that ending one twice succeeds twice [count]
     #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerBounds::PAST_MAX, value_parser = size(COUNT_MAX))]
     pub ledger_past_max: usize,
-    /// A call to Discord may take this long, waiting for its turn included [ms]
+    /// The time for a call to Discord, with its wait in the queue [ms]
     #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = DiscordSettings::TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub discord_timeout_ms: u64,
-    /// Calls to Discord at once [count]
+    /// The most calls to Discord in progress [count]
     #[arg(long, env = "DISCORD_CONCURRENT_MAX", default_value_t = DiscordSettings::CONCURRENT_MAX, value_parser = size(COUNT_MAX))]
     pub discord_concurrent_max: usize,
-    /// Calls that wait for their turn; one more is refused [count]
+    /// The most calls to Discord that wait; more fail [count]
     #[arg(long, env = "DISCORD_WAITING_MAX", default_value_t = DiscordSettings::WAITING_MAX, value_parser = size(COUNT_MAX))]
     pub discord_waiting_max: usize,
-    /// Calls to Discord a second [count; Discord allows a bot 50]
+    /// The most calls to Discord a second [count; Discord allows a bot 50]
     #[arg(long, env = "DISCORD_PER_SECOND_MAX", default_value_t = DiscordSettings::PER_SECOND_MAX, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub discord_per_second_max: u32,
-    /// Discord is left alone after this many answers of 401, 403 and 429 in 10 minutes [count; 10,000 are a ban]
+    /// After this many responses 401, 403 and 429 in 10 minutes the hub makes no call to Discord [count; Discord bans an address at 10,000]
     #[arg(long, env = "DISCORD_INVALID_ANSWERS_MAX", default_value_t = DiscordSettings::INVALID_ANSWERS_MAX, value_parser = size(COUNT_MAX))]
     pub discord_invalid_answers_max: usize,
-    /// The largest answer of Discord that is read [bytes]
+    /// The largest response of Discord that is read [bytes]
     #[arg(long, env = "DISCORD_ANSWER_BYTES_MAX", default_value_t = DiscordSettings::ANSWER_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub discord_answer_bytes_max: usize,
     /// The largest interaction [bytes]
     #[arg(long, env = "INTERACTION_BYTES_MAX", default_value_t = InteractionSettings::BODY_BYTES_MAX, value_parser = size(BYTES_MAX))]
     pub interaction_bytes_max: usize,
-    /// How old an interaction's signature may be, and how far in the future [ms]
+    /// The most time between an interaction's timestamp and now, past or future [ms]
     #[arg(long, env = "INTERACTION_WINDOW_MS", default_value_t = InteractionSettings::WINDOW_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub interaction_window_ms: u64,
-    /// A command that takes longer is answered "thinking" first [ms; Discord waits 3 s]
+    /// A slash command that takes longer shows "thinking" first [ms; Discord waits 3 s]
     #[arg(long, env = "INTERACTION_ANSWER_MS", default_value_t = InteractionSettings::ANSWER_WITHIN_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub interaction_answer_ms: u64,
-    /// Interactions that are remembered, so that a repeat has no second effect [count]
+    /// The most interactions that are stored, so that a repeat has no second effect [count]
     #[arg(long, env = "INTERACTIONS_REMEMBERED_MAX", default_value_t = InteractionSettings::REMEMBERED_MAX, value_parser = size(COUNT_MAX))]
     pub interactions_remembered_max: usize,
 
@@ -333,13 +333,13 @@ pub struct Bounds {
     /// Unknown key ids cause at most one refresh of the keys in this time [ms]
     #[arg(long, env = "JWKS_COOLDOWN_MS", default_value_t = auth::REFRESH_COOLDOWN_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_cooldown_ms: u64,
-    /// The keys are refreshed this often; a removed key is refused within it [ms]
+    /// The keys are refreshed this often; a removed key is rejected within this time [ms]
     #[arg(long, env = "JWKS_INTERVAL_MS", default_value_t = auth::REFRESH_INTERVAL_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_interval_ms: u64,
-    /// A refresh of the keys may take this long [ms]
+    /// The time for a refresh of the keys [ms]
     #[arg(long, env = "JWKS_TIMEOUT_MS", default_value_t = auth::FETCH_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_timeout_ms: u64,
-    /// The last good keys are used at most this long without a refresh [ms]
+    /// The longest use of the last good keys without a refresh [ms]
     #[arg(long, env = "JWKS_STALE_MAX_MS", default_value_t = auth::STALE_MAX_MS, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
     pub jwks_stale_max_ms: u64,
     /// The largest key set [bytes]
@@ -429,7 +429,7 @@ impl Program for Settings {
             warn(
                 ["REQUEST_TIMEOUT_MS", "DISCORD_TIMEOUT_MS"],
                 format!(
-                    "REQUEST_TIMEOUT_MS is {}, not above DISCORD_TIMEOUT_MS, which is {}: a request may end with 408 while Discord still does what it asked for. Raise REQUEST_TIMEOUT_MS, or lower DISCORD_TIMEOUT_MS.",
+                    "REQUEST_TIMEOUT_MS is {}, not above DISCORD_TIMEOUT_MS, which is {}: a request may get 408 while its call to Discord is still in progress. Raise REQUEST_TIMEOUT_MS, or lower DISCORD_TIMEOUT_MS.",
                     bounds.request_timeout_ms, bounds.discord_timeout_ms
                 ),
             );
@@ -438,23 +438,23 @@ impl Program for Settings {
             warn(
                 ["INTERACTION_ANSWER_MS"; 2],
                 format!(
-                    "INTERACTION_ANSWER_MS is {}, and Discord waits {DISCORD_WAITS_MS} ms for the first answer: slow slash commands will fail. Lower it.",
+                    "INTERACTION_ANSWER_MS is {}, and Discord waits {DISCORD_WAITS_MS} ms for the first response: slow slash commands will fail. Lower it.",
                     bounds.interaction_answer_ms
                 ),
             );
         }
         if self.interactions_endpoint_url.is_some() && self.discord_public_key.is_none() {
-            warn(["INTERACTIONS_ENDPOINT_URL", "DISCORD_PUBLIC_KEY"], "INTERACTIONS_ENDPOINT_URL is set and DISCORD_PUBLIC_KEY is not: Discord's requests are answered 404. Set DISCORD_PUBLIC_KEY to the public key of your application.".to_owned());
+            warn(["INTERACTIONS_ENDPOINT_URL", "DISCORD_PUBLIC_KEY"], "INTERACTIONS_ENDPOINT_URL is set and DISCORD_PUBLIC_KEY is not: Discord's requests get 404. Set DISCORD_PUBLIC_KEY to the public key of your application.".to_owned());
         }
         warnings
     }
 }
 
 impl Settings {
-    /// Whose tokens are accepted: the file's issuers, or the one of the settings.
+    /// The issuers whose tokens are accepted: those of the file, or the one of the settings.
     ///
     /// # Errors
-    /// What is missing, or set twice and differently; one line for each problem.
+    /// Settings that are missing, or that contradict the file: one line for each problem.
     fn issuers(&self) -> Result<Vec<Issuer>, Vec<Problem>> {
         let Some(file) = &self.jwt_issuers_file else {
             return self.only_issuer().map(|only| vec![only]);
@@ -471,7 +471,7 @@ impl Settings {
         let Some(first) = file.issuers.first() else {
             return Ok(Vec::new());
         };
-        // The settings of a single issuer may stay beside the file, if they say the same.
+        // The settings of a single issuer may stay beside the file if they have the same values.
         let differs = [
             (
                 "JWT_ISSUER",
@@ -543,7 +543,7 @@ impl Settings {
         ) else {
             let missing = missing.into_iter().filter(|(is_missing, ..)| *is_missing);
             return Err(missing
-                // With a file that is wrong by itself, nothing is missing.
+                // Named with the file: an invalid file hides these problems.
                 .map(|(_, name, cure)| {
                     let text = format!("{name} is missing. {cure}");
                     Problem::new(&[name, "JWT_ISSUERS_FILE"], text)
@@ -560,7 +560,7 @@ impl Settings {
         })
     }
 
-    /// The key sets that may not come over plain http, whatever else is wrong.
+    /// The key sets that are not allowed over plain http. Other problems do not hide them.
     fn plain_http_problems(&self) -> Vec<Problem> {
         let (setting, key_sets) = match &self.jwt_issuers_file {
             Some(file) => ("JWT_ISSUERS_FILE", &file.key_sets[..]),
@@ -579,7 +579,7 @@ impl Settings {
         problems.collect()
     }
 
-    /// The claims that people can write themselves, whatever else is wrong.
+    /// The claims that users can write themselves. Other problems do not hide them.
     fn claim_warnings(&self) -> Vec<Problem> {
         if let Some(file) = &self.jwt_issuers_file {
             let texts = file.warnings.iter().cloned();
@@ -607,8 +607,8 @@ impl Settings {
         }
     }
 
-    /// What the verification of tokens depends on. Without an issuer where [`Settings::problems`]
-    /// has something to say of them.
+    /// The settings of the verification of tokens. Without issuers if [`Settings::problems`] names
+    /// problems of the issuers.
     pub fn auth(&self) -> AuthSettings {
         AuthSettings {
             issuers: self.issuers().unwrap_or_default(),
@@ -624,7 +624,7 @@ impl Settings {
         }
     }
 
-    /// Where Discord is and who we are there.
+    /// The settings of the Discord client.
     pub fn discord(&self) -> DiscordSettings {
         let bounds = &self.bounds;
         DiscordSettings {
@@ -672,8 +672,8 @@ impl Settings {
         }
     }
 
-    /// How many descriptors the clients of the public listener may take: a WebSocket does not count
-    /// as a TCP connection, nor does a connection that is read after its last answer.
+    /// The most descriptors of the public listener's clients. A WebSocket does not count as a TCP
+    /// connection, nor does a connection that is read after its last response.
     pub fn public_descriptors(&self) -> usize {
         let lingering = self.listener.linger_connections_max as usize;
         let bounds = &self.bounds;
@@ -683,7 +683,7 @@ impl Settings {
         serving.saturating_add(lingering)
     }
 
-    /// The bounds of who may be connected.
+    /// The bounds of the connections.
     pub fn registry(&self) -> RegistryLimits {
         RegistryLimits {
             connections_max: self.bounds.connections_max,
@@ -708,7 +708,7 @@ impl Settings {
         }
     }
 
-    /// The bounds of the browsers' door.
+    /// The bounds of the WebSocket endpoint.
     pub fn sockets(&self) -> SocketLimits {
         let bounds = &self.bounds;
         SocketLimits {
@@ -734,12 +734,12 @@ impl Settings {
     }
 }
 
-/// Whether a setting is there and says something else.
+/// Whether a setting is set to another value.
 fn differs<T: PartialEq + ?Sized>(setting: Option<&T>, than: &T) -> bool {
     setting.is_some_and(|setting| setting != than)
 }
 
-/// A bound from 1 on: a bound of 0 would let nothing through.
+/// A bound of at least 1: a bound of 0 would admit nothing.
 fn size(max: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=max)
 }
@@ -764,7 +764,7 @@ fn parse_application(text: &str) -> Result<ApplicationId, String> {
 
 fn parse_demo_issuer(text: &str) -> Result<Url, String> {
     let url = parse_key_set_url(text)?;
-    // It gives a token to everybody who asks.
+    // It issues a token to anyone.
     if url.scheme() != "http" || plain_http_problem(&url, PlainHttp::Loopback).is_some() {
         return Err(
             "It must be a development issuer: http on loopback, as in http://127.0.0.1:3901."
@@ -1081,7 +1081,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_of_issuers_is_the_only_problem_and_in_our_words() {
+    fn an_invalid_file_of_issuers_is_one_problem_in_our_words() {
         for content in [
             "",
             " ",
@@ -1146,7 +1146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writable_claim_is_warned_about_beside_problems() {
+    fn a_writable_claim_causes_a_warning_beside_problems() {
         for other in [
             ("LOG_LEVEL", "loud"),
             ("JWT_ISSUER", ""),
@@ -1181,7 +1181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_and_is_probably_not_meant_is_warned_about() {
+    fn settings_that_work_and_are_probably_not_meant_cause_a_warning() {
         for (name, value) in [
             ("REQUEST_TIMEOUT_MS", "5000"),
             ("INTERACTION_ANSWER_MS", "3000"),
@@ -1199,7 +1199,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_of_messages_that_do_not_hold_the_largest_token_are_refused_with_all_their_names() {
+    fn message_sizes_below_the_largest_token_are_rejected_with_the_names_of_all_settings() {
         let line = |changes: &[(&str, &str)]| lines(changes).remove(0);
         let raised_alone = line(&[("JWT_BYTES_MAX", "8193")]);
         for part in [
@@ -1225,7 +1225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_issuer_of_the_settings_has_the_claims_that_they_name() {
+    fn the_issuer_of_the_settings_has_the_claims_of_the_settings() {
         let settings = with(&[
             ("JWT_AUDIENCE", "one, two three"),
             ("JWT_AUDIENCE_CLAIM", "client_id"),
@@ -1246,7 +1246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_set_comes_over_plain_http_from_the_private_network_only_where_that_is_set() {
+    fn a_key_set_over_plain_http_from_a_private_address_needs_the_setting() {
         for (url, is_allowed) in [
             ("http://10.0.0.7/keys", true),
             ("http://keycloak:8080/keys", true),
@@ -1260,7 +1260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_issuers_stands_alone_or_beside_the_settings_that_say_the_same() {
+    fn a_file_of_issuers_is_alone_or_beside_settings_with_the_same_values() {
         let path =
             std::env::temp_dir().join(format!("roomwire-issuers-{}.json", std::process::id()));
         let file = path.to_str().unwrap();

@@ -154,7 +154,7 @@ fn usable(entry: &Value) -> Option<Key> {
         Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid.clone()),
         Some(_) => return None,
     };
-    // Whoever published the private half has no key any more.
+    // A published private key is no longer secret.
     if entry.contains_key("d") || !is_for_verifying(entry) {
         return None;
     }

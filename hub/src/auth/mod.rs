@@ -88,8 +88,8 @@ impl Verifier {
     /// A verifier without keys. They are fetched by [`Verifier::run`], or when the first token
     /// needs one; an issuer that does not answer does not keep the hub from starting.
     pub fn new(settings: AuthSettings) -> Self {
-        // Whoever installed one before chose; without one, the library would choose at first use.
-        let _chosen = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        // An earlier installation stays. Without one, the library would choose at the first use.
+        let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let settings = Arc::new(settings);
         let trusted = settings.issuers.iter().map(|issuer| Trusted {
             rules: Rules {

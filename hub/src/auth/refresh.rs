@@ -1,8 +1,8 @@
-//! Where the key set comes from, and when it is asked for again.
+//! When the key set of an issuer is fetched, and how long it is used.
 //!
-//! One request at a time, to one address. The last good set is kept while no new one can be had,
+//! One request at a time, to one address. The last good set is used while no new one is available,
 //! up to a limit. Unknown keys may cause a refresh, but at most one in the cool-down, however many
-//! they are; whoever finds one under way waits for it instead of asking again.
+//! they are. A request that finds a refresh in progress waits for it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) struct Keys {
     issuer: Issuer,
     settings: Arc<AuthSettings>,
     state: RwLock<State>,
-    /// Held by the one refresh that is under way.
+    /// Locked by the refresh in progress.
     flight: Arc<Mutex<()>>,
     client: OnceCell<Client>,
     lookup: Lookup,
@@ -47,7 +47,7 @@ pub(super) struct Known {
 /// How the last refresh ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Last {
-    /// There was none yet.
+    /// No refresh has ended yet.
     Never,
     /// With a set.
     Good,
@@ -140,7 +140,7 @@ impl State {
 /// Why a refresh brought no set.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("the HTTP client can not be made")]
+    #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
     /// Nothing was asked.
     #[error(transparent)]
@@ -197,17 +197,17 @@ impl Keys {
         }
     }
 
-    /// The keys as they are known now.
+    /// The keys that are known now.
     pub(super) fn known(&self) -> Known {
         let stale_max = Duration::from_millis(self.settings.stale_max_ms);
         self.read(|state| state.known(Instant::now(), stale_max))
     }
 
-    /// A key is not known: asks for a newer set, unless that was done within the cool-down; waits
-    /// for the answer, or for the one that is under way.
+    /// Fetches a newer set for an unknown key, unless a fetch began within the cool-down. Waits for
+    /// the fetch, or for the one in progress.
     pub(super) async fn ask_again(self: &Arc<Self>) {
         let Ok(flight) = Arc::clone(&self.flight).try_lock_owned() else {
-            // Whoever is in the air brings the answer.
+            // The refresh in progress brings the newer set.
             drop(self.flight.lock().await);
             return;
         };

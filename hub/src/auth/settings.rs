@@ -15,8 +15,8 @@ pub const REFRESH_COOLDOWN_MS: u64 = 30_000;
 pub const REFRESH_INTERVAL_MS: u64 = 300_000;
 /// How long one refresh may take as a whole, in milliseconds.
 pub const FETCH_TIMEOUT_MS: u64 = 5_000;
-/// How long the last good set is used while no new one can be had, in milliseconds: an issuer's
-/// bad day does not log anybody out; a key can not outlive its removal by more than this.
+/// How long the last good set is used while no new one is available, in milliseconds. An outage of
+/// the issuer logs no user out. A removed key is accepted for at most this time.
 pub const STALE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 /// The largest key set that is read, in bytes. Real ones are a few kilobytes.
 pub const JWKS_BYTES_MAX: usize = 1024 * 1024;

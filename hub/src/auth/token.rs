@@ -1,8 +1,8 @@
-//! What a token has to be: header, signature, claims, in that order. Pure: the keys and the time
-//! are given.
+//! Verifies a token: its header, its signature, its claims, in that order. Pure: the keys and the
+//! time are given.
 //!
 //! A JSON Web Signature in compact form (RFC 7515) over JSON claims (RFC 7519), read by the rules
-//! of RFC 8725: nothing that the token says chooses a key or an algorithm outside of the issuer's
+//! of RFC 8725: nothing in the token selects a key or an algorithm outside of the issuer's
 //! set. Of several issuers, the unproven `iss` selects the one whose keys and rules must then hold.
 //! The sender of a refused token does not learn the reason; the log does.
 //!
@@ -28,18 +28,18 @@ const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
 
 /// Header members that no token of ours needs: keys that the token brings itself (`jwk`, `x5c`)
 /// or wants fetched (`jku`, `x5u`), and extensions that would change what is signed (`crit`,
-/// RFC 7515, section 4.1.11; `b64`, RFC 7797). A token with one of them is refused, whatever else
-/// it says, so that nothing can ever come to depend on them.
+/// RFC 7515, section 4.1.11; `b64`, RFC 7797). A token with one of them is rejected, so that
+/// nothing can depend on them.
 const REFUSED_MEMBERS: [&str; 6] = ["jwk", "jku", "x5u", "x5c", "crit", "b64"];
 
-/// The latest time in a claim that is taken, in seconds (it lies in the year 9999): whoever
-/// reckons with it further can not overflow.
+/// The latest time that is accepted in a claim, in seconds (in the year 9999), so that arithmetic
+/// with it cannot overflow.
 const DATE_S_MAX: f64 = 253_402_300_799.0;
 
-/// What the tokens of one issuer are measured against.
+/// The rules for the tokens of one issuer.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    /// Whose tokens these are, and which claims say what.
+    /// The issuer, with the names of the claims.
     pub(super) issuer: Issuer,
     /// Which subjects the issuer may name.
     pub(super) subjects: SubjectRule,

@@ -1,7 +1,8 @@
-//! The slash commands as Discord is told of them (Discord's documentation, "Application Commands").
+//! The slash commands as they are registered at Discord (Discord's documentation, "Application
+//! Commands").
 //!
-//! Only what is written here is compared: what Discord adds (ids, versions, defaults) and what
-//! somebody translated in the portal is left alone.
+//! Only these fields are compared. Fields that Discord adds (ids, versions, defaults) and
+//! translations from the portal are ignored.
 
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_discord_gives_back_equals_what_it_was_told() {
+    fn a_command_that_discord_returns_equals_the_registered_one() {
         let back: Definition = serde_json::from_value(given_back(&room())).unwrap();
         assert_eq!(back, room());
     }

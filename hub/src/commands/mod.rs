@@ -1,7 +1,7 @@
 //! Slash commands: one function a command, each calling the same methods of [`Rooms`] as REST.
 //!
-//! What is answered is seen by the one who asked, notifies nobody, and shows names as they are
-//! written: whatever could be Markdown or a mention in them is escaped.
+//! Only the user of the command sees the response. It notifies nobody and shows names as they are
+//! written: Markdown and mentions in them are escaped.
 
 pub mod definition;
 pub mod registration;
@@ -19,30 +19,31 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::rooms::Rooms;
 
-/// The longest message (Discord's documentation, "Create Message"); what follows the list must fit too.
+/// The longest list, in characters. A message has at most 2,000 (Discord's documentation, "Create
+/// Message"), and the last line of the list needs some.
 const LIST_CHARS_MAX: usize = 1_900;
 
-/// A command with what was given to it.
+/// A command with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// `/room create`.
     Create {
-        /// What the room is called.
+        /// The room's name.
         name: Option<String>,
-        /// How many people fit.
+        /// The most members of the room.
         limit: Option<u32>,
     },
     /// `/room list`.
     List,
     /// `/room end`.
     End {
-        /// Which room.
+        /// The room's channel.
         room: ChannelId,
     },
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct OptionValue {
     name: String,
     #[serde(default)]
     value: Value,
@@ -51,10 +52,10 @@ struct Given {
 }
 
 impl Command {
-    /// The command of an interaction's `data`; `None` if it is none of ours, or not in the form in
-    /// which it was registered (a person's client may know an older one).
+    /// The command of an interaction's `data`. `None` if the command or its form is unknown: a user's
+    /// client may have an older form.
     pub fn read(data: Value) -> Option<Self> {
-        let command: Given = serde_json::from_value(data).ok()?;
+        let command: OptionValue = serde_json::from_value(data).ok()?;
         let [sub] = &command.options[..] else {
             return None;
         };
@@ -96,14 +97,14 @@ impl Command {
         guild: GuildId,
         interaction: u64,
     ) -> String {
-        let said = match self {
+        let outcome = match self {
             Self::Create { name, limit } => {
                 create(rooms, actor, guild, interaction, name, limit).await
             }
             Self::List => list(rooms, actor, guild),
             Self::End { room } => end(rooms, actor, room).await,
         };
-        said.unwrap_or_else(|refusal| refused(&refusal))
+        outcome.unwrap_or_else(|error| error_text(&error))
     }
 }
 
@@ -170,27 +171,26 @@ fn write_list(rooms: &[SnapshotRoom]) -> String {
     text
 }
 
-/// A refusal in words. It says no more than REST's problem does.
-fn refused(refusal: &ApiError) -> String {
-    let mut text = match refusal.code {
+/// An error as a text for users. It contains no more than the problem document does.
+fn error_text(error: &ApiError) -> String {
+    let mut text = match error.code {
         Code::NotFound => "That is not a room that you opened here.".to_owned(),
         Code::RateLimited => "That was too many rooms in a short time.".to_owned(),
         _ => {
-            let mut text = format!("That did not work: {}.", refusal.detail);
-            for problem in &refusal.errors {
+            let mut text = format!("That did not work: {}.", error.detail);
+            for problem in &error.errors {
                 let _written = write!(text, "\n`{}`: {}", problem.field, problem.detail);
             }
             text
         }
     };
-    if let Some(ms) = refusal.retry_after_ms {
+    if let Some(ms) = error.retry_after_ms {
         let _written = write!(text, " Try again in {} s.", ms.div_ceil(1000).max(1));
     }
     text
 }
 
-/// A name as Discord shows it letter by letter. A backslash takes the meaning of any punctuation
-/// that follows it.
+/// A name in Markdown that Discord shows as it is written. A backslash escapes any punctuation.
 fn escape(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for char in name.chars() {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_read_with_what_was_given() {
+    fn a_command_is_read_with_its_options() {
         let sub = |name: &str, options: Value| json!({"id": "1", "name": "room", "type": 1, "options": [{"name": name, "type": 1, "options": options}]});
         let create = |name: Option<&str>, limit| {
             Some(Command::Create {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_shown_letter_by_letter() {
+    fn a_name_is_shown_as_it_is_written() {
         for (name, text) in [
             ("Kitchen 2", "Kitchen 2"),
             ("**@everyone**", "\\*\\*\\@everyone\\*\\*"),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_says_how_full_each_room_is_and_fits_into_a_message() {
+    fn a_list_shows_the_members_of_each_room_and_fits_into_a_message() {
         assert_eq!(
             write_list(&[]),
             "There are no rooms. `/room create` opens one."
@@ -311,16 +311,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_is_wrong_and_when_to_come_back() {
-        let refusal = ApiError::new(Code::BadRequest, "some fields are wrong")
+    fn an_error_says_what_is_wrong_and_when_to_retry() {
+        let error = ApiError::new(Code::BadRequest, "some fields are wrong")
             .field("name", "at most 100 characters");
         assert_eq!(
-            refused(&refusal),
+            error_text(&error),
             "That did not work: some fields are wrong.\n`name`: at most 100 characters"
         );
-        let refusal = ApiError::new(Code::RateLimited, "…").retry_after_ms(1_001);
+        let error = ApiError::new(Code::RateLimited, "…").retry_after_ms(1_001);
         assert_eq!(
-            refused(&refusal),
+            error_text(&error),
             "That was too many rooms in a short time. Try again in 2 s."
         );
     }

@@ -1,5 +1,5 @@
-//! Tells Discord of the commands, in each guild, and only where something changed: a guild takes
-//! 200 new commands a day, and whatever else the application registered there stays.
+//! Registers the commands in each guild, and only where they changed: Discord allows 200 new commands
+//! a day and guild. Other commands of the application stay.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 use super::definition::{self, Definition};
 use crate::discord::{Discord, DiscordError};
 
-/// How often a guild is tried before an operator has to look.
+/// The most attempts for a guild.
 const ATTEMPTS_MAX: u32 = 8;
 /// The first pause between two attempts, in ms; each further one doubles.
 const PAUSE_MS: u64 = 1_000;
-/// No pause is longer, in ms, unless Discord asks for it.
+/// The longest pause, in ms, unless Discord asks for a longer one.
 const PAUSE_MAX_MS: u64 = 60_000;
 
-/// Registers the commands in these guilds, one after the other, until `shutdown`. A guild that can
-/// not be reached does not keep the others waiting for more than its attempts, nor the hub at all.
+/// Registers the commands in these guilds, one after the other, until `shutdown`. A guild that fails
+/// delays the others by its attempts alone.
 pub async fn register(discord: Discord, guilds: Vec<GuildId>, shutdown: CancellationToken) {
     let all = async {
         for guild in guilds {
@@ -42,13 +42,13 @@ async fn register_in(discord: &Discord, guild: GuildId) {
             Err(error) => {
                 metrics::counter!("hub_discord_registrations_total", "outcome" => "refused")
                     .increment(1);
-                tracing::error!(guild_id = %guild, %error, "slash commands can not be registered; was the bot invited with the scope applications.commands?");
+                tracing::error!(guild_id = %guild, %error, "slash commands cannot be registered; was the bot invited with the scope applications.commands?");
                 return;
             }
         };
         if attempt < ATTEMPTS_MAX {
             let pause_ms = pause_ms(attempt, rand::Rng::next_u32(&mut rand::rng())).max(asked_ms);
-            tracing::warn!(guild_id = %guild, attempt, %error, pause_ms, "slash commands could not be registered yet");
+            tracing::warn!(guild_id = %guild, attempt, %error, pause_ms, "slash commands are not registered yet");
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
     }
@@ -57,25 +57,26 @@ async fn register_in(discord: &Discord, guild: GuildId) {
 }
 
 async fn put_if_changed(discord: &Discord, guild: GuildId) -> Result<&'static str, DiscordError> {
-    let wanted = definition::room();
-    // Others' commands may have forms that ours do not; what can not be read is not ours.
-    let there = discord.guild_commands::<Value>(guild).await?;
+    let ours = definition::room();
+    // Other commands may have fields that ours do not have. An unreadable command is not ours.
+    let registered = discord.guild_commands::<Value>(guild).await?;
     let same = |command| {
-        serde_json::from_value::<Definition>(command).is_ok_and(|command| command == wanted)
+        serde_json::from_value::<Definition>(command).is_ok_and(|command| command == ours)
     };
-    if there.into_iter().any(same) {
+    if registered.into_iter().any(same) {
         return Ok("unchanged");
     }
-    discord.put_guild_command(guild, &wanted).await?;
+    discord.put_guild_command(guild, &ours).await?;
     Ok("registered")
 }
 
-/// Doubling, and by luck up to a half shorter, so that hubs that fell together do not come together.
-fn pause_ms(attempt: u32, luck: u32) -> u64 {
+/// Doubles with each attempt, minus a random part of up to a half, so that hubs that fail together
+/// do not retry together.
+fn pause_ms(attempt: u32, random: u32) -> u64 {
     let whole = PAUSE_MS
         .saturating_mul(1 << attempt.saturating_sub(1).min(16))
         .min(PAUSE_MAX_MS);
-    whole - whole / 2 * u64::from(luck % 1_000) / 1_000
+    whole - whole / 2 * u64::from(random % 1_000) / 1_000
 }
 
 #[cfg(test)]

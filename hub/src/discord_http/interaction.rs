@@ -1,7 +1,7 @@
-//! Interactions as Discord sends them, and what is answered. Pure.
+//! Interactions as Discord sends them, and the responses. Pure.
 //!
-//! Only what is needed is read, and what is missing is missing: Discord adds fields, and a field
-//! of no use here must not keep a command from being answered.
+//! Only the needed fields are read, tolerantly: an unknown form of another field must not keep a
+//! command from its response.
 
 use launch::Secret;
 use proto::{GuildId, UserId};
@@ -14,7 +14,7 @@ use crate::discord::ApplicationId;
 /// Discord's permission bits ("Permissions"): everything, and channels.
 const ADMINISTRATOR: u64 = 1 << 3;
 const MANAGE_CHANNELS: u64 = 1 << 4;
-/// A message that only the one who asked can see ("Message Flags").
+/// A message that only the user of the command can see ("Message Flags").
 const EPHEMERAL: u32 = 1 << 6;
 
 /// Interaction types ("Interaction Type").
@@ -26,12 +26,12 @@ pub(super) const AUTOCOMPLETE: u64 = 4;
 #[derive(Debug, Deserialize)]
 pub(super) struct Interaction {
     pub(super) r#type: u64,
-    /// Of every type but a ping; names it for ever.
+    /// Of every type but a ping; unique.
     #[serde(default, deserialize_with = "number")]
     pub(super) id: Option<u64>,
     #[serde(default)]
     pub(super) application_id: Option<ApplicationId>,
-    /// What an answer that comes later is sent with.
+    /// The token for a later response.
     #[serde(default, deserialize_with = "secret")]
     pub(super) token: Option<Secret>,
     #[serde(default)]
@@ -56,8 +56,8 @@ struct User {
 }
 
 impl Interaction {
-    /// Who acts in which guild; `None` outside of guilds. The proof is Discord's signature, and
-    /// the permissions are those that it signed: whoever may manage channels in Discord may manage
+    /// The principal and the guild; `None` outside of guilds. Discord's signature proves both, and
+    /// the permissions: a member who may manage channels in Discord may manage
     /// rooms here.
     pub(super) fn actor(&self) -> Option<(Principal, GuildId)> {
         let guild = self.guild_id?;
@@ -70,7 +70,7 @@ impl Interaction {
                 manage: permissions & (ADMINISTRATOR | MANAGE_CHANNELS) != 0,
                 ..Rights::MEMBER
             },
-            // It acts once, now.
+            // It is used once, now.
             expires_at_ms: u64::MAX,
         };
         Some((principal, guild))
@@ -86,29 +86,29 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, 
     Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
 }
 
-/// The answer to a ping.
+/// The response to a ping.
 pub(super) fn pong() -> Value {
     json!({ "type": 1 })
 }
 
-/// An answer in words, for the one who asked alone.
+/// A text that only the user of the command sees.
 pub(super) fn message(text: &str) -> Value {
     let mut data = content(text);
     data["flags"] = EPHEMERAL.into();
     json!({ "type": 4, "data": data })
 }
 
-/// "Thinking …"; the answer comes later, for the one who asked alone.
+/// "Thinking …", until the response replaces it.
 pub(super) fn deferred() -> Value {
     json!({ "type": 5, "data": { "flags": EPHEMERAL } })
 }
 
-/// Nothing to suggest.
+/// No suggestions.
 pub(super) fn no_choices() -> Value {
     json!({ "type": 8, "data": { "choices": [] } })
 }
 
-/// A message that notifies nobody, whatever it names.
+/// A message that notifies nobody.
 pub(super) fn content(text: &str) -> Value {
     json!({ "content": text, "allowed_mentions": { "parse": [] } })
 }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_acts_outside_of_a_guild() {
+    fn an_interaction_outside_of_a_guild_has_no_principal() {
         for value in [
             json!({"type": 2, "id": "5", "user": {"id": "7"}}),
             json!({"type": 2, "id": "5", "guild_id": "1", "user": {"id": "7"}}),

@@ -2,8 +2,8 @@
 //! (Discord's documentation, "Setting Up an Endpoint": "Validating Security Request Headers").
 //!
 //! Strict: a canonical `S`, a canonical `R` of full order, exactly the documented hexadecimal
-//! form, each header once. Discord sends wrong signatures on purpose and takes the address away
-//! from whoever accepts one.
+//! form, each header once. Discord sends wrong signatures on purpose and
+//! removes the address of an endpoint that accepts one.
 
 use std::str::FromStr;
 
@@ -46,14 +46,14 @@ fn is_canonical(bytes: &[u8; 32]) -> bool {
     !above
 }
 
-/// What is wrong with a request. The sender is told none of it.
+/// What is wrong with a request. It is logged, and the sender does not see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsigned {
-    /// The headers are missing, twice there, or not of the documented form.
+    /// A header is missing, occurs twice, or does not have the documented form.
     Headers,
-    /// The signature does not hold.
+    /// The signature does not match.
     Signature,
-    /// It holds, but it was made too long ago, or in the future.
+    /// The signature matches, but the timestamp is outside the window.
     Stale,
 }
 
@@ -104,7 +104,7 @@ impl PublicKey {
     }
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs once.
 fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_verifies_in_either_case_of_the_letters() {
+    fn a_signature_matches_in_upper_and_lower_case() {
         let signature = hex::encode(sign("1730000000", b"{}"));
         assert_eq!(verify("1730000000", &signature, b"{}"), Ok(()));
         assert_eq!(
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_believed_within_the_window_only() {
+    fn a_signature_is_accepted_within_the_window_only() {
         for (timestamp, expected) in [
             ("1729999701", Ok(())),
             ("1729999700", Err(Unsigned::Stale)),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_documented_form_is_looked_at() {
+    fn only_the_documented_form_is_verified() {
         let good = hex::encode(sign("1730000000", b""));
         for (timestamp, signature) in [
             ("", good.as_str()),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_signature_spelled_otherwise_is_refused() {
+    fn another_encoding_of_a_signature_is_rejected() {
         let mut signature = sign("1730000000", b"{}");
         // S + L is the same scalar, and 2^255 > S + L: RFC 8032 wants it refused.
         let mut carry = 0;
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_or_weak_is_refused_at_the_start() {
+    fn an_invalid_or_weak_key_is_rejected_at_the_start() {
         for text in SMALL_ORDER {
             assert!(text.parse::<PublicKey>().is_err(), "{text}");
         }
