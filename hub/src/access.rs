@@ -1,4 +1,4 @@
-//! Who may see and do what: pure rules from a principal and a guild to a view and rights.
+//! What a principal may see and do: pure rules from a principal and a guild to a view and rights.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::view::{RoomsShown, View};
 
-/// The rules of this hub. A clone is a reference.
+/// The access rules of this hub. A clone is a reference.
 #[derive(Debug, Clone)]
 pub struct Access {
     guilds: Arc<[GuildId]>,
@@ -32,7 +32,7 @@ impl Access {
         }
     }
 
-    /// The guild of tokens and requests that name none.
+    /// The guild of tokens and requests that name no guild.
     pub fn primary(&self) -> Option<GuildId> {
         self.guilds.first().copied()
     }
@@ -74,7 +74,10 @@ impl Access {
     ) -> Result<View, ApiError> {
         may_read(principal)?;
         if !self.guilds.contains(&guild) || !self.allows(principal, guild) {
-            return Err(ApiError::new(Code::Forbidden, "not a guild of this token"));
+            return Err(ApiError::new(
+                Code::Forbidden,
+                "The token does not allow this guild.",
+            ));
         }
         Ok(self.whole_view(guild, only))
     }
@@ -96,5 +99,8 @@ fn may_read(principal: &Principal) -> Result<(), ApiError> {
     if principal.rights.read {
         return Ok(());
     }
-    Err(ApiError::new(Code::Forbidden, "the token lacks rooms:read"))
+    Err(ApiError::new(
+        Code::Forbidden,
+        "The token lacks rooms:read.",
+    ))
 }

@@ -146,7 +146,7 @@ fn of_application(settings: &Settings, application: &Application, report: &mut R
                 application.verify_key
             ),
             None => format!(
-                "DISCORD_PUBLIC_KEY is not set, so there are no slash commands. For these set it to {}.",
+                "DISCORD_PUBLIC_KEY is not set, so slash commands are disabled. To enable them, set it to {}.",
                 application.verify_key
             ),
         };

@@ -1,5 +1,5 @@
-//! The console: a page that shows the rooms, embedded into the hub, and what it asks first. `sdk.js`
-//! beside it is the SDK as one module, for pages of other origins that have no bundler.
+//! The console: a page that shows the rooms, embedded into the hub, with its configuration. `sdk.js`
+//! is the SDK as one module, for pages of other origins without a bundler.
 
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -13,8 +13,8 @@ use url::Url;
 #[folder = "../web/console/dist"]
 struct Files;
 
-/// The pages, `/console.json`, and their content security policy: `issuer` may be asked for
-/// tokens (demo), `images` for pictures.
+/// The pages, `/console.json`, and their content security policy: it allows `issuer` for tokens (demo)
+/// and `images` for pictures.
 pub fn router(config: ConsoleConfig, issuer: Option<&Url>, images: &Url) -> Router {
     let origin = |url: &Url| url.origin().ascii_serialization();
     let policy = format!(
@@ -30,7 +30,7 @@ pub fn router(config: ConsoleConfig, issuer: Option<&Url>, images: &Url) -> Rout
             get(move || async move { ([(header::CACHE_CONTROL, "no-store")], Json(config)) }),
         )
         .fallback(move |method: Method, uri: Uri| async move {
-            // What is asked of an address that is not there is the same whatever the method.
+            // An unknown path is 404 for every method.
             if method == Method::GET || method == Method::HEAD {
                 file(uri.path(), policy)
             } else {
@@ -56,7 +56,7 @@ fn file(path: &str, policy: HeaderValue) -> Response {
         }
         return StatusCode::NOT_FOUND.into_response();
     };
-    // Whatever the bundler named by its content never changes.
+    // The bundler names these files by their content, so they never change.
     let cache = if path.starts_with("assets/") {
         "public, max-age=31536000, immutable"
     } else {

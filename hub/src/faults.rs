@@ -11,45 +11,46 @@ use roomlog::Change;
 
 use crate::view::View;
 
-static TOLD: AtomicU64 = AtomicU64::new(0);
+/// How many events were sent.
+static SENT: AtomicU64 = AtomicU64::new(0);
 /// An event that is held back, and for which view.
 static HELD: Mutex<Option<(u32, ViewEvent)>> = Mutex::new(None);
 /// How many leaks wait for an occasion.
 static LEAKING: AtomicU64 = AtomicU64::new(0);
 
-/// What a view is told of a change, once in a while spoilt.
-pub(crate) fn planted(view: &View, change: &Change, told: Vec<ViewEvent>) -> Vec<ViewEvent> {
+/// The events that a view is sent of a change, with a planted fault now and then.
+pub(crate) fn planted(view: &View, change: &Change, events: Vec<ViewEvent>) -> Vec<ViewEvent> {
     let Some((planted, one_in)) = mutation::planted_fault() else {
-        return told;
+        return events;
     };
-    let nth = TOLD.fetch_add(told.len() as u64, Ordering::Relaxed);
-    let turn = (nth + told.len() as u64) / one_in > nth / one_in;
+    let nth = SENT.fetch_add(events.len() as u64, Ordering::Relaxed);
+    let turn = (nth + events.len() as u64) / one_in > nth / one_in;
     match planted {
-        PlantedFault::Drop if turn => told.into_iter().skip(1).collect(),
-        PlantedFault::Double if turn => told
+        PlantedFault::Drop if turn => events.into_iter().skip(1).collect(),
+        PlantedFault::Double if turn => events
             .first()
             .cloned()
             .into_iter()
-            .chain(told.clone())
+            .chain(events.clone())
             .collect(),
-        PlantedFault::Reorder => hold(view.fingerprint(), told, turn),
-        PlantedFault::Leak => leak(change, told, turn),
-        PlantedFault::Drop | PlantedFault::Double => told,
+        PlantedFault::Reorder => hold(view.fingerprint(), events, turn),
+        PlantedFault::Leak => leak(change, events, turn),
+        PlantedFault::Drop | PlantedFault::Double => events,
     }
 }
 
-/// Holds an event of a user back until the view was told of that user again.
-fn hold(view: u32, mut told: Vec<ViewEvent>, turn: bool) -> Vec<ViewEvent> {
+/// Holds an event back until the view is sent the next event of the same user.
+fn hold(view: u32, mut events: Vec<ViewEvent>, turn: bool) -> Vec<ViewEvent> {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     let due = held.as_ref().is_some_and(|(of, late)| {
-        *of == view && told.iter().any(|event| user(event) == user(late))
+        *of == view && events.iter().any(|event| user(event) == user(late))
     });
     if due {
-        told.extend(held.take().map(|(_, late)| late));
-    } else if turn && held.is_none() && told.len() == 1 && user(&told[0]).is_some() {
-        *held = told.pop().map(|event| (view, event));
+        events.extend(held.take().map(|(_, late)| late));
+    } else if turn && held.is_none() && events.len() == 1 && user(&events[0]).is_some() {
+        *held = events.pop().map(|event| (view, event));
     }
-    told
+    events
 }
 
 fn user(event: &ViewEvent) -> Option<UserId> {
@@ -61,15 +62,15 @@ fn user(event: &ViewEvent) -> Option<UserId> {
     }
 }
 
-/// Tells of somebody in a room that the view does not show.
-fn leak(change: &Change, mut told: Vec<ViewEvent>, turn: bool) -> Vec<ViewEvent> {
+/// Sends the join of a member in a room that the view does not show.
+fn leak(change: &Change, mut events: Vec<ViewEvent>, turn: bool) -> Vec<ViewEvent> {
     LEAKING.fetch_add(u64::from(turn), Ordering::Relaxed);
-    if told.is_empty()
+    if events.is_empty()
         && LEAKING.load(Ordering::Relaxed) > 0
         && let Change::Told(Fact::VoiceJoined(voice)) = change
     {
         LEAKING.fetch_sub(1, Ordering::Relaxed);
-        told.push(ViewEvent::VoiceJoined(VoicePayload {
+        events.push(ViewEvent::VoiceJoined(VoicePayload {
             guild_id: voice.guild_id,
             channel_id: voice.channel_id,
             user_id: voice.user_id,
@@ -79,5 +80,5 @@ fn leak(change: &Change, mut told: Vec<ViewEvent>, turn: bool) -> Vec<ViewEvent>
             moved_from: None,
         }));
     }
-    told
+    events
 }

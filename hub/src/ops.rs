@@ -1,5 +1,4 @@
-//! What operators look at: health, readiness, metrics; all but the public health on the internal
-//! listener alone.
+//! Health, readiness and metrics for operators. Only a short health is on the public listener too.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::freshness::Freshness;
 use crate::metrics::METRICS;
 use roomlog::Log;
 
-/// What is asked for its state. A clone is a reference.
+/// The parts whose state is reported. A clone is a reference.
 #[derive(Clone)]
 pub struct Ops(Arc<Shared>);
 
@@ -31,7 +30,7 @@ struct Shared {
 }
 
 impl Ops {
-    /// Looks at these.
+    /// Reports the state of these parts.
     pub fn new(
         verifier: Verifier,
         freshness: Freshness,
@@ -48,7 +47,7 @@ impl Ops {
         }))
     }
 
-    /// `GET /health`: a word, and nothing that a stranger could use.
+    /// `GET /health`: one word, and nothing that an attacker could use.
     pub fn public_router(&self) -> Router {
         Router::new()
             .route("/health", get(|State(ops): State<Self>| async move { Json(json!({ "status": ops.status() })) }))

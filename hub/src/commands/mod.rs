@@ -177,7 +177,9 @@ fn error_text(error: &ApiError) -> String {
         Code::NotFound => "That is not a room that you opened here.".to_owned(),
         Code::RateLimited => "That was too many rooms in a short time.".to_owned(),
         _ => {
-            let mut text = format!("That did not work: {}.", error.detail);
+            // A detail may end with a full stop.
+            let detail = error.detail.trim_end_matches('.');
+            let mut text = format!("That did not work: {detail}.");
             for problem in &error.errors {
                 let _written = write!(text, "\n`{}`: {}", problem.field, problem.detail);
             }

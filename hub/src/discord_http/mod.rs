@@ -1,9 +1,8 @@
-//! The door for Discord's signed requests: `POST /interactions`.
+//! The endpoint of Discord's signed requests: `POST /interactions`.
 //!
-//! The signature is verified over the raw bytes before anything of them is read; whatever is wrong
-//! with it is 401, and nothing more is told. Every truly signed interaction is answered within the
-//! 3 s that Discord waits: a command that takes longer answers "thinking", and its result
-//! replaces that when it is there.
+//! The signature is verified over the raw bytes before they are parsed. A wrong one gets 401 without a
+//! reason. Discord waits 3 s for a response: a command that takes longer shows "thinking", and its
+//! result replaces that later.
 
 mod interaction;
 mod replay;
@@ -35,24 +34,24 @@ use crate::discord::{ApplicationId, Discord, DiscordError};
 use crate::error::ApiError;
 use crate::rooms::Rooms;
 
-/// How often it is tried to replace "thinking" by an answer.
+/// The most attempts to replace "thinking" by the result.
 const LATER_ATTEMPTS_MAX: u32 = 3;
 /// The pause between two attempts, in ms …
 const LATER_PAUSE_MS: u64 = 1_000;
-/// … and the longest for which Discord may ask, in ms: nobody looks at the answer any more then.
+/// … and the longest for which Discord may ask, in ms.
 const LATER_PAUSE_MAX_MS: u64 = 10_000;
 
-/// The bounds of the door.
+/// The bounds of the endpoint.
 #[derive(Debug, Clone)]
 pub struct InteractionSettings {
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
     /// How old a signature may be, and how far in the future, in ms.
     pub window_ms: u64,
-    /// A command that takes longer than this is answered "thinking" first, in ms.
+    /// A command that takes longer than this shows "thinking" first, in ms.
     pub answer_within_ms: u64,
-    /// How many interactions are remembered at most, for 15 minutes each, so that a repeat has no
-    /// second effect. At the bound the oldest is forgotten.
+    /// The most interactions that are stored, for 15 minutes each, so that a repeat has no second
+    /// effect. At the bound the oldest is dropped.
     pub remembered_max: usize,
 }
 
@@ -78,11 +77,11 @@ impl Default for InteractionSettings {
     }
 }
 
-/// The door. A clone is a reference.
+/// The endpoint. A clone is a reference.
 #[derive(Clone)]
 pub struct Interactions(Arc<Shared>);
 
-/// Where the answer to an interaction stands as soon as it is there.
+/// The response to an interaction, as soon as it exists.
 type Answer = watch::Receiver<Option<Bytes>>;
 
 struct Shared {
@@ -98,7 +97,7 @@ struct Shared {
 }
 
 impl Interactions {
-    /// A door for requests that this key signed. Without one it answers 404.
+    /// An endpoint for requests that this key signed. Without a key it responds with 404.
     pub fn new(
         key: Option<PublicKey>,
         rooms: Rooms,
@@ -123,7 +122,7 @@ impl Interactions {
             .with_state(self.clone())
     }
 
-    /// Waits until every command that was begun has been answered. Call it when no new one can come.
+    /// Waits until every command has its response. Call it after the last request.
     pub async fn settled(&self) {
         self.0.work.close();
         self.0.work.wait().await;
@@ -131,44 +130,51 @@ impl Interactions {
 
     async fn take(&self, request: Request) -> Result<Bytes, ApiError> {
         let Some(key) = &self.0.key else {
-            return Err(ApiError::new(Code::NotFound, "not found"));
+            return Err(ApiError::new(Code::NotFound, "Not found."));
         };
         let (parts, body) = request.into_parts();
         let body_bytes_max = self.0.settings.body_bytes_max;
-        // (A body can also break off; then nobody reads this.)
-        let too_large =
-            |_| ApiError::new(Code::TooLarge, format!("at most {body_bytes_max} bytes"));
+        // Also an interrupted body ends here, and then nobody reads the response.
+        let too_large = |_| {
+            ApiError::new(
+                Code::TooLarge,
+                format!("The body is larger than {body_bytes_max} bytes."),
+            )
+        };
         let body = to_bytes(body, body_bytes_max).await.map_err(too_large)?;
         let now_ms = launch::clock::now_ms();
         key.verify(&parts.headers, &body, now_ms, self.0.settings.window_ms)
             .map_err(|unsigned| {
                 count(unsigned.label());
-                tracing::debug!(reason = unsigned.label(), "an interaction is not signed");
-                ApiError::new(Code::BadSignature, "not truly signed")
+                tracing::debug!(
+                    reason = unsigned.label(),
+                    "the signature of an interaction is not valid"
+                );
+                ApiError::new(Code::BadSignature, "The signature does not match.")
             })?;
-        let interaction: Interaction = serde_json::from_slice(&body).map_err(|_| illegible())?;
+        let interaction: Interaction = serde_json::from_slice(&body).map_err(|_| unreadable())?;
         if interaction.r#type == PING {
             count("ping");
-            return Ok(written(&pong()));
+            return Ok(json_bytes(&pong()));
         }
-        let id = interaction.id.ok_or_else(illegible)?;
+        let id = interaction.id.ok_or_else(unreadable)?;
         let mut answer = self.answer(id, interaction);
         let answer = answer
             .wait_for(Option::is_some)
             .await
             .ok()
             .and_then(|answer| answer.clone());
-        answer.ok_or_else(|| ApiError::new(Code::Internal, "the command failed"))
+        answer.ok_or_else(|| ApiError::new(Code::Internal, "The command failed."))
     }
 
     /// The answer to an interaction: what was answered before, or what is done now.
     fn answer(&self, id: u64, interaction: Interaction) -> Answer {
-        let (tell, answer) = watch::channel(None);
+        let (sender, answer) = watch::channel(None);
         let first = || {
             let door = self.clone();
             self.0
                 .work
-                .spawn(async move { door.act(id, interaction, tell).await });
+                .spawn(async move { door.act(id, interaction, sender).await });
             answer
         };
         let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -176,28 +182,28 @@ impl Interactions {
         seen.get_or_insert(id, now_ms, first)
     }
 
-    async fn act(&self, id: u64, interaction: Interaction, tell: watch::Sender<Option<Bytes>>) {
-        let say = |answer: Value, outcome: &'static str| {
+    async fn act(&self, id: u64, interaction: Interaction, sender: watch::Sender<Option<Bytes>>) {
+        let respond = |response: Value, outcome: &'static str| {
             count(outcome);
-            tell.send_replace(Some(written(&answer)));
+            sender.send_replace(Some(json_bytes(&response)));
         };
         if interaction.r#type == AUTOCOMPLETE {
-            return say(no_choices(), "no_choices");
+            return respond(no_choices(), "no_choices");
         }
         if interaction.r#type != COMMAND {
-            return say(message("Roomwire does not know this."), "unknown");
+            return respond(message("Roomwire does not know this."), "unknown");
         }
         let Some((actor, guild)) = interaction.actor() else {
-            return say(
+            return respond(
                 message("Rooms belong to servers: use this command in one."),
                 "outside",
             );
         };
         if !self.0.rooms.serves(guild) {
-            return say(message("Roomwire does not serve this server."), "outside");
+            return respond(message("Roomwire does not serve this server."), "outside");
         }
         let Some(command) = Command::read(interaction.data) else {
-            return say(
+            return respond(
                 message("Roomwire does not know this command (any more)."),
                 "unknown",
             );
@@ -206,20 +212,20 @@ impl Interactions {
         tokio::pin!(result);
         let within = Duration::from_millis(self.0.settings.answer_within_ms);
         if let Ok(text) = tokio::time::timeout(within, &mut result).await {
-            return say(message(&text), "answered");
+            return respond(message(&text), "answered");
         }
-        say(deferred(), "deferred");
+        respond(deferred(), "deferred");
         let text = result.await;
         let (Some(application), Some(token)) = (interaction.application_id, &interaction.token)
         else {
-            tracing::warn!(guild_id = %guild, "an interaction without a token can not be answered later");
+            tracing::warn!(guild_id = %guild, "an interaction without a token cannot get a later response");
             return;
         };
         self.answer_later(application, token, &content(&text)).await;
     }
 
-    /// Replaces "thinking". Doing it twice does no harm, so that it is tried a few times; what goes
-    /// wrong is logged where Discord is asked, and there is nobody else to tell.
+    /// Replaces "thinking". A second attempt does no harm, so a failure is retried. The client logs
+    /// each failure.
     async fn answer_later(&self, application: ApplicationId, token: &Secret, answer: &Value) {
         for attempt in 1..=LATER_ATTEMPTS_MAX {
             let pause_ms = match self
@@ -251,14 +257,14 @@ async fn interact(
     Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-fn written(answer: &Value) -> Bytes {
-    // Maps, strings and numbers: nothing in it can fail to be written.
-    serde_json::to_vec(answer).unwrap_or_default().into()
+fn json_bytes(value: &Value) -> Bytes {
+    // Maps with string keys, strings and numbers: this cannot fail.
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
-fn illegible() -> ApiError {
+fn unreadable() -> ApiError {
     count("illegible");
-    ApiError::new(Code::BadRequest, "not an interaction")
+    ApiError::new(Code::BadRequest, "The body is not an interaction.")
 }
 
 fn count(outcome: &'static str) {

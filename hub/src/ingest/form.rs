@@ -1,6 +1,4 @@
-//! The forms of what is signed: what can be read, and what can be believed.
-//!
-//! Pure: what is known here is given.
+//! Parses the bodies of signed requests and checks their values. Pure: the state is given.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +17,13 @@ use serde_json::value::RawValue;
 use crate::error::ApiError;
 
 /// How far the number of a gateway session may be ahead of every number that is known. Sessions are
-/// numbered by the time of day in ms where nothing higher is known, so this is 34 years: no clock
-/// that jumps comes so far, and whoever is believed once leaves room for those after him.
+/// numbered by the time of day in ms where nothing higher is known, so this is 34 years. A wrong
+/// clock does not reach it, and an accepted number leaves room for later ones.
 const SESSIONS_AHEAD_MAX: u64 = 1 << 40;
 /// The highest sequence of a session: every reader of JSON knows it exactly (RFC 8259, section 6).
 const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 
-/// The most that one body may hold.
+/// The bounds of one body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Events of a delivery.
@@ -34,18 +32,18 @@ pub(super) struct Bounds {
     pub(super) guilds_max: usize,
 }
 
-/// What is told, and by whom.
+/// A delivery.
 pub(super) struct Delivered {
-    /// What a worker says of itself; none: it is told by hand.
+    /// The worker's report. Manual events have none.
     pub(super) report: Option<Report>,
-    /// What can be read.
+    /// The readable events.
     pub(super) events: Vec<Event>,
-    /// What can not.
+    /// The unreadable events.
     pub(super) refused: Vec<RefusedEvent>,
 }
 
-/// Reads a delivery. `newest` is the highest number of a session, or of a generation, that is known
-/// here, and the time of day in ms since the Unix epoch if that is higher.
+/// Parses a delivery. `newest` is the highest known number of a session or a generation, or the time
+/// of day in ms since the Unix epoch if that is higher.
 pub(super) fn delivery(
     body: &[u8],
     bounds: Bounds,
@@ -54,16 +52,18 @@ pub(super) fn delivery(
     let delivery: ReceivedDelivery = Some(body)
         .filter(|body| is_object(body))
         .and_then(|body| serde_json::from_slice(body).ok())
-        .ok_or_else(|| ApiError::new(Code::BadRequest, "not a delivery as JSON"))?;
+        .ok_or_else(|| ApiError::new(Code::BadRequest, "The body is not a delivery in JSON."))?;
     if delivery.r#type.is_some_and(|named| named != DELIVERY_TYPE) {
-        return Err(ApiError::new(Code::BadRequest, "not a delivery of events")
-            .field("type", "must be `events` or absent"));
+        return Err(
+            ApiError::new(Code::BadRequest, "The body is not a delivery of events.")
+                .field("type", "must be `events` or absent"),
+        );
     }
     delivery.shard.map_or(Ok(()), shard)?;
     if delivery.events.len() > bounds.events_max {
         return Err(ApiError::new(
             Code::TooLarge,
-            format!("at most {} events a delivery", bounds.events_max),
+            format!("A delivery has at most {} events.", bounds.events_max),
         ));
     }
     let report = delivery.shard.map(|_| report(body, bounds)).transpose()?;
@@ -87,7 +87,7 @@ pub(super) fn delivery(
     })
 }
 
-/// One bad body must not raise what only ever rises so far that nothing honest is above it.
+/// Numbers of sessions only rise. One bad body must not raise them beyond every later number.
 fn check_reached(reached: Reached, session_max: u64) -> Result<(), String> {
     if reached.session > session_max {
         return Err(format!("a session of at most {session_max}"));
@@ -98,13 +98,13 @@ fn check_reached(reached: Reached, session_max: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads events one by one: one that cannot be read does not fail those of other guilds.
+/// Parses events one by one: an unreadable one does not fail those of other guilds.
 ///
 /// A worker's events of one guild are refused together. They build on one another: a guild of which
 /// only a part was stored would be restored wrong, and its marks would drop the rest as repeats.
 fn events(raw: &[&RawValue], from_worker: bool) -> (Vec<Event>, Vec<RefusedEvent>) {
     let (mut events, mut refused) = (Vec::with_capacity(raw.len()), Vec::new());
-    // A worker's event is known as a repeat by where it stands.
+    // A repeat of a worker's event is recognised by its mark.
     let is_complete = |event: &Event| {
         (1..=EVENT_ID_BYTES_MAX).contains(&event.id.len()) && (!from_worker || event.at.is_some())
     };
@@ -136,7 +136,7 @@ fn events(raw: &[&RawValue], from_worker: bool) -> (Vec<Event>, Vec<RefusedEvent
     (events, refused)
 }
 
-/// What a worker says of itself.
+/// Parses the worker's report.
 fn report(body: &[u8], bounds: Bounds) -> Result<Report, ApiError> {
     let report: Report =
         serde_json::from_slice(body).map_err(|error| wrong().field("shard", error.to_string()))?;
@@ -165,11 +165,11 @@ fn report(body: &[u8], bounds: Bounds) -> Result<Report, ApiError> {
     Ok(report)
 }
 
-/// Reads a claim.
+/// Parses a claim.
 pub(super) fn claim(body: &[u8], bounds: Bounds) -> Result<Claim, ApiError> {
     let claim: Claim = read(body, CLAIM_TYPE, |claim: &Claim| &claim.r#type)?;
     shard(claim.shard)?;
-    let wrong = || ApiError::new(Code::BadRequest, "not a worker's claim");
+    let wrong = || ApiError::new(Code::BadRequest, "The body is not a worker's claim.");
     if !(1..=NAME_BYTES_MAX).contains(&claim.worker.len()) {
         return Err(wrong().field("worker", format!("1 to {NAME_BYTES_MAX} bytes")));
     }
@@ -179,7 +179,7 @@ pub(super) fn claim(body: &[u8], bounds: Bounds) -> Result<Claim, ApiError> {
     Ok(claim)
 }
 
-/// Reads a notice that a worker identifies.
+/// Parses an identify notice.
 pub(super) fn identify_notice(body: &[u8]) -> Result<IdentifyNotice, ApiError> {
     let notice: IdentifyNotice = read(body, IDENTIFY_TYPE, |notice: &IdentifyNotice| {
         &notice.r#type
@@ -189,18 +189,18 @@ pub(super) fn identify_notice(body: &[u8]) -> Result<IdentifyNotice, ApiError> {
 }
 
 fn wrong() -> ApiError {
-    ApiError::new(Code::BadRequest, "not a worker's delivery")
+    ApiError::new(Code::BadRequest, "The body is not a worker's delivery.")
 }
 
 fn shard((shard, count): (u32, u32)) -> Result<(), ApiError> {
     if shard < count {
         return Ok(());
     }
-    Err(ApiError::new(Code::BadRequest, "no such shard")
+    Err(ApiError::new(Code::BadRequest, "The shard does not exist.")
         .field("shard", "[shard, number of shards]"))
 }
 
-/// Reads a signed body of this type.
+/// Parses a signed body of this type.
 fn read<T: DeserializeOwned>(
     body: &[u8],
     named: &str,
@@ -210,10 +210,15 @@ fn read<T: DeserializeOwned>(
         .filter(|body| is_object(body))
         .and_then(|body| serde_json::from_slice(body).ok())
         .filter(|read| name(read) == named)
-        .ok_or_else(|| ApiError::new(Code::BadRequest, format!("not a body of type `{named}`")))
+        .ok_or_else(|| {
+            ApiError::new(
+                Code::BadRequest,
+                format!("The body is not of the type `{named}`."),
+            )
+        })
 }
 
-/// An array can be read as the fields of an object in their order; that is nobody's form.
+/// serde reads an array as the fields of an object in their order. That is no documented form.
 fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'{')
 }
