@@ -1,4 +1,6 @@
-//! The one place that knows all parts of the hub: it puts them together, runs them, and drains them.
+//! The parts of the hub, and the routers over them. The only module that knows all parts.
+
+mod tasks;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,18 +10,17 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use launch::clock::Monotonic;
 use launch::listener::{MetricNames, serve};
+use launch::metrics::Metrics;
+use proto::GuildId;
 use proto::position::PositionKey;
-use proto::rest::{ConsoleConfig, SignIn};
+use roomlog::{Fights, Following, Log};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::access::Access;
 use crate::auth::Verifier;
-use crate::commands::registration;
 use crate::config::Settings;
 use crate::console;
 use crate::discord::Discord;
@@ -29,6 +30,7 @@ use crate::freshness::Freshness;
 use crate::http::layers;
 use crate::http::queue::{Queue, wait_for_slot};
 use crate::ingest::{Ingest, Turns};
+use crate::lifecycle::{Lifecycle, Readiness, ignore_file_size_signal};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
 use crate::positions::Positions;
@@ -37,12 +39,8 @@ use crate::rooms::api::RoomsApi;
 use crate::sockets::Sockets;
 use crate::sockets::fanout::Fanout;
 use crate::sockets::registry::Registry;
-use crate::vital::Vital;
-use roomlog::{Fights, Health, Log};
 
-/// How often silence is looked for: a fraction of the shortest that matters.
-const TICK: Duration = Duration::from_millis(250);
-/// Of both listeners together.
+/// The metrics of both listeners together.
 const LISTENER_METRICS: MetricNames = MetricNames {
     accept_failures: "hub_accept_failures_total",
     lingering: "hub_lingering_connections",
@@ -52,62 +50,191 @@ const LISTENER_METRICS: MetricNames = MetricNames {
 /// Runs the hub on these listeners until `shutdown`, then drains.
 ///
 /// # Errors
-/// What can not be put together from the settings.
+/// The store or the client of Discord cannot be opened, or a critical task has ended.
 pub async fn run(
     public: TcpListener,
     internal: TcpListener,
     settings: Settings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let metrics = ops::record_metrics();
-    let bounds = settings.bounds.clone();
-    let access = Access::new(
-        settings.primary_guild_id,
-        &settings.guild_ids,
-        settings.rooms_shown.clone(),
+    ignore_file_size_signal();
+    let mut lifecycle = Lifecycle::new(shutdown);
+    let (parts, followed) = Parts::new(&settings, &lifecycle)?;
+    tasks::start(&parts, &settings, followed, &mut lifecycle);
+    tracing::info!(
+        public = %public.local_addr()?, internal = %internal.local_addr()?, guilds = parts.access.guilds().len(),
+        "hub is listening"
     );
-    let now_ms = launch::clock::now_ms();
-    // The wall clock and a random part: a store is never taken for an earlier one.
-    let store = format!("{now_ms:x}-{:08x}", rand::Rng::next_u32(&mut rand::rng()));
-    heed_file_limit();
-    let log = Log::open(access.guilds(), &store, &settings.log())?;
-    let ruined = watch_ruin(&log);
-    let clock = Monotonic::start();
-    let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, clock);
-    let positions = Positions::new(PositionKey::derive_all(&settings.hub_secret));
-    let (fanout, followed) = Fanout::new(
-        &log,
-        access.guilds(),
-        freshness.clone(),
-        positions.clone(),
-        settings.fanout(),
-        clock,
-    );
-    let verifier = Verifier::new(settings.auth());
-    let errors = ErrorLog::new(bounds.refusals_logged_per_s_max);
-    let draining = CancellationToken::new();
-    let sockets = Sockets::new(
-        verifier.clone(),
-        access.clone(),
-        fanout.clone(),
-        Registry::new(settings.registry()),
-        errors.clone(),
-        settings.web_origin.clone(),
-        settings.sockets(),
-        draining.clone(),
-    );
-    let (stopped, tasks) = (CancellationToken::new(), TaskTracker::new());
-    if let Some(metrics) = metrics.clone() {
-        tasks.spawn(metrics.keep_up(stopped.clone()));
+    let (public, internal) = parts.serve(public, internal, &settings, &lifecycle);
+    lifecycle.run(&parts.log).await?;
+    let clients = async {
+        let (_joined, ()) = tokio::join!(public, parts.sockets.drained());
+        // Calls to Discord that have begun are finished.
+        parts.interactions.settled().await;
+        parts.rooms.settled().await;
+    };
+    let within = Duration::from_millis(settings.bounds.drain_timeout_ms);
+    lifecycle.drain(within, clients, internal, &parts.log).await;
+    Ok(())
+}
+
+/// The parts of the hub. Each is a handle whose clone is a reference.
+struct Parts {
+    access: Access,
+    verifier: Verifier,
+    log: Log,
+    freshness: Freshness,
+    fanout: Fanout,
+    sockets: Sockets,
+    ingest: Ingest,
+    discord: Discord,
+    rooms: Rooms,
+    rooms_api: RoomsApi,
+    interactions: Interactions,
+    ops: Ops,
+    metrics: Option<Metrics>,
+    errors: ErrorLog,
+}
+
+impl Parts {
+    /// Opens the store and makes every part. The second value is each guild's log from here on, for
+    /// the fan-out.
+    fn new(
+        settings: &Settings,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<(Self, Vec<(GuildId, Following)>)> {
+        let metrics = ops::record_metrics();
+        let bounds = &settings.bounds;
+        let access = settings.access();
+        let log = Log::open(access.guilds(), &new_store_name(), &settings.log())?;
+        let clock = Monotonic::start();
+        let freshness = Freshness::new(access.guilds(), bounds.worker_silence_max_ms, clock);
+        let positions = Positions::new(PositionKey::derive_all(&settings.hub_secret));
+        let (fanout, followed) = Fanout::new(
+            &log,
+            access.guilds(),
+            freshness.clone(),
+            positions.clone(),
+            settings.fanout(),
+            clock,
+        );
+        let verifier = Verifier::new(settings.auth());
+        let errors = ErrorLog::new(bounds.refusals_logged_per_s_max);
+        let sockets = Sockets::new(
+            verifier.clone(),
+            access.clone(),
+            fanout.clone(),
+            Registry::new(settings.registry()),
+            errors.clone(),
+            settings.web_origin.clone(),
+            settings.sockets(),
+            lifecycle.draining(),
+        );
+        let discord = Discord::new(settings.discord())?;
+        let rooms = Rooms::new(log.clone(), access.clone(), discord.clone());
+        let rooms_api = RoomsApi {
+            verifier: verifier.clone(),
+            access: access.clone(),
+            rooms: rooms.clone(),
+            positions,
+            freshness: freshness.clone(),
+            body_bytes_max: bounds.request_bytes_max,
+        };
+        let interactions = Interactions::new(
+            settings.discord_public_key.clone(),
+            rooms.clone(),
+            discord.clone(),
+            settings.interactions(),
+        );
+        let readiness = Readiness::new(verifier.clone(), log.clone(), lifecycle.draining());
+        let ops = Ops::new(readiness, freshness.clone(), log.clone(), metrics.clone());
+        let parts = Self {
+            ingest: ingest(settings, &log, &freshness, clock),
+            access,
+            verifier,
+            log,
+            freshness,
+            fanout,
+            sockets,
+            discord,
+            rooms,
+            rooms_api,
+            interactions,
+            ops,
+            metrics,
+            errors,
+        };
+        Ok((parts, followed))
     }
-    let ops = Ops::new(
-        verifier.clone(),
-        freshness.clone(),
-        log.clone(),
-        draining.clone(),
-        metrics,
-    );
-    let ingest = Ingest {
+
+    /// Serves both listeners. The internal one outlives the public one: the worker may deliver until
+    /// the last browser has gone.
+    fn serve(
+        &self,
+        public: TcpListener,
+        internal: TcpListener,
+        settings: &Settings,
+        lifecycle: &Lifecycle,
+    ) -> (JoinHandle<()>, JoinHandle<()>) {
+        let finish_timeout = Duration::from_millis(settings.bounds.drain_timeout_ms / 2);
+        let limits = settings
+            .listener
+            .bounds(settings.bounds.tcp_connections_max, finish_timeout);
+        let listen = |listener, router, end| {
+            tokio::spawn(serve(listener, router, limits, LISTENER_METRICS, end))
+        };
+        let public_router = PUBLIC_HTTP.count(self.public_router(settings));
+        let internal_router = INTERNAL_HTTP.count(self.internal_router(settings));
+        (
+            listen(public, public_router, lifecycle.shutdown()),
+            listen(internal, internal_router, lifecycle.stopped()),
+        )
+    }
+
+    fn public_router(&self, settings: &Settings) -> Router {
+        let bounds = &settings.bounds;
+        let queue = Queue::new(
+            bounds.requests_max,
+            bounds.requests_waiting_max,
+            Duration::from_millis(bounds.request_timeout_ms),
+        );
+        let rest = self
+            .rooms_api
+            .clone()
+            .router()
+            .layer(request_timeout(settings))
+            .layer(from_fn_with_state(queue, wait_for_slot));
+        // Discord waits 3 s for a response: its requests do not wait in the queue.
+        let interactions = self.interactions.router().layer(request_timeout(settings));
+        let console = console::router(
+            self.access.guilds().to_vec(),
+            settings.console_issuer_url.as_ref(),
+            &settings.discord_cdn_url,
+        );
+        let router = Router::new()
+            .merge(self.sockets.router())
+            .merge(rest)
+            .merge(interactions)
+            .merge(self.ops.public_router())
+            .merge(console);
+        layers::public(router, self.errors.clone(), &settings.web_origin)
+    }
+
+    fn internal_router(&self, settings: &Settings) -> Router {
+        let router = self
+            .ingest
+            .clone()
+            .router()
+            .merge(self.ops.internal_router())
+            .layer(request_timeout(settings));
+        layers::internal(router, self.errors.clone())
+    }
+}
+
+fn ingest(settings: &Settings, log: &Log, freshness: &Freshness, clock: Monotonic) -> Ingest {
+    let bounds = &settings.bounds;
+    let identified_ago_ms = log.identified_ago_ms(launch::clock::now_ms());
+    Ingest {
         keys: settings.hub_secret.clone(),
         log: log.clone(),
         freshness: freshness.clone(),
@@ -117,192 +244,24 @@ pub async fn run(
         guilds_max: bounds.claim_guilds_max,
         fights: Arc::new(Mutex::new(Fights::new(bounds.fencings_per_minute_max))),
         turns: Arc::new(Mutex::new(Turns::after(
-            log.identified_ago_ms(launch::clock::now_ms()),
+            identified_ago_ms,
             clock.elapsed_ms(),
         ))),
-    };
-
-    let discord = Discord::new(settings.discord())?;
-    let rooms = Rooms::new(log.clone(), access.clone(), discord.clone());
-    let rooms_api = RoomsApi {
-        verifier: verifier.clone(),
-        access: access.clone(),
-        rooms: rooms.clone(),
-        positions,
-        freshness: freshness.clone(),
-        body_bytes_max: bounds.request_bytes_max,
-    };
-    let key = settings.discord_public_key.clone();
-    let signed_doors_open = key.is_some();
-    let interactions =
-        Interactions::new(key, rooms.clone(), discord.clone(), settings.interactions());
-
-    let mut vital = Vital::default();
-    vital.spawn("keys", verifier.clone().run(stopped.clone()));
-    for (guild, following) in followed {
-        let fanout = fanout.clone();
-        vital.spawn("fan-out", fanout.run(guild, following, stopped.clone()));
     }
-    vital.spawn(
-        "store watch",
-        watch_store(freshness.clone(), log.clone(), stopped.clone()),
-    );
-    let (tended, stop_tending) = (log.clone(), stopped.clone());
-    vital.spawn("retention", async move { tended.tend(stop_tending).await });
-    vital.spawn("silence watch", watch_silence(freshness, stopped.clone()));
-    if signed_doors_open {
-        tasks.spawn(registration::register(
-            discord,
-            access.guilds().to_vec(),
-            stopped.clone(),
-        ));
-        let endpoint = settings
-            .interactions_endpoint_url
-            .as_ref()
-            .map_or("<public address>/interactions", |url| url.as_str());
-        tracing::info!(
-            endpoint,
-            "slash commands are answered; this is the interactions endpoint URL for Discord's developer portal"
-        );
-    } else {
-        tracing::info!(
-            "DISCORD_PUBLIC_KEY is not set: Discord's signed requests are answered 404, and there are no slash commands"
-        );
-    }
+}
 
-    let sign_in = settings
-        .console_issuer_url
-        .as_ref()
-        .map_or(SignIn::Token, |url| SignIn::Demo {
-            issuer_url: url.origin().ascii_serialization(),
-        });
-    let console = console::router(
-        ConsoleConfig {
-            sign_in,
-            guild_ids: access.guilds().to_vec(),
-        },
-        settings.console_issuer_url.as_ref(),
-        &settings.discord_cdn_url,
+/// A name that no earlier store has: the wall clock and a random part.
+fn new_store_name() -> String {
+    let (now_ms, random) = (
+        launch::clock::now_ms(),
+        rand::Rng::next_u32(&mut rand::rng()),
     );
-    let request_timeout = TimeoutLayer::with_status_code(
+    format!("{now_ms:x}-{random:08x}")
+}
+
+fn request_timeout(settings: &Settings) -> TimeoutLayer {
+    TimeoutLayer::with_status_code(
         StatusCode::REQUEST_TIMEOUT,
-        Duration::from_millis(bounds.request_timeout_ms),
-    );
-    let queue = Queue::new(
-        bounds.requests_max,
-        bounds.requests_waiting_max,
-        Duration::from_millis(bounds.request_timeout_ms),
-    );
-    // Discord waits 3 s for an answer: its requests are not queued behind others.
-    let requests = rooms_api
-        .router()
-        .layer(request_timeout)
-        .layer(from_fn_with_state(queue, wait_for_slot))
-        .merge(interactions.router().layer(request_timeout));
-    let public_router = Router::new()
-        .merge(sockets.router())
-        .merge(requests)
-        .merge(ops.public_router())
-        .merge(console);
-    let internal_router = ingest
-        .router()
-        .merge(ops.internal_router())
-        .layer(request_timeout);
-
-    tracing::info!(
-        public = %public.local_addr()?, internal = %internal.local_addr()?, guilds = access.guilds().len(),
-        "hub is listening"
-    );
-    let finish_timeout = Duration::from_millis(bounds.drain_timeout_ms / 2);
-    let limits = settings
-        .listener
-        .bounds(bounds.tcp_connections_max, finish_timeout);
-    let public_router = layers::public(public_router, errors.clone(), &settings.web_origin);
-    let (public_router, end) = (PUBLIC_HTTP.count(public_router), shutdown.clone());
-    let public = serve(public, public_router, limits, LISTENER_METRICS, end);
-    // The worker may deliver, and operators may look, until the last browser is gone.
-    let (internal_router, end) = (
-        INTERNAL_HTTP.count(layers::internal(internal_router, errors)),
-        stopped.clone(),
-    );
-    let internal = serve(internal, internal_router, limits, LISTENER_METRICS, end);
-    let (public, internal) = (tokio::spawn(public), tokio::spawn(internal));
-
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        // Whatever it would still say may be wrong.
-        () = ruined => anyhow::bail!("the log has ended"),
-        what = vital.ended() => anyhow::bail!("a part of the hub has ended: {what}"),
-    }
-    draining.cancel();
-    let drain = async {
-        let (_joined, ()) = tokio::join!(public, sockets.drained());
-        // What was begun with Discord is done to its end.
-        interactions.settled().await;
-        rooms.settled().await;
-        stopped.cancel();
-        let _joined = internal.await;
-        vital.all().await;
-        tasks.close();
-        tasks.wait().await;
-        log.close().await;
-    };
-    if timeout(Duration::from_millis(bounds.drain_timeout_ms), drain)
-        .await
-        .is_err()
-    {
-        tracing::warn!("not everything ended in time");
-    }
-    tracing::info!("hub has stopped");
-    Ok(())
-}
-
-/// A store that meets a limit on the size of files (`ulimit -f`) is a full disk, and not the end of
-/// the process: with a handler the signal says nothing, and the write fails.
-fn heed_file_limit() {
-    /// SIGXFSZ, on Linux and macOS.
-    const FILE_SIZE: i32 = 25;
-    if let Err(error) = signal(SignalKind::from_raw(FILE_SIZE)) {
-        tracing::warn!(%error, "a limit on the size of files would end this process");
-    }
-}
-
-/// Ends when the log does not go on.
-fn watch_ruin(log: &Log) -> impl Future<Output = ()> + use<> {
-    let mut health = log.health();
-    async move {
-        let is_ruined = |health: &Health| *health == Health::Ruined;
-        // An error means that the writer is gone without a word.
-        let _ruined = health.wait_for(is_ruined).await;
-    }
-}
-
-/// Reports to `freshness` whether the log can store events.
-async fn watch_store(freshness: Freshness, log: Log, stopped: CancellationToken) {
-    let mut health = log.health();
-    loop {
-        let is_storing = *health.borrow_and_update() == Health::Storing;
-        freshness.set_storing(is_storing);
-        tokio::select! {
-            changed = health.changed() => if changed.is_err() { return },
-            () = stopped.cancelled() => return,
-        }
-    }
-}
-
-async fn watch_silence(freshness: Freshness, stopped: CancellationToken) {
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stopped.cancelled() => return,
-        }
-        let guilds = freshness.tick();
-        if guilds > 0 {
-            tracing::warn!(
-                guilds,
-                "the worker is silent; these guilds are shown as down"
-            );
-        }
-    }
+        Duration::from_millis(settings.bounds.request_timeout_ms),
+    )
 }

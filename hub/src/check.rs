@@ -8,7 +8,6 @@ use launch::check::Report;
 use proto::{ChannelId, GuildId, UserId};
 use url::Url;
 
-use crate::access::Access;
 use crate::auth::Verifier;
 use crate::config::Settings;
 use crate::discord::{Application, Discord, ReadError};
@@ -53,11 +52,7 @@ pub async fn reach(settings: &Settings, report: &mut Report) {
             None
         }
     };
-    let access = Access::new(
-        settings.primary_guild_id,
-        &settings.guild_ids,
-        settings.rooms_shown.clone(),
-    );
+    let access = settings.access();
     let mut seen = BTreeSet::new();
     for guild in access.guilds() {
         let about = format!("guild {guild}");

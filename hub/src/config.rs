@@ -15,6 +15,7 @@ use proto::GuildId;
 use proto::signing::SigningKeys;
 use url::Url;
 
+use crate::access::Access;
 use crate::auth::reach::{PlainHttp, parse_key_set_url, plain_http_problem};
 use crate::auth::settings::{self as auth, AuthSettings};
 use crate::auth::{
@@ -110,7 +111,7 @@ pub struct Settings {
     /// channel and category ids
     #[arg(long, env = "ROOMS_SHOWN", default_value = "everyone")]
     pub rooms_shown: RoomsShown,
-    /// The bot's token. Copy it from the page Bot of your application at Discord
+    /// The bot's token. Set it to the token on the page Bot of your application at Discord
     #[arg(long, env = "DISCORD_BOT_TOKEN", hide_env_values = true, value_parser = Secret::visible_ascii)]
     pub discord_bot_token: Secret,
     /// The application's public key, in hex. Without it, Discord's signed requests get 404
@@ -622,6 +623,15 @@ impl Settings {
             keys_max: self.bounds.jwks_keys_max,
             token_bytes_max: self.bounds.jwt_bytes_max,
         }
+    }
+
+    /// The access rules of this hub.
+    pub fn access(&self) -> Access {
+        Access::new(
+            self.primary_guild_id,
+            &self.guild_ids,
+            self.rooms_shown.clone(),
+        )
     }
 
     /// The settings of the Discord client.

@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use proto::rest::ConsoleConfig;
+use proto::GuildId;
+use proto::rest::{ConsoleConfig, SignIn};
 use rust_embed::RustEmbed;
 use url::Url;
 
@@ -15,8 +16,12 @@ struct Files;
 
 /// The pages, `/console.json`, and their content security policy: it allows `issuer` for tokens (demo)
 /// and `images` for pictures.
-pub fn router(config: ConsoleConfig, issuer: Option<&Url>, images: &Url) -> Router {
+pub fn router(guild_ids: Vec<GuildId>, issuer: Option<&Url>, images: &Url) -> Router {
     let origin = |url: &Url| url.origin().ascii_serialization();
+    let sign_in = issuer.map_or(SignIn::Token, |url| SignIn::Demo {
+        issuer_url: origin(url),
+    });
+    let config = ConsoleConfig { sign_in, guild_ids };
     let policy = format!(
         "default-src 'self'; connect-src 'self' {}; img-src 'self' data: {}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         issuer.map(origin).unwrap_or_default(),

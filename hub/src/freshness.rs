@@ -4,12 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::delivery::GatewayReport;
 use proto::gateway::{GatewayPayload, GatewayState};
+use roomlog::Health;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often the silence of workers is checked: a fraction of the shortest WORKER_SILENCE_MAX_MS.
+const SILENCE_TICK: Duration = Duration::from_millis(250);
 
 /// The freshness of all guilds of this hub. A clone is a reference.
 #[derive(Clone)]
@@ -76,6 +82,40 @@ impl Freshness {
     /// Stores whether the log can store events. While it cannot, every guild is `down`.
     pub fn set_storing(&self, is_storing: bool) {
         self.update(|guilds, now_ms| guilds.set_storing(is_storing, now_ms));
+    }
+
+    /// Marks guilds of silent workers `down` until `stopped`.
+    pub(crate) async fn watch_silence(self, stopped: CancellationToken) {
+        let mut tick = tokio::time::interval(SILENCE_TICK);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = stopped.cancelled() => return,
+            }
+            let guilds = self.tick();
+            if guilds > 0 {
+                tracing::warn!(
+                    guilds,
+                    "the worker is silent; these guilds are shown as down"
+                );
+            }
+        }
+    }
+
+    /// Follows whether the log can store events, until `stopped`.
+    pub(crate) async fn follow_store(
+        self,
+        mut health: watch::Receiver<Health>,
+        stopped: CancellationToken,
+    ) {
+        loop {
+            let is_storing = *health.borrow_and_update() == Health::Storing;
+            self.set_storing(is_storing);
+            tokio::select! {
+                changed = health.changed() => if changed.is_err() { return },
+                () = stopped.cancelled() => return,
+            }
+        }
     }
 
     /// How fresh a guild is now.

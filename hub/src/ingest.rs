@@ -1,6 +1,6 @@
-//! The worker's door: signed deliveries into the log.
+//! The worker's endpoint: signed claims, identify notices and deliveries for the log.
 //!
-//! The signature is verified over the raw bytes before anything of them is read ([`form`]).
+//! The signature is verified over the raw bytes before they are parsed ([`form`]).
 
 mod form;
 mod turns;
@@ -25,16 +25,16 @@ use crate::error::ApiError;
 use crate::freshness::{Coverage, Freshness};
 use roomlog::{Fights, Log, NotTaken, Unavailable};
 
-/// The door. A clone is a reference.
+/// The endpoint. A clone is a reference.
 #[derive(Clone)]
 pub struct Ingest {
-    /// Who may tell.
+    /// The keys of the worker's signatures.
     pub keys: SigningKeys,
-    /// Where it is told to.
+    /// The log that receives the events.
     pub log: Log,
-    /// What a delivery says of the gateway connection.
+    /// The state of the gateway connections.
     pub freshness: Freshness,
-    /// The clock of rates and turns.
+    /// The clock of claim contention and identify slots.
     pub clock: Monotonic,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
@@ -42,13 +42,13 @@ pub struct Ingest {
     pub events_max: usize,
     /// The most guilds of one claim.
     pub guilds_max: usize,
-    /// The workers that were fenced lately.
+    /// The workers that were fenced recently.
     pub fights: Arc<Mutex<Fights>>,
-    /// Who identifies next.
+    /// The identify slots of each bucket.
     pub turns: Arc<Mutex<Turns>>,
 }
 
-/// When to come back to a store that can not be written, in ms: it is tried every second.
+/// When to retry while the store cannot be written, in ms. The writer tries it every second.
 const UNAVAILABLE_RETRY_MS: u64 = 1_000;
 
 impl Ingest {
@@ -86,7 +86,7 @@ async fn deliver(
     let answer = ingest.take(&headers, &body).await;
     let outcome = answer
         .as_ref()
-        .map_or_else(|refusal| refusal.code.name(), |_| "ok");
+        .map_or_else(|error| error.code.name(), |_| "ok");
     metrics::counter!("hub_ingest_deliveries_total", "outcome" => outcome).increment(1);
     answer
 }
@@ -110,8 +110,8 @@ impl Ingest {
             Some(report) => {
                 let mut link = report.link.clone();
                 if !refused.is_empty() {
-                    // What can not be read must come again, should this worker end before it has
-                    // made up for it.
+                    // The unreadable events must be replayed if this worker ends before it has
+                    // repaired them.
                     (link.to, link.session) = (link.from, None);
                 }
                 let taken = self.log.deliver(link, events).await;
@@ -140,7 +140,7 @@ impl Ingest {
         .into_response())
     }
 
-    /// Whether what a delivery says of the gateway was not said before, nor is older than what was.
+    /// Whether a delivery's report is neither a repeat nor older than the newest one.
     fn is_news(&self, id: &str, report: &Report) -> bool {
         let holder = self.log.holder(report.link.shard.0);
         let late = holder.is_some_and(|holder| holder.progress.reached > report.link.to);
@@ -168,7 +168,7 @@ impl Ingest {
         let answer = self.take_claim(id, body).await;
         let outcome = answer
             .as_ref()
-            .map_or_else(|refusal| refusal.code.name(), |_| "ok");
+            .map_or_else(|error| error.code.name(), |_| "ok");
         metrics::counter!("hub_ingest_claims_total", "outcome" => outcome).increment(1);
         answer
     }
@@ -182,11 +182,11 @@ impl Ingest {
             Some(holder) if holder.of == claim.shard.1 => {
                 self.with_fights(|fights| fights.wait_ms(shard, now_ms))
             }
-            // Whoever counts the shards otherwise takes all of them.
+            // A worker with another number of shards takes all of them.
             _ => self.with_fights(|fights| fights.wait_any_ms(now_ms)),
         };
         if let Some(wait_ms) = wait_ms {
-            let detail = "two workers take this shard from one another: one of them must stop";
+            let detail = "Two workers claim this shard in turn. Stop one of them.";
             return Err(ApiError::new(Code::RateLimited, detail).retry_after_ms(wait_ms));
         }
         let (worker, guilds) = (claim.worker.clone(), claim.guilds.len());
@@ -214,7 +214,7 @@ impl Ingest {
             NotTaken::Unavailable => unavailable(),
         })?;
         let after_ms = bucket.map(|bucket| {
-            // A panic while it was held leaves whole turns behind.
+            // A panic while it was locked leaves a valid state.
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.give(shard, bucket, self.clock.elapsed_ms())
         });
@@ -234,7 +234,7 @@ impl Ingest {
             if self.with_fights(|fights| fights.fenced(shard, link.generation, now_ms)) {
                 tracing::error!(
                     shard,
-                    "ALARM: two workers fight for this shard; the one that has it keeps it for now"
+                    "ALARM: two workers claim this shard in turn; the holder keeps it for now"
                 );
             }
         }
@@ -249,11 +249,11 @@ impl Ingest {
     }
 
     fn with_fights<T>(&self, with: impl FnOnce(&mut Fights) -> T) -> T {
-        // A panic while it was held leaves whole entries behind.
+        // A panic while it was locked leaves a valid state.
         with(&mut self.fights.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The id of what is truly signed.
+    /// The id of a request whose signature matches.
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
         let signed = Signed {
             id: only(headers, ID_HEADER),
@@ -263,10 +263,10 @@ impl Ingest {
         self.keys
             .verify(signed, body, launch::clock::now_ms() / 1000)
             .map_err(|refused| match refused {
-                Refused::BadSignature => ApiError::new(Code::BadSignature, "not truly signed"),
+                Refused::BadSignature => ApiError::new(Code::BadSignature, "The signature does not match."),
                 Refused::StaleTimestamp => ApiError::new(
                     Code::StaleTimestamp,
-                    "sign it again, with this moment's timestamp",
+                    "The timestamp is outside the window. Sign the request again with the current time.",
                 ),
             })?;
         Ok(signed.id.unwrap_or_default().to_owned())
@@ -274,22 +274,24 @@ impl Ingest {
 }
 
 fn unavailable() -> ApiError {
-    ApiError::new(Code::Unavailable, "nothing can be stored right now")
+    ApiError::new(Code::Unavailable, "The log cannot store events now.")
         .retry_after_ms(UNAVAILABLE_RETRY_MS)
 }
 
 fn conflicting(conflict: Conflict) -> ApiError {
     let detail = match conflict {
-        Conflict::Fenced => "a newer worker has this shard",
-        Conflict::Unclaimed => "this store is older than the claim: claim anew",
-        Conflict::Gap { .. } => "something before this is missing here: tell every guild anew",
+        Conflict::Fenced => "A newer worker has this shard.",
+        Conflict::Unclaimed => "The store is older than the claim. Claim the shard again.",
+        Conflict::Gap { .. } => {
+            "Events before this delivery are missing. Send a snapshot of every guild."
+        }
     };
-    let mut refusal = ApiError::new(Code::Conflict, detail);
-    refusal.conflict = Some(conflict);
-    refusal
+    let mut error = ApiError::new(Code::Conflict, detail);
+    error.conflict = Some(conflict);
+    error
 }
 
-/// A header's value if it stands there once.
+/// A header's value if the header occurs once.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

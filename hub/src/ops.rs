@@ -10,10 +10,9 @@ use axum::{Json, Router};
 use launch::metrics::Metrics;
 use proto::gateway::GatewayState;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use crate::auth::Verifier;
 use crate::freshness::Freshness;
+use crate::lifecycle::Readiness;
 use crate::metrics::METRICS;
 use roomlog::Log;
 
@@ -22,27 +21,24 @@ use roomlog::Log;
 pub struct Ops(Arc<Shared>);
 
 struct Shared {
-    verifier: Verifier,
+    readiness: Readiness,
     freshness: Freshness,
     log: Log,
-    draining: CancellationToken,
     metrics: Option<Metrics>,
 }
 
 impl Ops {
     /// Reports the state of these parts.
-    pub fn new(
-        verifier: Verifier,
+    pub(crate) fn new(
+        readiness: Readiness,
         freshness: Freshness,
         log: Log,
-        draining: CancellationToken,
         metrics: Option<Metrics>,
     ) -> Self {
         Self(Arc::new(Shared {
-            verifier,
+            readiness,
             freshness,
             log,
-            draining,
             metrics,
         }))
     }
@@ -67,17 +63,14 @@ impl Ops {
     fn status(&self) -> &'static str {
         let [live, ..] = self.0.freshness.counts();
         let all: usize = self.0.freshness.counts().iter().sum();
-        if self.0.draining.is_cancelled() {
+        let readiness = &self.0.readiness;
+        if readiness.is_draining() {
             "draining"
-        } else if self.0.verifier.all_keys_loaded() && self.0.log.is_storing() && live == all {
+        } else if readiness.has_all_keys() && readiness.is_storing() && live == all {
             "ok"
         } else {
             "degraded"
         }
-    }
-
-    fn ready(&self) -> bool {
-        self.0.verifier.keys_loaded() && self.0.log.is_storing() && !self.0.draining.is_cancelled()
     }
 }
 
@@ -87,16 +80,17 @@ pub fn record_metrics() -> Option<Metrics> {
 }
 
 async fn readiness(State(ops): State<Ops>) -> Response {
-    let status = if ops.ready() {
+    let readiness = &ops.0.readiness;
+    let status = if readiness.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let body = json!({
-        "ready": ops.ready(),
-        "store": ops.0.log.is_storing(),
-        "keys": ops.0.verifier.keys_loaded(),
-        "draining": ops.0.draining.is_cancelled(),
+        "ready": readiness.is_ready(),
+        "store": readiness.is_storing(),
+        "keys": readiness.has_keys(),
+        "draining": readiness.is_draining(),
     });
     (status, Json(body)).into_response()
 }
@@ -107,9 +101,9 @@ async fn health(State(ops): State<Ops>) -> Response {
         "status": ops.status(),
         "version": env!("CARGO_PKG_VERSION"),
         "store": ops.0.log.store(),
-        "storing": ops.0.log.is_storing(),
-        "keys": ops.0.verifier.all_keys_loaded(),
-        "draining": ops.0.draining.is_cancelled(),
+        "storing": ops.0.readiness.is_storing(),
+        "keys": ops.0.readiness.has_all_keys(),
+        "draining": ops.0.readiness.is_draining(),
         "guilds": { "live": live, "resuming": resuming, "rebuilding": rebuilding, "down": down },
     }))
     .into_response()

@@ -29,7 +29,7 @@ pub async fn main() -> ExitCode {
     match run(parsed.settings).await {
         Ok(()) => ExitCode::from(exit::CLEAN),
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the hub can not run");
+            tracing::error!(error = format!("{error:#}"), "the hub cannot run");
             let wrong = |error: &StoreError| error.is_wrong_setting;
             ExitCode::from(if error.downcast_ref().is_some_and(wrong) {
                 exit::CONFIGURATION
