@@ -29,7 +29,7 @@ use crate::error::ErrorLog;
 use crate::freshness::Freshness;
 use crate::http::layers;
 use crate::http::queue::{Queue, wait_for_slot};
-use crate::ingest::{Ingest, Turns};
+use crate::ingest::{IdentifySlots, Ingest};
 use crate::lifecycle::{Lifecycle, Readiness, ignore_file_size_signal};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
@@ -243,7 +243,7 @@ fn ingest(settings: &Settings, log: &Log, freshness: &Freshness, clock: Monotoni
         events_max: bounds.delivery_events_max,
         guilds_max: bounds.claim_guilds_max,
         fights: Arc::new(Mutex::new(Fights::new(bounds.fencings_per_minute_max))),
-        turns: Arc::new(Mutex::new(Turns::after(
+        identify_slots: Arc::new(Mutex::new(IdentifySlots::after(
             identified_ago_ms,
             clock.elapsed_ms(),
         ))),

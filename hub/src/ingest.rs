@@ -3,7 +3,7 @@
 //! The signature is verified over the raw bytes before they are parsed ([`form`]).
 
 mod form;
-mod turns;
+mod identify_slots;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ use proto::problem::Code;
 use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, TIMESTAMP_HEADER};
 
 use self::form::{Bounds, Delivered};
-pub use self::turns::Turns;
+pub use self::identify_slots::IdentifySlots;
 use crate::error::ApiError;
 use crate::freshness::{Coverage, Freshness};
 use roomlog::{Fights, Log, NotTaken, Unavailable};
@@ -45,7 +45,7 @@ pub struct Ingest {
     /// The workers that were fenced recently.
     pub fights: Arc<Mutex<Fights>>,
     /// The identify slots of each bucket.
-    pub turns: Arc<Mutex<Turns>>,
+    pub identify_slots: Arc<Mutex<IdentifySlots>>,
 }
 
 /// When to retry while the store cannot be written, in ms. The writer tries it every second.
@@ -215,8 +215,11 @@ impl Ingest {
         })?;
         let after_ms = bucket.map(|bucket| {
             // A panic while it was locked leaves a valid state.
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.give(shard, bucket, self.clock.elapsed_ms())
+            let mut slots = self
+                .identify_slots
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            slots.reserve(shard, bucket, self.clock.elapsed_ms())
         });
         Ok(Json(IdentifyNoted {
             identifies,

@@ -46,7 +46,7 @@ impl WorkerEndpoint {
             events_max: 100,
             guilds_max: 3,
             fights: Arc::new(Mutex::new(Fights::new(3))),
-            turns: Arc::default(),
+            identify_slots: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/internal", listener.local_addr().unwrap());

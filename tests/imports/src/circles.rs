@@ -25,7 +25,7 @@ pub(crate) fn broken(of: &Crate) -> Vec<String> {
         {
             let paths: Vec<_> = circle.iter().map(|at| of.files[at].path.as_str()).collect();
             broken.push(format!(
-                "{} → {}: files that import each other. No file of a crate is in an import circle.",
+                "{} → {}: files that import each other. No file of a crate of the product is in an import circle.",
                 paths.join(" → "),
                 paths[0]
             ));

@@ -15,6 +15,7 @@ pub use repository::Repository;
 pub fn broken_rules(repository: &Repository) -> Vec<String> {
     let crates = crates::crates(repository);
     let mut broken = rules::broken(&crates);
-    broken.extend(crates.iter().flat_map(circles::broken));
+    let product = crates.iter().filter(|of| rules::is_of_the_product(of));
+    broken.extend(product.flat_map(circles::broken));
     broken
 }

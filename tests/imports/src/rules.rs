@@ -89,7 +89,7 @@ const CONFINED: &[Confined] = &[
     },
 ];
 
-/// Crates of the workspace that a crate may depend on. A crate that is not listed may depend on any.
+/// The crates of the product, with the crates of the workspace that each may depend on.
 const MAY_DEPEND_ON: [(&str, &[&str], &str); 5] = [
     ("proto", &[], "proto knows no other crate of the workspace."),
     (
@@ -113,6 +113,11 @@ const MAY_DEPEND_ON: [(&str, &[&str], &str); 5] = [
         "gateway-worker and hub never import each other, and no crate of the product imports a test.",
     ),
 ];
+
+/// Whether a crate is a part of the product, and not of its tests.
+pub(crate) fn is_of_the_product(of: &Crate) -> bool {
+    MAY_DEPEND_ON.iter().any(|(name, ..)| *name == of.name)
+}
 
 /// One sentence for each broken rule.
 pub(crate) fn broken(crates: &[Crate]) -> Vec<String> {
@@ -161,11 +166,10 @@ fn wrong_dependencies(of: &Crate, crates: &[Crate]) -> Vec<String> {
 
 /// Paths that this module may not name.
 fn misplaced(of: &Crate, module: &[String], file: &File) -> Vec<String> {
-    let is_product = MAY_DEPEND_ON.iter().any(|(name, ..)| *name == of.name);
     let here = module.join("::");
     let mut broken = Vec::new();
     for rule in CONFINED {
-        let applies = rule.of == of.name || (rule.of.is_empty() && is_product);
+        let applies = rule.of == of.name || (rule.of.is_empty() && is_of_the_product(of));
         let is_below = |names: &[&str]| {
             names.iter().any(|name| {
                 let name = name
