@@ -60,9 +60,9 @@ const CONFINED: &[Confined] = &[
     Confined {
         of: "",
         what: &["rusqlite", "redis"],
-        only_in: &["roomlog::store"],
+        only_in: &["roomlog::backend"],
         except_in: &[],
-        sentence: "SQL and Redis are only in roomlog::store.",
+        sentence: "SQL and Redis are only in roomlog::backend.",
     },
     Confined {
         of: "proto",
