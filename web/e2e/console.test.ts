@@ -36,16 +36,14 @@ test.beforeEach(({ page }) => {
   })
 })
 
-test('members move by themselves, and nobody refreshes the page', async ({ page }) => {
+test('members move on the page without a reload', async ({ page }) => {
   await signIn(page, 'ada')
   await expect(page.getByTestId('member').first()).toBeVisible({ timeout: 30_000 })
   const before = await seating(page)
   await expect.poll(() => seating(page), { timeout: 45_000 }).not.toBe(before)
 })
 
-test('who joins in Discord is on the page within a second, and so is a move, a mute, a leave', async ({
-  page,
-}) => {
+test('a join, a move, a mute and a leave in Discord are on the page within a second', async ({ page }) => {
   const userId = nobodyElse()
   await signIn(page, 'ada')
 
@@ -65,7 +63,7 @@ test('who joins in Discord is on the page within a second, and so is a move, a m
   await expect(member(page, lounge, userId)).toHaveCount(0, { timeout: 1_000 })
 })
 
-test('a room that is opened on the page exists in Discord, and ending it removes it', async ({ page }) => {
+test('a room that is created on the page exists in Discord until it is ended', async ({ page }) => {
   const name = `Test room ${Date.now() % 100_000}`
   await signIn(page, 'grace')
   await page.getByTestId('create-room-name').fill(name)
@@ -86,7 +84,7 @@ test('a room that is opened on the page exists in Discord, and ending it removes
   await expect.poll(async () => Object.keys(await channels())).not.toContain(channelId)
 })
 
-test('a room that Roomwire did not make is not ended, and the page says so', async ({ page }) => {
+test('a room that Roomwire did not create is not ended, and the page shows why', async ({ page }) => {
   await signIn(page, 'ada')
   await room(page, lobby).getByTestId('end-room').click()
   await room(page, lobby).getByTestId('end-room-confirm').click()
@@ -94,13 +92,13 @@ test('a room that Roomwire did not make is not ended, and the page says so', asy
   expect(Object.keys(await channels())).toContain(lobby)
 })
 
-test('who may only watch is offered nothing else', async ({ page }) => {
+test('a person who may only watch gets no buttons', async ({ page }) => {
   await signIn(page, 'linus')
   await expect(page.getByTestId('create-room-submit')).toHaveCount(0)
   await expect(page.getByTestId('end-room')).toHaveCount(0)
 })
 
-test('the staff room, and who is in it, never comes to the page', async ({ page }) => {
+test('the staff room and its members never reach the page', async ({ page }) => {
   const received: string[] = []
   page.on('websocket', socket => socket.on('framereceived', frame => received.push(String(frame.payload))))
   page.on('response', async response => {
@@ -124,7 +122,7 @@ test('the staff room, and who is in it, never comes to the page', async ({ page 
   expect(received.filter(text => text.includes(staffRoom))).toEqual([])
 })
 
-test('the page loads nothing but itself, and breaks no rule of its security policy', async ({ page }) => {
+test('the page loads only itself, and follows its security policy', async ({ page }) => {
   const broken: string[] = []
   page.on('console', message => {
     if (/Content Security Policy/i.test(message.text())) broken.push(message.text())

@@ -95,7 +95,7 @@ async function signIn(page: Page, sub = 'ada') {
   await expect(page.locator('.rooms.stale')).toHaveCount(0)
 }
 
-test('a hub that restarts greys the page, moves nothing, and reconnects', async ({ page }) => {
+test('a restart of the hub greys the page and moves nothing', async ({ page }) => {
   const hub = await speakFor(page)
   await signIn(page)
   const card = page.getByTestId('room')
@@ -116,7 +116,7 @@ test('a hub that restarts greys the page, moves nothing, and reconnects', async 
   expect(await card.evaluate((now, then) => now === then, same)).toBe(true)
 })
 
-test('what is stale says why, and from when it is', async ({ page }) => {
+test('stale rooms show the reason and the time', async ({ page }) => {
   const hub = await speakFor(page)
   await signIn(page)
   hub.gateway('down', 250_000, 'worker_silent')
@@ -126,9 +126,7 @@ test('what is stale says why, and from when it is', async ({ page }) => {
   )
 })
 
-test('a reload while the hub is away shows the rooms as of then, and goes on from there', async ({
-  page,
-}) => {
+test('a reload without a hub shows the last rooms, and recovers from their position', async ({ page }) => {
   const hub = await speakFor(page)
   await signIn(page)
   hub.away = true
@@ -144,7 +142,7 @@ test('a reload while the hub is away shows the rooms as of then, and goes on fro
   await expect(page.getByTestId('member')).toHaveCount(1)
 })
 
-test('signing out leaves nothing of the members behind', async ({ page }) => {
+test('signing out deletes everything about the members', async ({ page }) => {
   await speakFor(page)
   await signIn(page)
   await page.reload()
@@ -154,7 +152,7 @@ test('signing out leaves nothing of the members behind', async ({ page }) => {
   expect(await page.evaluate(() => Object.keys(sessionStorage))).toEqual([])
 })
 
-test('signing out as Ada and in as Grace, without a reload, connects as Grace and continues nothing of Ada', async ({
+test('signing out as Ada and in as Grace, without a reload, connects as Grace and recovers nothing of Ada', async ({
   page,
 }) => {
   const hub = await speakFor(page)

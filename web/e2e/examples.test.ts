@@ -122,7 +122,7 @@ test('an SDK that is linked from the clone shares one React in a Vite build, by 
   await fiveLinesLive(page)
 })
 
-test('the Python client shows rooms live, and continues after its connection was cut', async () => {
+test('the Python client shows rooms live, and recovers after a cut connection', async () => {
   const python = process.env.EXAMPLE_PYTHON
   test.skip(!python, 'python3 with venv and pip is missing, or pip could not install websockets')
   const line = started(await cable(3000))

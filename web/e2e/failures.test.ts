@@ -79,13 +79,13 @@ test('a page with a dead address reports that nothing answers there', async ({ p
   expect(warnings).toHaveLength(1)
 })
 
-test('a page with https in the place of http reports the address that answers', async ({ page }) => {
+test('a page with https instead of http reports the address that answers', async ({ page }) => {
   const { failure, text } = await failureAt(page, hub.replace('http:', 'https:'))
   expect(failure).toBe('wrong_scheme')
   expect(text).toContain(`the hub answers at ${hub},`)
 })
 
-test('a page with its own address in the place of the hub reports that the server is no hub', async ({
+test('a page with its own address instead of that of the hub reports that the server is no hub', async ({
   page,
 }) => {
   const { failure, command } = await failureAt(page, stranger.origin)
