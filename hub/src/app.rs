@@ -2,7 +2,6 @@
 
 mod tasks;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +12,7 @@ use launch::listener::{MetricNames, serve};
 use launch::metrics::Metrics;
 use proto::GuildId;
 use proto::position::PositionKey;
-use roomlog::{Fights, Following, Log};
+use roomlog::{Following, Log};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ use crate::error::ErrorLog;
 use crate::freshness::Freshness;
 use crate::http::layers;
 use crate::http::queue::{Queue, wait_for_slot};
-use crate::ingest::{IdentifySlots, Ingest};
+use crate::ingest::{Ingest, Reports};
 use crate::lifecycle::{Lifecycle, Readiness, ignore_file_size_signal};
 use crate::metrics::{INTERNAL_HTTP, PUBLIC_HTTP};
 use crate::ops::{self, Ops};
@@ -149,7 +148,7 @@ impl Parts {
         let readiness = Readiness::new(verifier.clone(), log.clone(), lifecycle.draining());
         let ops = Ops::new(readiness, freshness.clone(), log.clone(), metrics.clone());
         let parts = Self {
-            ingest: ingest(settings, &log, &freshness, clock),
+            ingest: ingest(settings, &log, &freshness),
             access,
             verifier,
             log,
@@ -231,22 +230,16 @@ impl Parts {
     }
 }
 
-fn ingest(settings: &Settings, log: &Log, freshness: &Freshness, clock: Monotonic) -> Ingest {
+fn ingest(settings: &Settings, log: &Log, freshness: &Freshness) -> Ingest {
     let bounds = &settings.bounds;
-    let identified_ago_ms = log.identified_ago_ms(launch::clock::now_ms());
     Ingest {
         keys: settings.hub_secret.clone(),
         log: log.clone(),
         freshness: freshness.clone(),
-        clock,
         body_bytes_max: bounds.delivery_bytes_max,
         events_max: bounds.delivery_events_max,
         guilds_max: bounds.claim_guilds_max,
-        fights: Arc::new(Mutex::new(Fights::new(bounds.fencings_per_minute_max))),
-        identify_slots: Arc::new(Mutex::new(IdentifySlots::after(
-            identified_ago_ms,
-            clock.elapsed_ms(),
-        ))),
+        reports: Reports::default(),
     }
 }
 

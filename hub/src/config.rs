@@ -679,6 +679,7 @@ impl Settings {
                 creators_max: self.bounds.creators_max,
                 interactions_max: self.bounds.interactions_remembered_max,
             },
+            fencings_per_minute_max: self.bounds.fencings_per_minute_max,
         }
     }
 

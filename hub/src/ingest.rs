@@ -3,7 +3,6 @@
 //! The signature is verified over the raw bytes before they are parsed ([`form`]).
 
 mod form;
-mod identify_slots;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,17 +12,16 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use launch::clock::Monotonic;
-use proto::chain::{Conflict, IdentifyNoted, Link};
+use proto::chain::Conflict;
 use proto::delivery::{Receipt, Report};
 use proto::problem::Code;
 use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, TIMESTAMP_HEADER};
 
 use self::form::{Bounds, Delivered};
-pub use self::identify_slots::IdentifySlots;
 use crate::error::ApiError;
 use crate::freshness::{Coverage, Freshness};
-use roomlog::{Fights, Log, NotTaken, Unavailable};
+use roomlog::dedup::{Admission, DedupWindow, WindowBounds};
+use roomlog::{Log, NotTaken, Unavailable};
 
 /// The endpoint. A clone is a reference.
 #[derive(Clone)]
@@ -34,18 +32,39 @@ pub struct Ingest {
     pub log: Log,
     /// The state of the gateway connections.
     pub freshness: Freshness,
-    /// The clock of claim contention and identify slots.
-    pub clock: Monotonic,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
     /// The most events of one delivery.
     pub events_max: usize,
     /// The most guilds of one claim.
     pub guilds_max: usize,
-    /// The workers that were fenced recently.
-    pub fights: Arc<Mutex<Fights>>,
-    /// The identify slots of each bucket.
-    pub identify_slots: Arc<Mutex<IdentifySlots>>,
+    /// The newest deliveries whose report was applied.
+    pub reports: Reports,
+}
+
+/// The ids of the newest deliveries, so that a repeated one reports nothing.
+#[derive(Clone)]
+pub struct Reports(Arc<Mutex<DedupWindow<String>>>);
+
+impl Default for Reports {
+    fn default() -> Self {
+        // More than all shards send while a signature is valid, where there are a few. A report that
+        // is repeated later is known by its checkpoint.
+        let bounds = WindowBounds {
+            age_ms: u64::MAX,
+            entries_min: 0,
+            entries_max: 512,
+        };
+        Self(Arc::new(Mutex::new(DedupWindow::new(bounds))))
+    }
+}
+
+impl Reports {
+    fn is_new(&self, id: &str) -> bool {
+        // A panic while it was locked leaves a valid window.
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        window.admit(id.to_owned(), (), 0) != Admission::Repeat
+    }
 }
 
 /// When to retry while the store cannot be written, in ms. The writer tries it every second.
@@ -115,7 +134,7 @@ impl Ingest {
                     (link.to, link.session) = (link.from, None);
                 }
                 let taken = self.log.deliver(link, events).await;
-                taken.map_err(|why| self.not_taken(why, &report.link))?
+                taken.map_err(not_taken)?
             }
         };
         refused.append(&mut appended.refused);
@@ -144,8 +163,7 @@ impl Ingest {
     fn is_news(&self, id: &str, report: &Report) -> bool {
         let holder = self.log.holder(report.link.shard.0);
         let late = holder.is_some_and(|holder| holder.progress.reached > report.link.to);
-        let known = !self.with_fights(|fights| fights.hears(id));
-        !late && !known
+        self.reports.is_new(id) && !late
     }
 
     fn report(&self, report: &Report) {
@@ -175,25 +193,9 @@ impl Ingest {
 
     async fn take_claim(&self, id: String, body: &[u8]) -> Result<Response, ApiError> {
         let claim = form::claim(body, self.bounds())?;
-        let (shard, now_ms) = (claim.shard.0, self.clock.elapsed_ms());
-        let holder = self.log.holder(shard);
-        let wait_ms = match holder {
-            Some(holder) if holder.worker == claim.worker => None,
-            Some(holder) if holder.of == claim.shard.1 => {
-                self.with_fights(|fights| fights.wait_ms(shard, now_ms))
-            }
-            // A worker with another number of shards takes all of them.
-            _ => self.with_fights(|fights| fights.wait_any_ms(now_ms)),
-        };
-        if let Some(wait_ms) = wait_ms {
-            let detail = "Two workers claim this shard in turn. Stop one of them.";
-            return Err(ApiError::new(Code::RateLimited, detail).retry_after_ms(wait_ms));
-        }
+        let shard = claim.shard.0;
         let (worker, guilds) = (claim.worker.clone(), claim.guilds.len());
-        let claimed = self.log.claim(id, claim).await.map_err(|why| match why {
-            NotTaken::Conflict(conflict) => conflicting(conflict),
-            NotTaken::Unavailable => unavailable(),
-        })?;
+        let claimed = self.log.claim(id, claim).await.map_err(not_taken)?;
         tracing::info!(
             shard,
             worker,
@@ -207,41 +209,8 @@ impl Ingest {
     async fn identify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
         let id = self.verify(headers, body)?;
         let notice = form::identify_notice(body)?;
-        let (shard, bucket) = (notice.shard.0, notice.bucket);
-        let noted = self.log.identify(id, notice).await;
-        let identifies = noted.map_err(|why| match why {
-            NotTaken::Conflict(conflict) => conflicting(conflict),
-            NotTaken::Unavailable => unavailable(),
-        })?;
-        let after_ms = bucket.map(|bucket| {
-            // A panic while it was locked leaves a valid state.
-            let mut slots = self
-                .identify_slots
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            slots.reserve(shard, bucket, self.clock.elapsed_ms())
-        });
-        Ok(Json(IdentifyNoted {
-            identifies,
-            after_ms,
-        })
-        .into_response())
-    }
-
-    fn not_taken(&self, why: NotTaken, link: &Link) -> ApiError {
-        let NotTaken::Conflict(conflict) = why else {
-            return unavailable();
-        };
-        if conflict == Conflict::Fenced {
-            let (shard, now_ms) = (link.shard.0, self.clock.elapsed_ms());
-            if self.with_fights(|fights| fights.fenced(shard, link.generation, now_ms)) {
-                tracing::error!(
-                    shard,
-                    "ALARM: two workers claim this shard in turn; the holder keeps it for now"
-                );
-            }
-        }
-        conflicting(conflict)
+        let noted = self.log.identify(id, notice).await.map_err(not_taken)?;
+        Ok(Json(noted).into_response())
     }
 
     fn bounds(&self) -> Bounds {
@@ -249,11 +218,6 @@ impl Ingest {
             events_max: self.events_max,
             guilds_max: self.guilds_max,
         }
-    }
-
-    fn with_fights<T>(&self, with: impl FnOnce(&mut Fights) -> T) -> T {
-        // A panic while it was locked leaves a valid state.
-        with(&mut self.fights.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The id of a request whose signature matches.
@@ -273,6 +237,17 @@ impl Ingest {
                 ),
             })?;
         Ok(signed.id.unwrap_or_default().to_owned())
+    }
+}
+
+fn not_taken(why: NotTaken) -> ApiError {
+    match why {
+        NotTaken::Conflict(conflict) => conflicting(conflict),
+        NotTaken::Contended { wait_ms } => {
+            let detail = "Two workers claim this shard in turn. Stop one of them.";
+            ApiError::new(Code::RateLimited, detail).retry_after_ms(wait_ms)
+        }
+        NotTaken::Unavailable => unavailable(),
     }
 }
 

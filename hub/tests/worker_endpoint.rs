@@ -5,18 +5,17 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use axum::middleware::from_fn_with_state;
 use hub::error::ErrorLog;
 use hub::freshness::Freshness;
 use hub::http::write_problems;
-use hub::ingest::Ingest;
+use hub::ingest::{Ingest, Reports};
 use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::signing::SigningKeys;
 use reqwest::Client;
-use roomlog::{Fights, Log, LogSettings};
+use roomlog::{Log, LogSettings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -41,12 +40,10 @@ impl WorkerEndpoint {
             keys: keys.clone(),
             log: log.clone(),
             freshness: freshness.clone(),
-            clock,
             body_bytes_max: 100_000,
             events_max: 100,
             guilds_max: 3,
-            fights: Arc::new(Mutex::new(Fights::new(3))),
-            identify_slots: Arc::default(),
+            reports: Reports::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/internal", listener.local_addr().unwrap());

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use proto::chain::{Claim, Claimed, Conflict, IdentifyNotice, Link};
+use proto::chain::{Claim, Claimed, Conflict, IdentifyNoted, IdentifyNotice, Link};
 use proto::delivery::RefusedEvent;
 use proto::event::Event;
 use proto::{ChannelId, GuildId};
@@ -78,11 +78,11 @@ pub enum Command {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     /// To [`Command::Claim`].
-    Claimed(Result<Claimed, Conflict>),
-    /// To [`Command::Identify`]: how often the bot identified in the last 24 h.
-    Identified(Result<u32, Conflict>),
+    Claimed(Result<Claimed, ClaimRefused>),
+    /// To [`Command::Identify`].
+    Identified(Result<IdentifyNoted, Conflict>),
     /// To [`Command::Deliver`].
-    Delivered(Result<Appended, Conflict>),
+    Delivered(Result<Appended, DeliveryRefused>),
     /// To [`Command::Append`].
     Appended {
         /// The outcome of the events.
@@ -100,6 +100,27 @@ pub enum Reply {
     InteractionNoted(Admission),
     /// To [`Command::ReconcileRooms`].
     RoomsReconciled,
+}
+
+/// Why a claim is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimRefused {
+    /// It does not fit to what is known.
+    Conflict(Conflict),
+    /// Two workers take the shard from one another.
+    Contended {
+        /// When to claim again.
+        wait_ms: u64,
+    },
+}
+
+/// Why a delivery is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryRefused {
+    /// It does not fit to what is known.
+    pub conflict: Conflict,
+    /// Whether a contention for the shard begins with it.
+    pub begins_contention: bool,
 }
 
 /// The outcome of some events.

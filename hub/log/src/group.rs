@@ -41,6 +41,11 @@ impl Group {
         self.record.is_empty() && self.expired.is_empty() && !self.probe
     }
 
+    /// Whether a durable backend has something to store.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.record.is_stored() || !self.expired.is_empty() || self.probe
+    }
+
     /// Executes a command. One that panics leaves nothing behind, and has no reply.
     pub(crate) fn execute(&mut self, command: &Command) -> Option<Reply> {
         let mut after = self.after.clone();

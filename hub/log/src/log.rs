@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::chain::{Claim, Claimed, Conflict, IdentifyNotice, Link};
+use proto::chain::{Claim, Claimed, Conflict, IdentifyNoted, IdentifyNotice, Link};
 use proto::event::Event;
 use proto::{ChannelId, GuildId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Appended, Command, Reply};
+use crate::command::{Appended, ClaimRefused, Command, Reply};
 use crate::dedup::Admission;
 use crate::entry::{Applied, Place};
 use crate::health::Health;
@@ -35,6 +35,11 @@ pub struct Unavailable;
 /// Why a worker's word is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotTaken {
+    /// Two workers take the shard from one another.
+    Contended {
+        /// When to claim again.
+        wait_ms: u64,
+    },
     /// It does not fit to what is here.
     Conflict(Conflict),
     /// See [`Unavailable`].
@@ -95,17 +100,24 @@ impl Log {
     pub async fn claim(&self, id: String, claim: Claim) -> Result<Claimed, NotTaken> {
         let id = id.into();
         match self.execute(Command::Claim { id, claim }).await? {
-            Reply::Claimed(claimed) => claimed.map_err(NotTaken::Conflict),
+            Reply::Claimed(claimed) => claimed.map_err(|refused| match refused {
+                ClaimRefused::Conflict(conflict) => NotTaken::Conflict(conflict),
+                ClaimRefused::Contended { wait_ms } => NotTaken::Contended { wait_ms },
+            }),
             _ => Err(NotTaken::Unavailable),
         }
     }
 
     /// Counts that a worker's bot identifies, once for an id. Returns how often it did in the last
-    /// 24 h.
+    /// 24 h, and how long the shard has to wait for its slot.
     ///
     /// # Errors
     /// As [`Log::deliver`].
-    pub async fn identify(&self, id: String, notice: IdentifyNotice) -> Result<u32, NotTaken> {
+    pub async fn identify(
+        &self,
+        id: String,
+        notice: IdentifyNotice,
+    ) -> Result<IdentifyNoted, NotTaken> {
         let id = id.into();
         match self.execute(Command::Identify { id, notice }).await? {
             Reply::Identified(identifies) => identifies.map_err(NotTaken::Conflict),
@@ -120,8 +132,18 @@ impl Log {
     /// # Errors
     /// The delivery does not fit to the chain, or cannot be stored.
     pub async fn deliver(&self, link: Link, events: Vec<Event>) -> Result<Appended, NotTaken> {
+        let shard = link.shard.0;
         match self.execute(Command::Deliver { link, events }).await? {
-            Reply::Delivered(appended) => appended.map_err(NotTaken::Conflict),
+            Reply::Delivered(Ok(appended)) => Ok(appended),
+            Reply::Delivered(Err(refused)) => {
+                if refused.begins_contention {
+                    tracing::error!(
+                        shard,
+                        "ALARM: two workers claim this shard in turn; the holder keeps it for now"
+                    );
+                }
+                Err(NotTaken::Conflict(refused.conflict))
+            }
             _ => Err(NotTaken::Unavailable),
         }
     }
@@ -141,13 +163,6 @@ impl Log {
     pub fn newest_number(&self) -> u64 {
         let state = lock(&self.0.published.state).clone();
         state.newest_number()
-    }
-
-    /// How long ago the bot last identified, in ms, as far as this hub was told.
-    pub fn identified_ago_ms(&self, now_ms: u64) -> Option<u64> {
-        let state = lock(&self.0.published.state).clone();
-        let last = state.workers.identified().next_back()?;
-        Some(now_ms.saturating_sub(last))
     }
 
     /// Appends events that somebody sends by hand, in order, and with that publishes them. An event

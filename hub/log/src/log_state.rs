@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use proto::GuildId;
-use proto::chain::{Claim, Claimed, Conflict, IdentifyNotice, KnownGuild, Link, Mark};
+use proto::chain::{
+    Claim, Claimed, Conflict, IdentifyNoted, IdentifyNotice, KnownGuild, Link, Mark,
+};
 use proto::delivery::RefusedEvent;
 use proto::event::{Event, Fact};
 use proto::problem::Code;
@@ -16,10 +18,12 @@ use sha2::{Digest, Sha256};
 
 use launch::mutation::{Rule, disabled};
 
-use crate::command::{Appended, Command, Reply};
+use crate::command::{Appended, ClaimRefused, Command, DeliveryRefused, Reply};
+use crate::contention::{ClaimContention, Fencing};
 use crate::dedup::{Admission, DedupWindow, WindowBounds};
 use crate::record::{NewEntry, Record};
 use crate::rooms::{CreateOutcome, CreateTicket, Ledger, LedgerStep, NotPending, PendingCreate};
+use crate::slots::IdentifySlots;
 use crate::state::{Change, GuildState, Teller};
 use crate::workers::{Holder, Progress, Workers};
 use crate::{Applied, Entry, Place};
@@ -40,6 +44,17 @@ pub struct LogState {
     pub ledger: Ledger,
     guilds: OrdMap<GuildId, GuildRecord>,
     event_ids: DedupWindow<Arc<str>>,
+    slots: IdentifySlots,
+    contention: ClaimContention,
+}
+
+/// The bounds of the state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StateBounds {
+    /// How many ids of events are remembered at most.
+    pub(crate) event_ids_max: usize,
+    /// More fencings of a shard within a minute are a contention.
+    pub(crate) fencings_per_minute_max: usize,
 }
 
 /// One guild, and where its log stands.
@@ -55,7 +70,11 @@ pub struct GuildRecord {
 
 impl Default for LogState {
     fn default() -> Self {
-        Self::restored(Workers::default(), EVENT_IDS.entries_max, [], 0)
+        let bounds = StateBounds {
+            event_ids_max: EVENT_IDS.entries_max,
+            fencings_per_minute_max: usize::MAX - 1,
+        };
+        Self::restored(bounds, Workers::default(), [], 0, 0)
     }
 }
 
@@ -63,21 +82,38 @@ impl LogState {
     /// A state without guilds. `event_ids` are the known ids of events, oldest first, each with when
     /// it was appended; `next_id` is the number of the next one.
     pub(crate) fn restored(
+        bounds: StateBounds,
         workers: Workers,
-        event_ids_max: usize,
         event_ids: impl IntoIterator<Item = (u64, Arc<str>)>,
         next_id: u64,
+        now_ms: u64,
     ) -> Self {
-        let bounds = WindowBounds {
-            entries_max: event_ids_max,
+        let window = WindowBounds {
+            entries_max: bounds.event_ids_max,
             ..EVENT_IDS
         };
+        let newest_identify_ms = workers.identified().next_back();
         Self {
             workers,
             ledger: Ledger::default(),
             guilds: OrdMap::new(),
-            event_ids: DedupWindow::restored(bounds, event_ids, next_id),
+            event_ids: DedupWindow::restored(window, event_ids, next_id),
+            slots: IdentifySlots::after(newest_identify_ms, now_ms),
+            contention: ClaimContention::new(bounds.fencings_per_minute_max),
         }
+    }
+
+    /// Forgets what only repeats and limits depend on: ids of requests, slots and fencings. States
+    /// that differ in these alone are then equal.
+    pub fn forget_requests(&mut self) {
+        self.workers.forget_request_ids();
+        self.forget_unstored();
+    }
+
+    /// Forgets what is not stored.
+    pub(crate) fn forget_unstored(&mut self) {
+        self.slots = IdentifySlots::default();
+        self.contention.forget();
     }
 
     /// Puts a guild into the state.
@@ -101,7 +137,8 @@ impl LogState {
     }
 
     /// Executes a command, and gives what it adds: the state changes as if it had absorbed the
-    /// record. A command that is refused changes nothing. `now_ms` is the time since the Unix epoch.
+    /// record. A command that is refused
+    /// changes nothing, but that a fenced delivery is counted. `now_ms` is the time since the Unix epoch.
     pub fn execute(&mut self, command: &Command, now_ms: u64) -> (Reply, Record) {
         let mut record = Record::default();
         let reply = match command {
@@ -194,6 +231,12 @@ impl LogState {
         for change in &record.ledger {
             self.ledger.apply(change);
         }
+        for (at_ms, slot) in &record.slots {
+            self.slots.give(*slot, *at_ms);
+        }
+        for fencing in &record.fencings {
+            self.contention.add(*fencing);
+        }
     }
 
     fn finish_create(
@@ -241,15 +284,24 @@ impl LogState {
         claim: &Claim,
         now_ms: u64,
         record: &mut Record,
-    ) -> Result<Claimed, Conflict> {
+    ) -> Result<Claimed, ClaimRefused> {
         let shard = claim.shard.0;
+        let wait_ms = match self.workers.holder(shard) {
+            Some(holder) if holder.worker == claim.worker => None,
+            Some(holder) if holder.of == claim.shard.1 => self.contention.wait_ms(shard, now_ms),
+            // A worker that counts the shards in another way takes all of them.
+            _ => self.contention.wait_any_ms(now_ms),
+        };
+        if let Some(wait_ms) = wait_ms {
+            return Err(ClaimRefused::Contended { wait_ms });
+        }
         if self.workers.request_ids().contains(id) {
             return match self.workers.holder(shard) {
                 Some(holder) if *holder.claim_id == **id => {
                     let holder = holder.clone();
                     Ok(self.claimed(claim, holder, now_ms))
                 }
-                _ => Err(Conflict::Fenced),
+                _ => Err(ClaimRefused::Conflict(Conflict::Fenced)),
             };
         }
         self.workers.admit(id, now_ms);
@@ -307,14 +359,23 @@ impl LogState {
         notice: &IdentifyNotice,
         now_ms: u64,
         record: &mut Record,
-    ) -> Result<u32, Conflict> {
+    ) -> Result<IdentifyNoted, Conflict> {
         self.workers.recognise(notice.shard, notice.generation)?;
         if self.workers.admit(id, now_ms) {
             record.request_ids.push((now_ms, Arc::clone(id)));
             record.identifies.push(now_ms);
             self.workers.identify(now_ms);
         }
-        Ok(self.workers.identifies(now_ms))
+        let after_ms = notice.bucket.map(|bucket| {
+            let slot = self.slots.next(notice.shard.0, bucket, now_ms);
+            record.slots.push((now_ms, slot));
+            self.slots.give(slot, now_ms);
+            slot.at_ms - now_ms
+        });
+        Ok(IdentifyNoted {
+            identifies: self.workers.identifies(now_ms),
+            after_ms,
+        })
     }
 
     /// Guilds that a shard's worker follows, and that no snapshot has reported.
@@ -342,8 +403,25 @@ impl LogState {
         events: &[Event],
         now_ms: u64,
         record: &mut Record,
-    ) -> Result<Appended, Conflict> {
-        self.workers.judge(link)?;
+    ) -> Result<Appended, DeliveryRefused> {
+        if let Err(conflict) = self.workers.judge(link) {
+            let (shard, generation) = (link.shard.0, link.generation);
+            let is_new =
+                conflict == Conflict::Fenced && !self.contention.knows(shard, generation, now_ms);
+            let begins_contention = is_new && {
+                let fencing = Fencing {
+                    shard,
+                    generation,
+                    at_ms: now_ms,
+                };
+                record.fencings.push(fencing);
+                self.contention.add(fencing)
+            };
+            return Err(DeliveryRefused {
+                conflict,
+                begins_contention,
+            });
+        }
         let outcome = self.ingest(events, Teller::Worker, now_ms, record);
         self.workers.advance(link, !events.is_empty());
         let shard = link.shard.0;

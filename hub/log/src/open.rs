@@ -13,7 +13,7 @@ use crate::backend::{Backend, StoreError};
 use crate::command::Command;
 use crate::health::Health;
 use crate::log::{AGE_INTERVAL, Log, PROBE_INTERVAL, Shared};
-use crate::log_state::GuildRecord;
+use crate::log_state::{GuildRecord, StateBounds};
 use crate::published::{GuildLog, Published, measure_rooms};
 use crate::retention::RetentionBounds;
 use crate::rooms::Ledger;
@@ -32,9 +32,13 @@ impl Log {
         settings: &LogSettings,
     ) -> Result<Self, StoreError> {
         let now_ms = launch::clock::now_ms();
+        let bounds = StateBounds {
+            event_ids_max: settings.seen_events_max,
+            fencings_per_minute_max: settings.fencings_per_minute_max,
+        };
         let (backend, loaded) = match &settings.store {
             StoreAddress::Memory => {
-                let mut loaded = Loaded::new(named, settings.seen_events_max);
+                let mut loaded = Loaded::new(named, bounds, now_ms);
                 for guild in guilds {
                     loaded.begin(*guild, GuildRecord::begin(now_ms));
                 }
@@ -47,7 +51,7 @@ impl Log {
                     journal_bytes_max: settings.journal_bytes_max,
                     entries_max: settings.entries_max as u64,
                     age_max_ms: settings.age_max_ms,
-                    event_ids_max: settings.seen_events_max,
+                    state: bounds,
                 };
                 let (store, loaded) = Store::open(path, &bounds, guilds, named, now_ms)
                     .map_err(|error| error.of(path))?;

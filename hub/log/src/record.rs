@@ -7,7 +7,9 @@ use proto::GuildId;
 use proto::chain::Mark;
 
 use crate::Applied;
+use crate::contention::Fencing;
 use crate::rooms::LedgerChange;
+use crate::slots::Slot;
 use crate::workers::{Holder, Progress};
 
 /// Effects only: [`LogState::absorb`](crate::log_state::LogState::absorb) applies them without a
@@ -32,6 +34,10 @@ pub struct Record {
     pub event_ids: Vec<(u64, Arc<str>)>,
     /// Changes of the ledger, in order.
     pub ledger: Vec<LedgerChange>,
+    /// Slots to identify that were given, each with when. Not stored.
+    pub slots: Vec<(u64, Slot)>,
+    /// Workers that were fenced. Not stored.
+    pub fencings: Vec<Fencing>,
 }
 
 /// A new entry of one guild's log.
@@ -48,6 +54,11 @@ pub struct NewEntry {
 impl Record {
     /// Whether nothing is added.
     pub fn is_empty(&self) -> bool {
+        !self.is_stored() && self.slots.is_empty() && self.fencings.is_empty()
+    }
+
+    /// Whether a durable backend has something to store.
+    pub fn is_stored(&self) -> bool {
         let Self {
             entries,
             marks,
@@ -58,8 +69,10 @@ impl Record {
             request_ids,
             event_ids,
             ledger,
+            slots: _,
+            fencings: _,
         } = self;
-        entries.is_empty()
+        !(entries.is_empty()
             && marks.is_empty()
             && generation.is_none()
             && holders.is_empty()
@@ -67,7 +80,7 @@ impl Record {
             && identifies.is_empty()
             && request_ids.is_empty()
             && event_ids.is_empty()
-            && ledger.is_empty()
+            && ledger.is_empty())
     }
 
     /// Adds the record of a later command: absorbing the sum has the effect of absorbing both.
@@ -84,6 +97,8 @@ impl Record {
         self.request_ids.extend(later.request_ids);
         self.event_ids.extend(later.event_ids);
         self.ledger.extend(later.ledger);
+        self.slots.extend(later.slots);
+        self.fencings.extend(later.fencings);
     }
 
     /// The guilds with new entries.

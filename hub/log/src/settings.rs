@@ -31,6 +31,8 @@ pub struct LogSettings {
     pub seen_events_max: usize,
     /// The bounds of the ledger.
     pub ledger: LedgerBounds,
+    /// More workers of a shard that are fenced within a minute are a contention.
+    pub fencings_per_minute_max: usize,
 }
 
 impl LogSettings {
@@ -59,6 +61,7 @@ impl Default for LogSettings {
             follow_entries_max: 4_096,
             seen_events_max: 1_000_000,
             ledger: LedgerBounds::default(),
+            fencings_per_minute_max: 3,
         }
     }
 }

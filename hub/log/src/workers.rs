@@ -118,7 +118,7 @@ impl Workers {
     }
 
     /// Forgets the ids of claims and notices, so that states that differ in them alone are equal.
-    pub fn forget_request_ids(&mut self) {
+    pub(crate) fn forget_request_ids(&mut self) {
         self.request_ids = DedupWindow::new(REQUEST_IDS);
     }
 

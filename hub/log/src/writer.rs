@@ -124,12 +124,12 @@ impl Writer {
         }
         let changed = group.record.guilds();
         group.expired.retain(|guild| !changed.contains(guild));
-        let began = Instant::now();
-        if let Err(failure) = self.backend.commit(&group, &self.state) {
-            self.fail(&failure);
-            return false;
-        }
-        if self.backend.is_durable() {
+        if self.backend.is_durable() && group.is_stored() {
+            let began = Instant::now();
+            if let Err(failure) = self.backend.commit(&group, &self.state) {
+                self.fail(&failure);
+                return false;
+            }
             metrics::histogram!("hub_store_commit_seconds").record(began.elapsed());
             metrics::histogram!("hub_store_group_jobs")
                 .record(u32::try_from(jobs).unwrap_or(u32::MAX));

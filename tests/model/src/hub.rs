@@ -57,8 +57,6 @@ impl Hub {
             claim: over_the_wire(&Worker::claim()),
         };
         let (reply, _) = self.execute(&command, NOW_MS + u64::from(tick) * TICK_MS)?;
-        // Every claim has an id of its own; which one makes no difference.
-        self.state.workers.forget_request_ids();
         match reply {
             Reply::Claimed(Ok(claimed)) => Ok(over_the_wire(&claimed)),
             reply => Err(format!("a claim is answered {reply:?}")),
@@ -71,6 +69,8 @@ impl Hub {
         let (reply, record) = self.state.execute(command, now_ms);
         absorbed.absorb(&record);
         if absorbed == self.state {
+            // Every request has an id of its own, and is far from any limit.
+            self.state.forget_requests();
             Ok((reply, record))
         } else {
             Err(format!("a record lacks something: {record:?}"))
@@ -98,7 +98,7 @@ impl Hub {
         let (reply, record) = self.execute(&command, now)?;
         let appended = match reply {
             Reply::Delivered(Ok(appended)) => appended,
-            Reply::Delivered(Err(conflict)) => return Ok(Err(over_the_wire(&conflict))),
+            Reply::Delivered(Err(refused)) => return Ok(Err(over_the_wire(&refused.conflict))),
             reply => return Err(format!("a delivery is answered {reply:?}")),
         };
         self.lost = self.lost.max(delivery.link.lost);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proto::GuildId;
 
-use crate::log_state::{GuildRecord, LogState};
+use crate::log_state::{GuildRecord, LogState, StateBounds};
 use crate::retention::Retention;
 use crate::rooms::LedgerChange;
 use crate::tail::{Known, Tail};
@@ -27,10 +27,10 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// A new store of this name, in which no entry is known.
-    pub(crate) fn new(named: &str, event_ids_max: usize) -> Self {
+    pub(crate) fn new(named: &str, bounds: StateBounds, now_ms: u64) -> Self {
         Self {
             store: named.to_owned(),
-            state: LogState::restored(Workers::default(), event_ids_max, [], 0),
+            state: LogState::restored(bounds, Workers::default(), [], 0, now_ms),
             retentions: BTreeMap::new(),
             ledger: Vec::new(),
             interactions: (Vec::new(), 0),

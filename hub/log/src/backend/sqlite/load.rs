@@ -171,10 +171,11 @@ impl Store {
         let mut loaded = Loaded {
             store,
             state: LogState::restored(
+                self.bounds.state,
                 contents.workers,
-                self.bounds.event_ids_max,
                 contents.event_ids,
                 contents.next_event_id,
+                now_ms,
             ),
             retentions: BTreeMap::new(),
             ledger: contents.ledger,

@@ -31,7 +31,7 @@ use self::wal::WalCheckpointer;
 use super::Failure;
 use crate::address::Durability;
 use crate::group::Group;
-use crate::log_state::LogState;
+use crate::log_state::{LogState, StateBounds};
 
 /// The size of a page of the file, which a new one has by itself, in bytes.
 const PAGE_BYTES: u64 = 4096;
@@ -50,7 +50,7 @@ pub(crate) struct StoreBounds {
     pub(crate) journal_bytes_max: u64,
     pub(crate) entries_max: u64,
     pub(crate) age_max_ms: u64,
-    pub(crate) event_ids_max: usize,
+    pub(crate) state: StateBounds,
 }
 
 /// The open store.

@@ -165,6 +165,7 @@ fn checkpoint(connection: &Connection, how: &str) -> Result<Checkpoint, Failure>
 mod tests {
     use super::*;
     use crate::address::Durability;
+    use crate::log_state::StateBounds;
 
     #[test]
     fn a_journal_at_its_bound_is_cut_unless_somebody_reads_it() {
@@ -175,7 +176,10 @@ mod tests {
             journal_bytes_max: 100_000,
             entries_max: 1,
             age_max_ms: 1,
-            event_ids_max: 1,
+            state: StateBounds {
+                event_ids_max: 1,
+                fencings_per_minute_max: 1,
+            },
         };
         let writer = connect(&path, &bounds).unwrap();
         let write = "INSERT INTO t VALUES (1)";

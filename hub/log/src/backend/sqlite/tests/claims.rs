@@ -4,6 +4,7 @@ use super::*;
 use crate::Command;
 use crate::address::Durability;
 use crate::group::Group;
+use crate::log_state::StateBounds;
 
 #[tokio::test]
 async fn a_claim_without_memory_is_one_like_any_other_and_is_answered_without_it() {
@@ -119,7 +120,10 @@ fn ids_of_claims_are_forgotten_from_the_file_as_from_memory() {
             journal_bytes_max: 1 << 20,
             entries_max: 100,
             age_max_ms: 60_000,
-            event_ids_max: 100,
+            state: StateBounds {
+                event_ids_max: 100,
+                fencings_per_minute_max: 100,
+            },
         };
         Store::open(&place.file(), &bounds, &guilds(), "x", 0).unwrap()
     };

@@ -217,7 +217,10 @@ async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
         generation: worker.generation,
         bucket: None,
     };
-    let noted = async |log: &Log, id: &str| log.identify(id.to_owned(), notice.clone()).await;
+    let noted = async |log: &Log, id: &str| {
+        let noted = log.identify(id.to_owned(), notice.clone()).await;
+        noted.map(|noted| noted.identifies)
+    };
     assert_eq!(noted(&log, "first").await, Ok(1));
     assert_eq!(
         log.append(vec![by_hand("a"), by_hand("b")])

@@ -89,7 +89,9 @@ fn open(settings: &LogSettings) -> Log {
 }
 
 fn state(log: &Log) -> LogState {
-    log.0.published.state.lock().unwrap().clone()
+    let mut state = log.0.published.state.lock().unwrap().clone();
+    state.forget_unstored();
+    state
 }
 
 fn claim_by(worker: &str, shard: (u32, u32)) -> Claim {
