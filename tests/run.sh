@@ -55,6 +55,7 @@ step check "programs" cargo build --workspace --bins
 step check "documents: tables of settings" node docs/settings.mjs --check
 step check "documents: tables of metrics" docs/metrics.sh
 step tests "documents: links and paths" node tests/documents.mjs
+step tests "banned words and names" node tests/words.mjs
 step tests "the compose file" tests/compose/check.sh
 step tests "Rust" cargo test --workspace --no-fail-fast
 step tests "every interleaving of the chain" cargo test -p model --features faults

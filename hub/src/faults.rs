@@ -67,7 +67,7 @@ fn leak(change: &Change, mut events: Vec<ViewEvent>, turn: bool) -> Vec<ViewEven
     LEAKING.fetch_add(u64::from(turn), Ordering::Relaxed);
     if events.is_empty()
         && LEAKING.load(Ordering::Relaxed) > 0
-        && let Change::Told(Fact::VoiceJoined(voice)) = change
+        && let Change::Fact(Fact::VoiceJoined(voice)) = change
     {
         LEAKING.fetch_sub(1, Ordering::Relaxed);
         events.push(ViewEvent::VoiceJoined(VoicePayload {

@@ -205,26 +205,26 @@ impl View {
         change: &Change,
     ) -> Vec<ViewEvent> {
         match change {
-            Change::Told(Fact::VoiceJoined(voice)) if self.sees(after, voice.channel_id) => {
+            Change::Fact(Fact::VoiceJoined(voice)) if self.sees(after, voice.channel_id) => {
                 let mut payload = voice_payload(voice);
                 payload.moved_from = voice.moved_from.filter(|from| self.sees(after, *from));
                 vec![ViewEvent::VoiceJoined(payload)]
             }
-            Change::Told(Fact::VoiceLeft(voice)) if self.sees(after, voice.channel_id) => {
+            Change::Fact(Fact::VoiceLeft(voice)) if self.sees(after, voice.channel_id) => {
                 let mut payload = voice_payload(voice);
                 payload.moved_to = voice.moved_to.filter(|to| self.sees(after, *to));
                 vec![ViewEvent::VoiceLeft(payload)]
             }
-            Change::Told(Fact::VoiceStateChanged(voice)) if self.sees(after, voice.channel_id) => {
+            Change::Fact(Fact::VoiceStateChanged(voice)) if self.sees(after, voice.channel_id) => {
                 vec![ViewEvent::VoiceStateChanged(voice_payload(voice))]
             }
-            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+            Change::Fact(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
                 self.project_room(before, after, room.channel_id)
             }
             Change::Owned(channel)
             | Change::OwnedUnderDeny(channel)
             | Change::Disowned(channel) => self.project_room(before, after, *channel),
-            Change::Told(Fact::RoomDeleted(gone)) => {
+            Change::Fact(Fact::RoomDeleted(gone)) => {
                 // Only a manual event can delete an unknown room.
                 let unknown = unknown_room(gone.guild_id, gone.channel_id, Audience::Everyone);
                 let known = before.rooms.get(&gone.channel_id);
@@ -235,7 +235,7 @@ impl View {
                     Vec::new()
                 }
             }
-            Change::Told(
+            Change::Fact(
                 Fact::VoiceJoined(_)
                 | Fact::VoiceLeft(_)
                 | Fact::VoiceStateChanged(_)

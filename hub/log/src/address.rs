@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// The setting `STORE_URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAddress {
-    /// `memory:`. Nothing outlives the process: after each restart the worker tells every guild
-    /// anew, browsers get snapshots, and rooms made before are not Roomwire's own any more.
+    /// `memory:`. Nothing outlives the process: after each restart the worker sends every guild
+    /// again, browsers get snapshots, and earlier rooms are not Roomwire's own any more.
     Memory,
     /// `sqlite://<path>`: one file, with two beside it while it is open. A path that does not begin
     /// with `/` is taken from the working directory.

@@ -47,7 +47,7 @@ pub enum Command {
         ticket: CreateTicket,
         /// In which guild.
         guild: GuildId,
-        /// For whom.
+        /// Who will own the room.
         owner: Owner,
     },
     /// A create ends, by what Discord answered.

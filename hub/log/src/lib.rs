@@ -51,4 +51,4 @@ pub use self::log::{Following, Log, NotTaken, Unavailable};
 pub use self::log_state::{GuildRecord, LogState};
 pub use self::record::{NewEntry, Record};
 pub use self::settings::LogSettings;
-pub use self::state::{Change, GuildState, Teller};
+pub use self::state::{Change, GuildState, Source};

@@ -22,14 +22,14 @@ use crate::tail::Tail;
 use crate::workers::Holder;
 use crate::writer::Job;
 
-/// How often a store that can not be written is tried.
+/// How often a store that cannot be written is tried.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked for what has grown too old, at least.
 pub(crate) const AGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// It can not be made durable now; nothing has changed.
+/// It cannot be made durable now; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store can not be written")]
+#[error("the store cannot be written")]
 pub struct Unavailable;
 
 /// Why a worker's word is not taken.
@@ -67,7 +67,7 @@ pub struct Following {
     /// What came before it, as far as it is kept.
     pub tail: Tail,
     /// What comes after it, in order and without a gap. A follower that lags loses its place and
-    /// follows anew.
+    /// follows again.
     pub entries: broadcast::Receiver<Arc<Applied>>,
 }
 
@@ -78,17 +78,17 @@ impl From<Unavailable> for NotTaken {
 }
 
 impl Log {
-    /// Names what is kept: another name means that what was told before is forgotten.
+    /// Names what is kept: another name means that the earlier content is forgotten.
     pub fn store(&self) -> &str {
         &self.0.store
     }
 
-    /// How the store is, and what becomes of it.
+    /// How the store is, and its changes.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.0.health.clone()
     }
 
-    /// Whether what is told now can be kept.
+    /// Whether a change can be stored now.
     pub fn is_storing(&self) -> bool {
         *self.0.health.borrow() == Health::Storing
     }

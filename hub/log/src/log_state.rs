@@ -24,7 +24,7 @@ use crate::dedup::{Admission, DedupWindow, WindowBounds};
 use crate::record::{NewEntry, Record};
 use crate::rooms::{CreateOutcome, CreateTicket, Ledger, LedgerStep, NotPending, PendingCreate};
 use crate::slots::IdentifySlots;
-use crate::state::{Change, GuildState, Teller};
+use crate::state::{Change, GuildState, Source};
 use crate::workers::{Holder, Progress, Workers};
 use crate::{Applied, Entry, Place};
 
@@ -152,7 +152,7 @@ impl LogState {
                 Reply::Delivered(self.deliver(link, events, now_ms, &mut record))
             }
             Command::Append { events } => {
-                let outcome = self.ingest(events, Teller::Hand, now_ms, &mut record);
+                let outcome = self.ingest(events, Source::Manual, now_ms, &mut record);
                 Reply::Appended {
                     appended: outcome.appended,
                     forgotten_early: outcome.forgotten_early,
@@ -422,7 +422,7 @@ impl LogState {
                 begins_contention,
             });
         }
-        let outcome = self.ingest(events, Teller::Worker, now_ms, record);
+        let outcome = self.ingest(events, Source::Worker, now_ms, record);
         self.workers.advance(link, !events.is_empty());
         let shard = link.shard.0;
         if let Some(holder) = self.workers.holder(shard) {
@@ -436,7 +436,7 @@ impl LogState {
     fn ingest(
         &mut self,
         events: &[Event],
-        source: Teller,
+        source: Source,
         now_ms: u64,
         record: &mut Record,
     ) -> IngestOutcome {
@@ -456,7 +456,7 @@ impl LogState {
                 continue;
             };
             let is_new = match (event.at, source) {
-                (Some(at), Teller::Worker) => {
+                (Some(at), Source::Worker) => {
                     let is_new = at > known.mark || disabled(Rule::Watermark);
                     if at > known.mark {
                         known.mark = at;
@@ -464,8 +464,8 @@ impl LogState {
                     }
                     is_new
                 }
-                (None, Teller::Worker) => true,
-                (_, Teller::Hand) => {
+                (None, Source::Worker) => true,
+                (_, Source::Manual) => {
                     let id: Arc<str> = event.id.as_str().into();
                     match self.event_ids.admit(Arc::clone(&id), (), now_ms) {
                         Admission::Repeat => false,
@@ -520,7 +520,7 @@ impl GuildRecord {
 
     /// Appends a change.
     fn add(&mut self, guild: GuildId, change: Change, ts: u64, now_ms: u64) -> NewEntry {
-        if let Change::Told(Fact::Snapshot(_)) = change {
+        if let Change::Fact(Fact::Snapshot(_)) = change {
             // What comes after a snapshot does not continue what came before it. The time keeps
             // an epoch from repeating after the store was replaced by an older copy.
             self.place = Place {

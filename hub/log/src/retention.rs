@@ -76,7 +76,7 @@ impl Retention {
             young.min(bounds.entries_max)
         };
         self.tail.trim(keep);
-        // Times of strides that are gone tell nothing.
+        // Times of strides that are gone say nothing.
         if let Some(first) = self.tail.first() {
             let gone = self
                 .times

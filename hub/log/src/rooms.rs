@@ -1,4 +1,4 @@
-//! The ledger: which rooms Roomwire created, and for whom. Only a room in the ledger is ever deleted.
+//! The ledger: which rooms Roomwire created, and their owners. Only a room in the ledger is ever deleted.
 //!
 //! Pure and persistent: a part of the log's state. The functions that decide return what they change
 //! as [`LedgerChange`]s, and [`Ledger::apply`] is the only function that changes a ledger. So a store,
@@ -370,12 +370,12 @@ impl Ledger {
     ) -> LedgerStep {
         let mut step = LedgerStep::default();
         match change {
-            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+            Change::Fact(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
                 self.observe_room(room, now_ms, &mut step.ledger);
                 step.guild
                     .extend(self.ownership_change(room.channel_id, state));
             }
-            Change::Told(Fact::RoomDeleted(gone)) => {
+            Change::Fact(Fact::RoomDeleted(gone)) => {
                 let room = self.rooms.get(&gone.channel_id);
                 if let Some(room) = room.filter(|room| room.status == RoomStatus::Open) {
                     self.put(room.turned(RoomStatus::Missing, now_ms), &mut step.ledger);
@@ -383,10 +383,10 @@ impl Ledger {
                 step.guild
                     .extend(self.ownership_change(gone.channel_id, state));
             }
-            Change::Told(Fact::Snapshot(_)) => {
+            Change::Fact(Fact::Snapshot(_)) => {
                 self.compare(guild, state, |_| true, now_ms, &mut step);
             }
-            Change::Told(
+            Change::Fact(
                 Fact::VoiceJoined(_)
                 | Fact::VoiceLeft(_)
                 | Fact::VoiceStateChanged(_)

@@ -17,7 +17,7 @@ pub struct LogSettings {
     /// bound the writer waits until it is written back; it grows on only as long as another
     /// program reads the file.
     pub journal_bytes_max: u64,
-    /// How many changes may wait for the writer; whoever brings one more waits.
+    /// How many changes may wait for the writer; a further one waits to be queued.
     pub queue_max: usize,
     /// How many entries of a guild are kept at least, if there are as many and they are young
     /// enough; at most some hundred more.
@@ -25,7 +25,7 @@ pub struct LogSettings {
     /// How long an entry is kept at least, in ms, if it is among the newest; half as long again at
     /// most.
     pub age_max_ms: u64,
-    /// How many entries a follower may be behind before it has to begin anew.
+    /// How many entries a follower may be behind before it has to start again.
     pub follow_entries_max: usize,
     /// How many event ids are remembered at most, over all guilds.
     pub seen_events_max: usize,
@@ -44,7 +44,7 @@ impl LogSettings {
     pub const QUEUE_MAX: usize = 1_024;
     /// [`LogSettings::entries_max`]: what a browser that was away for minutes may have missed.
     pub const ENTRIES_MAX: usize = 5_000;
-    /// [`LogSettings::age_max_ms`]: whoever was away for longer is as well served by a snapshot.
+    /// [`LogSettings::age_max_ms`]: a client that was away for longer is as well served by a snapshot.
     pub const AGE_MAX_MS: u64 = 60 * 60 * 1000;
 }
 

@@ -1,7 +1,7 @@
 //! One guild as its log has it: every room, hidden ones included, and who is in them.
 //!
-//! Pure. [`GuildState::admit`] makes what is told consistent, [`GuildState::apply`] is the only
-//! thing that changes a state: whoever applies the same changes in the same order has the same state.
+//! Pure. [`GuildState::admit`] makes what is reported consistent, [`GuildState::apply`] is the only
+//! thing that changes a state: the same changes in the same order give the same state.
 
 use imbl::{OrdMap, OrdSet, Vector};
 use proto::event::{Audience, Everyone, Fact, Overwrite, Room, RoomKind, Roster, Voice};
@@ -14,20 +14,21 @@ const TOMBSTONES_MAX: usize = 500;
 
 /// Where an event comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Teller {
+pub enum Source {
     /// From a worker, which reports a room before it reports who is in it: a room that it has not
     /// reported is not for everyone.
     Worker,
     /// From somebody who can sign, by hand or by a program: an event makes its room known.
-    Hand,
+    Manual,
 }
 
 /// What changes a guild's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// The worker told of it.
-    Told(Fact),
+    /// The worker reported it.
+    #[serde(rename = "told")]
+    Fact(Fact),
     /// The room is Roomwire's own, whether or not the worker has reported it yet. Its channel was
     /// created without a deny of @everyone viewing it.
     Owned(ChannelId),
@@ -42,7 +43,7 @@ pub enum Change {
 /// keeping a past state, or taking a change back, costs next to nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GuildState {
-    /// The worker told the whole guild at least once.
+    /// The worker sent the whole guild at least once.
     pub known: bool,
     /// Rooms and categories.
     pub rooms: OrdMap<ChannelId, RoomState>,
@@ -55,7 +56,7 @@ pub struct GuildState {
     inherited_denies: OrdSet<ChannelId>,
     /// What @everyone may do, for a worker that takes over.
     everyone: Everyone,
-    /// Which channels were deleted, oldest first, likewise.
+    /// Which channels were deleted, oldest first; also for the next claim.
     tombstones: Vector<ChannelId>,
     whereabouts: OrdMap<UserId, ChannelId>,
 }
@@ -75,7 +76,7 @@ impl GuildState {
         self.whereabouts.get(&user).copied()
     }
 
-    /// Whether a channel was told to be deleted, as far as that is remembered.
+    /// Whether a channel was reported as deleted, as far as that is remembered.
     pub fn was_deleted(&self, channel: ChannelId) -> bool {
         self.tombstones.contains(&channel)
     }
@@ -91,7 +92,7 @@ impl GuildState {
         self.inherited_denies = other.inherited_denies.clone();
     }
 
-    /// Everything that the worker told of the guild, as it told it.
+    /// Everything that the worker sent of the guild, as it sent it.
     pub fn roster(&self, guild_id: GuildId, reason: &str) -> Roster {
         Roster {
             guild_id,
@@ -107,44 +108,44 @@ impl GuildState {
         }
     }
 
-    /// What a told fact changes: the fact, preceded by what it silently presupposes. So every
+    /// What a fact changes: the fact, preceded by what it silently presupposes. So every
     /// reader can rely on it that a room is made before somebody is in it, and that nobody is in
     /// two rooms.
-    pub fn admit(&self, fact: Fact, teller: Teller) -> Vec<Change> {
+    pub fn admit(&self, fact: Fact, source: Source) -> Vec<Change> {
         let mut changes = Vec::with_capacity(1);
         match fact {
             Fact::VoiceJoined(voice) => {
-                self.admit_voice(voice, teller, Fact::VoiceJoined, &mut changes);
+                self.admit_voice(voice, source, Fact::VoiceJoined, &mut changes);
             }
             Fact::VoiceStateChanged(voice) => {
-                self.admit_voice(voice, teller, Fact::VoiceStateChanged, &mut changes);
+                self.admit_voice(voice, source, Fact::VoiceStateChanged, &mut changes);
             }
             Fact::VoiceLeft(voice) => {
                 if !self.rooms.contains_key(&voice.channel_id) {
-                    let audience = match teller {
-                        Teller::Worker => Audience::Restricted,
-                        Teller::Hand => Audience::Everyone,
+                    let audience = match source {
+                        Source::Worker => Audience::Restricted,
+                        Source::Manual => Audience::Everyone,
                     };
                     let room = unknown_room(voice.guild_id, voice.channel_id, audience);
-                    changes.push(Change::Told(Fact::RoomCreated(room)));
+                    changes.push(Change::Fact(Fact::RoomCreated(room)));
                 }
-                changes.push(Change::Told(Fact::VoiceLeft(voice)));
+                changes.push(Change::Fact(Fact::VoiceLeft(voice)));
             }
             Fact::RoomUpdated(room) if !self.rooms.contains_key(&room.channel_id) => {
-                changes.push(Change::Told(Fact::RoomCreated(room)));
+                changes.push(Change::Fact(Fact::RoomCreated(room)));
             }
             Fact::RoomCreated(room) if self.rooms.contains_key(&room.channel_id) => {
-                changes.push(Change::Told(Fact::RoomUpdated(room)));
+                changes.push(Change::Fact(Fact::RoomUpdated(room)));
             }
-            // A room that was never told of was never shown.
+            // A room that was never reported was never shown.
             Fact::RoomDeleted(gone)
-                if teller == Teller::Worker && !self.rooms.contains_key(&gone.channel_id) => {}
+                if source == Source::Worker && !self.rooms.contains_key(&gone.channel_id) => {}
             fact @ (Fact::RoomCreated(_)
             | Fact::RoomUpdated(_)
             | Fact::RoomDeleted(_)
             | Fact::GuildUpdated(_)
             | Fact::Snapshot(_)) => {
-                changes.push(Change::Told(fact));
+                changes.push(Change::Fact(fact));
             }
         }
         changes
@@ -153,11 +154,11 @@ impl GuildState {
     /// Changes the state.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Told(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+            Change::Fact(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
                 self.note_deny(room, self.rooms.contains_key(&room.channel_id));
                 self.put_room(room);
             }
-            Change::Told(Fact::RoomDeleted(gone)) => {
+            Change::Fact(Fact::RoomDeleted(gone)) => {
                 if let Some(room) = self.rooms.remove(&gone.channel_id) {
                     for user in room.voices.keys() {
                         self.whereabouts.remove(user);
@@ -166,18 +167,18 @@ impl GuildState {
                 self.forget_deny(gone.channel_id);
                 self.bury(gone.channel_id);
             }
-            Change::Told(Fact::GuildUpdated(access)) => self.everyone = access.everyone,
-            Change::Told(Fact::VoiceJoined(voice) | Fact::VoiceStateChanged(voice)) => {
+            Change::Fact(Fact::GuildUpdated(access)) => self.everyone = access.everyone,
+            Change::Fact(Fact::VoiceJoined(voice) | Fact::VoiceStateChanged(voice)) => {
                 self.put_voice(voice);
             }
-            Change::Told(Fact::VoiceLeft(voice)) => {
+            Change::Fact(Fact::VoiceLeft(voice)) => {
                 if let Some(room) = self.rooms.get_mut(&voice.channel_id)
                     && room.voices.remove(&voice.user_id).is_some()
                 {
                     self.whereabouts.remove(&voice.user_id);
                 }
             }
-            Change::Told(Fact::Snapshot(roster)) => {
+            Change::Fact(Fact::Snapshot(roster)) => {
                 self.known = true;
                 let before = std::mem::take(&mut self.rooms);
                 self.whereabouts.clear();
@@ -275,7 +276,7 @@ impl GuildState {
         self.room_of(voice).voices.insert(voice.user_id, kept);
     }
 
-    /// The room that a voice state names; an unknown one becomes known by it. Only what was told
+    /// The room that a voice state names; an unknown one becomes known by it. Only what was sent
     /// by hand can name an unknown one: see `presuppose_room`.
     fn room_of(&mut self, voice: &Voice) -> &mut RoomState {
         self.rooms
@@ -289,37 +290,37 @@ impl GuildState {
     fn admit_voice(
         &self,
         mut voice: Voice,
-        teller: Teller,
+        source: Source,
         fact: fn(Voice) -> Fact,
         changes: &mut Vec<Change>,
     ) {
-        self.presuppose_room(&voice, teller, changes);
+        self.presuppose_room(&voice, source, changes);
         match self
             .whereabouts(voice.user_id)
             .filter(|from| *from != voice.channel_id)
         {
-            None => changes.push(Change::Told(fact(voice))),
-            // Nobody is in two rooms: whoever turns up in another one has moved.
+            None => changes.push(Change::Fact(fact(voice))),
+            // A user is in one room at most: a user who appears in another one has moved.
             Some(from) => {
                 let mut left = self.voice_in(from, &voice);
                 left.moved_to = Some(voice.channel_id);
                 voice.moved_from = Some(from);
-                changes.push(Change::Told(Fact::VoiceLeft(left)));
-                changes.push(Change::Told(Fact::VoiceJoined(voice)));
+                changes.push(Change::Fact(Fact::VoiceLeft(left)));
+                changes.push(Change::Fact(Fact::VoiceJoined(voice)));
             }
         }
     }
 
-    /// A worker tells of a room before it tells who is in it. If this hub does not know the room
-    /// all the same, it can not know who may see it: nobody, until the room is told of.
-    fn presuppose_room(&self, voice: &Voice, teller: Teller, changes: &mut Vec<Change>) {
-        if teller == Teller::Worker && !self.rooms.contains_key(&voice.channel_id) {
+    /// A worker sends a room before its members. If this hub does not know the room
+    /// all the same, it cannot know who may see it: nobody, until the room is sent.
+    fn presuppose_room(&self, voice: &Voice, source: Source, changes: &mut Vec<Change>) {
+        if source == Source::Worker && !self.rooms.contains_key(&voice.channel_id) {
             let room = unknown_room(voice.guild_id, voice.channel_id, Audience::Restricted);
-            changes.push(Change::Told(Fact::RoomCreated(room)));
+            changes.push(Change::Fact(Fact::RoomCreated(room)));
         }
     }
 
-    /// What is known of a user in a room, for the leave that nobody told.
+    /// What is known of a user in a room, for a leave that was not reported.
     fn voice_in(&self, channel: ChannelId, voice: &Voice) -> Voice {
         self.rooms
             .get(&channel)

@@ -1,7 +1,7 @@
 //! The newest entries of one guild's log, and the states between them, as far as they are kept.
 //!
-//! Pure, and persistent like [`GuildState`]: a clone costs nothing, so that whoever reads the past
-//! does not hold up whoever writes.
+//! Pure, and persistent like [`GuildState`]: a clone costs nothing, so that readers of the past
+//! do not block the writer.
 
 use std::sync::Arc;
 
@@ -153,7 +153,7 @@ mod tests {
         );
         Arc::new(Entry {
             place: at(offset),
-            change: Change::Told(Fact::RoomCreated(room)),
+            change: Change::Fact(Fact::RoomCreated(room)),
             ts: 0,
         })
     }

@@ -133,7 +133,7 @@ impl Workers {
     }
 
     /// A worker takes a shard. Its generation is above every earlier one, also above those of a
-    /// store that was lost, as far as `now_ms` (since the Unix epoch) can tell.
+    /// store that was lost, as far as `now_ms` (since the Unix epoch) shows.
     pub(crate) fn claim(&mut self, id: &str, claim: &Claim, now_ms: u64) -> Holder {
         let (shard, of) = claim.shard;
         self.last_generation = max(self.last_generation + 1, now_ms);
@@ -162,7 +162,7 @@ impl Workers {
     /// Whether a delivery may be taken.
     ///
     /// # Errors
-    /// What the worker is told instead.
+    /// What the worker gets instead.
     pub fn judge(&self, link: &Link) -> Result<(), Conflict> {
         let holder = self.recognise(link.shard, link.generation)?;
         let Progress { reached, taken, .. } = holder.progress;
@@ -175,9 +175,9 @@ impl Workers {
     /// The holder of a shard, if it is of this generation.
     ///
     /// # Errors
-    /// What the worker is told instead: `Fenced` if a newer worker has this shard, or counts the
+    /// What the worker gets instead: `Fenced` if a newer worker has this shard, or counts the
     /// shards in another way. A newer worker of another shard fences nobody: after the store was
-    /// lost, the shards of one process claim anew one after the other.
+    /// lost, the shards of one process claim again one after the other.
     pub fn recognise(&self, (shard, of): (u32, u32), generation: u64) -> Result<&Holder, Conflict> {
         match self.holders.get(&shard) {
             Some(holder) if holder.generation == generation || disabled(Rule::Generation) => {

@@ -201,7 +201,7 @@ impl Fanout {
             after,
         } = applied;
         slot.lock_first().publish(entry, before, after);
-        if matches!(entry.change, Change::Told(_)) {
+        if matches!(entry.change, Change::Fact(_)) {
             let age = age_of(entry.ts, launch::clock::now_ms());
             self.0.event_seconds.record(age);
         }

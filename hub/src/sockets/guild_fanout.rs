@@ -82,7 +82,7 @@ impl GuildFanout {
     pub(super) fn publish(&mut self, entry: &Entry, before: &GuildState, after: &GuildState) {
         self.position = entry.place;
         self.state.clone_from(after);
-        if let Change::Told(Fact::Snapshot(roster)) = &entry.change {
+        if let Change::Fact(Fact::Snapshot(roster)) = &entry.change {
             self.epoch_reason = Some(roster.reason.clone());
             self.is_authoritative = true;
             self.send_snapshots(&roster.reason);

@@ -54,7 +54,7 @@ pub(super) fn replay(
             break;
         }
         // A snapshot begins an epoch: no client continues over it.
-        if matches!(entry.change, Change::Told(Fact::Snapshot(_))) {
+        if matches!(entry.change, Change::Fact(Fact::Snapshot(_))) {
             return None;
         }
         let mut after = before.clone();

@@ -6,7 +6,7 @@ use proto::UserId;
 use proto::event::{Member, Overwrite, RoomGone, VoiceFlags};
 
 use super::*;
-use roomlog::Teller;
+use roomlog::Source;
 
 const GUILD: u64 = 1;
 /// Ids that cannot be part of any other text of a frame.
@@ -176,7 +176,7 @@ proptest! {
         let mut browser = Browser::of(view.rooms(&state));
         for step in script {
             let changes = match step {
-                Ok(fact) => state.admit(fact, Teller::Worker),
+                Ok(fact) => state.admit(fact, Source::Worker),
                 Err(change) => vec![change],
             };
             for change in changes {
@@ -222,9 +222,9 @@ pub(crate) fn here(id: u64) -> Voice {
     }
 }
 
-fn happen(state: &mut GuildState, view: &View, fact: Fact, teller: Teller) -> Vec<ViewEvent> {
+fn happen(state: &mut GuildState, view: &View, fact: Fact, source: Source) -> Vec<ViewEvent> {
     let mut events = Vec::new();
-    for change in state.admit(fact, teller) {
+    for change in state.admit(fact, source) {
         let before = state.clone();
         state.apply(&change);
         events.extend(view.project(&before, state, &change));
@@ -241,19 +241,19 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
         ..public(ROOMS[2])
     };
     for room in [public(ROOMS[0]), public(ROOMS[1]), staff] {
-        happen(&mut state, &view, Fact::RoomCreated(room), Teller::Worker);
+        happen(&mut state, &view, Fact::RoomCreated(room), Source::Worker);
     }
     happen(
         &mut state,
         &view,
         Fact::VoiceJoined(here(ROOMS[0])),
-        Teller::Worker,
+        Source::Worker,
     );
     let seen = happen(
         &mut state,
         &view,
         Fact::VoiceJoined(here(ROOMS[1])),
-        Teller::Worker,
+        Source::Worker,
     );
     let [ViewEvent::VoiceLeft(left), ViewEvent::VoiceJoined(joined)] = &seen[..] else {
         panic!("{seen:?}")
@@ -266,7 +266,7 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
         &mut state,
         &view,
         Fact::VoiceJoined(here(ROOMS[2])),
-        Teller::Worker,
+        Source::Worker,
     );
     let [ViewEvent::VoiceLeft(left)] = &seen[..] else {
         panic!("{seen:?}")
@@ -276,7 +276,7 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
         &mut state,
         &view,
         Fact::VoiceJoined(here(ROOMS[0])),
-        Teller::Worker,
+        Source::Worker,
     );
     let [ViewEvent::VoiceJoined(joined)] = &seen[..] else {
         panic!("{seen:?}")
@@ -287,10 +287,10 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
 #[test]
 fn a_manual_event_makes_its_room_known_and_one_of_a_worker_does_not_show_it() {
     let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
-    for (teller, shown) in [(Teller::Hand, 1), (Teller::Worker, 0)] {
+    for (source, shown) in [(Source::Manual, 1), (Source::Worker, 0)] {
         let mut state = GuildState::default();
-        let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])), teller);
-        assert_eq!(seen.len(), shown, "{teller:?} {seen:?}");
+        let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])), source);
+        assert_eq!(seen.len(), shown, "{source:?} {seen:?}");
         assert_eq!(view.rooms(&state).len(), shown);
     }
 }
@@ -354,7 +354,7 @@ fn take(state: &mut GuildState, step: Step) {
         Step::Disown => Err(Change::Disowned(channel(ROOMS[0]))),
     };
     let changes = match happened {
-        Ok(fact) => state.admit(fact, Teller::Worker),
+        Ok(fact) => state.admit(fact, Source::Worker),
         Err(change) => vec![change],
     };
     changes.iter().for_each(|change| state.apply(change));
@@ -510,13 +510,13 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
         &mut state,
         &view,
         Fact::RoomCreated(ours.clone()),
-        Teller::Worker,
+        Source::Worker,
     );
     happen(
         &mut state,
         &view,
         Fact::VoiceJoined(here(ROOMS[0])),
-        Teller::Worker,
+        Source::Worker,
     );
     let hidden = Room {
         name: "renamed in the same change".to_owned(),
@@ -529,7 +529,7 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
         &mut state,
         &view,
         Fact::RoomUpdated(hidden.clone()),
-        Teller::Worker,
+        Source::Worker,
     );
     let [ViewEvent::VoiceLeft(left), ViewEvent::RoomDeleted(gone)] = &seen[..] else {
         panic!("{seen:?}")
@@ -544,9 +544,9 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
         Fact::VoiceJoined(here(ROOMS[0])),
         Fact::VoiceStateChanged(here(ROOMS[0])),
     ] {
-        assert_eq!(happen(&mut state, &view, fact, Teller::Worker), []);
+        assert_eq!(happen(&mut state, &view, fact, Source::Worker), []);
     }
-    let back = happen(&mut state, &view, Fact::RoomUpdated(ours), Teller::Worker);
+    let back = happen(&mut state, &view, Fact::RoomUpdated(ours), Source::Worker);
     assert!(
         matches!(
             &back[..],

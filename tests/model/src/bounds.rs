@@ -29,7 +29,7 @@ pub struct Bounds {
     /// How often the store is replaced by an older copy: at most once.
     #[arg(long, default_value_t = 0)]
     pub restores: u8,
-    /// How many dispatches can not be read.
+    /// How many dispatches cannot be read.
     #[arg(long, default_value_t = 0)]
     pub illegible: u8,
     /// Events that the worker's outbox holds.

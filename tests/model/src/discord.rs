@@ -1,5 +1,5 @@
 //! Discord, as far as a bot sees it: two guilds, who is in which room, and gateway sessions whose
-//! streams are replayed to whoever resumes them.
+//! streams are replayed to a worker that resumes them.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ pub struct Discord {
     pub sessions: Vec<Vec<Sent>>,
     /// Whether the newest session can still be resumed.
     pub live: bool,
-    /// RESUMEs of the newest session are not answered, although it is there.
+    /// RESUMEs of the newest session are not answered, although it exists.
     pub stalled: bool,
     /// Which numbers the workers gave to which sessions.
     pub numbers: BTreeMap<u64, u8>,
@@ -169,22 +169,22 @@ impl Discord {
             .unwrap_or_else(|| self.now())
     }
 
-    /// How many of a guild's transitions a session's stream has told with this sequence; none
+    /// How many of a guild's transitions a session's stream has sent with this sequence; none
     /// before its GUILD_CREATE.
-    pub fn told(&self, session: u8, sequence: u64, guild: u8) -> Option<u8> {
+    pub fn sent_transitions(&self, session: u8, sequence: u64, guild: u8) -> Option<u8> {
         let stream = self.sessions.get(usize::from(session))?;
         let read = usize::try_from(sequence).unwrap_or(usize::MAX);
         stream
             .iter()
             .take(read)
-            .fold(None, |told, sent| match sent {
+            .fold(None, |sent_transitions, sent| match sent {
                 Sent::Created { guild: of, moves } if *of == guild => {
                     Some(self.transitions(guild, *moves))
                 }
                 Sent::Moved(number) if self.moves[usize::from(*number)].guild == guild => {
                     Some(self.transition(*number))
                 }
-                _ => told,
+                _ => sent_transitions,
             })
     }
 
@@ -261,7 +261,7 @@ impl Discord {
         }
     }
 
-    /// Likewise, as a snapshot tells it.
+    /// The same, as a snapshot has it.
     pub fn roster(&self, guild: u8, moves: u8) -> RosterState {
         let mut roster = Roster::new(guild_id(guild), roster_setting());
         let state = self.state(guild, moves);

@@ -1,4 +1,4 @@
-//! The hub: the real [`LogState`], and what its logs have told so far.
+//! The hub: the real [`LogState`], and what its logs have published so far.
 
 use proto::chain::{Claimed, Conflict};
 use proto::delivery::Receipt;
@@ -6,7 +6,7 @@ use proto::event::{Event, Fact};
 use roomlog::{Change, Command, GuildRecord, GuildState, LogState, NewEntry, Place, Record, Reply};
 
 use crate::discord::{Discord, GUILDS, guild_id, guild_of};
-use crate::judge::{Entry, Told};
+use crate::judge::{Entry, Published};
 use crate::over_the_wire;
 use crate::worker::{Delivery, Worker};
 
@@ -27,9 +27,9 @@ const NOWHERE: Place = Place {
 pub struct Hub {
     /// The workers and the guilds.
     pub state: LogState,
-    /// What each guild's log has told.
-    pub told: [Told; GUILDS as usize],
-    /// Sessions up to this number are lost, as a worker has told.
+    /// What each guild's log has published.
+    pub published: [Published; GUILDS as usize],
+    /// Sessions up to this number are lost, as a worker has reported.
     pub lost: u64,
 }
 
@@ -42,7 +42,7 @@ impl Hub {
         }
         Self {
             state,
-            told: Default::default(),
+            published: Default::default(),
             lost: 0,
         }
     }
@@ -137,10 +137,10 @@ impl Hub {
     ) -> Result<(), String> {
         let guild = guild_of(new.guild);
         let fact = match &new.applied.entry.change {
-            Change::Told(fact) => fact,
-            change => return Err(format!("guild {guild}: nobody told {change:?}")),
+            Change::Fact(fact) => fact,
+            change => return Err(format!("guild {guild}: nobody sent {change:?}")),
         };
-        // In order, and as they were told: what the hub had to add would be found here.
+        // In order, and as they were sent: an addition of the hub would be found here.
         let Some(event) = events.find(|event| event.fact == *fact) else {
             return Err(format!("guild {guild}: the hub had to add {fact:?}"));
         };
@@ -154,8 +154,9 @@ impl Hub {
             before: state,
             after: &new.applied.after,
         };
-        let told = &mut self.told[usize::from(guild)];
-        told.hear(guild, &entry, discord)
+        let published = &mut self.published[usize::from(guild)];
+        published
+            .hear(guild, &entry, discord)
             .map_err(|wrong| format!("guild {guild}: {wrong}\n     in {event:?}"))?;
         *state = new.applied.after.clone();
         Ok(())
@@ -179,13 +180,14 @@ impl Hub {
             return Ok(());
         }
         for guild in 0..GUILDS {
-            let Some(covered) = discord.told(*session, checkpoint.sequence, guild) else {
+            let Some(covered) = discord.sent_transitions(*session, checkpoint.sequence, guild)
+            else {
                 continue;
             };
             let Some(history) = self.state.guild(guild_id(guild)) else {
                 continue;
             };
-            let told = &self.told[usize::from(guild)];
+            let published = &self.published[usize::from(guild)];
             let up_to = |moves: u8| {
                 history.state.roster(guild_id(guild), "") == discord.roster(guild, moves)
             };
@@ -196,17 +198,17 @@ impl Hub {
                 continue;
             }
             let same = || up_to(discord.moves_with(guild, covered));
-            if told.last < covered && !same() {
+            if published.last < covered && !same() {
                 return Err(format!(
                     "guild {guild}: the checkpoint {number}:{} passes what is not in the log: {} of {covered} transitions",
-                    checkpoint.sequence, told.last
+                    checkpoint.sequence, published.last
                 ));
             }
         }
         Ok(())
     }
 
-    /// Whether everything is told, and nothing else.
+    /// Whether everything is published, and nothing else.
     ///
     /// # Errors
     /// What is not.

@@ -1,9 +1,9 @@
-//! What one guild's log has told, and what it may say next.
+//! What one guild's log has published, and what it may publish next.
 //!
 //! Every transition of a guild has a number, which stands in the member's name; so it is seen which
-//! transition an entry tells. None is told twice or out of order, and none is left out but behind a
+//! transition an entry is. None is published twice or out of order, and none is left out but behind a
 //! snapshot or the GUILD_CREATE of a later session. From a transition on that could not be read,
-//! Discord's REST may be ahead of the stream and tell of what the stream then tells again: from
+//! Discord's REST may be ahead of the stream and answer what the stream then repeats: from
 //! there on it counts where the guild ends, not how it got there.
 
 use proto::chain::Mark;
@@ -12,9 +12,9 @@ use roomlog::GuildState;
 
 use crate::discord::{Discord, Sent, guild_id, room_of, user_of};
 
-/// What a log has told.
+/// What a log has published.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Told {
+pub struct Published {
     /// The newest transition.
     pub last: u8,
     /// The first half of a move stands there, and the second does not.
@@ -23,7 +23,7 @@ pub struct Told {
 
 /// A new entry of the log.
 pub struct Entry<'a> {
-    /// What it tells.
+    /// The transition that it is.
     pub fact: &'a Fact,
     /// Where the worker had it from.
     pub at: Mark,
@@ -33,7 +33,7 @@ pub struct Entry<'a> {
     pub after: &'a GuildState,
 }
 
-impl Told {
+impl Published {
     /// Hears an entry.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Told {
             return Err(format!("of an unknown session {}", at.session));
         };
         let source = discord.at(session, at.sequence);
-        let read = discord.told(session, at.sequence, guild);
+        let read = discord.sent_transitions(session, at.sequence, guild);
         let covered = discord.created(session, guild).filter(|_| read.is_some());
         let unread = |number| discord.moved(guild, number).is_some_and(|one| !one.legible);
         let known = read.unwrap_or_else(|| discord.transitions(guild, discord.now()));
@@ -83,7 +83,7 @@ impl Told {
             other => return Err(format!("nothing like that ever happened: {other:?}")),
         };
         match source {
-            Some(Sent::Moved(of)) if tells(discord, guild, of, number) => {
+            Some(Sent::Moved(of)) if is_transition(discord, guild, of, number) => {
                 let second = self.half && joins && number == self.last;
                 if number <= self.last && !second {
                     return Err(format!(
@@ -117,7 +117,7 @@ impl Told {
 }
 
 /// Whether a move is this transition of the guild.
-fn tells(discord: &Discord, guild: u8, of: u8, number: u8) -> bool {
+fn is_transition(discord: &Discord, guild: u8, of: u8, number: u8) -> bool {
     let one = discord.moves[usize::from(of)];
     one.guild == guild && one.legible && discord.transition(of) == number
 }

@@ -2,7 +2,7 @@
 //! the worker's real [`Feed`](gateway_worker::feed::Feed) and the hub's real
 //! [`LogState`](roomlog::LogState), between a Discord and a network that lose, delay and repeat.
 //!
-//! In every state: no guild's log tells a transition twice, out of order, or with a hole that no
+//! In every state: no guild's log has a transition twice, out of order, or with a gap that no
 //! snapshot covers; the checkpoint does not pass what is not in the log; marks rise; what a worker
 //! restores is what the hub has. From every state the world comes to rest by itself once nothing
 //! more goes wrong, and then the hub has what Discord has and the checkpoint has followed.

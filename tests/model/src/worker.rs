@@ -46,7 +46,7 @@ pub struct Asked {
 /// A worker that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Worker {
-    /// What it knows and has to tell.
+    /// What it knows and has to send.
     pub feed: Feed,
     /// The session that it reads, and how far; none before the first.
     pub session: Option<(u8, u8)>,
@@ -262,7 +262,7 @@ impl Worker {
     }
 
     /// Hears the answer to a second claim.
-    pub fn claimed_anew(&mut self, claimed: Claimed, discord: &mut Discord) {
+    pub fn claimed_again(&mut self, claimed: Claimed, discord: &mut Discord) {
         self.unclaimed = false;
         self.feed.claim(claimed, NOW_MS);
         if let (Some((_, number)), Some((session, _))) = (self.numbered(), self.session) {

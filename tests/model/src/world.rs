@@ -154,7 +154,7 @@ impl World {
         }
         for whose in [Whose::Older, Whose::Newer] {
             if state.worker_of(whose) != NONE {
-                self.courier(state, whose, next)?;
+                self.deliveries(state, whose, next)?;
             }
         }
         if state.worker != NONE {
@@ -199,7 +199,7 @@ impl World {
         Ok(())
     }
 
-    /// Whoever waits for the answer hears it.
+    /// The worker that waits for the answer gets it.
     fn hear(&mut self, state: &State, delivery: u32, answer: u32) -> Result<State, String> {
         let mut after = *state;
         for whose in [Whose::Older, Whose::Newer] {
@@ -212,7 +212,7 @@ impl World {
         Ok(after)
     }
 
-    fn courier(
+    fn deliveries(
         &mut self,
         state: &State,
         whose: Whose,
@@ -226,9 +226,9 @@ impl World {
             return Ok(());
         }
         if worker.unclaimed {
-            let step = Step::ClaimsAnew(whose);
+            let step = Step::ClaimsAgain(whose);
             let after = self
-                .claim_anew(state, whose)
+                .claim_again(state, whose)
                 .map_err(|what| wrong(step, what))?;
             next.push((step, after));
             return Ok(());
@@ -271,7 +271,7 @@ impl World {
             next.push((Step::Sends(whose, delivery), sent.with(delivery)));
             return Ok(());
         }
-        // A beat is told at once: it matters only if it changes something.
+        // A beat is sent at once: it matters only if it changes something.
         let step = Step::Beats(whose);
         let [hub, answer, plain] = self
             .ask(Question::Deliver, [state.hub, delivery, state.discord])
@@ -422,12 +422,12 @@ impl World {
     }
 
     /// It takes the shard back, and with it the session.
-    fn claim_anew(&mut self, state: &State, whose: Whose) -> Result<State, String> {
+    fn claim_again(&mut self, state: &State, whose: Whose) -> Result<State, String> {
         let tick = u32::from(state.tick) + 1;
         let mut hub = Hub::clone(&self.hubs.get(state.hub));
         let mut discord = Discord::clone(&self.discords.get(state.discord));
         let mut worker = Worker::clone(&self.workers.get(state.worker_of(whose)));
-        worker.claimed_anew(hub.claim(narrow(tick))?, &mut discord);
+        worker.claimed_again(hub.claim(narrow(tick))?, &mut discord);
         if whose == Whose::Older && !worker.must_identify(&discord) {
             worker.connect(&mut discord);
         }

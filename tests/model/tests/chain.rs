@@ -131,7 +131,7 @@ fn an_older_copy_lacks_what_did_not_move_the_checkpoint() {
 }
 
 #[test]
-fn what_can_not_be_read_is_asked_for() {
+fn what_cannot_be_read_is_asked_for() {
     holds(&Bounds {
         crashes: 1,
         expiries: 1,
@@ -141,7 +141,7 @@ fn what_can_not_be_read_is_asked_for() {
 }
 
 #[test]
-fn without_the_watermark_a_transition_is_told_twice() {
+fn without_the_watermark_a_transition_is_published_twice() {
     let losses = 1;
     is_missed("no-watermark", &Bounds { losses, ..CALM });
 }
@@ -166,7 +166,7 @@ fn a_debt_without_a_date_is_paid_by_an_older_snapshot() {
 }
 
 #[test]
-fn without_generations_an_older_worker_goes_on_telling() {
+fn without_generations_an_older_worker_still_publishes() {
     let crashes = 1;
     is_missed("no-generation", &Bounds { crashes, ..CALM });
 }
@@ -184,7 +184,7 @@ fn a_snapshot_that_overtakes_moves_the_checkpoint_past_what_it_overtook() {
 }
 
 #[test]
-fn a_worker_that_was_overtaken_and_goes_on_tells_what_is_older() {
+fn a_worker_that_was_overtaken_and_goes_on_publishes_what_is_older() {
     is_missed(
         "overtaken-goes-on",
         &Bounds {

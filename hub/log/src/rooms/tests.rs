@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proto::event::{Audience, Overwrite, RoomGone, RoomKind, Roster};
 
 use super::*;
-use crate::Teller;
+use crate::Source;
 
 const EPOCH: u64 = 1;
 
@@ -70,8 +70,8 @@ impl Guild {
 
     fn report(&mut self, fact: Fact) {
         self.now_ms += 1;
-        for change in self.state.admit(fact, Teller::Worker) {
-            if matches!(change, Change::Told(Fact::Snapshot(_))) {
+        for change in self.state.admit(fact, Source::Worker) {
+            if matches!(change, Change::Fact(Fact::Snapshot(_))) {
                 self.epoch += 1;
             }
             self.state.apply(&change);
@@ -295,7 +295,7 @@ fn a_snapshot_of_another_guild_changes_nothing() {
     guild.add(1);
     let other = GuildId::new(2).unwrap();
     let roster = GuildState::default().roster(other, "test");
-    let snapshot = Change::Told(Fact::Snapshot(roster));
+    let snapshot = Change::Fact(Fact::Snapshot(roster));
     let step = guild
         .ledger
         .observe(other, &snapshot, &GuildState::default(), 0);
@@ -385,14 +385,14 @@ fn at_a_start_an_unreported_room_is_missing_only_if_it_may_have_been_deleted() {
         guild.state.known = known;
         if exists || was_deleted {
             let room = Fact::RoomCreated(reported(1, Overwrite::None));
-            guild.state.apply(&Change::Told(room));
+            guild.state.apply(&Change::Fact(room));
         }
         if was_deleted {
             let gone = RoomGone {
                 guild_id: guild_id(),
                 channel_id: channel(1),
             };
-            guild.state.apply(&Change::Told(Fact::RoomDeleted(gone)));
+            guild.state.apply(&Change::Fact(Fact::RoomDeleted(gone)));
         }
         let step = guild
             .ledger

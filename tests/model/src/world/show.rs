@@ -12,8 +12,8 @@ impl World {
             .map(|holder| holder.progress.reached)
             .unwrap_or_default();
         let mut line = format!(
-            "hub {}:{} told {}/{}",
-            reached.session, reached.sequence, hub.told[0].last, hub.told[1].last
+            "hub {}:{} published {}/{}",
+            reached.session, reached.sequence, hub.published[0].last, hub.published[1].last
         );
         for (name, number) in [("worker", state.worker), ("older", state.older)] {
             if number != NONE {
@@ -66,7 +66,7 @@ impl World {
             Step::Hears => "it hears what REST saw".to_owned(),
             Step::Identifies => "it identifies".to_owned(),
             Step::Ends => "the older worker ends".to_owned(),
-            Step::ClaimsAnew(whose) => format!("{whose} claims anew"),
+            Step::ClaimsAgain(whose) => format!("{whose} claims again"),
             Step::Arrives(delivery, answer) => format!(
                 "arrives {}, answered {}",
                 self.delivery(delivery),

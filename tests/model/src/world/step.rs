@@ -36,8 +36,8 @@ pub enum Step {
     Hears,
     /// A new session.
     Identifies,
-    /// A worker whose claim the hub does not know claims anew.
-    ClaimsAnew(Whose),
+    /// A worker whose claim the hub does not know claims again.
+    ClaimsAgain(Whose),
     /// The older worker ends instead of that.
     Ends,
     /// A delivery arrives and is answered.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// How many damaged stores are kept for whoever wants to look at them.
+/// How many damaged stores are kept for an operator.
 const DAMAGED_KEPT: usize = 3;
 
 /// What stands behind the store's name in the names of the files that SQLite has open.
@@ -29,7 +29,7 @@ pub(super) struct Files {
     opened: [Option<Identity>; OPENED.len()],
 }
 
-/// Tells a file from any other that there is, whatever their names.
+/// Identifies a file, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -50,7 +50,7 @@ impl Identity {
     }
 }
 
-/// Why a store's place can not be taken.
+/// Why a store's place cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotTaken {
     #[error("another hub has it open")]
@@ -152,7 +152,7 @@ impl Files {
         self.forget_damaged()
     }
 
-    /// Removes what an attempt to write the store anew has left: what is in its place is newer.
+    /// Removes the rest of an unfinished rewrite: the store in its place is newer.
     pub(super) fn drop_rewrite(&self) -> io::Result<()> {
         for name in [REWRITE, OLDER_REWRITE, ".anew-unfinished"] {
             remove(&beside(&self.main, name))?;
@@ -272,7 +272,7 @@ fn named(path: &Path) -> impl Fn(io::Error) -> NotTaken + use<> {
     move |error| NotTaken::Io(path.clone(), error)
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

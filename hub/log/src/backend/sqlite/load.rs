@@ -98,7 +98,7 @@ impl Store {
                 tracing::error!(
                     why,
                     aside = %aside.display(),
-                    "ALARM: the store was damaged and is set aside; an empty one takes its place, and workers tell every guild anew"
+                    "ALARM: the store was damaged and is set aside; an empty one takes its place, and workers send every guild again"
                 );
                 read(&files, bounds).map_err(|error| match error {
                     NotOpen::Refused(error) => error,

@@ -35,7 +35,7 @@ use crate::log_state::{LogState, StateBounds};
 
 /// The size of a page of the file, which a new one has by itself, in bytes.
 const PAGE_BYTES: u64 = 4096;
-/// A guild's state is kept anew after so many entries: what has to be replayed at a start.
+/// A guild's state is stored again after this many entries: the bound on what a start replays.
 const BASE_ENTRIES: u64 = 512;
 /// How long a commit waits for somebody else's look into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
@@ -218,7 +218,7 @@ fn prepare(connection: &Connection, bounds: &StoreBounds) -> Result<(), Failure>
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Failure::NoPlace(format!(
-            "its file system can not hold a journal (mode {mode})"
+            "its file system cannot hold a journal (mode {mode})"
         )));
     }
     // The journal and the memory beside it are there only once something was read.

@@ -195,7 +195,7 @@ impl Reader<'_> {
                 return Err(damaged("its entries do not follow one another"));
             }
             let change: Change =
-                serde_json::from_slice(body).map_err(|_| damaged("an entry can not be read"))?;
+                serde_json::from_slice(body).map_err(|_| damaged("an entry cannot be read"))?;
             state.apply(&change);
             tail.push(Arc::new(Entry { place, change, ts }), &state);
             newest_ms = kept_ms;
@@ -257,7 +257,7 @@ impl Reader<'_> {
                 return Err(damaged("a base is not what was written"));
             }
             let state: GuildState =
-                serde_json::from_slice(body).map_err(|_| damaged("a base can not be read"))?;
+                serde_json::from_slice(body).map_err(|_| damaged("a base cannot be read"))?;
             bases.push((Known { place, state }, kept_ms));
         }
         Ok(bases)
@@ -308,7 +308,7 @@ impl Reader<'_> {
         }
         serde_json::from_slice(body)
             .map(Some)
-            .map_err(|_| Failure::damaged(format!("{key} can not be read")))
+            .map_err(|_| Failure::damaged(format!("{key} cannot be read")))
     }
 
     /// The rows of a table whose key is a number.
@@ -337,7 +337,7 @@ impl Reader<'_> {
             .into_iter()
             .map(|(key, body)| {
                 let row = serde_json::from_slice(&body)
-                    .map_err(|_| Failure::damaged(format!("a row of {table} can not be read")))?;
+                    .map_err(|_| Failure::damaged(format!("a row of {table} cannot be read")))?;
                 Ok((key, row))
             })
             .collect()

@@ -12,7 +12,7 @@ pub(super) const OLDEST: i64 = 1;
 pub(crate) const APPLICATION: i64 = 0x5257_4952;
 
 /// `bases`: states of guilds. `entries`: what came after the oldest of them. `guilds`: where each
-/// stands. `holders`, `reached`: who has which shard, and how far it was told. `seen`: ids of events
+/// stands. `holders`, `reached`: who has which shard, and its checkpoint. `seen`: ids of events
 /// appended by hand. `spent`: those of claims and notices. `rooms`: the ledger. `pending`: its
 /// pending creates. `budgets`: when each owner's budget is full. `interactions`: those
 /// that were answered. `probe`: what is written to see

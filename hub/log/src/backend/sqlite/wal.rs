@@ -1,7 +1,7 @@
 //! The journal is written back beside the writer, on a thread and a connection of its own, so that
 //! a slow flush there does not set the pace.
 //!
-//! A journal is begun anew only by a commit that finds all of it written back. In a stream of
+//! A journal is restarted only by a commit that finds all of it written back. In a stream of
 //! commits without a pause there may never be one: then the writer itself cuts it at its bound.
 
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(super) struct WalCheckpointer {
 
 #[derive(Debug, Default)]
 struct CheckpointState {
-    /// Held by whoever writes back: SQLite refuses a second one at once, whatever it would wait.
+    /// Held by the checkpoint that runs: SQLite refuses a second one at once, whatever it would wait.
     turn: Mutex<()>,
     damaged: AtomicBool,
 }
@@ -46,14 +46,14 @@ impl WalCheckpointer {
         let connection = connect(path, bounds)?;
         let (wake, woken) = sync_channel(1);
         let state = Arc::new(CheckpointState::default());
-        let told = Arc::clone(&state);
+        let shared = Arc::clone(&state);
         let checkpoints = move || {
             while woken.recv().is_ok() {
-                match told.in_turn(|| write_back(&connection)) {
+                match shared.in_turn(|| write_back(&connection)) {
                     Ok(()) => {}
                     Err(Failure::Damaged(why)) => {
                         tracing::error!(why, "a checkpoint found the store damaged");
-                        told.damaged.store(true, Relaxed);
+                        shared.damaged.store(true, Relaxed);
                     }
                     // The next commit says so too, and louder.
                     Err(failure) => tracing::warn!(%failure, "a checkpoint failed"),
@@ -126,7 +126,7 @@ impl Drop for WalCheckpointer {
     }
 }
 
-/// Writes the journal back while the writer goes on. One that is written back whole is begun anew
+/// Writes the journal back while the writer goes on. One that is written back whole is restarted
 /// by the next commit, so the quicker passes behind the first are to catch the writer between two
 /// commits.
 fn write_back(connection: &Connection) -> Result<(), Failure> {
@@ -194,7 +194,7 @@ mod tests {
         checkpointer.bound(&writer, 100_000).unwrap();
         assert!(pages(&writer) > 50);
         let reader = connect(&path, &bounds).unwrap();
-        // Whoever reads what is written back whole keeps nobody from anything.
+        // A reader of a journal that is written back whole blocks nobody.
         writer.execute_batch(write).unwrap();
         reader
             .execute_batch("BEGIN; SELECT count(*) FROM t")

@@ -94,7 +94,7 @@ impl Bench {
     pub(super) async fn happen(&mut self, step: Result<Fact, Change>) {
         match step {
             Ok(fact) => self.deliver([fact]).await,
-            Err(Change::Told(_)) => panic!("a fact comes as an event"),
+            Err(Change::Fact(_)) => panic!("a fact comes as an event"),
             Err(Change::Owned(channel)) => self.create(channel, false).await,
             Err(Change::OwnedUnderDeny(channel)) => self.create(channel, true).await,
             Err(Change::Disowned(channel)) => self.log.end_room(channel).await.unwrap(),

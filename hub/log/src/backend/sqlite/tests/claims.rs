@@ -59,7 +59,7 @@ async fn a_claim_writes_what_it_changes_and_nothing_else() {
         let id = format!("first {shard}");
         log.claim(id, claim(shard, 8)).await.unwrap();
     }
-    // Whoever writes a row that is not among those of shard 3 is refused.
+    // A row that is not among those of shard 3 is refused.
     for table in ["holders", "reached"] {
         for (act, row) in [("DELETE", "OLD"), ("INSERT", "NEW")] {
             other

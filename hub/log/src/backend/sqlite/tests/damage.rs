@@ -34,9 +34,9 @@ async fn stored(closed: bool) -> (Place, Vec<LogState>) {
 
 /// Opens what was tampered with: a truth that was, or one that begins.
 fn opens_as_it_was_or_empty(place: &Place, states: &[LogState], what: &str) -> bool {
-    let log = Log::open(&guilds(), "anew", &place.settings())
+    let log = Log::open(&guilds(), "another", &place.settings())
         .unwrap_or_else(|error| panic!("{what}: {error}"));
-    let aside = log.store() == "anew";
+    let aside = log.store() == "another";
     if aside {
         assert!(!state(&log).guild(guild(1)).unwrap().state.known, "{what}");
         assert!(state(&log).workers.holder(0).is_none(), "{what}");
@@ -99,7 +99,7 @@ proptest::proptest! {
 }
 
 #[tokio::test]
-async fn a_place_that_can_not_hold_a_store_is_refused_and_left_alone() {
+async fn a_place_that_cannot_hold_a_store_is_refused_and_left_alone() {
     let refused = |place: &Place| {
         let error = Log::open(&guilds(), "x", &place.settings()).err().unwrap();
         (error.is_wrong_setting, error.to_string())
@@ -224,8 +224,8 @@ async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
         )
         .unwrap();
     drop(other);
-    let told = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
-    assert_eq!(told, Err(NotTaken::Unavailable));
+    let delivered = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
+    assert_eq!(delivered, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Ruined);
     assert_eq!(state(&log), before, "nothing is seen that is not kept");
     assert_eq!(
@@ -236,14 +236,14 @@ async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
     drop(log);
     let deadline = Instant::now() + Duration::from_secs(10);
     let log = loop {
-        match Log::open(&guilds(), "anew", &place.settings()) {
+        match Log::open(&guilds(), "another", &place.settings()) {
             Ok(opened) => break opened,
             // The writer lets go of the file a moment later.
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         tokio::task::yield_now().await;
     };
-    assert_eq!(log.store(), "anew");
+    assert_eq!(log.store(), "another");
     assert!(place.names().iter().any(|name| name.contains("damaged")));
     assert!(!place.names().iter().any(|name| name.contains("suspect")));
 }

@@ -35,8 +35,8 @@ async fn a_store_at_its_bound_takes_what_still_fits() {
         .deliver(&log, vec![snapshot(1, &[11])])
         .await
         .unwrap();
-    let told = worker.deliver(&log, vec![snapshot(1, &huge)]).await;
-    assert_eq!(told, Err(NotTaken::Unavailable));
+    let delivered = worker.deliver(&log, vec![snapshot(1, &huge)]).await;
+    assert_eq!(delivered, Err(NotTaken::Unavailable));
     assert!(!log.is_storing());
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
     assert!(log.is_storing());
@@ -57,8 +57,8 @@ async fn the_oldest_entries_of_any_guild_give_way_before_a_store_refuses_anythin
     for n in 0..200 {
         let facts =
             (0..50).map(|user| joined(1 + n % 2, 11 + 10 * (n % 2) + (n / 2) % 2, user + 1));
-        let told = worker.deliver(&log, facts.collect()).await;
-        assert_eq!(told, Ok(()), "delivery {n}");
+        let delivered = worker.deliver(&log, facts.collect()).await;
+        assert_eq!(delivered, Ok(()), "delivery {n}");
     }
     assert!(fs::metadata(place.file()).unwrap().len() <= settings.store_bytes_max);
     let before = state(&log);
@@ -189,7 +189,7 @@ async fn the_journal_stays_within_its_bound_under_small_deliveries_without_a_pau
             .unwrap();
         longest = longest.max(fs::metadata(&journal).unwrap().len());
         let now = in_journal(&place);
-        // With less in it, it was begun anew.
+        // With less in it, it was restarted.
         written += now.checked_sub(before).unwrap_or(now);
         before = now;
     }

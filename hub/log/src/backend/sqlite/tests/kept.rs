@@ -4,7 +4,7 @@ use super::*;
 use crate::Command;
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
+async fn what_was_acknowledged_is_kept_after_a_restart_and_after_a_kill() {
     let (place, killed) = (Place::new("restart"), Place::new("killed"));
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
@@ -54,7 +54,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_and_after_a_kill() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_written_is_not_acknowledged_not_seen_and_heals() {
+async fn what_cannot_be_written_is_not_acknowledged_not_seen_and_heals() {
     let place = Place::new("failing");
     let log = open(&place.settings());
     let tended = Tended::begin(&log);
@@ -67,14 +67,14 @@ async fn what_can_not_be_written_is_not_acknowledged_not_seen_and_heals() {
     let other = Connection::open(place.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut following = log.follow(guild(1)).unwrap();
-    let told = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
-    assert_eq!(told, Err(NotTaken::Unavailable));
+    let delivered = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
+    assert_eq!(delivered, Err(NotTaken::Unavailable));
     assert_eq!(log.append(vec![by_hand("x")]).await, Err(Unavailable));
     assert!(!log.is_storing());
     assert_eq!(state(&log), before);
     assert!(following.entries.try_recv().is_err());
     other.execute_batch("ROLLBACK").unwrap();
-    // Nobody tells anything: it is tried all the same.
+    // Without a delivery, it is tried all the same.
     let mut health = log.health();
     let heals = health.wait_for(|health| *health == Health::Storing);
     tokio::time::timeout(Duration::from_secs(10), heals)
@@ -136,7 +136,7 @@ async fn the_past_is_bounded_in_memory_and_in_the_file_and_its_space_is_used_aga
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_forgotten_although_nothing_is_told() {
+async fn what_is_too_old_is_forgotten_although_nothing_is_delivered() {
     let place = Place::new("aged");
     let settings = LogSettings {
         age_max_ms: 200,
@@ -207,7 +207,7 @@ async fn a_guild_that_is_not_served_any_more_is_unknown_when_it_comes_back() {
 }
 
 #[tokio::test]
-async fn ids_told_by_hand_identifies_and_the_ledger_outlive_the_process() {
+async fn ids_of_manual_events_identifies_and_the_ledger_outlive_the_process() {
     let place = Place::new("outlive");
     let log = open(&place.settings());
     let worker = Worker::claim(&log).await;
@@ -270,8 +270,8 @@ async fn a_lost_session_has_no_checkpoint_again_not_even_by_a_late_delivery_or_a
     let place = Place::new("lost");
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
-    let told = vec![snapshot(1, &[11])];
-    worker.deliver(&log, told).await.unwrap();
+    let delivered = vec![snapshot(1, &[11])];
+    worker.deliver(&log, delivered).await.unwrap();
     let unanswered = Link {
         resumes: 2,
         ..worker.link()

@@ -197,12 +197,12 @@ fn snapshot(guild: u64, rooms: &[u64]) -> Fact {
     )
 }
 
-/// A store in a place of its own, and a worker that has told something: what most tests begin with.
-async fn begun(name: &str, told: Vec<Fact>) -> (Place, Log, Worker) {
+/// A store in a place of its own, and a worker that has delivered: what most tests begin with.
+async fn begun(name: &str, delivered: Vec<Fact>) -> (Place, Log, Worker) {
     let place = Place::new(name);
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
-    worker.deliver(&log, told).await.unwrap();
+    worker.deliver(&log, delivered).await.unwrap();
     (place, log, worker)
 }
 

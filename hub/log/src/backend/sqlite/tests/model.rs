@@ -7,7 +7,7 @@ use crate::{Command, GuildRecord, Reply};
 #[derive(Debug, Clone)]
 enum Step {
     /// So many dispatches are read, each with a join in one of the guilds.
-    Tell(u8),
+    Deliver(u8),
     Snapshot(u64),
     /// What was delivered before is delivered again, from some dispatch on.
     Again(u8),
@@ -24,7 +24,7 @@ enum Step {
 fn step() -> impl proptest::strategy::Strategy<Value = Step> {
     use proptest::prelude::*;
     prop_oneof![
-        4 => (1_u8..20).prop_map(Step::Tell),
+        4 => (1_u8..20).prop_map(Step::Deliver),
         1 => (1_u64..3).prop_map(Step::Snapshot),
         2 => any::<u8>().prop_map(Step::Again),
         1 => (0_u8..4).prop_map(Step::Hand),
@@ -50,7 +50,7 @@ struct Both {
     place: Place,
     log: Log,
     pure: LogState,
-    told: Vec<Event>,
+    delivered: Vec<Event>,
     worker: Worker,
     pure_generation: u64,
     settings: LogSettings,
@@ -73,7 +73,7 @@ impl Both {
             place,
             log,
             pure,
-            told: Vec::new(),
+            delivered: Vec::new(),
             worker,
             pure_generation: 0,
             settings,
@@ -95,7 +95,7 @@ impl Both {
 
     async fn deliver(&mut self, events: Vec<Event>) {
         let link = self.worker.link();
-        let told = self
+        let delivered = self
             .log
             .deliver(link.clone(), events.clone())
             .await
@@ -106,12 +106,12 @@ impl Both {
         };
         let deliver = Command::Deliver { link: pure, events };
         let (reply, _) = self.pure.execute(&deliver, 1);
-        assert_eq!(Reply::Delivered(Ok(told)), reply);
+        assert_eq!(Reply::Delivered(Ok(delivered)), reply);
     }
 
     async fn take(&mut self, step: Step, n: usize) {
         match step {
-            Step::Tell(count) => {
+            Step::Deliver(count) => {
                 let events: Vec<_> = (0..u64::from(count))
                     .map(|user| {
                         let turn = user + n as u64;
@@ -122,17 +122,17 @@ impl Both {
                         })
                     })
                     .collect();
-                self.told.extend(events.clone());
+                self.delivered.extend(events.clone());
                 self.deliver(events).await;
             }
             Step::Snapshot(guild) => {
                 let event = self.worker.event(snapshot(guild, &[11, 12]));
-                self.told.push(event.clone());
+                self.delivered.push(event.clone());
                 self.deliver(vec![event]).await;
             }
             Step::Again(from) => {
-                let from = usize::from(from).min(self.told.len());
-                self.deliver(self.told[from..].to_vec()).await;
+                let from = usize::from(from).min(self.delivered.len());
+                self.deliver(self.delivered[from..].to_vec()).await;
             }
             Step::Hand(id) => {
                 let event = by_hand(&id.to_string());
@@ -228,7 +228,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 8, ..Default::default() })]
 
     #[test]
-    fn whatever_is_told_repeated_restarted_and_killed_it_is_as_if_it_had_stayed_in_memory(
+    fn whatever_is_delivered_repeated_restarted_and_killed_it_is_as_if_it_had_stayed_in_memory(
         steps in proptest::collection::vec(step(), 1..30),
     ) {
         let runtime = tokio::runtime::Runtime::new().unwrap();

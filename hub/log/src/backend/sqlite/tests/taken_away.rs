@@ -10,7 +10,7 @@ fn remove(place: &Place, suffix: &str) {
 }
 
 #[tokio::test]
-async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
+async fn a_store_that_is_taken_away_in_use_is_rewritten_and_loses_nothing() {
     let acts: [(&str, Act); 8] = [
         ("the file", |place| remove(place, "")),
         ("the journal", |place| remove(place, "-wal")),
@@ -70,7 +70,7 @@ async fn a_store_that_is_taken_away_in_use_is_written_anew_and_loses_nothing() {
             .count();
         assert!(aside <= 3, "{what}: {names:?}");
         for (place, before) in [(&place, after), (&killed, before)] {
-            let log = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+            let log = Log::open(&guilds(), "another", &place.settings()).unwrap();
             assert_eq!(state(&log), before, "{what}");
             let following = log.follow(guild(1)).unwrap();
             assert!(following.tail.since(known).is_some(), "{what}: continued");
@@ -101,7 +101,7 @@ async fn what_stood_in_the_place_of_a_store_is_set_aside() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
+async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_delivered() {
     let place = Place::new("unheard");
     let log = open(&place.settings());
     let tended = Tended::begin(&log);
@@ -117,20 +117,20 @@ async fn a_store_that_is_taken_away_is_noticed_although_nothing_is_told() {
         .unwrap();
     tended.end().await;
     log.close().await;
-    let log = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+    let log = Log::open(&guilds(), "another", &place.settings()).unwrap();
     assert_eq!((state(&log), log.store()), (before, "named"));
 }
 
 #[tokio::test]
-async fn a_place_that_can_not_be_written_to_is_tried_again_and_nothing_is_acknowledged() {
+async fn a_place_that_cannot_be_written_to_is_tried_again_and_nothing_is_acknowledged() {
     let place = Place::new("no-place");
     let log = open(&place.settings());
     let mut worker = Worker::claim(&log).await;
     let before = state(&log);
     fs::remove_dir_all(&place.0).unwrap();
     fs::write(&place.0, "a file").unwrap();
-    let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
-    assert_eq!(told, Err(NotTaken::Unavailable));
+    let delivered = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
+    assert_eq!(delivered, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Failing);
     assert_eq!(state(&log), before);
     fs::remove_file(&place.0).unwrap();
@@ -150,8 +150,8 @@ async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next()
         let place = Place::new("half-put");
         let log = open(&place.settings());
         let mut worker = Worker::claim(&log).await;
-        let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
-        told.unwrap();
+        let delivered = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
+        delivered.unwrap();
         let before = state(&log);
         log.close().await;
         let beside = |suffix: &str| place.0.join(format!("hub.db{suffix}"));
@@ -179,12 +179,12 @@ async fn a_hub_whose_place_another_has_taken_ends_and_leaves_that_store_alone() 
     let mut worker = Worker::claim(&log).await;
     fs::remove_dir_all(&place.0).unwrap();
     let other = Log::open(&guilds(), "other", &place.settings()).unwrap();
-    let told = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
-    assert_eq!(told, Err(NotTaken::Unavailable));
+    let delivered = worker.deliver(&log, vec![snapshot(1, &[11])]).await;
+    assert_eq!(delivered, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Ruined);
     Worker::claim(&other).await;
     let before = state(&other);
     other.close().await;
-    let again = Log::open(&guilds(), "anew", &place.settings()).unwrap();
+    let again = Log::open(&guilds(), "another", &place.settings()).unwrap();
     assert_eq!((state(&again), again.store()), (before, "other"));
 }
