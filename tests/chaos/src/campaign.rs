@@ -47,7 +47,7 @@ pub fn chosen(asked: &[Fault], seed: u64) -> Vec<Fault> {
     while chosen.len() < count {
         let fault = FAULTS[rng.random_range(0..FAULTS.len())];
         let twice = chosen.iter().any(|other| other.name == fault.name);
-        if !twice && fault.lacks().is_none() && !fault.only_if_asked() {
+        if !twice && fault.lacks().is_none() {
             chosen.push(fault);
         }
     }

@@ -188,9 +188,9 @@ impl Fault {
             .then_some("libfaketime is not installed (Debian's package faketime)")
     }
 
-    /// Whether a run has it only if it is asked for. The checker does not know that an owned room is
-    /// visible whatever the role of @everyone allows, and the traffic changes that role.
-    pub fn only_if_asked(&self) -> bool {
+    /// Whether the role of @everyone has to stay as it is. The checker's truth is Discord's, which
+    /// does not say that a room is Roomwire's own: it is visible although the role hides the others.
+    pub fn keeps_role(&self) -> bool {
         matches!(self.act, Act::RoomHalfDone(_))
     }
 

@@ -148,7 +148,10 @@ async fn play(spec: &Spec, environment: &mut Environment, rng: &mut StdRng) -> O
             .complaints
             .push("nothing was right before anything happened".to_owned());
     }
-    let script = FirstGuild::new(simulator, rng.random()).await;
+    let mut script = FirstGuild::new(simulator, rng.random()).await;
+    if spec.faults.iter().any(Fault::keeps_role) {
+        script.keep_role();
+    }
     let traffic = Traffic::start(script, spec.acts_per_s);
     audience.calm(false);
     sleep(Duration::from_millis(rng.random_range(400..900))).await;

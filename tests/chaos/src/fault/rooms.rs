@@ -31,10 +31,13 @@ pub(super) async fn killed_at(environment: &mut Environment, steps: &[&str], rng
     let room = Room { name, token };
     let mut channel = None;
     if steps == END {
-        create(environment, &room).await;
+        ready(environment, true).await;
+        let status = create(environment, &room).await;
         channel = room.channel(environment).await;
-        if channel.is_none() {
-            return environment.complain("no room was created that could be ended");
+        if status != Some(201) || channel.is_none() {
+            return environment.complain(format!(
+                "no room was created that could be ended: {status:?} {channel:?}"
+            ));
         }
     }
     if has_fault_programs() {
@@ -50,9 +53,11 @@ pub(super) async fn killed_at(environment: &mut Environment, steps: &[&str], rng
         }
     };
     if has_fault_programs() {
-        asked.await;
+        let status = asked.await;
         if !environment.ended(Side::Hub, PASSED).await {
-            environment.complain(format!("the hub never passed its fail point {step}"));
+            environment.complain(format!(
+                "the hub never passed its fail point {step}, and answered {status:?}"
+            ));
         }
     } else {
         let _asked = tokio::time::timeout(pause_of(rng), asked).await;

@@ -36,6 +36,8 @@ pub struct FirstGuild {
     everyone: u64,
     /// For how many more acts @everyone sees nothing; 0: they see.
     blind: u32,
+    /// Whether the role of @everyone stays as it is.
+    role_kept: bool,
     named: u64,
 }
 
@@ -55,6 +57,7 @@ impl Script for FirstGuild {
             895..=924 => self.delete_room().await,
             925..=964 => self.rename().await,
             965..=994 => self.hide_or_show().await,
+            _ if self.role_kept => self.move_somebody().await,
             _ => self.blind_everyone().await,
         }
     }
@@ -86,11 +89,17 @@ impl FirstGuild {
             vault: vault.clone(),
             everyone,
             blind: 0,
+            role_kept: false,
             named: 0,
         };
         script.seat(MOLES[0], Some(STAFF)).await;
         script.seat(MOLES[1], Some(&vault)).await;
         script
+    }
+
+    /// Leaves the role of @everyone as it is from now on.
+    pub fn keep_role(&mut self) {
+        self.role_kept = true;
     }
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Value {
