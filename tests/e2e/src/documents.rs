@@ -48,7 +48,17 @@ fn markdown_files(folder: &Path, prefix: &str, found: &mut Vec<String>) {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let path = format!("{prefix}{name}");
-        let built = ["target", "node_modules", "dist", "data", "secrets"].contains(&name.as_str());
+        let built = [
+            "target",
+            "node_modules",
+            "dist",
+            "data",
+            "secrets",
+            "test-results",
+            "playwright-report",
+            "venv",
+        ]
+        .contains(&name.as_str());
         if name.starts_with('.') || built {
             continue;
         }
