@@ -297,12 +297,8 @@ impl Log {
                     self.submit(Job::Probe(caller), done).await
                 }
                 _ = age.tick() => {
-                    let aged = self.0.published.expired(launch::clock::now_ms());
-                    if aged.is_empty() {
-                        continue;
-                    }
                     let (caller, done) = oneshot::channel();
-                    self.submit(Job::Expire(aged, caller), done).await
+                    self.submit(Job::Expire(caller), done).await
                 }
             };
         }

@@ -4,11 +4,9 @@
 //! While a slow disk makes one group durable, the next group gathers. So the disk decides how large
 //! the groups are, and not how many events a second there can be.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use proto::GuildId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::{Backend, Failure};
@@ -26,8 +24,8 @@ pub(crate) enum Job {
     /// To execute a command. The reply is sent once the record is durable, and not at all if it
     /// cannot be made durable.
     Execute(Command, oneshot::Sender<Reply>),
-    /// To forget the old entries of guilds.
-    Expire(BTreeSet<GuildId>, oneshot::Sender<()>),
+    /// To forget the entries of guilds that have only old ones.
+    Expire(oneshot::Sender<()>),
     /// To find out whether the store can be written.
     Probe(oneshot::Sender<()>),
     /// To find out whether the store is still in its place.
@@ -77,8 +75,9 @@ impl Writer {
                         let reply = group.execute(&command);
                         waiting.extend(reply.map(|reply| Waiting::Reply(caller, reply)));
                     }
-                    Job::Expire(guilds, caller) => {
-                        group.expired.extend(guilds);
+                    Job::Expire(caller) => {
+                        // Judged here: a guild may have got an entry while the job waited.
+                        group.expired.extend(self.published.expired(group.now_ms));
                         waiting.push(Waiting::Done(caller));
                     }
                     Job::Probe(caller) => {
