@@ -160,7 +160,8 @@ pub struct Room {
     /// Who may view it.
     #[serde(default)]
     pub audience: Audience,
-    /// What the audience follows from, with the guild's [`Everyone`]: for the worker's memory.
+    /// What the audience follows from, with the guild's [`Everyone`]: for the worker's memory, and by
+    /// which the hub sees that staff hide a room of Roomwire's own.
     #[serde(default)]
     pub overwrite: Overwrite,
 }
@@ -245,7 +246,7 @@ pub struct Roster {
     #[serde(default)]
     pub everyone: Everyone,
     /// Channels that were deleted, oldest first: updates of them come late and mean nothing. For the
-    /// worker's memory.
+    /// worker's memory, and for the hub's ledger.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<ChannelId>,
 }

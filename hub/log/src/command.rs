@@ -1,6 +1,7 @@
 //! Everything that the log can be asked, as data, and what it answers.
 //!
-//! A command carries its id and its randomness, so that it can be executed again on a newer state.
+//! A command carries what it needs of chance (a ticket, for example), so that it can be executed
+//! again on a newer state.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! The log: the ordered events of each guild. Append is publish.
 //!
 //! A guild's log holds the guild's whole state, hidden rooms included; what a viewer may see of it is
-//! decided where it is read (the hub's `view`). Everything that changes the log is a [`Command`].
-//! One thread executes commands on a copy of the [`LogState`], stores the [`Record`] of what they
-//! add, and only then publishes it and sends the replies.
+//! decided where it is read (the hub's `view`). Everything that adds to the log is a [`Command`]; the
+//! expiry of old entries is none. One thread executes commands on a copy of the [`LogState`], stores
+//! the [`Record`] of what they add, and only then publishes it and sends the replies.
 //!
 //! What holds for every backend:
 //!
@@ -11,9 +11,11 @@
 //!   once.
 //! - *Durable before visible.* Nothing is published, read or acknowledged before it is stored.
 //! - *All or nothing.* The commands of a group become durable together, or none of them does. A
-//!   command that is refused, or that panics, adds nothing.
+//!   command that panics adds nothing. A refused one adds at most what its refusal costs: a budget, or
+//!   the count of a fenced delivery.
 //! - *Effects only.* `absorb(before, record) == after`: a record needs no judgement to be applied.
-//! - *Together stays together.* Readers and followers never see a part of one delivery.
+//! - *Together stays together.* Readers never see a part of one delivery. A follower gets its entries
+//!   one by one, and by the place that readers see it knows which of them belong together.
 //! - *Damage is noticed.* A store is read back whole and checked, or it is set aside.
 //!
 //! A durable backend (SQLite) gives all of it back after any death of the process; after a power cut

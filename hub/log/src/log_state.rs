@@ -1,4 +1,4 @@
-//! The workers and the guilds as one value, and the only code that decides and changes it.
+//! The workers, the guilds and the ledger as one value: what a command means, and what it adds.
 //!
 //! Pure and persistent: a clone costs nothing. So a group of commands is executed on a copy, which
 //! replaces the state once the group's record is durable, and is dropped otherwise.
@@ -137,8 +137,9 @@ impl LogState {
     }
 
     /// Executes a command, and gives what it adds: the state changes as if it had absorbed the
-    /// record. A command that is refused
-    /// changes nothing, but that a fenced delivery is counted. `now_ms` is the time since the Unix epoch.
+    /// record. A command that is refused changes nothing, except that a fenced delivery is
+    /// counted, and that a create costs its budget although the ledger is full. `now_ms` is the time
+    /// since the Unix epoch.
     pub fn execute(&mut self, command: &Command, now_ms: u64) -> (Reply, Record) {
         let mut record = Record::default();
         let reply = match command {
@@ -431,8 +432,8 @@ impl LogState {
         Ok(outcome.appended)
     }
 
-    /// Appends events in order. A worker's event with a mark is new if it is above its guild's
-    /// watermark, any other if its id is new. `now_ms` goes into new epochs.
+    /// Appends events in order. A worker's event is new if its mark is above its guild's
+    /// watermark, an event by hand if its id is new. `now_ms` goes into new epochs.
     fn ingest(
         &mut self,
         events: &[Event],

@@ -1,4 +1,4 @@
-//! The ledger: which rooms Roomwire created, and their owners. Only a room in the ledger is ever deleted.
+//! The ledger: which rooms Roomwire created, and their owners. Only a room in the ledger is ever ended.
 //!
 //! Pure and persistent: a part of the log's state. The functions that decide return what they change
 //! as [`LedgerChange`]s, and [`Ledger::apply`] is the only function that changes a ledger. So a store,
@@ -6,7 +6,7 @@
 //!
 //! What the worker reports of a guild decides whether a room is open or missing: [`Ledger::observe`]
 //! runs in the same step that appends the fact. It never ends a room: only Discord's answer to its
-//! deletion does. The creator of a room that is missing by mistake can still end it.
+//! deletion does. The owner of a room that is missing by mistake can still end it.
 
 mod budgets;
 mod owned;
@@ -266,8 +266,8 @@ impl Ledger {
             .filter(move |room| room.guild_id == guild)
     }
 
-    /// Begins a create: only then may Discord be asked for the channel. `epoch` is that of the guild's
-    /// log. A ticket that is pending is accepted again.
+    /// Begins a create: only then may Discord be asked for the channel. A ticket that is pending is
+    /// accepted again.
     ///
     /// # Errors
     /// The owner's budget is empty, or the ledger is full. A full ledger costs the budget as well.

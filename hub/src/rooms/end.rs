@@ -64,7 +64,8 @@ impl Rooms {
         if let Some(outcome) = ending.get(&channel) {
             return Some(outcome.clone());
         }
-        // Read under the lock: an end is stored before it leaves `ending`.
+        // Read under the lock: an end leaves `ending` once it is stored. If it cannot be stored yet,
+        // Discord is asked once more, and knows of no such channel.
         let room = self
             .0
             .log

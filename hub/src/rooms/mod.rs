@@ -1,5 +1,5 @@
 //! Rooms: create, end, list. Every endpoint calls these methods. The endpoint authenticates the
-//! principal; what the principal may do is decided here.
+//! principal; what the principal may do is decided in `create` and `end`.
 //!
 //! What Discord reports by itself (a channel was created, a channel is gone) is published only when
 //! the worker reports it. Until then a new room is in the ledger alone, and lists show it as
