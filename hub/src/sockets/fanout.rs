@@ -210,8 +210,11 @@ impl Fanout {
     /// Publishes the freshness behind the entries that the log has already.
     fn publish_freshness(&self, guild: GuildId) {
         if let Some(slot) = self.0.guilds.get(&guild) {
-            let at = self.0.log.read(guild, |_, place| place);
-            slot.lock().freshness_changed(at);
+            // First the freshness, then the position: the entries that changed it are before that.
+            let freshness = self.0.freshness.of(guild);
+            if let Some(at) = self.0.log.read(guild, |_, place| place) {
+                slot.lock().freshness_changed(at, freshness);
+            }
         }
     }
 

@@ -42,9 +42,9 @@ pub(super) struct GuildFanout {
     /// The freshness as last published, and when.
     published: GatewayPayload,
     published_ms: u64,
-    /// The freshness has changed. It is published at this position: the entries that changed it
-    /// come first.
-    freshness_due: Option<Place>,
+    /// The freshness has changed to this. It is published at the position: the entries that changed
+    /// it come first. A newer freshness may belong to later entries, and is due by itself.
+    freshness_due: Option<(Place, GatewayPayload)>,
     freshness: Freshness,
     limits: FanoutLimits,
     clock: Monotonic,
@@ -144,19 +144,22 @@ impl GuildFanout {
         self.subscriptions.sweep(self.clock.elapsed_ms());
     }
 
-    /// The freshness has changed, while the log stood at this position.
-    pub(super) fn freshness_changed(&mut self, at: Option<Place>) {
-        self.freshness_due = at;
+    /// The freshness has changed to this, while the log stood at this position or before it.
+    pub(super) fn freshness_changed(&mut self, at: Place, freshness: GatewayPayload) {
+        self.freshness_due = Some((at, freshness));
         self.publish_freshness_if_due();
     }
 
     /// Freshness is no event of the guild's log: its frames have no number.
     fn publish_freshness_if_due(&mut self) {
-        if self.freshness_due.is_none_or(|at| self.position < at) {
+        let position = self.position;
+        let Some((_, mut payload)) = self.freshness_due.take_if(|(at, _)| *at <= position) else {
             return;
+        };
+        let now = self.freshness.of(self.guild);
+        if (now.state, &now.reason) == (payload.state, &payload.reason) {
+            payload.age_ms = now.age_ms;
         }
-        self.freshness_due = None;
-        let payload = self.freshness.of(self.guild);
         if (payload.state, &payload.reason) == (self.published.state, &self.published.reason) {
             return;
         }
