@@ -1,10 +1,12 @@
 //! Ending a room: Discord deletes the channel, then the end is stored. Concurrent requests share one
 //! end and its outcome.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proto::ChannelId;
 use proto::problem::Code;
+use roomlog::Log;
 use roomlog::rooms::{OwnedRoom, RoomStatus};
 use tokio::sync::watch;
 
@@ -64,8 +66,7 @@ impl Rooms {
         if let Some(outcome) = ending.get(&channel) {
             return Some(outcome.clone());
         }
-        // Read under the lock: an end leaves `ending` once it is stored. If it cannot be stored yet,
-        // Discord is asked once more, and knows of no such channel.
+        // Read under the lock: an end is stored before it leaves `ending`.
         let room = self
             .0
             .log
@@ -76,11 +77,29 @@ impl Rooms {
         let rooms = self.clone();
         self.0.work.spawn(async move {
             let result = rooms.delete_channel(&room, &by).await;
-            lock(&rooms.0.ending).remove(&channel);
+            let store = move |log: Log| async move { log.end_room(channel).await.is_ok() };
+            let is_stored = result.is_err() || store(rooms.0.log.clone()).await;
+            if is_stored {
+                launch::mutation::pass("end_stored");
+            }
             // Every client may have gone.
             sender.send_replace(Some(result));
+            if !is_stored {
+                // The channel is gone all the same. Until that is stored, the outcome stands here.
+                rooms.retry_store(store).await;
+            }
+            lock(&rooms.0.ending).remove(&channel);
         });
         Some(outcome)
+    }
+
+    /// The channels that Discord has deleted and whose end is not stored yet.
+    pub(super) fn ended_channels(&self) -> BTreeSet<ChannelId> {
+        let ending = lock(&self.0.ending);
+        let ended = ending
+            .iter()
+            .filter(|(_, outcome)| matches!(*outcome.borrow(), Some(Ok(()))));
+        ended.map(|(channel, _)| *channel).collect()
     }
 
     async fn delete_channel(&self, room: &OwnedRoom, by: &Subject) -> Result<(), ApiError> {
@@ -94,10 +113,6 @@ impl Rooms {
             .await
             .map_err(|error| discord_errors::end(&error))?;
         launch::mutation::pass("end_answered");
-        // If it cannot be stored, the channel is gone all the same.
-        self.store_at_last(move |log| async move { log.end_room(channel_id).await.is_ok() })
-            .await;
-        launch::mutation::pass("end_stored");
         tracing::info!(%guild_id, %channel_id, ?deleted, "room ended");
         Ok(())
     }

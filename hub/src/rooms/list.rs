@@ -39,13 +39,15 @@ impl Rooms {
             self.0
                 .access
                 .view(actor, guild, only.map(|channel| BTreeSet::from([channel])))?;
+        let ended = self.ended_channels();
         let read = self.0.log.read(guild, |state, place| {
             let mut rooms = view.rooms(state);
             // The ledger is as new as the guild's state, or newer.
             let ledger = self.0.log.ledger();
             let opening = ledger
                 .open_rooms(guild)
-                .filter(|room| !state.rooms.contains_key(&room.channel_id));
+                .filter(|room| !state.rooms.contains_key(&room.channel_id))
+                .filter(|room| !ended.contains(&room.channel_id));
             rooms.extend(opening.filter_map(|room| view.opening(room)));
             rooms.sort_by_key(|room| room.room.channel_id);
             (rooms, place)

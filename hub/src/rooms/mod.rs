@@ -87,19 +87,23 @@ impl Rooms {
         &self,
         store: impl Fn(Log) -> F + Send + 'static,
     ) {
-        let log = self.0.log.clone();
-        if store(log.clone()).await {
+        if store(self.0.log.clone()).await {
             return;
         }
-        let work = self.0.work.clone();
-        self.0.work.spawn(async move {
-            while !work.is_closed() {
-                tokio::time::sleep(STORE_RETRY).await;
-                if store(log.clone()).await {
-                    return;
-                }
+        let rooms = self.clone();
+        self.0
+            .work
+            .spawn(async move { rooms.retry_store(store).await });
+    }
+
+    /// As [`Rooms::store_at_last`], after a first attempt, and not in the background.
+    async fn retry_store<F: Future<Output = bool> + Send>(&self, store: impl Fn(Log) -> F) {
+        while !self.0.work.is_closed() {
+            tokio::time::sleep(STORE_RETRY).await;
+            if store(self.0.log.clone()).await {
+                return;
             }
-        });
+        }
     }
 }
 

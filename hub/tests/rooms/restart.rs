@@ -11,6 +11,7 @@ use proto::problem::Code;
 use proto::rest::CreateRoom;
 use proto::{ChannelId, GuildId};
 use roomlog::address::StoreAddress;
+use roomlog::rooms::RoomStatus;
 use roomlog::{GuildState, Log, LogSettings};
 use serde_json::json;
 
@@ -223,6 +224,30 @@ async fn a_room_that_cannot_be_stored_is_not_created_or_is_deleted_again() {
             "the create that failed is not pending any more",
             async || life.log.ledger().pending().count() == 0,
         )
+        .await;
+}
+
+#[tokio::test]
+async fn a_room_that_ended_while_nothing_can_be_stored_is_gone_and_discord_is_asked_once() {
+    let (world, directory) = (World::new().await, Directory::new("ended"));
+    let life = Life::begin(&world, &directory.file());
+    let worker = Worker::claim(&life.log, &[guild()]).await;
+    worker.deliver("guild.snapshot", whole(&[])).await.unwrap();
+    let created = life.create().await;
+    assert_eq!(life.listed(), [(created, true)]);
+    let other = rusqlite::Connection::open(directory.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..3 {
+        life.rooms.end(&ada(), created).await.unwrap();
+        assert_eq!(life.listed(), []);
+    }
+    assert_eq!(world.asked("DELETE /channels/*").await, 1);
+    other.execute_batch("ROLLBACK").unwrap();
+    world
+        .until("the end is stored", async || {
+            let room = life.log.room(created).unwrap();
+            room.status == RoomStatus::Ended
+        })
         .await;
 }
 
