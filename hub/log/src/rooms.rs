@@ -60,6 +60,9 @@ impl LedgerBounds {
 /// How long an answered interaction is known, in ms: its token lives as long, and no signature is
 /// valid that long.
 const INTERACTIONS_AGE_MS: u64 = 15 * 60 * 1000;
+/// How many answered interactions are known for longer: a clock that is set forward and back must
+/// not make a hub forget the newest.
+const INTERACTIONS_MIN: usize = 1_000;
 
 impl Default for LedgerBounds {
     fn default() -> Self {
@@ -200,7 +203,7 @@ impl Ledger {
     ) -> Self {
         let window = WindowBounds {
             age_ms: INTERACTIONS_AGE_MS,
-            entries_min: 0,
+            entries_min: INTERACTIONS_MIN,
             entries_max: bounds.interactions_max,
         };
         Self {
@@ -369,13 +372,19 @@ impl Ledger {
         now_ms: u64,
     ) -> LedgerStep {
         let mut step = LedgerStep::default();
+        let is_ours = |channel: ChannelId| {
+            let room = self.rooms.get(&channel);
+            room.is_none_or(|room| room.guild_id == guild)
+        };
         match change {
-            Change::Fact(Fact::RoomCreated(room) | Fact::RoomUpdated(room)) => {
+            Change::Fact(Fact::RoomCreated(room) | Fact::RoomUpdated(room))
+                if is_ours(room.channel_id) =>
+            {
                 self.observe_room(room, now_ms, &mut step.ledger);
                 step.guild
                     .extend(self.ownership_change(room.channel_id, state));
             }
-            Change::Fact(Fact::RoomDeleted(gone)) => {
+            Change::Fact(Fact::RoomDeleted(gone)) if is_ours(gone.channel_id) => {
                 let room = self.rooms.get(&gone.channel_id);
                 if let Some(room) = room.filter(|room| room.status == RoomStatus::Open) {
                     self.put(room.turned(RoomStatus::Missing, now_ms), &mut step.ledger);
@@ -386,6 +395,8 @@ impl Ledger {
             Change::Fact(Fact::Snapshot(_)) => {
                 self.compare(guild, state, |_| true, now_ms, &mut step);
             }
+            // An event by hand may name a channel of another guild.
+            Change::Fact(Fact::RoomCreated(_) | Fact::RoomUpdated(_) | Fact::RoomDeleted(_)) => {}
             Change::Fact(
                 Fact::VoiceJoined(_)
                 | Fact::VoiceLeft(_)

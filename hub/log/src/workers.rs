@@ -22,10 +22,11 @@ const IDENTIFIES_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many identifies are remembered: Discord allows no more in 24 h.
 const IDENTIFIES_MAX: usize = 1_000;
 /// The ids of claims and notices that are remembered: a signature is valid for a minute before and
-/// after its time.
+/// after its time. Some are remembered for longer, so that a clock that is set forward and back
+/// makes the hub forget none of the newest.
 const REQUEST_IDS: WindowBounds = WindowBounds {
     age_ms: 10 * 60 * 1000,
-    entries_min: 0,
+    entries_min: 1_000,
     entries_max: 10_000,
 };
 

@@ -530,3 +530,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_event_that_names_a_room_of_another_guild_changes_nothing() {
+    let mut guild = Guild::new(10, 10);
+    guild.add(1);
+    guild.report_room(1);
+    let before = guild.ledger.clone();
+    let another = GuildId::new(77).unwrap();
+    let gone = Fact::RoomDeleted(RoomGone {
+        guild_id: another,
+        channel_id: channel(1),
+    });
+    let created = Fact::RoomCreated(Room {
+        guild_id: another,
+        ..reported(1, Overwrite::None)
+    });
+    for fact in [created, gone] {
+        let step = guild
+            .ledger
+            .observe(another, &Change::Fact(fact), &GuildState::default(), 1);
+        assert_eq!(step, LedgerStep::default());
+    }
+    assert_eq!(guild.ledger, before);
+}
