@@ -107,7 +107,7 @@ pub(super) async fn act(
             pause(rng.random_range(1_000..2_500)).await;
             environment.proxy.behave();
             if kinds == super::REFUSED {
-                alarmed(environment, Side::Worker, "set aside").await;
+                alarmed(environment, Side::Worker, "they are dropped").await;
             }
         }
         Act::Close(codes) => {
