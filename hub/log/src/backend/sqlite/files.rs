@@ -15,9 +15,9 @@ const OPENED: [&str; 3] = ["", JOURNAL, "-shm"];
 const JOURNAL: &str = "-wal";
 const LOCK: &str = ".lock";
 /// Behind the name of a whole store that is to take the place of what stands there.
-const REWRITE: &str = ".rewrite";
+pub(super) const REWRITE: &str = ".rewrite";
 /// The same, as older versions named it.
-const OLDER_REWRITE: &str = ".anew";
+pub(super) const OLDER_REWRITE: &str = ".anew";
 
 /// The names that belong to one store, and its lock for as long as this lives.
 #[derive(Debug)]

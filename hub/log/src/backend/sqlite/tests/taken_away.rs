@@ -1,6 +1,7 @@
 //! Stores whose files are taken away while they are open.
 
 use super::*;
+use crate::backend::sqlite::files::{OLDER_REWRITE, REWRITE};
 
 /// What somebody does to the files of a store.
 type Act = fn(&Place);
@@ -146,7 +147,13 @@ async fn a_place_that_cannot_be_written_to_is_tried_again_and_nothing_is_acknowl
 
 #[tokio::test]
 async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next() {
-    for left in ["nothing", "what stood there", "another part"] {
+    for (name, left) in [
+        (REWRITE, "nothing"),
+        (REWRITE, "what stood there"),
+        (REWRITE, "another part"),
+        (OLDER_REWRITE, "nothing"),
+        (OLDER_REWRITE, "what stood there"),
+    ] {
         let place = Place::new("half-put");
         let log = open(&place.settings());
         let mut worker = Worker::claim(&log).await;
@@ -155,18 +162,24 @@ async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next()
         let before = state(&log);
         log.close().await;
         let beside = |suffix: &str| place.0.join(format!("hub.db{suffix}"));
-        fs::rename(place.file(), beside(".rewrite")).unwrap();
+        fs::rename(place.file(), beside(name)).unwrap();
         match left {
             "nothing" => {}
             "what stood there" => fs::write(place.file(), "an older copy").unwrap(),
             _ => fs::write(beside(".rewrite-unfinished"), "a part").unwrap(),
         }
         let log = Log::open(&guilds(), "another", &place.settings()).unwrap();
-        assert_eq!((state(&log), log.store()), (before, "named"), "{left}");
+        assert_eq!(
+            (state(&log), log.store()),
+            (before, "named"),
+            "{name} {left}"
+        );
         log.close().await;
         let names = place.names();
         assert!(
-            !names.iter().any(|name| name.contains("rewrite")),
+            !names
+                .iter()
+                .any(|left| left.contains(REWRITE) || left.contains(OLDER_REWRITE)),
             "{names:?}"
         );
     }
