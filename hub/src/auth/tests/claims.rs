@@ -48,7 +48,7 @@ fn the_audience_is_one_of_the_list_in_the_claim_of_the_settings() {
         assert_eq!(
             verify_as(&of_two, &claims).is_ok(),
             is_accepted,
-            "{claim} {claims}"
+            "{claim:?} {claims}"
         );
     }
 }
@@ -115,69 +115,20 @@ fn the_discord_user_of_a_claim_acts_instead_of_sub() {
 }
 
 #[test]
-fn a_service_is_never_the_subject_of_a_jwt() {
-    for sub in ["service:", "service:x", "service:discord:1"] {
-        assert!(
-            verify_as(&issuer(), &json!({ "sub": sub })).is_err(),
-            "{sub}"
-        );
-    }
-    for sub in ["services:x", "my service:x", "discord:1"] {
-        assert!(
-            verify_as(&issuer(), &json!({ "sub": sub })).is_ok(),
-            "{sub}"
-        );
-    }
-}
-
-#[test]
-fn the_reason_for_the_log_names_the_claim_and_its_json_type_and_nothing_else_of_the_token() {
+fn the_reason_for_the_log_has_the_json_type_and_nothing_else_of_the_token() {
     let mut named = issuer();
     named.guilds_claim = "app_metadata.guilds".parse().unwrap();
-    for (claims, parts) in [
-        (
-            json!({"app_metadata": {"guilds": [4_711_000]}}),
-            ["app_metadata.guilds", "an entry that is a number"],
-        ),
-        (
-            json!({"app_metadata": {"guilds": ["4711000", "0"]}}),
-            ["app_metadata.guilds", "an entry that is a string"],
-        ),
-        (
-            json!({"app_metadata": {"guilds": 4_711_000}}),
-            ["app_metadata.guilds", "is a number"],
-        ),
-        (
-            json!({"app_metadata": {"guilds": "4711000"}}),
-            ["app_metadata.guilds", "is a string"],
-        ),
-        (
-            json!({"app_metadata": {"guilds": {"4711000": true}}}),
-            ["app_metadata.guilds", "is an object"],
-        ),
-        (json!({"scope": 4_711_000}), ["\"scope\"", "is a number"]),
-        (
-            json!({"scope": [true]}),
-            ["\"scope\"", "an entry that is a boolean"],
-        ),
-        (json!({"sub": 4_711_000}), ["\"sub\"", "is a number"]),
-        (json!({"sub": null}), ["\"sub\"", "is missing"]),
-        (
-            json!({"sub": "service:4711000"}),
-            ["\"sub\"", "is a string"],
-        ),
-        (json!({"aud": "4711000"}), ["\"aud\"", "is a string"]),
-        (json!({"aud": null}), ["\"aud\"", "is missing"]),
-        (json!({"iss": "4711000"}), ["\"iss\"", "is a string"]),
-        (json!({"exp": "4711000"}), ["\"exp\"", "is a string"]),
-        (json!({"exp": null}), ["\"exp\"", "is missing"]),
-        (json!({"nbf": "4711000"}), ["\"nbf\"", "is a string"]),
+    for (guilds, what) in [
+        (json!([4_711_000]), "an entry that is a number"),
+        (json!(["4711000", "0"]), "an entry that is a string"),
+        (json!("4711000"), "is a string"),
+        (json!({"4711000": true}), "is an object"),
     ] {
-        let error = verify_as(&named, &claims).unwrap_err();
+        let error = verify_as(&named, &json!({"app_metadata": {"guilds": guilds}})).unwrap_err();
         let reason = error.describe(Some(&named));
         assert!(
-            parts.iter().all(|part| reason.contains(part)),
-            "{claims}: {reason}"
+            reason.contains("app_metadata.guilds") && reason.contains(what),
+            "{reason}"
         );
         assert!(!reason.contains("4711"), "{reason}");
     }

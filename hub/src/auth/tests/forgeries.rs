@@ -1,9 +1,7 @@
 //! Every way of lying that we know of, against the pure part.
 
-use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
-use serde_json::Map;
 
 use super::*;
 use crate::auth::error::{Claim, Fault};
@@ -16,18 +14,6 @@ fn error_of(token: &str) -> TokenError {
         Err(error) => error,
         Ok(principal) => panic!("let in: {principal:?} by {token}"),
     }
-}
-
-fn claim(name: &str, value: Value) -> Value {
-    let mut claims = Map::new();
-    claims.insert(name.to_owned(), value);
-    json!({"alg": "EdDSA", "claims": claims})
-}
-
-fn header(name: &str, value: Value) -> Value {
-    let mut header = Map::new();
-    header.insert(name.to_owned(), value);
-    json!({"alg": "EdDSA", "header": header})
 }
 
 #[test]
@@ -52,81 +38,127 @@ fn a_good_token_of_each_algorithm_names_its_principal() {
     assert_eq!((plain.guilds, plain.rights), (None, Rights::MEMBER));
 }
 
+/// What the hub answers to truly signed tokens with these values of one member. A null leaves the
+/// member out.
+fn values() -> Value {
+    json!({
+        "header alg": {
+            "accepted": ["Ed25519"],
+            "algorithm": [
+                "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS384", "RS512", "PS256",
+                "ES384", "ES256K", "ES512", "Ed448", "eddsa", "ED25519", "rs256", "RS256 ", "dir",
+                null, 1, ["EdDSA"], {"alg": "EdDSA"},
+            ],
+        },
+        // A key id is only ever compared.
+        "header kid": {
+            "accepted": [null],
+            "unknown_key": [
+                "", " ", "../../../../../../dev/null", "/dev/null", "' OR 1=1 --",
+                "x' UNION SELECT 'k' --", "http://127.0.0.1:1/key", "file:///etc/passwd", "a\r\nb", "\0",
+                "${jndi:ldap://127.0.0.1:1}", "| sleep 9", "0", "*", "\u{1b}[2J", "k".repeat(4000),
+            ],
+            "malformed": [0, true, [], ["a"], {"a": 1}],
+        },
+        "header typ": {
+            "accepted": [null, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt"],
+            "type": [
+                "", "JWE", "id+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "JWT ", 1, ["JWT"],
+            ],
+        },
+        // A key that the token brings or names is not looked at.
+        "header jwk": {"header_member": [FOREIGN.key_set()["keys"][2]]},
+        "header jku": {"header_member": ["http://127.0.0.1:1/keys"]},
+        "header x5u": {"header_member": ["http://127.0.0.1:1/chain"]},
+        "header x5c": {"header_member": [["MIIB"]]},
+        // Extensions that change what is signed.
+        "header crit": {"header_member": [["exp"], [], ["b64"], "exp"]},
+        "header b64": {"header_member": [false, true]},
+        // Members that are neither understood nor critical are ignored (RFC 7515, section 4).
+        "header x5t": {"accepted": ["abc"]},
+        "header http://example.com/x": {"accepted": [{}]},
+        "claims iss": {
+            "issuer": [
+                null, "", "http://issuer.example/", "HTTP://issuer.example", "http://issuer.example.org",
+                "http://issuer.example:80", [ISSUER], 1,
+            ],
+        },
+        "claims aud": {
+            "accepted": ["roomwire", ["roomwire"], ["a", "roomwire"], [1, "roomwire"]],
+            "audience": [
+                null, "", "Roomwire", "roomwire ", "roomwire,a", "a roomwire", [], ["roomwires"],
+                [["roomwire"]], {"roomwire": 1},
+            ],
+        },
+        "claims exp": {
+            "no_expiry": [
+                null, "1800000000", -1, true, [NOW_S], {}, 1e300, u64::MAX, i64::MAX, "Infinity",
+            ],
+            "expired": [0, 1, 0.0],
+        },
+        "claims nbf": {"not_yet_valid": ["0", -1, [], 1e300, NOW_S + 3600]},
+        "claims sub": {
+            "accepted": ["services:x", "my service:x", "discord:1"],
+            "subject": [
+                null, "", 7, ["ada"], "a\nb", "\0", "a".repeat(256), "service:", "service:x",
+                "service:discord:1",
+            ],
+        },
+        "claims guilds": {
+            "accepted": [[]],
+            "claim": [
+                "1", 1, [1], ["0"], ["1", "x"], [""], ["01"], ["9223372036854775808"], [null],
+                {"1": true}, [["1"]], false,
+            ],
+        },
+        "claims scope": {"claim": [1, [1], {}, ["rooms:read", null]]},
+        "claims x": {"too_long": ["x".repeat(8 * 1024)]},
+    })
+}
+
 #[test]
-fn the_algorithm_is_one_of_three_and_has_both_names_of_ed25519() {
-    assert!(verify(&token(&header("alg", json!("Ed25519")))).is_ok());
-    for name in [
-        "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS384", "RS512", "PS256",
-        "ES384", "ES256K", "ES512", "Ed448", "eddsa", "ED25519", "rs256", "RS256 ", "dir",
-    ] {
-        let forged = token(&header("alg", json!(name)));
-        assert_eq!(error_of(&forged), TokenError::Algorithm, "{name:?}");
-        let (message, _) = forged.rsplit_once('.').unwrap();
-        assert_eq!(
-            error_of(&format!("{message}.")),
-            TokenError::Algorithm,
-            "{name:?}"
-        );
-    }
-    for alg in [
-        json!(null),
-        json!(1),
-        json!(["EdDSA"]),
-        json!({"alg": "EdDSA"}),
-    ] {
-        assert_eq!(error_of(&token(&header("alg", alg))), TokenError::Algorithm);
+fn every_member_has_its_values_and_the_reason_for_the_log_names_the_claim() {
+    for (member, outcomes) in values().as_object().unwrap() {
+        let (part, name) = member.split_once(' ').unwrap();
+        for (expected, values) in outcomes.as_object().unwrap() {
+            for value in values.as_array().unwrap() {
+                let outcome = verify(&token(&json!({"alg": "EdDSA", part: {name: value}})));
+                let label = outcome
+                    .as_ref()
+                    .err()
+                    .map_or("accepted", |error| error.label());
+                assert_eq!(label, expected, "{member} {value}");
+                if let Err(error @ TokenError::Claim(..)) = outcome {
+                    let reason = error.describe(Some(&issuer()));
+                    assert!(reason.contains(&format!("\"{name}\"")), "{reason}");
+                }
+            }
+        }
     }
 }
 
-/// DER: one value with its tag and length.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-    [&[tag, 0x82][..], &length, content].concat()
+#[test]
+fn a_null_in_the_token_is_a_value() {
+    let claims = json!({"iss": ISSUER, "aud": "roomwire", "sub": "a", "exp": NOW_S, "nbf": null});
+    for (header, label) in [
+        (r#"{"alg":"EdDSA"}"#, "not_yet_valid"),
+        (r#"{"alg":"EdDSA","jwk":null}"#, "header_member"),
+    ] {
+        let token = sealed(SigningAlgorithm::EdDSA, header, &claims.to_string());
+        assert_eq!(error_of(&token).label(), label, "{header}");
+    }
 }
 
-/// The RSA key of the set, in every form in which a public key lies around.
+/// The RSA key of the set, as secrets of a forger.
 fn public_key_forms() -> Vec<(&'static str, Vec<u8>)> {
-    let jwk = OURS.key_set()["keys"][0].clone();
-    let number = |name: &str| {
-        let bytes = URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
-        der(2, &[&[0][..], &bytes].concat())
-    };
-    let pkcs1 = der(0x30, &[number("n"), number("e")].concat());
-    // rsaEncryption (RFC 8017, appendix A) and the key as a bit string (RFC 5280).
-    let oid = [
-        0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-    ];
-    let spki = der(
-        0x30,
-        &[&oid[..], &der(3, &[&[0][..], &pkcs1].concat())].concat(),
-    );
-    let pem = |name: &str, bytes: &[u8]| {
-        let text = STANDARD.encode(bytes);
-        let lines: Vec<_> = text
-            .as_bytes()
-            .chunks(64)
-            .map(String::from_utf8_lossy)
-            .collect();
-        format!(
-            "-----BEGIN {name}-----\n{}\n-----END {name}-----\n",
-            lines.join("\n")
-        )
-    };
-    let spki_pem = pem("PUBLIC KEY", &spki);
-    let modulus = URL_SAFE_NO_PAD.decode(jwk["n"].as_str().unwrap()).unwrap();
+    let set = OURS.key_set();
+    let jwk = &set["keys"][0];
+    let modulus = jwk["n"].as_str().unwrap();
     vec![
-        ("PKCS #1 PEM", pem("RSA PUBLIC KEY", &pkcs1).into_bytes()),
-        ("SPKI PEM, trimmed", spki_pem.trim().as_bytes().to_vec()),
-        ("SPKI PEM", spki_pem.into_bytes()),
-        ("PKCS #1 DER", pkcs1),
-        ("SPKI DER", spki),
         ("JWK", jwk.to_string().into_bytes()),
-        ("the set", OURS.key_set().to_string().into_bytes()),
-        ("modulus", modulus),
-        (
-            "modulus as text",
-            jwk["n"].as_str().unwrap().as_bytes().to_vec(),
-        ),
+        ("the set", set.to_string().into_bytes()),
+        ("modulus", URL_SAFE_NO_PAD.decode(modulus).unwrap()),
+        ("modulus as text", modulus.as_bytes().to_vec()),
         ("nothing", Vec::new()),
     ]
 }
@@ -158,40 +190,6 @@ fn a_public_key_is_never_taken_for_an_hmac_secret() {
                 let forged = format!("{message}.{signature}");
                 assert_eq!(error_of(&forged), expected, "{form} as {named}");
             }
-        }
-    }
-}
-
-#[test]
-fn a_key_that_the_token_brings_or_names_is_not_looked_at() {
-    let foreign_key = FOREIGN.key_set()["keys"][2].clone();
-    let our_kid = OURS.signing(SigningAlgorithm::EdDSA).kid();
-    let foreign_kid = foreign_key["kid"].as_str().unwrap();
-    for (member, value) in [
-        ("jwk", foreign_key.clone()),
-        ("jwk", json!(null)),
-        ("jku", json!("http://127.0.0.1:1/keys")),
-        ("x5u", json!("http://127.0.0.1:1/chain")),
-        ("x5c", json!(["MIIB"])),
-    ] {
-        for kid in [json!(our_kid), json!(foreign_kid)] {
-            // As it is written: null, too.
-            let header = json!({"alg": "EdDSA", "kid": kid, member: value}).to_string();
-            let claims = json!({"iss": ISSUER, "aud": "roomwire", "sub": "eve", "exp": NOW_S + 60});
-            let message = format!("{}.{}", encode(&header), encode(claims.to_string()));
-            let key = FOREIGN.signing(SigningAlgorithm::EdDSA);
-            let forged = format!(
-                "{message}.{}",
-                encode(key.sign(message.as_bytes()).unwrap())
-            );
-            assert_eq!(error_of(&forged), TokenError::HeaderMember, "{header}");
-        }
-        // Even if it is truly signed.
-        if !value.is_null() {
-            assert_eq!(
-                error_of(&token(&header(member, value))),
-                TokenError::HeaderMember
-            );
         }
     }
 }
@@ -232,7 +230,7 @@ fn a_key_serves_no_other_algorithm_than_its_own() {
 
 #[test]
 fn a_token_without_a_key_id_needs_the_only_key_that_fits() {
-    let unnamed = token(&header("kid", json!(null)));
+    let unnamed = token(&json!({"alg": "EdDSA", "header": {"kid": null}}));
     assert!(verify(&unnamed).is_ok());
     let mut both = OURS.key_set();
     let foreign = FOREIGN.key_set()["keys"].as_array().unwrap().clone();
@@ -249,288 +247,27 @@ fn a_token_without_a_key_id_needs_the_only_key_that_fits() {
 }
 
 #[test]
-fn a_key_id_is_only_ever_compared() {
-    for kid in [
-        "",
-        " ",
-        "../../../../../../dev/null",
-        "/dev/null",
-        "' OR 1=1 --",
-        "x' UNION SELECT 'k' --",
-        "http://127.0.0.1:1/key",
-        "file:///etc/passwd",
-        "a\r\nb",
-        "\0",
-        "${jndi:ldap://127.0.0.1:1}",
-        "| sleep 9",
-        "0",
-        "*",
-        "\u{1b}[2J",
-        &"k".repeat(4000),
-    ] {
-        assert_eq!(
-            error_of(&token(&header("kid", json!(kid)))),
-            TokenError::UnknownKey,
-            "{kid:?}"
-        );
-    }
-    for kid in [
-        json!(0),
-        json!(true),
-        json!([]),
-        json!(["a"]),
-        json!({"a": 1}),
-    ] {
-        assert_eq!(
-            error_of(&token(&header("kid", kid.clone()))),
-            TokenError::Malformed,
-            "{kid}"
-        );
-    }
-}
-
-#[test]
-fn extensions_that_change_what_is_signed_are_refused() {
-    for (member, value) in [
-        ("crit", json!(["exp"])),
-        ("crit", json!([])),
-        ("crit", json!(["b64"])),
-        ("crit", json!("exp")),
-        ("b64", json!(false)),
-        ("b64", json!(true)),
-    ] {
-        assert_eq!(
-            error_of(&token(&header(member, value))),
-            TokenError::HeaderMember
-        );
-    }
-    // What is not understood and not critical is passed over (RFC 7515, section 4).
-    assert!(verify(&token(&header("x5t", json!("abc")))).is_ok());
-    assert!(verify(&token(&header("http://example.com/x", json!({})))).is_ok());
-}
-
-#[test]
-fn only_tokens_of_our_types_are_taken() {
-    for typ in [
-        json!(null),
-        json!("JWT"),
-        json!("jwt"),
-        json!("at+jwt"),
-        json!("AT+JWT"),
-        json!("application/at+jwt"),
-    ] {
-        assert!(verify(&token(&header("typ", typ.clone()))).is_ok(), "{typ}");
-    }
-    for typ in [
-        json!(""),
-        json!("JWE"),
-        json!("id+jwt"),
-        json!("logout+jwt"),
-        json!("dpop+jwt"),
-        json!("secevent+jwt"),
-        json!("JWT "),
-        json!(1),
-        json!(["JWT"]),
-    ] {
-        assert_eq!(
-            error_of(&token(&header("typ", typ.clone()))),
-            TokenError::Type,
-            "{typ}"
-        );
-    }
-}
-
-#[test]
-fn issuer_and_audience_are_compared_as_they_are() {
-    for iss in [
-        json!(null),
-        json!(""),
-        json!("http://issuer.example/"),
-        json!("HTTP://issuer.example"),
-        json!("http://issuer.example.org"),
-        json!("http://issuer.example:80"),
-        json!([ISSUER]),
-        json!(1),
-    ] {
-        assert_eq!(
-            error_of(&token(&claim("iss", iss.clone()))).label(),
-            "issuer",
-            "{iss}"
-        );
-    }
-    for aud in [
-        json!("roomwire"),
-        json!(["roomwire"]),
-        json!(["a", "roomwire"]),
-        json!([1, "roomwire"]),
-    ] {
-        assert!(verify(&token(&claim("aud", aud.clone()))).is_ok(), "{aud}");
-    }
-    for aud in [
-        json!(null),
-        json!(""),
-        json!("Roomwire"),
-        json!("roomwire "),
-        json!("roomwire,a"),
-        json!("a roomwire"),
-        json!([]),
-        json!(["roomwires"]),
-        json!([["roomwire"]]),
-        json!({"roomwire": 1}),
-    ] {
-        assert_eq!(
-            error_of(&token(&claim("aud", aud.clone()))).label(),
-            "audience",
-            "{aud}"
-        );
-    }
-}
-
-#[test]
 fn a_token_is_good_until_its_expiry_and_the_leeway_have_passed_to_the_millisecond() {
-    let token = token(&claim("exp", json!(NOW_S)));
+    let token = token(&json!({"alg": "EdDSA", "claims": {"exp": NOW_S}}));
     let end_ms = NOW_MS + 60_000;
     assert!(verify_at(&token, end_ms - 1).is_ok());
     assert_eq!(verify_at(&token, end_ms), Err(TokenError::Expired));
     assert_eq!(verify_at(&token, u64::MAX), Err(TokenError::Expired));
-    let fraction = self::token(&claim("exp", json!(1_800_000_000.5)));
+    let fraction = self::token(&json!({"alg": "EdDSA", "claims": {"exp": 1_800_000_000.5}}));
     assert_eq!(
         verify_at(&fraction, NOW_MS).unwrap().expires_at_ms,
         NOW_MS + 500
     );
-    for exp in [
-        json!(null),
-        json!("1800000000"),
-        json!(-1),
-        json!(true),
-        json!([NOW_S]),
-        json!({}),
-        json!(1e300),
-        json!(u64::MAX),
-        json!(i64::MAX),
-        json!("Infinity"),
-    ] {
-        assert_eq!(
-            error_of(&self::token(&claim("exp", exp.clone()))).label(),
-            "no_expiry",
-            "{exp}"
-        );
-    }
-    for exp in [json!(0), json!(1), json!(0.0)] {
-        assert_eq!(
-            error_of(&self::token(&claim("exp", exp.clone()))),
-            TokenError::Expired,
-            "{exp}"
-        );
-    }
 }
 
 #[test]
 fn a_token_is_not_good_before_its_time_and_the_leeway() {
-    let token = token(&claim("nbf", json!(NOW_S)));
+    let token = token(&json!({"alg": "EdDSA", "claims": {"nbf": NOW_S}}));
     assert_eq!(
         verify_at(&token, NOW_MS - 60_001),
         Err(TokenError::NotYetValid)
     );
     assert!(verify_at(&token, NOW_MS - 60_000).is_ok());
-    for nbf in [
-        json!("0"),
-        json!(-1),
-        json!([]),
-        json!(1e300),
-        json!(NOW_S + 3600),
-    ] {
-        assert_eq!(
-            error_of(&self::token(&claim("nbf", nbf.clone()))).label(),
-            "not_yet_valid",
-            "{nbf}"
-        );
-    }
-    let sealed_null = sealed(
-        SigningAlgorithm::EdDSA,
-        r#"{"alg":"EdDSA"}"#,
-        &json!({"iss": ISSUER, "aud": "roomwire", "sub": "a", "exp": NOW_S, "nbf": null})
-            .to_string(),
-    );
-    assert_eq!(error_of(&sealed_null).label(), "not_yet_valid");
-}
-
-#[test]
-fn subject_guilds_and_scope_are_what_they_should_be_or_nobody_comes_in() {
-    for sub in [
-        json!(null),
-        json!(""),
-        json!(7),
-        json!(["ada"]),
-        json!("a\nb"),
-        json!("\0"),
-        json!("a".repeat(256)),
-    ] {
-        assert_eq!(
-            error_of(&token(&claim("sub", sub.clone()))).label(),
-            "subject",
-            "{sub}"
-        );
-    }
-    for guilds in [
-        json!("1"),
-        json!(1),
-        json!([1]),
-        json!(["0"]),
-        json!(["1", "x"]),
-        json!([""]),
-        json!(["01"]),
-        json!(["9223372036854775808"]),
-        json!([null]),
-        json!({"1": true}),
-        json!([["1"]]),
-        json!(false),
-    ] {
-        assert_eq!(
-            error_of(&token(&claim("guilds", guilds.clone()))).label(),
-            "claim",
-            "{guilds}"
-        );
-    }
-    assert_eq!(
-        verify(&token(&claim("guilds", json!([])))).unwrap().guilds,
-        Some(Vec::new())
-    );
-    for scope in [json!(1), json!([1]), json!({}), json!(["rooms:read", null])] {
-        assert_eq!(
-            error_of(&token(&claim("scope", scope.clone()))).label(),
-            "claim",
-            "{scope}"
-        );
-    }
-}
-
-#[test]
-fn a_member_that_is_named_twice_makes_the_token_unreadable() {
-    let good_header = r#"{"alg":"EdDSA"}"#;
-    let kid = OURS.signing(SigningAlgorithm::EdDSA).kid();
-    let good_claims = format!(r#"{{"iss":"{ISSUER}","aud":"roomwire","sub":"a","exp":{NOW_S}}}"#);
-    assert!(verify(&sealed(SigningAlgorithm::EdDSA, good_header, &good_claims)).is_ok());
-    for header in [
-        r#"{"alg":"EdDSA","alg":"EdDSA"}"#.to_owned(),
-        r#"{"alg":"none","alg":"EdDSA"}"#.to_owned(),
-        r#"{"alg":"EdDSA","\u0061lg":"EdDSA"}"#.to_owned(),
-        format!(r#"{{"alg":"EdDSA","kid":"{kid}","kid":"{kid}"}}"#),
-        r#"{"alg":"EdDSA","x":1,"x":1}"#.to_owned(),
-    ] {
-        let forged = sealed(SigningAlgorithm::EdDSA, &header, &good_claims);
-        assert_eq!(error_of(&forged), TokenError::Malformed, "{header}");
-    }
-    for more in [
-        r#""sub":"a""#,
-        r#""exp":9999999999"#,
-        r#""x":1,"x":2"#,
-        r#""s\u0075b":"b""#,
-    ] {
-        let claims = format!("{},{more}}}", &good_claims[..good_claims.len() - 1]);
-        let forged = sealed(SigningAlgorithm::EdDSA, good_header, &claims);
-        assert_eq!(error_of(&forged), TokenError::Malformed, "{claims}");
-    }
 }
 
 #[test]
@@ -538,61 +275,63 @@ fn what_has_not_the_form_of_a_token_is_refused() {
     let good = token(&json!({"alg": "EdDSA"}));
     let [header, claims, signature]: [&str; 3] =
         good.split('.').collect::<Vec<_>>().try_into().unwrap();
-    let deep = encode(format!("{}{}", "[".repeat(1000), "]".repeat(1000)));
     for shape in [
-        String::new(),
-        ".".to_owned(),
-        "..".to_owned(),
-        "...".to_owned(),
-        header.to_owned(),
-        format!("{header}.{claims}"),
-        format!("{good}."),
-        format!(".{good}"),
-        format!("{good}.{signature}"),
-        format!("{header}.{claims}.{claims}.{claims}.{signature}"),
-        format!(" {good}"),
-        format!("Bearer {good}"),
-        format!("{header}=.{claims}.{signature}"),
-        format!("{header}\n.{claims}.{signature}"),
-        format!("{}.{claims}.{signature}", encode("[]")),
-        format!("{}.{claims}.{signature}", encode("null")),
-        format!("{}.{claims}.{signature}", encode(r#"{"alg":"EdDSA"} x"#)),
-        format!(
-            "{}.{claims}.{signature}",
-            encode("\u{feff}{\"alg\":\"EdDSA\"}")
-        ),
-        format!(
-            "{}.{claims}.{signature}",
-            encode(r#"{"alg":"EdDSA","x":"\ud800"}"#)
-        ),
-        format!(
-            "{}.{claims}.{signature}",
-            encode(b"{\"alg\":\"EdDSA\",\"x\":\"\xff\"}")
-        ),
-        format!("{deep}.{claims}.{signature}"),
-        format!(
-            "{}.{claims}.{signature}",
-            encode(format!(r#"{{"alg":"EdDSA","x":{}}}"#, "[".repeat(900)))
-        ),
-        json!({"protected": header, "payload": claims, "signature": signature}).to_string(),
-        "\u{1f600}.\u{1f600}.\u{1f600}".to_owned(),
+        "",
+        ".",
+        "..",
+        "...",
+        header,
+        &format!("{header}.{claims}"),
+        &format!("{good}."),
+        &format!(".{good}"),
+        &format!("{good}.{signature}"),
+        &format!("{header}.{claims}.{claims}.{claims}.{signature}"),
+        &format!(" {good}"),
+        &format!("Bearer {good}"),
+        &format!("{header}=.{claims}.{signature}"),
+        &format!("{header}\n.{claims}.{signature}"),
+        &json!({"protected": header, "payload": claims, "signature": signature}).to_string(),
+        "\u{1f600}.\u{1f600}.\u{1f600}",
     ] {
         // Some are taken apart and then have no good signature; none gets further.
-        let error = error_of(&shape);
-        assert!(
-            matches!(
-                error,
-                TokenError::Malformed | TokenError::Signature | TokenError::Algorithm
-            ),
-            "{shape}: {error:?}"
-        );
+        let error = error_of(shape);
+        let stopped = [TokenError::Malformed, TokenError::Signature];
+        assert!(stopped.contains(&error), "{shape}: {error:?}");
     }
-    for claims in ["[]", "null", "\"a\"", "", "{", "{}x"] {
+    let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+    let unclosed = format!(r#"{{"alg":"EdDSA","x":{}}}"#, "[".repeat(900));
+    for header in [
+        &b"[]"[..],
+        b"null",
+        br#"{"alg":"EdDSA"} x"#,
+        b"\xef\xbb\xbf{\"alg\":\"EdDSA\"}",
+        br#"{"alg":"EdDSA","x":"\ud800"}"#,
+        b"{\"alg\":\"EdDSA\",\"x\":\"\xff\"}",
+        deep.as_bytes(),
+        unclosed.as_bytes(),
+        // A member that is named twice.
+        br#"{"alg":"EdDSA","alg":"EdDSA"}"#,
+        br#"{"alg":"none","alg":"EdDSA"}"#,
+        br#"{"alg":"EdDSA","\u0061lg":"EdDSA"}"#,
+        br#"{"alg":"EdDSA","x":1,"x":1}"#,
+    ] {
+        let forged = format!("{}.{claims}.{signature}", encode(header));
+        let header = String::from_utf8_lossy(header);
+        assert_eq!(error_of(&forged), TokenError::Malformed, "{header}");
+    }
+    for claims in [
+        "[]",
+        "null",
+        "\"a\"",
+        "",
+        "{",
+        "{}x",
+        r#"{"sub":"a","sub":"a"}"#,
+        r#"{"sub":"a","s\u0075b":"b"}"#,
+    ] {
         let forged = sealed(SigningAlgorithm::EdDSA, r#"{"alg":"EdDSA"}"#, claims);
         assert_eq!(error_of(&forged), TokenError::Malformed, "{claims}");
     }
-    let long = token(&claim("x", json!("x".repeat(8 * 1024))));
-    assert_eq!(error_of(&long), TokenError::TooLong);
 }
 
 #[test]
@@ -713,7 +452,7 @@ fn an_ed25519_signature_has_no_second_form() {
 /// The published examples have neither our issuer nor our claims: a good one is one that gets
 /// past its signature.
 #[test]
-fn the_examples_of_the_standards_verify_and_their_changed_twins_do_not() {
+fn the_examples_of_the_standards_verify() {
     // RFC 7515, appendices A.2 and A.3; RFC 8037, appendix A.
     let keys = json!({"keys": [
         {"kty": "RSA", "e": "AQAB", "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"},
@@ -731,14 +470,6 @@ fn the_examples_of_the_standards_verify_and_their_changed_twins_do_not() {
         ("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg".to_owned(), TokenError::Malformed),
     ] {
         assert_eq!(outcome(&example), Err(past_the_signature), "{example}");
-        let (message, signature) = example.rsplit_once('.').unwrap();
-        let mut changed = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        for position in 0..changed.len() {
-            changed[position] ^= 1;
-            let forged = format!("{message}.{}", encode(&changed));
-            assert_eq!(outcome(&forged), Err(TokenError::Signature), "{forged}");
-            changed[position] ^= 1;
-        }
     }
     // RFC 7515, appendices A.1 and A.5: a shared secret, and no signature at all.
     for refused in [
