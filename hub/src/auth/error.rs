@@ -7,34 +7,38 @@ use serde_json::Value;
 use super::claims::kind;
 use super::issuers::Issuer;
 
-/// Why a token is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a token is refused, in words. [`TokenError::describe`] has the words for a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TokenError {
-    /// Longer than the bound.
+    #[error("the token is longer than JWT_BYTES_MAX")]
     TooLong,
-    /// Not three parts of base64url, or the first two not JSON objects with unique members.
+    #[error(
+        "the token is not a signed JWT: three parts of base64url, the first two JSON objects without duplicate names"
+    )]
     Malformed,
-    /// An encrypted token (RFC 7516), which only its own app can read.
+    /// RFC 7516: only its own app can read it.
+    #[error("the token is encrypted (JWE). A signed token is needed")]
     Encrypted,
-    /// The header has a member that is never accepted.
+    #[error("the token's header has jwk, jku, x5u, x5c, crit or b64")]
     HeaderMember,
-    /// `alg` is missing, or not one of ours.
+    #[error("the token's alg is not RS256, ES256, EdDSA or Ed25519")]
     Algorithm,
-    /// `typ` says that the token is meant for something else.
+    #[error("the token's typ is not JWT or at+jwt")]
     Type,
-    /// The set has no key of this id; a newer one might.
+    /// A newer set might have it.
+    #[error("the key set has no key with the token's kid")]
     UnknownKey,
-    /// The key of this id is for another algorithm.
+    #[error("the key with the token's kid is for another alg")]
     KeyAlgorithm,
-    /// There is no key id, and more than one key would fit.
+    #[error("the token has no kid, and several keys fit its alg")]
     AmbiguousKey,
-    /// The signature is not that of the key.
+    #[error("the signature is not that of the issuer's key")]
     Signature,
-    /// `exp` has passed.
+    #[error("the token has expired")]
     Expired,
-    /// `nbf` has not come.
+    #[error("the token is not valid yet")]
     NotYetValid,
-    /// A claim is missing, or not what it must be.
+    #[error("a token claim is missing, or not what it must be")]
     Claim(Claim, Fault),
 }
 
@@ -103,32 +107,8 @@ impl TokenError {
 
     /// The reason in words. `issuer` is the one whose rules were applied, if one was found.
     pub(super) fn describe(self, issuer: Option<&Issuer>) -> String {
-        let (claim, fault) = match self {
-            Self::TooLong => return "the token is longer than JWT_BYTES_MAX".to_owned(),
-            Self::Malformed => {
-                return "the token is not a signed JWT: three parts of base64url, the first two JSON objects without duplicate names".to_owned();
-            }
-            Self::Encrypted => {
-                return "the token is encrypted (JWE). A signed token is needed".to_owned();
-            }
-            Self::HeaderMember => {
-                return "the token's header has jwk, jku, x5u, x5c, crit or b64".to_owned();
-            }
-            Self::Algorithm => {
-                return "the token's alg is not RS256, ES256, EdDSA or Ed25519".to_owned();
-            }
-            Self::Type => return "the token's typ is not JWT or at+jwt".to_owned(),
-            Self::UnknownKey => return "the key set has no key with the token's kid".to_owned(),
-            Self::KeyAlgorithm => {
-                return "the key with the token's kid is for another alg".to_owned();
-            }
-            Self::AmbiguousKey => {
-                return "the token has no kid, and several keys fit its alg".to_owned();
-            }
-            Self::Signature => return "the signature is not that of the issuer's key".to_owned(),
-            Self::Expired => return "the token has expired".to_owned(),
-            Self::NotYetValid => return "the token is not valid yet".to_owned(),
-            Self::Claim(claim, fault) => (claim, fault),
+        let Self::Claim(claim, fault) = self else {
+            return self.to_string();
         };
         let (name, allowed) = claim.name_and_form(issuer);
         let what = match fault {

@@ -5,7 +5,6 @@
 
 mod file;
 
-use std::fmt;
 use std::str::FromStr;
 
 use launch::settings::list;
@@ -45,25 +44,14 @@ impl AudienceClaim {
     }
 }
 
-/// A text that names no claim for the audience.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("It must be aud, client_id or azp.")]
-pub struct NotAnAudienceClaim;
-
 impl FromStr for AudienceClaim {
-    type Err = NotAnAudienceClaim;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAudienceClaim> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         [Self::Aud, Self::ClientId, Self::Azp]
             .into_iter()
             .find(|claim| claim.name() == text)
-            .ok_or(NotAnAudienceClaim)
-    }
-}
-
-impl fmt::Display for AudienceClaim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+            .ok_or("It must be aud, client_id or azp.")
     }
 }
 
@@ -78,27 +66,19 @@ impl Audiences {
     }
 }
 
-/// A text that is not a list of audiences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotAudiences {
-    /// It names none.
-    #[error("It must be a list of at least one audience.")]
-    Empty,
-    /// It is written as code writes lists: each mark would be a part of an audience.
-    #[error("{WITHOUT_MARKS} Separate several audiences with commas or spaces, as in one, two.")]
-    Marks,
-}
-
 impl FromStr for Audiences {
-    type Err = NotAudiences;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, NotAudiences> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let audiences: Vec<_> = list::items(text).map(str::to_owned).collect();
         if audiences.is_empty() {
-            return Err(NotAudiences::Empty);
+            return Err("It must be a list of at least one audience.".to_owned());
         }
+        // Written as code writes lists: each mark would be a part of an audience.
         if audiences.iter().any(|audience| has_marks(audience)) {
-            return Err(NotAudiences::Marks);
+            return Err(format!(
+                "{WITHOUT_MARKS} Separate several audiences with commas or spaces, as in one, two."
+            ));
         }
         Ok(Self(audiences))
     }

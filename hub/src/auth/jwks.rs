@@ -10,6 +10,8 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::error::TokenError;
+
 /// RSA keys below this many bits are skipped (RFC 7518, section 3.3).
 const RSA_BITS_MIN: usize = 2048;
 /// RSA keys above this many bits are skipped: verifying with them would cost a stranger little
@@ -66,18 +68,6 @@ impl Key {
     }
 }
 
-/// What a set says to a token's key id and algorithm.
-pub(super) enum Lookup<'a> {
-    /// These keys may have signed it: one, unless the issuer gave one id to several.
-    Found(Vec<&'a Key>),
-    /// No such key; a newer set might have it.
-    Unknown,
-    /// There is a key of this id, for another algorithm.
-    OtherAlgorithm,
-    /// The token names no key, and more than one would fit.
-    Ambiguous,
-}
-
 /// Why a body is not taken as a key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SetError {
@@ -127,21 +117,26 @@ impl KeySet {
         self.skipped
     }
 
-    /// The keys that may have signed a token with this key id and algorithm. A token without a
-    /// key id is matched only if exactly one key fits its algorithm.
-    pub(super) fn look_up(&self, kid: Option<&str>, algorithm: SignatureAlgorithm) -> Lookup<'_> {
-        let mut named = self
-            .keys
-            .iter()
-            .filter(|key| kid.is_none() || key.kid.as_deref() == kid)
-            .peekable();
-        let any_named = named.peek().is_some();
-        let fitting: Vec<_> = named.filter(|key| key.algorithm == algorithm).collect();
+    /// The keys that may have signed a token with this key id and algorithm: one, unless the issuer
+    /// gave one id to several. A token without a key id needs exactly one key that fits its
+    /// algorithm.
+    ///
+    /// # Errors
+    /// There is no such key, or it cannot be told from others.
+    pub(super) fn look_up(
+        &self,
+        kid: Option<&str>,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<Vec<&Key>, TokenError> {
+        let is_named = |key: &&Key| kid.is_none() || key.kid.as_deref() == kid;
+        let named: Vec<_> = self.keys.iter().filter(is_named).collect();
+        let fits = |key: &&Key| key.algorithm == algorithm;
+        let fitting: Vec<_> = named.iter().copied().filter(fits).collect();
         match (fitting.len(), kid) {
-            (0, Some(_)) if any_named => Lookup::OtherAlgorithm,
-            (0, _) => Lookup::Unknown,
-            (1, _) | (_, Some(_)) => Lookup::Found(fitting),
-            (_, None) => Lookup::Ambiguous,
+            (0, Some(_)) if !named.is_empty() => Err(TokenError::KeyAlgorithm),
+            (0, _) => Err(TokenError::UnknownKey),
+            (1, _) | (_, Some(_)) => Ok(fitting),
+            (_, None) => Err(TokenError::AmbiguousKey),
         }
     }
 }
@@ -418,19 +413,10 @@ mod tests {
         assert_eq!(outcome, Err(SetError::TooManyKeys));
     }
 
-    fn found(set: &KeySet, kid: Option<&str>, algorithm: SignatureAlgorithm) -> &'static str {
-        match set.look_up(kid, algorithm) {
-            Lookup::Found(keys) if keys.len() == 1 => "one",
-            Lookup::Found(_) => "several",
-            Lookup::Unknown => "unknown",
-            Lookup::OtherAlgorithm => "other algorithm",
-            Lookup::Ambiguous => "ambiguous",
-        }
-    }
-
     #[test]
     fn a_key_is_found_by_its_id_and_its_algorithm_together() {
         use SignatureAlgorithm::{ES256, Ed25519, RS256};
+        use TokenError::{AmbiguousKey, KeyAlgorithm, UnknownKey};
         let kid = |key: Value, kid: &str| with(key, &json!({ "kid": kid }));
         let set = set(&[
             kid(ed(), "a"),
@@ -442,26 +428,24 @@ mod tests {
             kid(ed(), ""),
         ]);
         for (key_id, algorithm, expected) in [
-            (Some("a"), Ed25519, "one"),
-            (Some("a"), RS256, "other algorithm"),
-            (Some("b"), ES256, "one"),
-            (Some("b"), RS256, "one"),
-            (Some("b"), Ed25519, "other algorithm"),
-            (Some("c"), Ed25519, "several"),
-            (Some("A"), Ed25519, "unknown"),
-            (Some(""), Ed25519, "one"),
-            (Some(""), ES256, "other algorithm"),
-            (Some("a "), Ed25519, "unknown"),
-            (None, RS256, "one"),
-            (None, ES256, "ambiguous"),
-            (None, Ed25519, "ambiguous"),
+            (Some("a"), Ed25519, Ok(1)),
+            (Some("a"), RS256, Err(KeyAlgorithm)),
+            (Some("b"), ES256, Ok(1)),
+            (Some("b"), RS256, Ok(1)),
+            (Some("b"), Ed25519, Err(KeyAlgorithm)),
+            (Some("c"), Ed25519, Ok(2)),
+            (Some("A"), Ed25519, Err(UnknownKey)),
+            (Some(""), Ed25519, Ok(1)),
+            (Some(""), ES256, Err(KeyAlgorithm)),
+            (Some("a "), Ed25519, Err(UnknownKey)),
+            (None, RS256, Ok(1)),
+            (None, ES256, Err(AmbiguousKey)),
+            (None, Ed25519, Err(AmbiguousKey)),
         ] {
-            assert_eq!(
-                found(&set, key_id, algorithm),
-                expected,
-                "{key_id:?} {algorithm:?}"
-            );
+            let found = set.look_up(key_id, algorithm).map(|keys| keys.len());
+            assert_eq!(found, expected, "{key_id:?} {algorithm:?}");
         }
-        assert_eq!(found(&KeySet::default(), None, RS256), "unknown");
+        let none = KeySet::default();
+        assert_eq!(none.look_up(None, RS256).err(), Some(UnknownKey));
     }
 }

@@ -19,7 +19,6 @@ mod refresh;
 pub mod settings;
 mod token;
 
-use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -36,6 +35,7 @@ pub use settings::AuthSettings;
 
 use error::{Claim, Fault, TokenError};
 use issuers::SubjectRule;
+use reach::system_lookup;
 use refresh::{Keys, Last};
 use token::{Rules, Unproven};
 
@@ -45,30 +45,14 @@ const LOGGED_KID_CHARS_MAX: usize = 64;
 /// Why nobody is let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// The token is wrong in some way: 401, close 4401. The reason is for the log alone.
+    /// The token is wrong in some way: 401, close 4401. The reason, in words, is for the log alone:
+    /// the token's sender must not see it.
     #[error("the token is invalid")]
-    Unauthorized(Reason),
+    Unauthorized(String),
     /// It cannot be said now: the token's key is not known, and the last refresh of the keys
     /// failed. 503, close 4503.
     #[error("tokens cannot be verified now")]
     Unavailable,
-}
-
-/// Why a token is refused, in words for the log. The token's sender must not see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason(String);
-
-impl Reason {
-    /// A reason of this text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// Verifies tokens. A clone is a handle to the same keys.
@@ -97,7 +81,11 @@ impl Verifier {
                 subjects: SubjectRule::of(issuer, &settings.issuers),
                 leeway_s: settings.leeway_s,
             },
-            keys: Arc::new(Keys::new(issuer.clone(), Arc::clone(&settings))),
+            keys: Arc::new(Keys::new(
+                issuer.clone(),
+                Arc::clone(&settings),
+                system_lookup(),
+            )),
         });
         Self {
             issuers: trusted.collect(),
@@ -197,7 +185,7 @@ fn unauthorized(error: TokenError, issuer: Option<&Issuer>, kid: Option<&str>) -
     counter!("hub_auth_tokens_total", "result" => label).increment(1);
     let kid: Option<String> = kid.map(|kid| kid.chars().take(LOGGED_KID_CHARS_MAX).collect());
     tracing::debug!(reason = label, ?kid, "a token is refused");
-    AuthError::Unauthorized(Reason(error.describe(issuer)))
+    AuthError::Unauthorized(error.describe(issuer))
 }
 
 #[cfg(test)]

@@ -110,24 +110,9 @@ fn is_private(address: IpAddr) -> bool {
 }
 
 /// None of a name's addresses may be asked. The words say which ones may, and what to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAllowedAddress {
-    /// By https.
-    #[error(
-        "the name of its host resolves to nothing but addresses at which clouds keep their machines' credentials. Name the issuer's own host, or correct the name's entry in DNS"
-    )]
-    Https,
-    /// Over plain http, from this machine alone.
-    #[error(
-        "the name of its host does not resolve to this machine, and plain http is allowed on loopback alone. Write https://, or set JWKS_ALLOW_HTTP to true for an issuer in your private network"
-    )]
-    Loopback,
-    /// Over plain http, from the private network.
-    #[error(
-        "the name of its host resolves to no address on loopback or in a private network (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7), and plain http is allowed there alone. Write https://, or correct the name's entry in DNS"
-    )]
-    PrivateNetwork,
-}
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoAllowedAddress(pub(super) &'static str);
 
 /// The addresses of a name, as the system or a test knows them.
 pub(super) type Lookup =
@@ -153,11 +138,17 @@ pub(super) struct AllowedAddresses {
 
 impl AllowedAddresses {
     fn none_of_them(&self) -> NoAllowedAddress {
-        match self.plain_http {
-            _ if self.scheme == "https" => NoAllowedAddress::Https,
-            PlainHttp::Loopback => NoAllowedAddress::Loopback,
-            PlainHttp::PrivateNetwork => NoAllowedAddress::PrivateNetwork,
-        }
+        NoAllowedAddress(match self.plain_http {
+            _ if self.scheme == "https" => {
+                "the name of its host resolves to nothing but addresses at which clouds keep their machines' credentials. Name the issuer's own host, or correct the name's entry in DNS"
+            }
+            PlainHttp::Loopback => {
+                "the name of its host does not resolve to this machine, and plain http is allowed on loopback alone. Write https://, or set JWKS_ALLOW_HTTP to true for an issuer in your private network"
+            }
+            PlainHttp::PrivateNetwork => {
+                "the name of its host resolves to no address on loopback or in a private network (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7), and plain http is allowed there alone. Write https://, or correct the name's entry in DNS"
+            }
+        })
     }
 }
 

@@ -7,17 +7,18 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyhow::Chain;
 use metrics::{counter, gauge};
 use reqwest::header::ACCEPT;
 use reqwest::{Client, StatusCode, redirect};
-use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::issuers::Issuer;
 use super::jwks::{KeySet, SetError};
-use super::reach::{AllowedAddresses, Lookup, NoAllowedAddress, system_lookup};
+use super::reach::{AllowedAddresses, Lookup, NoAllowedAddress};
 use super::settings::AuthSettings;
 
 /// The first pause after a refused connection at start, in milliseconds; it doubles up to the
@@ -32,7 +33,6 @@ pub(super) struct Keys {
     state: RwLock<State>,
     /// Locked by the refresh in progress.
     flight: Arc<Mutex<()>>,
-    client: OnceCell<Client>,
     lookup: Lookup,
 }
 
@@ -51,17 +51,10 @@ pub(super) enum Last {
     Never,
     /// With a set.
     Good,
-    /// Without one; with `Refused`, nothing even listened at the address.
-    Failed(Reach),
-}
-
-/// How far a failed refresh came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// No connection: the issuer saw nothing of it.
+    /// Without a connection: the issuer saw nothing of it.
     Refused,
-    /// The issuer, or something at its address, was asked.
-    Asked,
+    /// Without a set, though the issuer, or something at its address, was asked.
+    Failed,
 }
 
 /// When things happened, and what holds since. Pure: the time is given.
@@ -89,19 +82,20 @@ impl State {
         self.tried_at = Some(now);
     }
 
-    fn end(&mut self, now: Instant, outcome: Result<KeySet, Reach>) {
+    fn end(&mut self, now: Instant, outcome: &Result<Arc<KeySet>, FetchError>) {
         self.tried_at = Some(now);
+        self.refused_in_a_row = match outcome {
+            Err(error) if error.is_refusal() => self.refused_in_a_row.saturating_add(1),
+            _ => 0,
+        };
         self.last = match outcome {
             Ok(set) => {
-                self.set = Arc::new(set);
+                self.set = Arc::clone(set);
                 self.good_at = Some(now);
                 Last::Good
             }
-            Err(reach) => Last::Failed(reach),
-        };
-        self.refused_in_a_row = match self.last {
-            Last::Failed(Reach::Refused) => self.refused_in_a_row.saturating_add(1),
-            _ => 0,
+            Err(_) if self.refused_in_a_row > 0 => Last::Refused,
+            Err(_) => Last::Failed,
         };
     }
 
@@ -127,12 +121,12 @@ impl State {
         match self.last {
             Last::Never => now,
             Last::Good => tried_at + interval,
-            Last::Failed(Reach::Refused) if self.good_at.is_none() => {
+            Last::Refused if self.good_at.is_none() => {
                 let doubled = 1_u64 << self.refused_in_a_row.saturating_sub(1).min(16);
                 let pause = Duration::from_millis(START_PAUSE_MS.saturating_mul(doubled));
                 tried_at + pause.min(cooldown)
             }
-            Last::Failed(_) => tried_at + cooldown.min(interval),
+            Last::Refused | Last::Failed => tried_at + cooldown.min(interval),
         }
     }
 }
@@ -172,28 +166,24 @@ impl FetchError {
         }
     }
 
-    fn reach(&self) -> Reach {
-        match self {
-            Self::Client(_) | Self::NotAllowed(_) | Self::Refused(_) => Reach::Refused,
-            _ => Reach::Asked,
-        }
+    /// Whether the issuer saw nothing of the refresh.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Client(_) | Self::NotAllowed(_) | Self::Refused(_)
+        )
     }
 }
 
 impl Keys {
-    pub(super) fn new(issuer: Issuer, settings: Arc<AuthSettings>) -> Self {
-        Self::with_lookup(issuer, settings, system_lookup())
-    }
-
-    /// As [`Keys::new`], with names resolved by `lookup`.
-    fn with_lookup(issuer: Issuer, settings: Arc<AuthSettings>, lookup: Lookup) -> Self {
+    /// No keys yet. The names of their addresses are resolved by `lookup`.
+    pub(super) fn new(issuer: Issuer, settings: Arc<AuthSettings>, lookup: Lookup) -> Self {
         Self {
-            lookup,
             issuer,
             settings,
             state: RwLock::new(State::new()),
             flight: Arc::default(),
-            client: OnceCell::new(),
+            lookup,
         }
     }
 
@@ -246,23 +236,21 @@ impl Keys {
         let keys = Arc::clone(self);
         let task = tokio::spawn(async move {
             let outcome = keys.fetch().await;
-            keys.settle(outcome);
+            keys.settle(outcome.map(Arc::new));
             drop(flight);
         });
         // It fails only if the runtime is going down, and then nobody waits for keys.
         let _ended = task.await;
     }
 
-    fn settle(&self, outcome: Result<KeySet, FetchError>) {
-        let label = match &outcome {
-            Ok(_) => "good",
-            Err(error) => error.label(),
-        };
+    fn settle(&self, outcome: Result<Arc<KeySet>, FetchError>) {
+        self.write(|state| state.end(Instant::now(), &outcome));
+        let label = outcome.as_ref().map_or_else(FetchError::label, |_| "good");
         // The label is one of the settings, and never from a token.
         let issuer = &self.issuer.issuer;
         counter!("hub_auth_refreshes_total", "issuer" => issuer.clone(), "result" => label)
             .increment(1);
-        let outcome = match outcome {
+        match outcome {
             Ok(set) => {
                 let (usable, skipped) = (set.usable(), set.skipped());
                 gauge!("hub_auth_keys", "issuer" => issuer.clone()).set(as_gauge(usable));
@@ -272,34 +260,30 @@ impl Keys {
                 } else {
                     tracing::debug!(issuer, usable, skipped, "the key set is fresh");
                 }
-                Ok(set)
             }
             Err(error) => {
-                let reach = error.reach();
                 let why = anyhow::Error::new(error);
                 tracing::warn!(issuer, "the key set cannot be refreshed: {why:#}");
-                Err(reach)
             }
-        };
-        self.write(|state| state.end(Instant::now(), outcome));
+        }
     }
 
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let client = self
-            .client
-            .get_or_try_init(|| async { self.client() })
-            .await
-            .map_err(FetchError::Client)?;
-        let mut answer = client
+        let mut answer = self
+            .client()
+            .map_err(FetchError::Client)?
             .get(self.issuer.jwks_url.clone())
             .header(ACCEPT, "application/jwk-set+json, application/json")
             .timeout(Duration::from_millis(self.settings.fetch_timeout_ms))
             .send()
             .await
-            .map_err(|error| match not_allowed(&error) {
-                Some(why) => FetchError::NotAllowed(why),
-                None if error.is_connect() => FetchError::Refused(error),
-                None => FetchError::Broken(error),
+            .map_err(|error| {
+                let not_allowed = Chain::new(&error).find_map(|cause| cause.downcast_ref());
+                match not_allowed {
+                    Some(why) => FetchError::NotAllowed(*why),
+                    None if error.is_connect() => FetchError::Refused(error),
+                    None => FetchError::Broken(error),
+                }
             })?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
@@ -315,6 +299,7 @@ impl Keys {
         Ok(KeySet::parse(&body, self.settings.keys_max)?)
     }
 
+    /// A client for one fetch: its next fetch is minutes away.
     fn client(&self) -> reqwest::Result<Client> {
         let addresses = AllowedAddresses {
             scheme: self.issuer.jwks_url.scheme().to_owned(),
@@ -326,7 +311,6 @@ impl Keys {
             // Only the configured address is asked, not what the environment puts before it.
             .no_proxy()
             .dns_resolver(Arc::new(addresses))
-            .pool_max_idle_per_host(0)
             .build()
     }
 
@@ -357,26 +341,8 @@ impl Keys {
     }
 }
 
-fn not_allowed(error: &reqwest::Error) -> Option<NoAllowedAddress> {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if let Some(why) = error.downcast_ref::<NoAllowedAddress>() {
-            return Some(*why);
-        }
-        cause = error.source();
-    }
-    None
-}
-
 fn is_about_certificate(error: &FetchError) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("certificate") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    Chain::new(error).any(|cause| cause.to_string().contains("certificate"))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bounded by KEYS_MAX")]
@@ -394,10 +360,15 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(300);
     const STALE_MAX: Duration = Duration::from_secs(3600);
 
-    fn one_key() -> KeySet {
+    /// The outcomes of a refresh.
+    fn one_key() -> Result<Arc<KeySet>, FetchError> {
         let set = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-        KeySet::parse(set, 10).unwrap()
+        Ok(Arc::new(KeySet::parse(set, 10).unwrap()))
     }
+
+    const FAILED: Result<Arc<KeySet>, FetchError> = Err(FetchError::TooLong(0));
+    const REFUSED: Result<Arc<KeySet>, FetchError> =
+        Err(FetchError::NotAllowed(NoAllowedAddress("")));
 
     /// Keys at this URL, where every name has these addresses.
     fn keys_at(url: &str, plain_http: PlainHttp, addresses: &'static [&'static str]) -> Keys {
@@ -410,7 +381,7 @@ mod tests {
             let addresses: Vec<std::net::IpAddr> = addresses.collect();
             Box::pin(async move { Ok(addresses) })
         });
-        Keys::with_lookup(settings.issuers[0].clone(), Arc::new(settings), lookup)
+        Keys::new(settings.issuers[0].clone(), Arc::new(settings), lookup)
     }
 
     #[tokio::test]
@@ -465,7 +436,7 @@ mod tests {
         state.begin(start);
         assert!(!state.may_ask(start + COOLDOWN - Duration::from_millis(1), COOLDOWN));
         let end = start + Duration::from_secs(5);
-        state.end(end, Err(Reach::Asked));
+        state.end(end, &FAILED);
         assert!(!state.may_ask(start + COOLDOWN, COOLDOWN));
         assert!(state.may_ask(end + COOLDOWN, COOLDOWN));
     }
@@ -474,21 +445,15 @@ mod tests {
     fn the_last_good_set_is_kept_over_failures_until_it_is_too_old() {
         let start = Instant::now();
         let mut state = State::new();
-        state.end(start, Ok(one_key()));
+        state.end(start, &one_key());
         let failed_at = start + Duration::from_secs(60);
-        state.end(failed_at, Err(Reach::Asked));
+        state.end(failed_at, &FAILED);
         let known = state.known(start + STALE_MAX - Duration::from_millis(1), STALE_MAX);
         assert_eq!(known.set.usable(), 1);
-        assert_eq!(known.last, Last::Failed(Reach::Asked));
+        assert_eq!(known.last, Last::Failed);
         assert_eq!(state.known(start + STALE_MAX, STALE_MAX).set.usable(), 0);
-    }
-
-    #[test]
-    fn a_set_without_keys_takes_the_place_of_the_last_one() {
-        let start = Instant::now();
-        let mut state = State::new();
-        state.end(start, Ok(one_key()));
-        state.end(start, Ok(KeySet::default()));
+        // A good set without keys is no failure.
+        state.end(start, &Ok(Arc::default()));
         assert_eq!(state.known(start, STALE_MAX).set.usable(), 0);
     }
 
@@ -497,11 +462,11 @@ mod tests {
         let start = Instant::now();
         let mut state = State::new();
         assert_eq!(state.due(start, COOLDOWN, INTERVAL), start);
-        state.end(start, Ok(one_key()));
+        state.end(start, &one_key());
         assert_eq!(state.due(start, COOLDOWN, INTERVAL), start + INTERVAL);
-        state.end(start, Err(Reach::Refused));
+        state.end(start, &REFUSED);
         assert_eq!(state.due(start, COOLDOWN, INTERVAL), start + COOLDOWN);
-        state.end(start, Err(Reach::Asked));
+        state.end(start, &FAILED);
         assert_eq!(state.due(start, COOLDOWN, INTERVAL), start + COOLDOWN);
     }
 
@@ -511,14 +476,14 @@ mod tests {
         let mut state = State::new();
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            state.end(start, Err(Reach::Refused));
+            state.end(start, &REFUSED);
             pauses.push((state.due(start, COOLDOWN, INTERVAL) - start).as_millis());
         }
         assert_eq!(
             pauses,
             [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
         );
-        state.end(start, Err(Reach::Asked));
+        state.end(start, &FAILED);
         let asked = state.due(start, COOLDOWN, INTERVAL);
         assert_eq!(asked, start + COOLDOWN, "one that answers is left alone");
     }

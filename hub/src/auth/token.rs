@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use super::claims::{kind, read_object};
 use super::error::{Claim, Fault, TokenError};
 use super::issuers::{Issuer, SubjectRule};
-use super::jwks::{KeySet, Lookup, SignatureAlgorithm};
+use super::jwks::{KeySet, SignatureAlgorithm};
 use super::principal::{Principal, Rights, Subject};
 
 /// Types (`typ`) of tokens that are meant for us: plain ones, and access tokens (RFC 9068,
@@ -130,16 +130,9 @@ impl<'a> Unproven<'a> {
         rules: &Rules,
         now_ms: u64,
     ) -> Result<Principal, TokenError> {
-        let candidates = match keys.look_up(self.kid(), self.algorithm) {
-            Lookup::Found(candidates) => candidates,
-            Lookup::Unknown => return Err(TokenError::UnknownKey),
-            Lookup::OtherAlgorithm => return Err(TokenError::KeyAlgorithm),
-            Lookup::Ambiguous => return Err(TokenError::AmbiguousKey),
-        };
-        if !candidates
-            .iter()
-            .any(|key| key.verifies(self.message, self.signature))
-        {
+        let candidates = keys.look_up(self.kid(), self.algorithm)?;
+        let mut candidates = candidates.into_iter();
+        if !candidates.any(|key| key.verifies(self.message, self.signature)) {
             return Err(TokenError::Signature);
         }
         principal(&object(self.payload)?, rules, now_ms)
@@ -238,17 +231,17 @@ fn guild_ids(claim: &Value) -> Result<Vec<GuildId>, TokenError> {
 
 /// The rights of the claim: words with spaces between (RFC 6749, section 3.3), or an array of
 /// words.
-fn rights(claim: &Value) -> Result<Rights, TokenError> {
+fn rights<'a>(claim: &'a Value) -> Result<Rights, TokenError> {
     let wrong = |fault| TokenError::Claim(Claim::Scope, fault);
     match claim {
         Value::String(scope) => Ok(Rights::of_scope(scope)),
         Value::Array(entries) => {
-            let word = |entry: &Value| entry.as_str().map(str::to_owned);
-            let words: Result<Vec<_>, _> = entries
-                .iter()
-                .map(|entry| word(entry).ok_or_else(|| wrong(Fault::Entry(kind(entry)))))
-                .collect();
-            Ok(Rights::of_words(words?.iter().map(String::as_str)))
+            let word = |entry: &'a Value| {
+                let word = entry.as_str();
+                word.ok_or_else(|| wrong(Fault::Entry(kind(entry))))
+            };
+            let words: Vec<_> = entries.iter().map(word).collect::<Result<_, _>>()?;
+            Ok(Rights::of_words(words.into_iter()))
         }
         _ => Err(wrong(Fault::of(Some(claim)))),
     }

@@ -75,8 +75,7 @@ impl RoomsApi {
             .await
             .map_err(|error| match error {
                 AuthError::Unauthorized(reason) => {
-                    ApiError::new(Code::Unauthorized, "the bearer token is invalid")
-                        .reason(reason.to_string())
+                    ApiError::new(Code::Unauthorized, "the bearer token is invalid").reason(reason)
                 }
                 AuthError::Unavailable => {
                     ApiError::new(Code::Unavailable, "tokens cannot be verified now")

@@ -27,7 +27,7 @@ use super::registry::{ConnectionId, Registration};
 use super::session::{Action, Session, Subscribe, error_frame};
 use super::wire::{Reader, Received, Wire, Writer};
 use crate::access::Access;
-use crate::auth::{AuthError, Principal, Reason, Verifier};
+use crate::auth::{AuthError, Principal, Verifier};
 use crate::error::{ApiError, ErrorLog};
 
 /// What every connection uses.
@@ -284,7 +284,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The client does not get the reason. The log has it, with the connection's name.
-    fn log_unauthorized(&self, reason: &Reason) {
+    fn log_unauthorized(&self, reason: &str) {
         if let Some(unlogged) = self.context.errors.admit() {
             let connection_id = format!("{:x}", self.registration.id);
             let code = Code::Unauthorized.name();

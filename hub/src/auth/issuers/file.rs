@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use launch::settings::file;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{AudienceClaim, DISCORD, Issuer, SERVICE, WITHOUT_MARKS, claim_warning, has_marks};
@@ -71,22 +71,19 @@ impl IssuersFile {
 
     /// Reads the content of the file.
     pub fn parse(json: &str) -> Self {
-        let value: Value = match serde_json::from_str(json) {
-            Ok(value) => value,
-            Err(error) if error.is_eof() => {
+        if let Err(error) = serde_json::from_str::<Value>(json) {
+            if error.is_eof() {
                 return Self::broken(
                     "The file ends too early: a bracket, a brace or a quotation mark is not closed. Close it.",
                 );
             }
-            Err(error) => {
-                return Self::broken(format!(
-                    "The file is not JSON: the first mistake is in line {}, column {}. Correct it there.",
-                    error.line(),
-                    error.column()
-                ));
-            }
-        };
-        let Value::Array(entries) = value else {
+            return Self::broken(format!(
+                "The file is not JSON: the first mistake is in line {}, column {}. Correct it there.",
+                error.line(),
+                error.column()
+            ));
+        }
+        let Ok(entries) = serde_json::from_str::<Vec<Entry>>(json) else {
             return Self::broken(
                 "The file must be a list of issuers: [ {…}, {…} ]. Write brackets around it.",
             );
@@ -97,20 +94,8 @@ impl IssuersFile {
             let text = format!("The file must list 1 to {ISSUERS_MAX} issuers.");
             found.problems.push(text);
         }
-        // A map keeps the last of equal names, so the names are read once more.
-        let names = serde_json::from_str::<Vec<Entry>>(json).unwrap_or_default();
-        let drafts: Vec<_> = entries
-            .into_iter()
-            .take(ISSUERS_MAX)
-            .enumerate()
-            .map(|(index, entry)| {
-                let names = match names.get(index) {
-                    Some(Entry::Object(names)) => &names.0[..],
-                    _ => &[],
-                };
-                Draft::read(entry, names)
-            })
-            .collect();
+        let entries = entries.into_iter().take(ISSUERS_MAX);
+        let drafts: Vec<_> = entries.map(Draft::read).collect();
         for (index, draft) in drafts.iter().enumerate() {
             let earlier = drafts.get(..index).unwrap_or_default();
             let problems = draft.problems.iter().cloned();
@@ -127,36 +112,41 @@ impl IssuersFile {
     }
 }
 
-/// An entry, of which only the names of its fields count.
+/// An entry as it stands in the file.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Entry {
-    Object(Names),
-    Other(serde::de::IgnoredAny),
+    Object(Fields),
+    Other(IgnoredAny),
 }
 
-/// The names of an entry's fields, as they stand in the file.
-struct Names(Vec<String>);
+/// The fields of an entry. A map keeps the last of equal names, so the repeated ones stand beside it.
+#[derive(Default)]
+struct Fields {
+    values: Map<String, Value>,
+    repeated: Vec<String>,
+}
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Names;
+        from.deserialize_map(Self::default())
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for Fields {
+    type Value = Self;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some((name, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
-                    names.push(name);
-                }
-                Ok(Names(names))
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            if self.values.insert(name.clone(), value).is_some() {
+                self.repeated.push(name);
             }
         }
-        from.deserialize_map(Fields)
+        Ok(self)
     }
 }
 
@@ -178,20 +168,22 @@ struct Draft {
 }
 
 impl Draft {
-    fn read(entry: Value, names: &[String]) -> Self {
+    fn read(entry: Entry) -> Self {
         let mut draft = Self::default();
-        let Value::Object(mut fields) = entry else {
+        let Entry::Object(Fields {
+            values: mut fields,
+            repeated,
+        }) = entry
+        else {
             draft.problems.push(
                 "it must be an object with issuer, audience and jwksUrl, in braces.".to_owned(),
             );
             draft.subjects_unknown = true;
             return draft;
         };
-        for (index, name) in names.iter().enumerate() {
-            if names.iter().take(index).any(|earlier| earlier == name) {
-                let text = format!("it has \"{}\" twice. Keep one.", name.escape_debug());
-                draft.problems.push(text);
-            }
+        for name in repeated {
+            let text = format!("it has \"{}\" twice. Keep one.", name.escape_debug());
+            draft.problems.push(text);
         }
         // null is as good as nothing where a field may be left out.
         let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());

@@ -2,7 +2,7 @@ use proto::frame::ServerFrame;
 use proto::problem::Code;
 
 use super::*;
-use crate::auth::{Reason, Rights, Subject};
+use crate::auth::{Rights, Subject};
 use crate::view::RoomsShown;
 
 const TS: u64 = 1_730_000_000_000;
@@ -173,7 +173,7 @@ fn a_position_is_passed_on_as_it_is_written() {
 fn an_invalid_token_ends_the_connection() {
     for (error, expected) in [
         (
-            AuthError::Unauthorized(Reason::new("expired")),
+            AuthError::Unauthorized("expired".to_owned()),
             ["UNAUTHORIZED", "4401"],
         ),
         (AuthError::Unavailable, ["UNAVAILABLE", "4503"]),
@@ -542,7 +542,7 @@ fn an_error_that_ends_the_connection_names_it_as_the_log_does_and_no_other_error
     let unknown = session.text(r#"{"type":"dance"}"#, false, 0, TS);
     assert_eq!(named(&unknown), None);
     send(&mut session, r#"{"type":"auth","token":"t"}"#);
-    let wrong = AuthError::Unauthorized(Reason::new("expired"));
+    let wrong = AuthError::Unauthorized("expired".to_owned());
     let refused = session.verified(Err(wrong), 0, 0, TS);
     assert_eq!(named(&refused).as_deref(), Some("c"));
 }
