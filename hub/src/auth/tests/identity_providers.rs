@@ -84,9 +84,7 @@ impl Recipe {
     /// claim.
     fn with_guilds(&self, guilds: &Value) -> Option<Value> {
         let mut env = self.blocks["env"].lines();
-        let setting = env
-            .filter_map(|line| line.strip_prefix("JWT_GUILDS_CLAIM="))
-            .next();
+        let setting = env.find_map(|line| line.strip_prefix("JWT_GUILDS_CLAIM="));
         let name = setting.unwrap_or("guilds");
         let claims = self.object("json token");
         if claims.contains_key(name) {
