@@ -81,7 +81,7 @@ pub enum Reply {
     /// To [`Command::Claim`].
     Claimed(Result<Claimed, ClaimRefused>),
     /// To [`Command::Identify`].
-    Identified(Result<IdentifyNoted, Conflict>),
+    Identified(Result<Identified, Conflict>),
     /// To [`Command::Deliver`].
     Delivered(Result<Appended, DeliveryRefused>),
     /// To [`Command::Append`].
@@ -113,6 +113,15 @@ pub enum ClaimRefused {
         /// When to claim again.
         wait_ms: u64,
     },
+}
+
+/// An identify that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identified {
+    /// What the worker gets, if it gets it at once.
+    pub noted: IdentifyNoted,
+    /// When the shard's slot is, in ms since the Unix epoch.
+    pub slot_ms: Option<u64>,
 }
 
 /// Why a delivery is refused.

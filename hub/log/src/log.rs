@@ -9,7 +9,7 @@ use proto::{ChannelId, GuildId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Appended, ClaimRefused, Command, Reply};
+use crate::command::{Appended, ClaimRefused, Command, Identified, Reply};
 use crate::dedup::Admission;
 use crate::entry::{Applied, Place};
 use crate::health::Health;
@@ -26,6 +26,10 @@ use crate::writer::Job;
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked for what has grown too old, at least.
 pub(crate) const AGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How late a slot to identify may be used, in ms. The next slot of the bucket counts from it, and the
+/// worker leaves 500 ms between them beside Discord's 5 s. A later one is replaced.
+const SLOT_LATE_MAX_MS: u64 = 250;
 
 /// It cannot be made durable now; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -119,9 +123,24 @@ impl Log {
         notice: IdentifyNotice,
     ) -> Result<IdentifyNoted, NotTaken> {
         let id = id.into();
-        match self.execute(Command::Identify { id, notice }).await? {
-            Reply::Identified(identifies) => identifies.map_err(NotTaken::Conflict),
-            _ => Err(NotTaken::Unavailable),
+        let command = Command::Identify { id, notice };
+        loop {
+            let Reply::Identified(identified) = self.execute(command.clone()).await? else {
+                return Err(NotTaken::Unavailable);
+            };
+            let Identified { noted, slot_ms } = identified.map_err(NotTaken::Conflict)?;
+            let (Some(slot_ms), Some(after_ms)) = (slot_ms, noted.after_ms) else {
+                return Ok(noted);
+            };
+            // Storing the reply took its time. A clock that was set back makes nobody wait longer.
+            let now_ms = launch::clock::now_ms();
+            if now_ms.saturating_sub(slot_ms) <= SLOT_LATE_MAX_MS {
+                let after_ms = after_ms.min(slot_ms.saturating_sub(now_ms));
+                return Ok(IdentifyNoted {
+                    after_ms: Some(after_ms),
+                    ..noted
+                });
+            }
         }
     }
 

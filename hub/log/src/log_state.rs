@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use launch::mutation::{Rule, disabled};
 
-use crate::command::{Appended, ClaimRefused, Command, DeliveryRefused, Reply};
+use crate::command::{Appended, ClaimRefused, Command, DeliveryRefused, Identified, Reply};
 use crate::contention::{ClaimContention, Fencing};
 use crate::dedup::{Admission, DedupWindow, WindowBounds};
 use crate::record::{NewEntry, Record};
@@ -360,22 +360,25 @@ impl LogState {
         notice: &IdentifyNotice,
         now_ms: u64,
         record: &mut Record,
-    ) -> Result<IdentifyNoted, Conflict> {
+    ) -> Result<Identified, Conflict> {
         self.workers.recognise(notice.shard, notice.generation)?;
         if self.workers.admit(id, now_ms) {
             record.request_ids.push((now_ms, Arc::clone(id)));
             record.identifies.push(now_ms);
             self.workers.identify(now_ms);
         }
-        let after_ms = notice.bucket.map(|bucket| {
+        let slot_ms = notice.bucket.map(|bucket| {
             let slot = self.slots.next(notice.shard.0, bucket, now_ms);
             record.slots.push((now_ms, slot));
             self.slots.give(slot, now_ms);
-            slot.at_ms - now_ms
+            slot.at_ms
         });
-        Ok(IdentifyNoted {
-            identifies: self.workers.identifies(now_ms),
-            after_ms,
+        Ok(Identified {
+            noted: IdentifyNoted {
+                identifies: self.workers.identifies(now_ms),
+                after_ms: slot_ms.map(|slot_ms| slot_ms - now_ms),
+            },
+            slot_ms,
         })
     }
 

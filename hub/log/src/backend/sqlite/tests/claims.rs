@@ -1,5 +1,7 @@
 //! What is kept of workers, and what a claim writes.
 
+use proto::chain::{Bucket, IdentifyNotice};
+
 use super::*;
 use crate::Command;
 use crate::address::Durability;
@@ -43,6 +45,43 @@ async fn a_claim_that_is_repeated_is_answered_again_and_takes_nothing_back() {
     assert_eq!(claims(&log, "a", "one").await, fenced);
     assert_eq!(claims(&log, "b", "two").await, Ok(second));
     assert_eq!(log.holder(0).unwrap().generation, second);
+}
+
+#[tokio::test]
+async fn identifies_keep_their_distance_although_one_of_them_is_stored_late() {
+    let place = Place::new("slow-slot");
+    let log = open(&place.settings());
+    let identify = async |shard: u32| {
+        let id = format!("claim {shard}");
+        let claimed = log.claim(id, claim_by("w", (shard, 2))).await.unwrap();
+        let notice = IdentifyNotice {
+            r#type: "identify".to_owned(),
+            shard: (shard, 2),
+            generation: claimed.generation,
+            bucket: Some(Bucket {
+                number: 0,
+                every_ms: 5_500,
+            }),
+        };
+        let other = Connection::open(place.file()).unwrap();
+        let release = (shard == 0).then(|| {
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                other.execute_batch("ROLLBACK").unwrap();
+            })
+        });
+        let at_ms = loop {
+            match log.identify(format!("{shard}"), notice.clone()).await {
+                Ok(noted) => break launch::clock::now_ms() + noted.after_ms.unwrap(),
+                Err(why) => assert_eq!(why, NotTaken::Unavailable),
+            }
+        };
+        release.map(|release| release.join().unwrap());
+        at_ms
+    };
+    let (late, next) = (identify(0).await, identify(1).await);
+    assert!(next - late >= 5_250, "{} ms", next - late);
 }
 
 #[tokio::test]
