@@ -68,7 +68,7 @@ pub enum Command {
         /// Names the interaction.
         id: Arc<str>,
     },
-    /// The log starts: the ledger is brought in line with its bounds and with every guild.
+    /// The ledger is brought in line with its bounds and with every guild, after each start.
     ReconcileRooms,
     /// Ends in a panic, after it has changed the state.
     #[cfg(test)]

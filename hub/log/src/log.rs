@@ -294,19 +294,23 @@ impl Log {
         })
     }
 
-    /// Looks after the store until `shutdown`: whether it is where it was, whether it can be written
-    /// again, and what has grown too old.
+    /// Looks after the store until `shutdown`: brings the ledger in line, once, and then whether the
+    /// store is where it was, whether it can be written again, and what has grown too old.
     pub async fn tend(&self, shutdown: CancellationToken) {
         let (mut probe, mut age) = (
             tokio::time::interval(PROBE_INTERVAL),
             tokio::time::interval(self.0.age_interval),
         );
+        let mut is_reconciled = false;
         loop {
-            // Either may fail: the next one comes.
+            // Each may fail: the next one comes.
             let _tended = tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = probe.tick() => {
                     self.0.published.measure();
+                    if self.is_storing() && !is_reconciled {
+                        is_reconciled = self.execute(Command::ReconcileRooms).await.is_ok();
+                    }
                     if self.is_storing() {
                         // A writer with a full queue checks the place by itself.
                         let _queued = self.0.jobs.try_send(Job::CheckPlace);

@@ -4,13 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::GuildId;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::address::StoreAddress;
 use crate::backend::loaded::Loaded;
 use crate::backend::sqlite::{Store, StoreBounds};
 use crate::backend::{Backend, StoreError};
-use crate::command::Command;
 use crate::health::Health;
 use crate::log::{AGE_INTERVAL, Log, PROBE_INTERVAL, Shared};
 use crate::log_state::{GuildRecord, StateBounds};
@@ -18,7 +17,7 @@ use crate::published::{GuildLog, Published, measure_rooms};
 use crate::retention::RetentionBounds;
 use crate::rooms::Ledger;
 use crate::settings::LogSettings;
-use crate::writer::{Job, Writer};
+use crate::writer::Writer;
 
 impl Log {
     /// The logs of these guilds and the ledger, as they were stored. `named` names a new store; it must
@@ -113,19 +112,12 @@ impl Log {
             .spawn(move || writer.run())
             .map_err(|error| StoreError::failed(format!("no thread for the writer: {error}")))?;
         let age = Duration::from_millis(settings.age_max_ms / 4);
-        let log = Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             store,
             jobs,
             health,
             published,
             age_interval: age.clamp(PROBE_INTERVAL, AGE_INTERVAL),
-        }));
-        // The queue is empty, so that it accepts the job. Nobody waits for the reply.
-        let (caller, _reply) = oneshot::channel();
-        let _queued = log
-            .0
-            .jobs
-            .try_send(Job::Execute(Command::ReconcileRooms, caller));
-        Ok(log)
+        })))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Command;
+use crate::rooms::LedgerBounds;
 
 #[tokio::test]
 async fn what_was_acknowledged_is_kept_after_a_restart_and_after_a_kill() {
@@ -85,6 +86,50 @@ async fn what_cannot_be_written_is_not_acknowledged_not_seen_and_heals() {
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
     assert_eq!(log.append(vec![by_hand("x")]).await.unwrap().accepted, 1);
     assert_eq!(following.entries.try_recv().unwrap().entry.place.offset, 1);
+    tended.end().await;
+}
+
+#[tokio::test]
+async fn a_ledger_above_its_bounds_is_trimmed_once_the_store_can_be_written() {
+    let place = Place::new("trimmed");
+    let log = open(&place.settings());
+    for channel in 1..=3 {
+        create_room(&log, channel, 4).await.unwrap();
+        log.end_room(channel_id(channel)).await.unwrap();
+    }
+    log.close().await;
+    let lower = LogSettings {
+        ledger: LedgerBounds {
+            past_max: 1,
+            ..LedgerBounds::default()
+        },
+        ..place.settings()
+    };
+    let other = Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let log = open(&lower);
+    let tended = Tended::begin(&log);
+    let mut health = log.health();
+    let mut wait_for = async |wanted| {
+        let reached = health.wait_for(|health| *health == wanted);
+        let within = Duration::from_secs(10);
+        tokio::time::timeout(within, reached)
+            .await
+            .unwrap()
+            .unwrap();
+    };
+    wait_for(Health::Failing).await;
+    assert_eq!(log.ledger().rooms().count(), 3);
+    other.execute_batch("ROLLBACK").unwrap();
+    wait_for(Health::Storing).await;
+    let trimmed = async {
+        while log.ledger().rooms().count() > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), trimmed)
+        .await
+        .unwrap();
     tended.end().await;
 }
 
