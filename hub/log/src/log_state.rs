@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use proto::GuildId;
 use proto::chain::{
     Claim, Claimed, Conflict, IdentifyNoted, IdentifyNotice, KnownGuild, Link, Mark,
 };
 use proto::delivery::RefusedEvent;
 use proto::event::{Event, Fact};
 use proto::problem::Code;
+use proto::{ChannelId, GuildId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -177,7 +177,7 @@ impl LogState {
                 Reply::CreateFinished(self.finish_create(*ticket, outcome, now_ms, &mut record))
             }
             Command::EndRoom { channel } => {
-                self.ledger.end(*channel, now_ms, &mut record.ledger);
+                self.end_room(*channel, now_ms, &mut record);
                 Reply::RoomEnded
             }
             Command::NoteInteraction { id } => {
@@ -256,6 +256,16 @@ impl LogState {
             .finish_create(ticket, outcome, state, epoch, now_ms)?;
         self.publish_step(guild, step, now_ms, record);
         Ok(())
+    }
+
+    fn end_room(&mut self, channel: ChannelId, now_ms: u64, record: &mut Record) {
+        let Some(guild) = self.ledger.room(channel).map(|room| room.guild_id) else {
+            return;
+        };
+        let unserved = GuildRecord::begin(0);
+        let known = self.guilds.get(&guild).unwrap_or(&unserved);
+        let step = self.ledger.end(channel, &known.state, now_ms);
+        self.publish_step(guild, step, now_ms, record);
     }
 
     fn reconcile_rooms(&mut self, now_ms: u64, record: &mut Record) {

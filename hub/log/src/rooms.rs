@@ -345,21 +345,15 @@ impl Ledger {
         Ok(step)
     }
 
-    /// Ends a room: Discord deleted its channel, or knows of none. True if it had not ended before.
-    pub fn end(
-        &mut self,
-        channel: ChannelId,
-        now_ms: u64,
-        changes: &mut Vec<LedgerChange>,
-    ) -> bool {
-        let Some(room) = self.rooms.get(&channel) else {
-            return false;
-        };
-        let is_news = room.status != RoomStatus::Ended;
-        if is_news {
-            self.put(room.turned(RoomStatus::Ended, now_ms), changes);
+    /// Ends a room: Discord deleted its channel, or knows of none. `state` is that of its guild.
+    pub fn end(&mut self, channel: ChannelId, state: &GuildState, now_ms: u64) -> LedgerStep {
+        let mut step = LedgerStep::default();
+        let room = self.rooms.get(&channel);
+        if let Some(room) = room.filter(|room| room.status != RoomStatus::Ended) {
+            self.put(room.turned(RoomStatus::Ended, now_ms), &mut step.ledger);
+            step.guild.extend(self.ownership_change(channel, state));
         }
-        is_news
+        step
     }
 
     /// Brings the ledger in line with a change that was just appended to a guild's log. `state` is the

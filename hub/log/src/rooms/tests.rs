@@ -65,7 +65,8 @@ impl Guild {
 
     fn end(&mut self, id: u64) {
         self.now_ms += 1;
-        self.ledger.end(channel(id), self.now_ms, &mut self.record);
+        let step = self.ledger.end(channel(id), &self.state, self.now_ms);
+        self.publish(step);
     }
 
     fn report(&mut self, fact: Fact) {
@@ -315,6 +316,19 @@ fn a_room_that_ended_is_published_as_ours_until_it_is_reported_as_deleted() {
 }
 
 #[test]
+fn a_room_that_ends_before_it_is_reported_is_not_published_as_ours() {
+    let mut guild = Guild::new(10, 10);
+    guild.add(1);
+    guild.end(1);
+    assert_eq!((guild.open(), guild.owned()), (vec![], vec![]));
+    // The report of its creation may still be on its way.
+    guild.report_room(1);
+    assert!(guild.owned().is_empty());
+    guild.report_deleted(1);
+    assert!(guild.owned().is_empty());
+}
+
+#[test]
 fn a_room_that_is_no_longer_kept_is_not_published_as_ours_for_good() {
     let mut guild = Guild::new(10, 1);
     for id in 1..=3 {
@@ -516,7 +530,7 @@ proptest! {
                 match status {
                     Some(RoomStatus::Open) => prop_assert!(owned),
                     Some(RoomStatus::Missing) => prop_assert!(!owned && !there),
-                    Some(RoomStatus::Ended) | None => {}
+                    Some(RoomStatus::Ended) | None => prop_assert!(!owned || there),
                 }
                 if let Some(room) = guild.ledger.room(channel(id))
                     && room.status == RoomStatus::Open
