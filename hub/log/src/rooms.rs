@@ -81,6 +81,8 @@ impl Default for LedgerBounds {
 pub struct Ledger {
     bounds: LedgerBounds,
     rooms: OrdMap<ChannelId, Arc<OwnedRoom>>,
+    /// The channels of `rooms`, by guild.
+    by_guild: OrdMap<GuildId, OrdSet<ChannelId>>,
     /// The channels among `rooms` that are not open, by since when.
     past: OrdSet<(u64, ChannelId)>,
     pending: OrdMap<CreateTicket, PendingCreate>,
@@ -209,6 +211,7 @@ impl Ledger {
         Self {
             bounds,
             rooms: OrdMap::new(),
+            by_guild: OrdMap::new(),
             past: OrdSet::new(),
             pending: OrdMap::new(),
             budgets: CreateBudgets::default(),
@@ -264,9 +267,8 @@ impl Ledger {
     }
 
     fn of_guild(&self, guild: GuildId) -> impl Iterator<Item = &Arc<OwnedRoom>> {
-        self.rooms
-            .values()
-            .filter(move |room| room.guild_id == guild)
+        let channels = self.by_guild.get(&guild).into_iter().flatten();
+        channels.filter_map(|channel| self.rooms.get(channel))
     }
 
     /// Begins a create: only then may Discord be asked for the channel. A ticket that is pending is
@@ -442,23 +444,32 @@ impl Ledger {
                 self.pending.remove(ticket);
             }
             LedgerChange::Room(room) => {
-                let before = self.rooms.insert(room.channel_id, Arc::clone(room));
+                self.remove(room.channel_id);
+                self.rooms.insert(room.channel_id, Arc::clone(room));
+                let of_guild = self.by_guild.entry(room.guild_id).or_default();
+                of_guild.insert(room.channel_id);
                 self.past.extend(room.past_key());
-                if let Some(key) = before.and_then(|before| before.past_key())
-                    && Some(key) != room.past_key()
-                {
-                    self.past.remove(&key);
-                }
             }
-            LedgerChange::Forgotten(channel) => {
-                if let Some(key) = self.rooms.remove(channel).and_then(|room| room.past_key()) {
-                    self.past.remove(&key);
-                }
-            }
+            LedgerChange::Forgotten(channel) => self.remove(*channel),
             LedgerChange::Budget(owner, bucket) => self.budgets.set(owner, *bucket),
             LedgerChange::Interaction(at_ms, id) => {
                 self.interactions.admit(Arc::clone(id), (), *at_ms);
             }
+        }
+    }
+
+    fn remove(&mut self, channel: ChannelId) {
+        let Some(room) = self.rooms.remove(&channel) else {
+            return;
+        };
+        if let Some(of_guild) = self.by_guild.get_mut(&room.guild_id) {
+            of_guild.remove(&channel);
+            if of_guild.is_empty() {
+                self.by_guild.remove(&room.guild_id);
+            }
+        }
+        if let Some(key) = room.past_key() {
+            self.past.remove(&key);
         }
     }
 

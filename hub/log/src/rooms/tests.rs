@@ -1,5 +1,7 @@
 //! The ledger over the lives of its rooms, beside the guild's state that they are reported into.
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 use proto::event::{Audience, Overwrite, RoomGone, RoomKind, Roster};
 
@@ -543,6 +545,28 @@ proptest! {
             prop_assert_eq!(step.ledger, []);
         }
     }
+}
+
+#[test]
+fn a_snapshot_costs_nothing_for_the_rooms_of_other_guilds() {
+    let other = GuildId::new(2).unwrap();
+    let snapshot = Change::Fact(Fact::Snapshot(GuildState::default().roster(other, "test")));
+    let seconds = |rooms: u64| {
+        let mut guild = Guild::new(10_000, 10);
+        (1..=rooms).for_each(|id| guild.add(id));
+        let attempt = |_| {
+            let began = Instant::now();
+            for _ in 0..200 {
+                let state = GuildState::default();
+                let step = guild.ledger.observe(other, &snapshot, &state, 0);
+                assert_eq!(step, LedgerStep::default());
+            }
+            began.elapsed()
+        };
+        (0..5).map(attempt).min().unwrap().as_secs_f64()
+    };
+    let (few, many) = (seconds(10), seconds(10_000));
+    assert!(many < 50.0 * few, "{many} s instead of {few} s");
 }
 
 #[test]
