@@ -166,7 +166,7 @@ impl Writer {
                 tracing::error!(%failure, "ALARM: the hub ends");
                 self.health.send_replace(Health::Ruined);
             }
-            Failure::Failed(_) | Failure::NoPlace(_) => {
+            Failure::Failed(_) => {
                 let failed_before = self.health.send_replace(Health::Failing) == Health::Failing;
                 if !failed_before {
                     tracing::error!(

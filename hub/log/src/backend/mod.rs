@@ -5,8 +5,6 @@ mod contract;
 pub(crate) mod loaded;
 pub(crate) mod sqlite;
 
-use rusqlite::ErrorCode;
-
 use self::sqlite::Store;
 use crate::group::Group;
 use crate::log_state::LogState;
@@ -14,15 +12,12 @@ use crate::log_state::LogState;
 /// Why a group is not durable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// What stands in the file is not what was written.
+    /// What is stored is not what was written.
     #[error("damaged: {0}")]
     Damaged(String),
-    /// The file cannot be written, or read, now.
+    /// The store cannot be written, or read, now.
     #[error(transparent)]
-    Failed(rusqlite::Error),
-    /// The store's place cannot hold the store.
-    #[error("{0}")]
-    NoPlace(String),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
     /// Another hub has the store's place: this one must end.
     #[error("another hub has taken the place of the store")]
     Taken,
@@ -32,22 +27,9 @@ impl Failure {
     pub(crate) fn damaged(why: impl Into<String>) -> Self {
         Self::Damaged(why.into())
     }
-}
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        match error {
-            rusqlite::Error::SqliteFailure(cause, _)
-                if !matches!(
-                    cause.code,
-                    ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
-                ) =>
-            {
-                Self::Failed(error)
-            }
-            // The wrong type in a column, a table that is missing, …
-            _ => Self::Damaged(error.to_string()),
-        }
+    pub(crate) fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(why.into())
     }
 }
 

@@ -31,24 +31,19 @@ impl From<Failure> for NotOpen {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Damaged(why) => Self::Damaged(why),
-            // Nothing is wrong with what is asked, nor with the disk: it is the file ("unsupported
-            // file format", "malformed database schema").
-            Failure::Failed(rusqlite::Error::SqliteFailure(cause, why))
-                if cause.code == ErrorCode::Unknown =>
-            {
-                Self::Damaged(why.unwrap_or_else(|| cause.to_string()))
+            Failure::Failed(error) => {
+                let of_sqlite = error.downcast_ref::<rusqlite::Error>();
+                match of_sqlite.and_then(rusqlite::Error::sqlite_error_code) {
+                    // Nothing is wrong with what is asked, nor with the disk: it is the file
+                    // ("unsupported file format", "malformed database schema").
+                    Some(ErrorCode::Unknown) => Self::Damaged(error.to_string()),
+                    Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                        Self::Refused(StoreError::wrong(error.to_string()))
+                    }
+                    _ => Self::Refused(StoreError::failed(error.to_string())),
+                }
             }
-            Failure::Failed(rusqlite::Error::SqliteFailure(cause, _))
-                if matches!(
-                    cause.code,
-                    ErrorCode::ReadOnly | ErrorCode::PermissionDenied
-                ) =>
-            {
-                Self::Refused(StoreError::wrong(failure.to_string()))
-            }
-            Failure::Failed(_) | Failure::NoPlace(_) | Failure::Taken => {
-                Self::Refused(StoreError::failed(failure.to_string()))
-            }
+            Failure::Taken => Self::Refused(StoreError::failed(failure.to_string())),
         }
     }
 }

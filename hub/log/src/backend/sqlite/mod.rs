@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proto::GuildId;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use serde::Serialize;
 
 use self::files::Files;
@@ -190,6 +190,18 @@ impl BaseIndex {
     }
 }
 
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
+                // Without a code: the wrong type in a column, a table that is missing, …
+                Self::Damaged(error.to_string())
+            }
+            Some(_) => Self::failed(error),
+        }
+    }
+}
+
 /// Opens the database of a file, with the settings that a connection has of its own.
 fn connect(path: &Path, bounds: &StoreBounds) -> Result<Connection, Failure> {
     let connection = Connection::open_with_flags(
@@ -217,7 +229,7 @@ fn prepare(connection: &Connection, bounds: &StoreBounds) -> Result<(), Failure>
     connection.pragma_update(None, "max_page_count", pages)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Failure::NoPlace(format!(
+        return Err(Failure::failed(format!(
             "its file system cannot hold a journal (mode {mode})"
         )));
     }

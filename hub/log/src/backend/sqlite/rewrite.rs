@@ -4,7 +4,6 @@
 //! the writer checks the place before each commit and every second, and rewrites the whole store into
 //! its place. Every position keeps its meaning: it is the same store.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use super::files::{NotTaken, remove};
@@ -21,9 +20,7 @@ impl Store {
         if self.files.are_in_place() {
             if self.rewrite_failed_at.take().is_some() {
                 // Somebody put the files back.
-                self.files
-                    .drop_rewrite()
-                    .map_err(|error| displaced(&error))?;
+                self.files.drop_rewrite().map_err(Failure::failed)?;
             }
             return Ok(());
         }
@@ -32,11 +29,11 @@ impl Store {
             .is_some_and(|at| at.elapsed() < PAUSE)
         {
             let why = "its files were taken away, and it could not be rewritten";
-            return Err(Failure::NoPlace(why.to_owned()));
+            return Err(Failure::failed(why));
         }
         self.files.take_again().map_err(|error| match error {
             NotTaken::Locked => Failure::Taken,
-            NotTaken::NotAFile | NotTaken::Io(..) => Failure::NoPlace(error.to_string()),
+            NotTaken::NotAFile | NotTaken::Io(..) => Failure::failed(error),
         })?;
         self.rewrite_failed_at = Some(Instant::now());
         self.rewrite(now_ms)?;
@@ -50,18 +47,16 @@ impl Store {
 
     fn rewrite(&mut self, now_ms: u64) -> Result<(), Failure> {
         let copy = self.files.unfinished();
-        remove(&copy).map_err(|error| displaced(&error))?;
+        remove(&copy).map_err(Failure::failed)?;
         let name = copy
             .to_str()
-            .ok_or_else(|| Failure::NoPlace("its name is not UTF-8".to_owned()))?;
+            .ok_or_else(|| Failure::failed("its name is not UTF-8"))?;
         if let Err(error) = self.connection.execute("VACUUM INTO ?1", [name]) {
             // A part of it is of no use, and takes room; the next attempt removes it as well.
             let _removed = remove(&copy);
             return Err(error.into());
         }
-        self.files
-            .put_rewrite(now_ms)
-            .map_err(|error| displaced(&error))?;
+        self.files.put_rewrite(now_ms).map_err(Failure::failed)?;
         let connection = connect(self.files.main(), &self.bounds)?;
         prepare(&connection, &self.bounds)?;
         let wal = WalCheckpointer::start(self.files.main(), &self.bounds)?;
@@ -71,8 +66,4 @@ impl Store {
         self.files.note_opened();
         Ok(())
     }
-}
-
-fn displaced(error: &io::Error) -> Failure {
-    Failure::NoPlace(error.to_string())
 }

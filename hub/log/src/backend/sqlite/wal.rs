@@ -63,9 +63,7 @@ impl WalCheckpointer {
         let thread = std::thread::Builder::new()
             .name("log-checkpoints".to_owned())
             .spawn(checkpoints)
-            .map_err(|error| {
-                Failure::Failed(rusqlite::Error::ToSqlConversionFailure(error.into()))
-            })?;
+            .map_err(Failure::failed)?;
         Ok(Self {
             wake: Some(wake),
             thread: Some(thread),

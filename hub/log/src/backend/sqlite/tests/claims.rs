@@ -77,7 +77,9 @@ async fn identifies_keep_their_distance_although_one_of_them_is_stored_late() {
                 Err(why) => assert_eq!(why, NotTaken::Unavailable),
             }
         };
-        release.map(|release| release.join().unwrap());
+        if let Some(release) = release {
+            release.join().unwrap();
+        }
         at_ms
     };
     let (late, next) = (identify(0).await, identify(1).await);
