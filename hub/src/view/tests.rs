@@ -556,6 +556,52 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
     );
 }
 
+#[test]
+fn a_new_room_may_be_put_into_a_category_of_the_view_and_without_one_into_the_first_listed() {
+    const HIDDEN: u64 = CATEGORY - 1;
+    let category = |id, audience| Room {
+        kind: RoomKind::Category,
+        audience,
+        ..public(id)
+    };
+    let rooms = [
+        category(HIDDEN, Audience::Restricted),
+        category(CATEGORY, Audience::Everyone),
+        public(ROOMS[0]),
+    ];
+    let mut state = GuildState::default();
+    for room in rooms {
+        state.apply(&Change::Fact(Fact::RoomCreated(room)));
+    }
+    // The setting, which of the categories a request may name, and the category of the others.
+    for (shown, may_be_named, default) in [
+        ("everyone".to_owned(), [false, true], None),
+        ("owned".to_owned(), [false, true], None),
+        (format!("{},9", ROOMS[0]), [false, true], None),
+        (
+            format!("{},{CATEGORY}", ROOMS[0]),
+            [false, true],
+            Some(CATEGORY),
+        ),
+        (format!("{CATEGORY},{HIDDEN}"), [true, true], Some(HIDDEN)),
+    ] {
+        let view = View::new(guild(), Arc::new(shown.parse().unwrap()), None);
+        let sees = [HIDDEN, CATEGORY].map(|id| view.sees_category(&state, channel(id)));
+        assert_eq!(sees, may_be_named, "{shown}");
+        assert!(!view.sees_category(&state, channel(ROOMS[0])), "{shown}");
+        assert_eq!(
+            view.default_category(&state),
+            default.map(channel),
+            "{shown}"
+        );
+        assert_eq!(
+            view.default_category(&GuildState::default()),
+            None,
+            "{shown}"
+        );
+    }
+}
+
 /// A position outlives its hub: the fingerprint must mean the same to the next one.
 #[test]
 fn the_fingerprint_of_a_view_never_changes() {
