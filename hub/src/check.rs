@@ -106,7 +106,7 @@ async fn keys(settings: &Settings, report: &mut Report) {
 }
 
 fn store(settings: &Settings, report: &mut Report) {
-    match reach::look(&settings.store_url) {
+    match reach::probe(&settings.store_url) {
         Ok(Place::Memory) => report.warning(
             "store",
             "STORE_URL is memory: nothing outlives the hub, and rooms from before a restart are not Roomwire's any more.",

@@ -2,7 +2,7 @@
 
 use proto::position::{PositionKey, ViewPosition};
 
-use roomlog::Place;
+use roomlog::Position;
 
 /// Seals positions, and opens what browsers send back. A clone is a reference.
 #[derive(Clone)]
@@ -15,11 +15,11 @@ impl Positions {
     }
 
     /// The text of a place in the view of this fingerprint. `step` is that of a [`ViewPosition`].
-    pub fn seal(&self, place: Place, step: u16, view: u32) -> String {
+    pub fn seal(&self, position: Position, step: u16, view: u32) -> String {
         let position = ViewPosition {
-            epoch: place.epoch,
-            offset: place.offset,
-            check: place.check,
+            epoch: position.epoch,
+            offset: position.offset,
+            check: position.check,
             step,
             view,
         };

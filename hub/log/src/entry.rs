@@ -1,4 +1,4 @@
-//! An entry of one guild's log, and its place.
+//! An entry of one guild's log, and its position.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{Change, GuildState};
 
-/// A place in one guild's log.
+/// A place in one guild's continuous history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
+pub struct Position {
     /// Which continuous history.
     pub epoch: u64,
     /// How many entries it holds.
@@ -21,7 +21,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Entry {
     /// Where the log stands with it.
-    pub place: Place,
+    pub position: Position,
     /// What changed.
     pub change: Change,
     /// When the worker read it, in ms since the Unix epoch.

@@ -47,7 +47,7 @@ mod writer;
 
 pub use self::backend::StoreError;
 pub use self::command::{Appended, Command, Reply};
-pub use self::entry::{Applied, Entry, Place};
+pub use self::entry::{Applied, Entry, Position};
 pub use self::health::Health;
 pub use self::log::{Following, Log, NotTaken, Unavailable};
 pub use self::log_state::{GuildRecord, LogState};

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{Appended, ClaimRefused, Command, Identified, Reply};
 use crate::dedup::Admission;
-use crate::entry::{Applied, Place};
+use crate::entry::{Applied, Position};
 use crate::health::Health;
 use crate::published::{Published, lock};
 use crate::rooms::{
@@ -65,7 +65,7 @@ pub(crate) struct Shared {
 /// A guild's state, and everything that comes after it.
 pub struct Following {
     /// Where the state was taken.
-    pub place: Place,
+    pub position: Position,
     /// The state.
     pub state: GuildState,
     /// What came before it, as far as it is kept.
@@ -277,9 +277,13 @@ impl Log {
     }
 
     /// Reads a guild's state where it stands now; `None` if this hub does not serve the guild.
-    pub fn read<T>(&self, guild: GuildId, read: impl FnOnce(&GuildState, Place) -> T) -> Option<T> {
+    pub fn read<T>(
+        &self,
+        guild: GuildId,
+        read: impl FnOnce(&GuildState, Position) -> T,
+    ) -> Option<T> {
         let shown = lock(&self.0.published.guilds.get(&guild)?.shown);
-        Some(read(&shown.state, shown.place))
+        Some(read(&shown.state, shown.position))
     }
 
     /// A guild's state and all that comes after it, with nothing between them.
@@ -287,7 +291,7 @@ impl Log {
         let guild = self.0.published.guilds.get(&guild)?;
         let shown = lock(&guild.shown);
         Some(Following {
-            place: shown.place,
+            position: shown.position,
             state: shown.state.clone(),
             tail: shown.retention.tail().clone(),
             entries: guild.followers.subscribe(),

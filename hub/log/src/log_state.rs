@@ -26,7 +26,7 @@ use crate::rooms::{CreateOutcome, CreateTicket, Ledger, LedgerStep, NotPending, 
 use crate::slots::IdentifySlots;
 use crate::state::{Change, GuildState, Source};
 use crate::workers::{Holder, Progress, Workers};
-use crate::{Applied, Entry, Place};
+use crate::{Applied, Entry, Position};
 
 /// Ids of events that were appended by hand stay known for 10 minutes *and* 100,000 events.
 const EVENT_IDS: WindowBounds = WindowBounds {
@@ -61,7 +61,7 @@ pub(crate) struct StateBounds {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GuildRecord {
     /// Where.
-    pub place: Place,
+    pub position: Position,
     /// The newest event of a worker: an event that is not above it is a repeat.
     pub mark: Mark,
     /// The guild.
@@ -164,7 +164,7 @@ impl LogState {
                 guild,
                 owner,
             } => {
-                let epoch = self.guilds.get(guild).map(|known| known.place.epoch);
+                let epoch = self.guilds.get(guild).map(|known| known.position.epoch);
                 let pending = PendingCreate {
                     guild_id: *guild,
                     owner: owner.clone(),
@@ -203,7 +203,7 @@ impl LogState {
             if let Some(known) = self.guilds.get_mut(&new.guild) {
                 let entry = &new.applied.entry;
                 known.state.apply(&entry.change);
-                known.place = entry.place;
+                known.position = entry.position;
             }
         }
         for (guild, mark) in &record.marks {
@@ -250,7 +250,7 @@ impl LogState {
         let guild = self.ledger.guild_of(ticket).ok_or(NotPending)?;
         let unserved = GuildRecord::begin(0);
         let known = self.guilds.get(&guild).unwrap_or(&unserved);
-        let (state, epoch) = (&known.state, known.place.epoch);
+        let (state, epoch) = (&known.state, known.position.epoch);
         let step = self
             .ledger
             .finish_create(ticket, outcome, state, epoch, now_ms)?;
@@ -271,7 +271,7 @@ impl LogState {
     fn reconcile_rooms(&mut self, now_ms: u64, record: &mut Record) {
         self.ledger.trim(&mut record.ledger);
         for (guild, known) in self.guilds.clone() {
-            let (state, epoch) = (&known.state, known.place.epoch);
+            let (state, epoch) = (&known.state, known.position.epoch);
             let step = self.ledger.reconcile(guild, state, epoch, now_ms);
             self.publish_step(guild, step, now_ms, record);
         }
@@ -522,7 +522,7 @@ impl GuildRecord {
     /// A guild of which nothing is known, at the beginning of its log.
     pub fn begin(epoch: u64) -> Self {
         Self {
-            place: Place {
+            position: Position {
                 epoch,
                 offset: 0,
                 check: 0,
@@ -537,24 +537,24 @@ impl GuildRecord {
         if let Change::Fact(Fact::Snapshot(_)) = change {
             // What comes after a snapshot does not continue what came before it. The time keeps
             // an epoch from repeating after the store was replaced by an older copy.
-            self.place = Place {
-                epoch: now_ms.max(self.place.epoch + 1),
+            self.position = Position {
+                epoch: now_ms.max(self.position.epoch + 1),
                 offset: 0,
                 check: 0,
             };
         } else {
-            self.place.offset += 1;
+            self.position.offset += 1;
         }
         let before = self.state.clone();
         self.state.apply(&change);
         // Strings, numbers and lists: nothing in a change can fail to be written.
         let json = serde_json::to_vec(&change).unwrap_or_default();
-        self.place.check = chained(self.place, &json, ts);
+        self.position.check = chained(self.position, &json, ts);
         NewEntry {
             guild,
             applied: Arc::new(Applied {
                 entry: Arc::new(Entry {
-                    place: self.place,
+                    position: self.position,
                     change,
                     ts,
                 }),
@@ -568,11 +568,11 @@ impl GuildRecord {
 
 /// Names an entry together with all before it, by `place`, which still carries the check before it.
 /// `json` is the change as it is kept.
-pub(crate) fn chained(place: Place, json: &[u8], ts: u64) -> u32 {
+pub(crate) fn chained(position: Position, json: &[u8], ts: u64) -> u32 {
     let mut digest = Sha256::new();
-    digest.update(place.check.to_be_bytes());
-    digest.update(place.epoch.to_be_bytes());
-    digest.update(place.offset.to_be_bytes());
+    digest.update(position.check.to_be_bytes());
+    digest.update(position.epoch.to_be_bytes());
+    digest.update(position.offset.to_be_bytes());
     digest.update(ts.to_be_bytes());
     digest.update(json);
     digest

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use proto::GuildId;
 use tokio::sync::broadcast;
 
-use crate::entry::{Applied, Place};
+use crate::entry::{Applied, Position};
 use crate::log_state::{GuildRecord, LogState};
 use crate::record::NewEntry;
 use crate::retention::{Retention, RetentionBounds};
@@ -28,7 +28,7 @@ pub(crate) struct GuildLog {
 
 /// What readers see of a guild.
 pub(crate) struct Shown {
-    pub(crate) place: Place,
+    pub(crate) position: Position,
     pub(crate) state: GuildState,
     pub(crate) retention: Retention,
 }
@@ -57,7 +57,7 @@ impl Published {
             if let Some(log) = self.guilds.get(guild) {
                 let mut shown = lock(&log.shown);
                 shown.retention = Retention::begin(Known {
-                    place: shown.place,
+                    position: shown.position,
                     state: shown.state.clone(),
                 });
             }
@@ -96,7 +96,7 @@ impl GuildLog {
     pub(crate) fn begin(known: &GuildRecord, retention: Retention, settings: &LogSettings) -> Self {
         let (followers, _) = broadcast::channel(settings.follow_entries_max);
         let shown = Shown {
-            place: known.place,
+            position: known.position,
             state: known.state.clone(),
             retention,
         };
@@ -112,10 +112,10 @@ impl GuildLog {
         let mut shown = lock(&self.shown);
         for NewEntry { applied, .. } in entries {
             let Applied { entry, after, .. } = &*applied;
-            shown.place = entry.place;
-            if entry.place.offset == 0 {
+            shown.position = entry.position;
+            if entry.position.offset == 0 {
                 shown.retention = Retention::begin(Known {
-                    place: entry.place,
+                    position: entry.position,
                     state: after.clone(),
                 });
             } else {

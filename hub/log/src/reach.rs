@@ -29,11 +29,11 @@ pub enum Place {
     Free,
 }
 
-/// Looks at the store's place.
+/// Probes the store's place.
 ///
 /// # Errors
 /// A sentence or two: why a hub could not open a store there, and what to do.
-pub fn look(address: &StoreAddress) -> Result<Place, String> {
+pub fn probe(address: &StoreAddress) -> Result<Place, String> {
     let StoreAddress::File(path) = address else {
         return Ok(Place::Memory);
     };
@@ -165,12 +165,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_at_the_store_leaves_everything_as_it_was() {
-        let folder = folder("look");
+    async fn probing_the_store_leaves_everything_as_it_was() {
+        let folder = folder("probe");
         let path = folder.join("data/hub.db");
         let address = StoreAddress::File(path.clone());
-        assert_eq!(look(&StoreAddress::Memory), Ok(Place::Memory));
-        assert_eq!(look(&address), Ok(Place::Free));
+        assert_eq!(probe(&StoreAddress::Memory), Ok(Place::Memory));
+        assert_eq!(probe(&address), Ok(Place::Free));
         assert_eq!(files(&folder), Vec::<String>::new());
 
         let settings = LogSettings {
@@ -179,12 +179,12 @@ mod tests {
         };
         let log = Log::open(&[], "test", &settings).unwrap();
         let open = files(&folder.join("data"));
-        assert_eq!(look(&address), Ok(Place::InUse));
+        assert_eq!(probe(&address), Ok(Place::InUse));
         assert_eq!(files(&folder.join("data")), open);
         log.close().await;
         drop(log);
         let kept = files(&folder.join("data"));
-        assert_eq!(look(&address), Ok(Place::Kept));
+        assert_eq!(probe(&address), Ok(Place::Kept));
         assert_eq!(files(&folder.join("data")), kept);
         fs::remove_dir_all(folder).unwrap();
     }
@@ -201,7 +201,7 @@ mod tests {
         fs::write(folder.join("ours"), &header).unwrap();
         header[VERSION_AT + 3] = 200;
         fs::write(folder.join("later"), &header).unwrap();
-        let look = |name: &str| look(&StoreAddress::File(folder.join(name)));
+        let probe = |name: &str| probe(&StoreAddress::File(folder.join(name)));
         for (name, words) in [
             ("", "is not a file."),
             ("text", "is not a database."),
@@ -209,11 +209,11 @@ mod tests {
             ("later", "was written by a later version"),
             ("text/hub.db", "needs a directory."),
         ] {
-            let why = look(name).unwrap_err();
+            let why = probe(name).unwrap_err();
             assert!(why.contains(words) && why.ends_with('.'), "{name}: {why}");
         }
-        assert_eq!(look("empty"), Ok(Place::Kept));
-        assert_eq!(look("ours"), Ok(Place::Kept));
+        assert_eq!(probe("empty"), Ok(Place::Kept));
+        assert_eq!(probe("ours"), Ok(Place::Kept));
         fs::remove_dir_all(folder).unwrap();
     }
 }

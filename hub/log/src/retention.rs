@@ -55,7 +55,7 @@ impl Retention {
         bounds: RetentionBounds,
         now_ms: u64,
     ) {
-        let offset = entry.place.offset;
+        let offset = entry.position.offset;
         self.tail.push(entry, after);
         self.newest_ms = now_ms;
         if !offset.is_multiple_of(STRIDE) {
@@ -80,7 +80,7 @@ impl Retention {
         if let Some(first) = self.tail.first() {
             let gone = self
                 .times
-                .partition_point(|(offset, _)| *offset <= first.place.offset);
+                .partition_point(|(offset, _)| *offset <= first.position.offset);
             self.times.drain(..gone);
         }
     }

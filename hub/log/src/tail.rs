@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use imbl::Vector;
 
-use crate::entry::{Entry, Place};
+use crate::entry::{Entry, Position};
 use crate::state::GuildState;
 
 /// So many entries share one kept state: what has to be replayed at most to know a past state.
@@ -26,7 +26,7 @@ pub struct Tail {
 #[derive(Debug, Clone)]
 pub struct Known {
     /// Where.
-    pub place: Place,
+    pub position: Position,
     /// The guild there.
     pub state: GuildState,
 }
@@ -51,10 +51,10 @@ impl Tail {
 
     /// Adds an entry; `after` is the state with it.
     pub fn push(&mut self, entry: Arc<Entry>, after: &GuildState) {
-        let place = entry.place;
-        if place.offset.is_multiple_of(STRIDE) {
+        let position = entry.position;
+        if position.offset.is_multiple_of(STRIDE) {
             self.states.push_back(Known {
-                place,
+                position,
                 state: after.clone(),
             });
         }
@@ -66,7 +66,7 @@ impl Tail {
         while let Some(next) = self.states.get(1)
             && let Some(first) = self.states.front()
         {
-            let stride = next.place.offset - first.place.offset;
+            let stride = next.position.offset - first.position.offset;
             let stride = usize::try_from(stride).unwrap_or(usize::MAX);
             if self.entries.len().saturating_sub(stride) < keep {
                 return;
@@ -97,27 +97,27 @@ impl Tail {
     }
 
     /// What came after a place; `None` if it is not kept, or if another history stands there.
-    pub fn since(&self, place: Place) -> Option<Replay> {
+    pub fn since(&self, position: Position) -> Option<Replay> {
         let first = self.states.front()?;
-        if place.epoch != first.place.epoch || place.offset < first.place.offset {
+        if position.epoch != first.position.epoch || position.offset < first.position.offset {
             return None;
         }
-        let index = |offset: u64| usize::try_from(offset - first.place.offset).ok();
-        let skipped = index(place.offset).filter(|skipped| *skipped <= self.entries.len())?;
+        let index = |offset: u64| usize::try_from(offset - first.position.offset).ok();
+        let skipped = index(position.offset).filter(|skipped| *skipped <= self.entries.len())?;
         let found = match skipped.checked_sub(1) {
-            None => first.place,
-            Some(last) => self.entries.get(last)?.place,
+            None => first.position,
+            Some(last) => self.entries.get(last)?.position,
         };
-        if found != place {
+        if found != position {
             return None;
         }
         let near = self
             .states
             .iter()
             .rev()
-            .find(|known| known.place.offset <= place.offset)?;
+            .find(|known| known.position.offset <= position.offset)?;
         let mut state = near.state.clone();
-        let replayed = index(near.place.offset)?;
+        let replayed = index(near.position.offset)?;
         for entry in self.entries.iter().take(skipped).skip(replayed) {
             state.apply(&entry.change);
         }
@@ -137,8 +137,8 @@ mod tests {
     use crate::state::Change;
     use crate::state::unknown_room;
 
-    fn at(offset: u64) -> Place {
-        Place {
+    fn at(offset: u64) -> Position {
+        Position {
             epoch: 7,
             offset,
             check: u32::try_from(offset * 3).unwrap(),
@@ -152,7 +152,7 @@ mod tests {
             Audience::Everyone,
         );
         Arc::new(Entry {
-            place: at(offset),
+            position: at(offset),
             change: Change::Fact(Fact::RoomCreated(room)),
             ts: 0,
         })
@@ -161,7 +161,7 @@ mod tests {
     fn tail(entries: u64) -> Tail {
         let mut state = GuildState::default();
         let mut tail = Tail::begin(Known {
-            place: at(0),
+            position: at(0),
             state: state.clone(),
         });
         for offset in 1..=entries {
@@ -177,7 +177,7 @@ mod tests {
         let mut tail = tail(300);
         for keep in [1_000, 300, 200, 130, 1] {
             tail.trim(keep);
-            let first = tail.first().unwrap().place.offset;
+            let first = tail.first().unwrap().position.offset;
             assert!(
                 tail.len() >= keep.min(300) && tail.len() < keep + 128,
                 "{keep}"
@@ -191,7 +191,7 @@ mod tests {
                     assert!(
                         past.entries
                             .front()
-                            .is_none_or(|next| next.place.offset == offset + 1)
+                            .is_none_or(|next| next.position.offset == offset + 1)
                     );
                 }
             }
@@ -202,12 +202,12 @@ mod tests {
     fn another_event_epoch_or_future_is_not_continued_from() {
         let tail = tail(100);
         for (epoch, offset, check) in [(7, 50, 151), (6, 50, 150), (7, 101, 303), (7, 0, 1)] {
-            let place = Place {
+            let position = Position {
                 epoch,
                 offset,
                 check,
             };
-            assert!(tail.since(place).is_none());
+            assert!(tail.since(position).is_none());
         }
     }
 }

@@ -91,7 +91,7 @@ impl RoomsApi {
             rooms: listed.rooms,
             pos: self
                 .positions
-                .seal(listed.place, 0, listed.view.fingerprint()),
+                .seal(listed.position, 0, listed.view.fingerprint()),
             gateway: self.freshness.of(guild_id),
         };
         ([(header::CACHE_CONTROL, "no-store")], Json(list)).into_response()

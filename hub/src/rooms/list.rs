@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proto::frame::SnapshotRoom;
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
-use roomlog::Place;
+use roomlog::Position;
 
 use super::Rooms;
 use crate::auth::Principal;
@@ -20,7 +20,7 @@ pub struct Listed {
     /// The rooms, by channel.
     pub rooms: Vec<SnapshotRoom>,
     /// The position of the guild's log.
-    pub place: Place,
+    pub position: Position,
 }
 
 impl Rooms {
@@ -40,7 +40,7 @@ impl Rooms {
                 .access
                 .view(actor, guild, only.map(|channel| BTreeSet::from([channel])))?;
         let ended = self.ended_channels();
-        let read = self.0.log.read(guild, |state, place| {
+        let read = self.0.log.read(guild, |state, position| {
             let mut rooms = view.rooms(state);
             // The ledger is as new as the guild's state, or newer.
             let ledger = self.0.log.ledger();
@@ -50,11 +50,15 @@ impl Rooms {
                 .filter(|room| !ended.contains(&room.channel_id));
             rooms.extend(opening.filter_map(|room| view.opening(room)));
             rooms.sort_by_key(|room| room.room.channel_id);
-            (rooms, place)
+            (rooms, position)
         });
-        let (rooms, place) =
+        let (rooms, position) =
             read.ok_or_else(|| ApiError::new(Code::Forbidden, "not a guild of this token"))?;
-        Ok(Listed { view, rooms, place })
+        Ok(Listed {
+            view,
+            rooms,
+            position,
+        })
     }
 
     /// One room that a principal sees, in any of their guilds.

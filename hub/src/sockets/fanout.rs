@@ -93,7 +93,7 @@ impl Fanout {
             if let Some(following) = log.follow(*guild) {
                 let fanout = GuildFanout::new(
                     *guild,
-                    (following.place, following.state.clone()),
+                    (following.position, following.state.clone()),
                     freshness.clone(),
                     positions.clone(),
                     limits.clone(),
@@ -156,7 +156,7 @@ impl Fanout {
                     let Some(newer) = self.0.log.follow(guild) else {
                         return;
                     };
-                    slot.lock().restart(newer.place, newer.state.clone());
+                    slot.lock().restart(newer.position, newer.state.clone());
                     following = newer;
                 }
                 Err(RecvError::Closed) => return,
@@ -176,8 +176,8 @@ impl Fanout {
             return Ok(());
         };
         let _delivery = slot.delivery_lock.lock().await;
-        let newest = self.0.log.read(guild, |_, place| place);
-        let mut at = first.entry.place;
+        let newest = self.0.log.read(guild, |_, position| position);
+        let mut at = first.entry.position;
         self.publish(slot, first);
         while newest.is_some_and(|newest| at < newest) {
             // Connections write meanwhile.
@@ -188,7 +188,7 @@ impl Fanout {
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
                 Err(TryRecvError::Lagged(missed)) => return Err(RecvError::Lagged(missed)),
             };
-            at = applied.entry.place;
+            at = applied.entry.position;
             self.publish(slot, &applied);
         }
         Ok(())
@@ -212,7 +212,7 @@ impl Fanout {
         if let Some(slot) = self.0.guilds.get(&guild) {
             // First the freshness, then the position: the entries that changed it are before that.
             let freshness = self.0.freshness.of(guild);
-            if let Some(at) = self.0.log.read(guild, |_, place| place) {
+            if let Some(at) = self.0.log.read(guild, |_, position| position) {
                 slot.lock().freshness_changed(at, freshness);
             }
         }

@@ -8,7 +8,7 @@ use proto::GuildId;
 use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, ViewEvent};
 use proto::gateway::GatewayPayload;
 use proto::position::UNFINISHED;
-use roomlog::{Entry, Place};
+use roomlog::{Entry, Position};
 
 use super::frames::{NUMBER_BYTES, strip_closing_brace};
 use crate::positions::Positions;
@@ -33,8 +33,8 @@ impl FrameEncoder {
     }
 
     /// The text of a position in this view.
-    pub(super) fn position(&self, place: Place, step: u16) -> String {
-        self.positions.seal(place, step, self.fingerprint)
+    pub(super) fn position(&self, position: Position, step: u16) -> String {
+        self.positions.seal(position, step, self.fingerprint)
     }
 
     /// An entry's events in this view, one frame each, without a number.
@@ -47,7 +47,7 @@ impl FrameEncoder {
                 seen if seen == of => 0,
                 seen => u16::try_from(seen).unwrap_or(UNFINISHED),
             };
-            self.frame(event, entry.place, step, entry.ts)
+            self.frame(event, entry.position, step, entry.ts)
         });
         frames.collect()
     }
@@ -71,7 +71,7 @@ impl FrameEncoder {
     /// parts does not have the guild's state.
     pub(super) fn snapshot(
         &self,
-        place: Place,
+        position: Position,
         rooms: Vec<SnapshotRoom>,
         reason: &str,
         gateway: &GatewayPayload,
@@ -91,7 +91,7 @@ impl FrameEncoder {
                 Some((part, of)) if part < of => UNFINISHED,
                 _ => 0,
             };
-            self.frame(ViewEvent::Snapshot(payload), place, step, ts)
+            self.frame(ViewEvent::Snapshot(payload), position, step, ts)
         };
         let whole = part(rooms.clone(), None);
         if whole.len() + NUMBER_BYTES <= part_bytes || rooms.is_empty() {
@@ -109,12 +109,12 @@ impl FrameEncoder {
             .collect()
     }
 
-    fn frame(&self, event: ViewEvent, place: Place, step: u16, ts: u64) -> Bytes {
+    fn frame(&self, event: ViewEvent, position: Position, step: u16, ts: u64) -> Bytes {
         strip_closing_brace(encode(&EventFrame {
             v: FRAME_VERSION,
             event,
             guild_id: self.guild,
-            pos: Some(self.position(place, step)),
+            pos: Some(self.position(position, step)),
             ts,
             n: None,
         }))
@@ -232,9 +232,9 @@ mod tests {
             let view = View::new(GuildId::new(1).unwrap(), Arc::new(RoomsShown::Everyone), None);
             let key = Positions::new(PositionKey::derive(b"secret"));
             let encoder = FrameEncoder::new(&key, &view);
-            let place = Place { epoch: 5, offset: 6, check: 7 };
+            let position = Position { epoch: 5, offset: 6, check: 7 };
             let gateway = GatewayPayload { state: GatewayState::Live, age_ms: 3, reason: None };
-            let parts = encoder.snapshot(place, rooms.clone(), "subscribed", &gateway, part_bytes);
+            let parts = encoder.snapshot(position, rooms.clone(), "subscribed", &gateway, part_bytes);
             let mut received: BTreeMap<u64, SnapshotRoom> = BTreeMap::new();
             for (index, body) in (1..).zip(&parts) {
                 prop_assert!(body.len() + NUMBER_BYTES <= part_bytes, "{} of {part_bytes}", body.len());

@@ -10,7 +10,7 @@ use proto::event::Fact;
 use proto::gateway::{GatewayPayload, GatewayState};
 use proto::position::{UNFINISHED, ViewPosition};
 use roomlog::tail::Tail;
-use roomlog::{Change, Entry, GuildState, Place};
+use roomlog::{Change, Entry, GuildState, Position};
 
 use super::frame_encoder::FrameEncoder;
 use super::frames::{Frame, FrameBatch};
@@ -29,7 +29,7 @@ use crate::view::View;
 /// A guild's fan-out at its current position.
 pub(super) struct GuildFanout {
     guild: GuildId,
-    pub(super) position: Place,
+    pub(super) position: Position,
     /// The guild at `position`.
     state: GuildState,
     /// Whether the worker has confirmed the state since this hub's start, or was silent for too
@@ -44,7 +44,7 @@ pub(super) struct GuildFanout {
     published_ms: u64,
     /// The freshness has changed to this. It is published at the position: the entries that changed
     /// it come first. A newer freshness may belong to later entries, and is due by itself.
-    freshness_due: Option<(Place, GatewayPayload)>,
+    freshness_due: Option<(Position, GatewayPayload)>,
     freshness: Freshness,
     limits: FanoutLimits,
     clock: Monotonic,
@@ -55,7 +55,7 @@ impl GuildFanout {
     /// A fan-out without subscribers at this position.
     pub(super) fn new(
         guild: GuildId,
-        (position, state): (Place, GuildState),
+        (position, state): (Position, GuildState),
         freshness: Freshness,
         positions: Positions,
         limits: FanoutLimits,
@@ -80,7 +80,7 @@ impl GuildFanout {
 
     /// Publishes the next entry of the log, with the state before and after it.
     pub(super) fn publish(&mut self, entry: &Entry, before: &GuildState, after: &GuildState) {
-        self.position = entry.place;
+        self.position = entry.position;
         self.state.clone_from(after);
         if let Change::Fact(Fact::Snapshot(roster)) = &entry.change {
             self.epoch_reason = Some(roster.reason.clone());
@@ -103,7 +103,7 @@ impl GuildFanout {
                 sent += group.send(frame);
             }
             if let Some(kept) = &mut group.history {
-                let offset = entry.place.offset;
+                let offset = entry.position.offset;
                 kept.history.append(offset, frames, self.limits.recovery);
             }
         }
@@ -112,7 +112,7 @@ impl GuildFanout {
 
     /// Continues at another position, with a snapshot for every subscriber: the fan-out was too
     /// slow, and the log has dropped entries that it had not published.
-    pub(super) fn restart(&mut self, position: Place, state: GuildState) {
+    pub(super) fn restart(&mut self, position: Position, state: GuildState) {
         if self.position.epoch != position.epoch {
             // The snapshot that began the epoch was among them.
             self.epoch_reason = None;
@@ -145,7 +145,7 @@ impl GuildFanout {
     }
 
     /// The freshness has changed to this, while the log stood at this position or before it.
-    pub(super) fn freshness_changed(&mut self, at: Place, freshness: GatewayPayload) {
+    pub(super) fn freshness_changed(&mut self, at: Position, freshness: GatewayPayload) {
         self.freshness_due = Some((at, freshness));
         self.publish_freshness_if_due();
     }
@@ -263,13 +263,13 @@ impl GuildFanout {
         outbox: &Outbox,
         opening: impl FnOnce(bool, String) -> Frame,
     ) -> u64 {
-        let place = Place {
+        let at = Position {
             epoch: position.epoch,
             offset: position.offset,
             check: position.check,
         };
         let encoder = &self.subscriptions.group(view).encoder;
-        outbox.push(opening(true, encoder.position(place, position.step)));
+        outbox.push(opening(true, encoder.position(at, position.step)));
         // No other frame says how fresh the missed events are.
         let gateway = FrameEncoder::gateway(self.guild, self.gateway());
         outbox.push(Frame::complete(gateway));

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use proto::position::{UNFINISHED, ViewPosition};
-use roomlog::Place;
+use roomlog::Position;
 use roomlog::tail::Tail;
 
 use super::frames::FrameBatch;
@@ -62,7 +62,7 @@ pub(super) enum Decision {
 /// stands at `at`.
 pub(super) fn decide(
     position: &ViewPosition,
-    at: Place,
+    at: Position,
     tail: &Tail,
     history: Option<&History>,
 ) -> Decision {
@@ -80,11 +80,11 @@ pub(super) fn decide(
 }
 
 /// Finds the entry of a position in the log.
-fn find(position: &ViewPosition, at: Place, tail: &Tail) -> Result<(), &'static str> {
+fn find(position: &ViewPosition, at: Position, tail: &Tail) -> Result<(), &'static str> {
     if position.epoch != at.epoch {
         return Err(STORE_CHANGED);
     }
-    let first = tail.first().ok_or(TOO_OLD)?.place;
+    let first = tail.first().ok_or(TOO_OLD)?.position;
     if first.epoch != position.epoch {
         // The log has a new epoch already. The fan-out is about to publish its snapshot.
         return Err(STORE_CHANGED);
@@ -165,8 +165,8 @@ mod tests {
         bytes_max: 1_000,
     };
 
-    fn place(offset: u64) -> Place {
-        Place {
+    fn at_offset(offset: u64) -> Position {
+        Position {
             epoch: 7,
             offset,
             check: u32::try_from(offset * 3).unwrap(),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn position(offset: u64, step: u16) -> ViewPosition {
-        let Place { epoch, check, .. } = place(offset);
+        let Position { epoch, check, .. } = at_offset(offset);
         ViewPosition {
             epoch,
             offset,
@@ -188,12 +188,12 @@ mod tests {
     fn tail() -> Tail {
         let state = GuildState::default();
         let mut tail = Tail::begin(Known {
-            place: place(10),
+            position: at_offset(10),
             state: state.clone(),
         });
         for offset in 11..=20 {
             let entry = Entry {
-                place: place(offset),
+                position: at_offset(offset),
                 change: Change::Owned(ChannelId::new(1).unwrap()),
                 ts: 0,
             };
@@ -262,7 +262,7 @@ mod tests {
                 Decision::Snapshot(STORE_CHANGED),
             ),
         ] {
-            let decided = decide(&position, place(at), &tail(), history);
+            let decided = decide(&position, at_offset(at), &tail(), history);
             assert_eq!(decided, decision, "{position:?} at {at}");
         }
     }

@@ -4,7 +4,7 @@
 
 use proto::event::Fact;
 use roomlog::tail::Tail;
-use roomlog::{Change, Place};
+use roomlog::{Change, Position};
 
 use super::frame_encoder::FrameEncoder;
 use super::history::History;
@@ -15,20 +15,20 @@ use crate::view::View;
 const CHUNK_ENTRIES: u64 = 64;
 
 /// The position of a kept entry, or of the state before all of them.
-pub(super) fn entry_position(tail: &Tail, offset: u64) -> Option<Place> {
-    let first = tail.first()?.place;
+pub(super) fn entry_position(tail: &Tail, offset: u64) -> Option<Position> {
+    let first = tail.first()?.position;
     match offset.checked_sub(first.offset)?.checked_sub(1) {
         None => Some(first),
         Some(index) => {
             let entry = tail.entries().get(usize::try_from(index).ok()?)?;
-            Some(entry.place)
+            Some(entry.position)
         }
     }
 }
 
 /// Where the chunk before an entry begins; `None` if the tail does not reach back to it.
-pub(super) fn chunk_start(tail: &Tail, offset: u64) -> Option<Place> {
-    let first = tail.first()?.place.offset;
+pub(super) fn chunk_start(tail: &Tail, offset: u64) -> Option<Position> {
+    let first = tail.first()?.position.offset;
     let last = offset.checked_sub(1)?;
     if last < first {
         return None;
@@ -40,7 +40,7 @@ pub(super) fn chunk_start(tail: &Tail, offset: u64) -> Option<Place> {
 /// the tail has not all of these entries.
 pub(super) fn replay(
     tail: &Tail,
-    from: Place,
+    from: Position,
     to: u64,
     view: &View,
     encoder: &FrameEncoder,
@@ -50,7 +50,7 @@ pub(super) fn replay(
     let mut before = past.state;
     let mut history = History::begin(from.offset);
     for entry in &past.entries {
-        if entry.place.offset > to {
+        if entry.position.offset > to {
             break;
         }
         // A snapshot begins an epoch: no client continues over it.
@@ -60,7 +60,7 @@ pub(super) fn replay(
         let mut after = before.clone();
         after.apply(&entry.change);
         let events = view.project(&before, &after, &entry.change);
-        history.append(entry.place.offset, encoder.entry(events, entry), bounds);
+        history.append(entry.position.offset, encoder.entry(events, entry), bounds);
         before = after;
     }
     (history.to() == to).then_some(history)

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use imbl::Vector;
 use proto::gateway::{GatewayPayload, GatewayState};
-use roomlog::{GuildState, Place};
+use roomlog::{GuildState, Position};
 
 use super::frame_encoder::FrameEncoder;
 use super::frames::{Frame, FrameBatch};
@@ -48,7 +48,7 @@ pub(super) struct KeptHistory {
 
 /// A snapshot, encoded.
 struct CachedSnapshot {
-    position: Place,
+    position: Position,
     reason: String,
     gateway: (GatewayState, Option<String>),
     encoded_ms: u64,
@@ -57,7 +57,7 @@ struct CachedSnapshot {
 
 /// What a snapshot shows.
 pub(super) struct SnapshotInput<'a> {
-    pub(super) position: Place,
+    pub(super) position: Position,
     pub(super) state: &'a GuildState,
     pub(super) gateway: &'a GatewayPayload,
     pub(super) part_bytes: usize,

@@ -3,7 +3,9 @@
 use proto::chain::{Claimed, Conflict};
 use proto::delivery::Receipt;
 use proto::event::{Event, Fact};
-use roomlog::{Change, Command, GuildRecord, GuildState, LogState, NewEntry, Place, Record, Reply};
+use roomlog::{
+    Change, Command, GuildRecord, GuildState, LogState, NewEntry, Position, Record, Reply,
+};
 
 use crate::discord::{Discord, GUILDS, guild_id, guild_of};
 use crate::judge::{Entry, Published};
@@ -16,7 +18,7 @@ const TICK_MS: u64 = 100;
 const NOW_MS: u64 = 1_000;
 /// Where every guild's log stands before a delivery: what came before does not change what follows,
 /// and would make different worlds of the same.
-const NOWHERE: Place = Place {
+const NOWHERE: Position = Position {
     epoch: NOW_MS,
     offset: 0,
     check: 0,
@@ -115,9 +117,14 @@ impl Hub {
             if history.mark < *mark {
                 return Err(format!("guild {guild}: its mark went back"));
             }
-            let place = NOWHERE;
-            self.state
-                .put(guild_id(guild), GuildRecord { place, ..history });
+            let position = NOWHERE;
+            self.state.put(
+                guild_id(guild),
+                GuildRecord {
+                    position,
+                    ..history
+                },
+            );
         }
         Ok(Ok(over_the_wire(&Receipt {
             accepted: appended.accepted,
@@ -144,7 +151,7 @@ impl Hub {
         let Some(event) = events.find(|event| event.fact == *fact) else {
             return Err(format!("guild {guild}: the hub had to add {fact:?}"));
         };
-        if matches!(fact, Fact::Snapshot(_)) && new.applied.entry.place.epoch <= NOWHERE.epoch {
+        if matches!(fact, Fact::Snapshot(_)) && new.applied.entry.position.epoch <= NOWHERE.epoch {
             return Err(format!("guild {guild}: an epoch that may have been before"));
         }
         let state = &mut states[usize::from(guild)];

@@ -81,15 +81,15 @@ async fn an_appended_entry_is_read_and_followed_once_and_in_its_order() {
         let mut following = log.follow(guild()).unwrap();
         let events = vec![joined("a", 11), joined("b", 12)];
         assert_eq!(log.append(events).await.unwrap().accepted, 2);
-        let (mut state, mut offset) = (following.state.clone(), following.place.offset);
+        let (mut state, mut offset) = (following.state.clone(), following.position.offset);
         while let Ok(applied) = following.entries.try_recv() {
             offset += 1;
-            assert_eq!(applied.entry.place.offset, offset);
+            assert_eq!(applied.entry.position.offset, offset);
             assert_eq!(applied.before, state);
             state.apply(&applied.entry.change);
             assert_eq!(applied.after, state);
         }
-        let read = log.read(guild(), |state, place| (state.clone(), place.offset));
+        let read = log.read(guild(), |state, position| (state.clone(), position.offset));
         assert_eq!(read, Some((state, offset)));
         log.close().await;
     }

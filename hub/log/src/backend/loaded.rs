@@ -52,7 +52,7 @@ impl Loaded {
 /// The retention of a guild whose entries are all forgotten.
 pub(crate) fn retention_from(record: &GuildRecord) -> Retention {
     let known = Known {
-        place: record.place,
+        position: record.position,
         state: record.state.clone(),
     };
     Retention::restored(Tail::begin(known), VecDeque::new(), 0)

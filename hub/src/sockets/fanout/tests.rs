@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proto::event::Fact;
 use proto::gateway::GatewayState;
 use proto::position::PositionKey;
-use roomlog::Place;
+use roomlog::Position;
 
 use self::bench::{Bench, Client, Reader, Received, everyone, last_pos, roster, run, visits};
 use super::super::limits::HistoryBounds;
@@ -124,15 +124,15 @@ fn a_client_that_cannot_continue_gets_a_snapshot_with_the_reason() {
         let (begun, here) = (first[0].pos().unwrap(), first[1].pos().unwrap());
         assert_eq!(first[1].reason(), "subscribed");
         let foreign = Positions::new(PositionKey::derive(b"another hub"));
-        let foreign = foreign.seal(bench.following.place, 0, view.fingerprint());
-        let forged = |change: fn(&mut Place), step| {
-            let mut place = bench.slot().lock().position;
-            change(&mut place);
+        let foreign = foreign.seal(bench.following.position, 0, view.fingerprint());
+        let forged = |change: fn(&mut Position), step| {
+            let mut position = bench.slot().lock().position;
+            change(&mut position);
             bench
                 .fanout
                 .0
                 .positions
-                .seal(place, step, view.fingerprint())
+                .seal(position, step, view.fingerprint())
         };
         let known = [
             (&view, "", "bad_position"),
@@ -148,22 +148,22 @@ fn a_client_that_cannot_continue_gets_a_snapshot_with_the_reason() {
             // The reason of the new epoch is known.
             (
                 &view,
-                &forged(|place| place.epoch -= 1, 0),
+                &forged(|position| position.epoch -= 1, 0),
                 "worker_started",
             ),
             (
                 &view,
-                &forged(|place| place.epoch += 1, 0),
+                &forged(|position| position.epoch += 1, 0),
                 "worker_started",
             ),
             (
                 &view,
-                &forged(|place| place.offset += 1, 0),
+                &forged(|position| position.offset += 1, 0),
                 "worker_started",
             ),
             (
                 &view,
-                &forged(|place| place.check ^= 1, 0),
+                &forged(|position| position.check ^= 1, 0),
                 "worker_started",
             ),
             (&view, &forged(|_| (), 1), "too_old"),
@@ -180,7 +180,7 @@ fn a_client_that_cannot_continue_gets_a_snapshot_with_the_reason() {
         }
         bench.restart();
         let stale = bench.fanout.0.positions.seal(
-            Place {
+            Position {
                 epoch: 3,
                 offset: 0,
                 check: 0,
@@ -230,9 +230,13 @@ fn a_client_that_is_ahead_of_a_restored_store_gets_one_snapshot() {
             bench.publish([roster("worker_started", &ROOMS[..2])]).await;
             let view = everyone(None);
             let kept = last_pos(&bench.open(&view, None).await.receive());
-            let mut place = bench.following.place;
-            place.epoch += 1_000;
-            let lost = bench.fanout.0.positions.seal(place, 0, view.fingerprint());
+            let mut position = bench.following.position;
+            position.epoch += 1_000;
+            let lost = bench
+                .fanout
+                .0
+                .positions
+                .seal(position, 0, view.fingerprint());
             bench.restart_unconfirmed();
 
             let back = bench.open(&view, Some(&lost)).await;

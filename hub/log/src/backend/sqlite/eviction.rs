@@ -39,7 +39,7 @@ impl GroupWriter<'_> {
         let evictable = |guild: GuildId, index: &BaseIndex| {
             let known = before.guild(guild)?;
             let (first, at) = *index.bases.front()?;
-            let entries = known.place.offset.saturating_sub(first);
+            let entries = known.position.offset.saturating_sub(first);
             (index.bases.len() > 1 || entries >= WORTH_ENTRIES).then_some((at, guild, known))
         };
         let mut oldest: BTreeSet<(u64, GuildId)> = bases

@@ -12,7 +12,7 @@ use super::schema::{self, checksum};
 use super::{BaseIndex, Bases, PAGE_BYTES, StoreBounds, json};
 use crate::backend::Failure;
 use crate::dedup::DedupWindow;
-use crate::entry::{Applied, Place};
+use crate::entry::{Applied, Position};
 use crate::group::Group;
 use crate::log_state::GuildRecord;
 use crate::record::NewEntry;
@@ -93,46 +93,46 @@ impl GroupWriter<'_> {
         self.bytes += PAGE_BYTES;
         let snapshot = entries
             .iter()
-            .rposition(|new| new.applied.entry.place.offset == 0);
+            .rposition(|new| new.applied.entry.position.offset == 0);
         for new in entries.iter().skip(snapshot.unwrap_or(0)) {
             let Applied { entry, after, .. } = &*new.applied;
-            let place = entry.place;
-            if place.offset == 0 {
+            let position = entry.position;
+            if position.offset == 0 {
                 self.delete_entries(guild, u64::MAX)?;
                 index.bases.clear();
-                self.write_base(guild, index, place, after)?;
+                self.write_base(guild, index, position, after)?;
                 continue;
             }
             let digest = checksum(
                 "entries",
                 &[
                     &guild.get().to_be_bytes(),
-                    &place.offset.to_be_bytes(),
+                    &position.offset.to_be_bytes(),
                     &self.now_ms.to_be_bytes(),
-                    &place.check.to_be_bytes(),
+                    &position.check.to_be_bytes(),
                 ],
             );
             self.transaction
                 .prepare_cached(schema::PUT_ENTRY)?
                 .execute(params![
                     guild.get().cast_signed(),
-                    place.offset.cast_signed(),
+                    position.offset.cast_signed(),
                     entry.ts.cast_signed(),
                     self.now_ms.cast_signed(),
-                    place.check,
+                    position.check,
                     new.json,
                     digest
                 ])?;
             self.bytes += new.json.len() as u64 + 64;
-            if index.is_due(place.offset, self.now_ms, self.bounds) {
-                self.write_base(guild, index, place, after)?;
+            if index.is_due(position.offset, self.now_ms, self.bounds) {
+                self.write_base(guild, index, position, after)?;
             }
         }
-        if index.trim(known.place.offset, self.now_ms, self.bounds) {
+        if index.trim(known.position.offset, self.now_ms, self.bounds) {
             let (first, _) = index.bases.front().copied().unwrap_or_default();
             self.delete_entries(guild, first)?;
         }
-        self.put_guild(guild, known.place, known.mark)
+        self.put_guild(guild, known.position, known.mark)
     }
 
     /// Forgets all entries of a guild: its state stands for them.
@@ -144,16 +144,16 @@ impl GroupWriter<'_> {
     ) -> Result<(), Failure> {
         self.delete_entries(guild, u64::MAX)?;
         index.bases.clear();
-        self.write_base(guild, index, known.place, &known.state)
+        self.write_base(guild, index, known.position, &known.state)
     }
 
     pub(super) fn put_guild(
         &mut self,
         guild: GuildId,
-        place: Place,
+        position: Position,
         mark: Mark,
     ) -> Result<(), Failure> {
-        let body = json(&GuildRow { place, mark });
+        let body = json(&GuildRow { position, mark });
         let digest = checksum("guilds", &[&guild.get().to_be_bytes(), &body]);
         self.transaction
             .prepare_cached(schema::PUT_GUILD)?
@@ -166,7 +166,7 @@ impl GroupWriter<'_> {
         &mut self,
         guild: GuildId,
         index: &mut BaseIndex,
-        place: Place,
+        position: Position,
         state: &GuildState,
     ) -> Result<(), Failure> {
         let body = json(state);
@@ -174,9 +174,9 @@ impl GroupWriter<'_> {
             "bases",
             &[
                 &guild.get().to_be_bytes(),
-                &place.offset.to_be_bytes(),
-                &place.epoch.to_be_bytes(),
-                &place.check.to_be_bytes(),
+                &position.offset.to_be_bytes(),
+                &position.epoch.to_be_bytes(),
+                &position.check.to_be_bytes(),
                 &self.now_ms.to_be_bytes(),
                 &body,
             ],
@@ -185,15 +185,15 @@ impl GroupWriter<'_> {
             .prepare_cached(schema::PUT_BASE)?
             .execute(params![
                 guild.get().cast_signed(),
-                place.offset.cast_signed(),
-                place.epoch.cast_signed(),
-                place.check,
+                position.offset.cast_signed(),
+                position.epoch.cast_signed(),
+                position.check,
                 self.now_ms.cast_signed(),
                 body,
                 digest
             ])?;
         self.bytes += PAGE_BYTES + body.len() as u64;
-        index.bases.push_back((place.offset, self.now_ms));
+        index.bases.push_back((position.offset, self.now_ms));
         Ok(())
     }
 
@@ -370,6 +370,7 @@ impl GroupWriter<'_> {
 /// What is stored of a guild besides its state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct GuildRow {
-    pub(super) place: Place,
+    #[serde(rename = "place")]
+    pub(super) position: Position,
     pub(super) mark: Mark,
 }

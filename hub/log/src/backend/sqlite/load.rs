@@ -218,8 +218,8 @@ impl Store {
             changed = true;
             let record = GuildRecord::begin(now_ms);
             let mut index = BaseIndex::default();
-            writer.write_base(*guild, &mut index, record.place, &record.state)?;
-            writer.put_guild(*guild, record.place, record.mark)?;
+            writer.write_base(*guild, &mut index, record.position, &record.state)?;
+            writer.put_guild(*guild, record.position, record.mark)?;
             loaded.begin(*guild, record);
             self.indexes.insert(*guild, index);
         }

@@ -12,7 +12,7 @@ use super::BaseIndex;
 use super::group::GuildRow;
 use super::schema::{self, checksum};
 use crate::backend::Failure;
-use crate::entry::{Entry, Place};
+use crate::entry::{Entry, Position};
 use crate::log_state::{GuildRecord, chained};
 use crate::retention::Retention;
 use crate::rooms::{CreateTicket, LedgerChange, OwnedRoom, PendingCreate};
@@ -164,8 +164,8 @@ impl Reader<'_> {
         let mut bases = self.bases(guild)?.into_iter();
         let (known, kept_ms) = bases.next().ok_or_else(|| damaged("it has no base"))?;
         let mut index = BaseIndex::default();
-        index.bases.push_back((known.place.offset, kept_ms));
-        let (mut place, mut state) = (known.place, known.state.clone());
+        index.bases.push_back((known.position.offset, kept_ms));
+        let (mut position, mut state) = (known.position, known.state.clone());
         let mut tail = Tail::begin(known);
         let (mut times, mut newest_ms) = (VecDeque::new(), 0);
         let mut later = bases.peekable();
@@ -177,19 +177,19 @@ impl Reader<'_> {
             let ts = number(row, 1)?;
             let kept_ms = number(row, 2)?;
             let body = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
-            place.offset += 1;
-            place.check = chained(place, body, ts);
+            position.offset += 1;
+            position.check = chained(position, body, ts);
             let expected = checksum(
                 "entries",
                 &[
                     &guild.get().to_be_bytes(),
-                    &place.offset.to_be_bytes(),
+                    &position.offset.to_be_bytes(),
                     &kept_ms.to_be_bytes(),
-                    &place.check.to_be_bytes(),
+                    &position.check.to_be_bytes(),
                 ],
             );
-            if number(row, 0)? != place.offset
-                || row.get::<_, i64>(3)? != i64::from(place.check)
+            if number(row, 0)? != position.offset
+                || row.get::<_, i64>(3)? != i64::from(position.check)
                 || row.get_ref(5)?.as_blob().ok() != Some(&expected[..])
             {
                 return Err(damaged("its entries do not follow one another"));
@@ -197,27 +197,35 @@ impl Reader<'_> {
             let change: Change =
                 serde_json::from_slice(body).map_err(|_| damaged("an entry cannot be read"))?;
             state.apply(&change);
-            tail.push(Arc::new(Entry { place, change, ts }), &state);
+            tail.push(
+                Arc::new(Entry {
+                    position,
+                    change,
+                    ts,
+                }),
+                &state,
+            );
             newest_ms = kept_ms;
-            if place.offset.is_multiple_of(STRIDE) {
-                times.push_back((place.offset, kept_ms));
+            if position.offset.is_multiple_of(STRIDE) {
+                times.push_back((position.offset, kept_ms));
             }
-            if let Some((mut base, kept_ms)) = later.next_if(|(base, _)| base.place == place) {
+            if let Some((mut base, kept_ms)) = later.next_if(|(base, _)| base.position == position)
+            {
                 if form == 1 {
                     base.state.adopt_inherited_denies(&state);
                 }
                 if base.state != state {
                     return Err(damaged("a base is another state than its entries make"));
                 }
-                index.bases.push_back((base.place.offset, kept_ms));
+                index.bases.push_back((base.position.offset, kept_ms));
             }
         }
-        if place != row.place || later.peek().is_some() {
+        if position != row.position || later.peek().is_some() {
             return Err(damaged("it does not stand where its row says"));
         }
         Ok(StoredGuild {
             record: GuildRecord {
-                place,
+                position,
                 mark: row.mark,
                 state,
             },
@@ -235,7 +243,7 @@ impl Reader<'_> {
         let mut bases = Vec::new();
         while let Some(row) = rows.next()? {
             let damaged = |why: &str| Failure::damaged(format!("guild {guild}: {why}"));
-            let place = Place {
+            let position = Position {
                 offset: number(row, 0)?,
                 epoch: number(row, 1)?,
                 check: u32::try_from(row.get::<_, i64>(2)?).map_err(|_| damaged("a check"))?,
@@ -246,9 +254,9 @@ impl Reader<'_> {
                 "bases",
                 &[
                     &guild.get().to_be_bytes(),
-                    &place.offset.to_be_bytes(),
-                    &place.epoch.to_be_bytes(),
-                    &place.check.to_be_bytes(),
+                    &position.offset.to_be_bytes(),
+                    &position.epoch.to_be_bytes(),
+                    &position.check.to_be_bytes(),
                     &kept_ms.to_be_bytes(),
                     body,
                 ],
@@ -258,7 +266,7 @@ impl Reader<'_> {
             }
             let state: GuildState =
                 serde_json::from_slice(body).map_err(|_| damaged("a base cannot be read"))?;
-            bases.push((Known { place, state }, kept_ms));
+            bases.push((Known { position, state }, kept_ms));
         }
         Ok(bases)
     }

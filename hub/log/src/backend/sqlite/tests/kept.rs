@@ -36,7 +36,7 @@ async fn what_was_acknowledged_is_kept_after_a_restart_and_after_a_kill() {
         assert_eq!(state(&log), before);
         let again = log.follow(guild(1)).unwrap();
         assert_eq!(again.tail.len(), tail.len());
-        let past = again.tail.since(tail.entries()[50].place).unwrap();
+        let past = again.tail.since(tail.entries()[50].position).unwrap();
         assert_eq!(past.entries.len(), tail.len() - 51);
         assert_eq!(log.store(), "named");
         // It goes on where it stood.
@@ -49,7 +49,7 @@ async fn what_was_acknowledged_is_kept_after_a_restart_and_after_a_kill() {
         let place = log.read(guild(1), |_, place| place).unwrap();
         assert_eq!(
             (place.epoch, place.offset),
-            (again.place.epoch, again.place.offset + 1)
+            (again.position.epoch, again.position.offset + 1)
         );
     }
 }
@@ -85,7 +85,10 @@ async fn what_cannot_be_written_is_not_acknowledged_not_seen_and_heals() {
     assert_eq!(state(&log), before);
     worker.deliver(&log, vec![joined(1, 11, 5)]).await.unwrap();
     assert_eq!(log.append(vec![by_hand("x")]).await.unwrap().accepted, 1);
-    assert_eq!(following.entries.try_recv().unwrap().entry.place.offset, 1);
+    assert_eq!(
+        following.entries.try_recv().unwrap().entry.position.offset,
+        1
+    );
     tended.end().await;
 }
 
@@ -175,7 +178,7 @@ async fn the_past_is_bounded_in_memory_and_in_the_file_and_its_space_is_used_aga
     let following = log.follow(guild(1)).unwrap();
     assert!(following.tail.len() >= 100);
     assert_eq!(
-        following.tail.since(following.place).unwrap().state,
+        following.tail.since(following.position).unwrap().state,
         following.state
     );
 }
@@ -243,12 +246,12 @@ async fn a_guild_that_is_not_served_any_more_is_unknown_when_it_comes_back() {
     log.close().await;
     let log = open(&place.settings());
     assert_eq!(log.wanted(0), [guild(2)]);
-    let before = log.follow(guild(2)).unwrap().place;
+    let before = log.follow(guild(2)).unwrap().position;
     worker
         .deliver(&log, vec![snapshot(2, &[21])])
         .await
         .unwrap();
-    assert!(log.follow(guild(2)).unwrap().place.epoch > before.epoch);
+    assert!(log.follow(guild(2)).unwrap().position.epoch > before.epoch);
 }
 
 #[tokio::test]
@@ -366,7 +369,7 @@ async fn a_store_of_form_1_is_opened_as_it_was_and_no_deny_of_its_rooms_is_inher
             .collect();
         assert_eq!(channels, [12, 13, 15]);
         let history = state(&log).guild(guild(1)).cloned().unwrap();
-        let place = serde_json::to_value(history.place).unwrap();
+        let place = serde_json::to_value(history.position).unwrap();
         assert_eq!(
             serde_json::from_str::<Value>(&stands).unwrap()["place"],
             place

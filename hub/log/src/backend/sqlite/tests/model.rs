@@ -198,7 +198,7 @@ impl Both {
             let following = self.log.follow(id).unwrap();
             assert_eq!(following.state, real.state);
             for entry in following.tail.entries() {
-                let past = following.tail.since(entry.place).unwrap();
+                let past = following.tail.since(entry.position).unwrap();
                 let mut state = past.state;
                 past.entries
                     .iter()

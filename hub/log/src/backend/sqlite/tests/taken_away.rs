@@ -48,7 +48,7 @@ async fn a_store_that_is_taken_away_in_use_is_rewritten_and_loses_nothing() {
                 .unwrap();
         }
         create_room(&log, 7, 4).await.unwrap();
-        let known = log.follow(guild(1)).unwrap().place;
+        let known = log.follow(guild(1)).unwrap().position;
         act(&place);
         worker
             .deliver(&log, vec![joined(1, 11, 999)])
