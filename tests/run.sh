@@ -58,6 +58,7 @@ step tests "documents: links and paths" node tests/documents.mjs
 step tests "banned words and names" node tests/words.mjs
 step tests "the compose file" tests/compose/check.sh
 step tests "Rust" cargo test --workspace --no-fail-fast
+step check "the model builds without axum and twilight" tests/model/pure.sh
 step tests "every interleaving of the chain" cargo test -p model --features faults
 step tests "TypeScript" npm --prefix web test
 step tests "the SDK as a package" node tests/package/check.mjs

@@ -33,6 +33,7 @@ mod claim;
 mod gaps;
 mod receipt;
 mod report;
+#[cfg(feature = "program")]
 mod shared_feed;
 mod stream;
 mod tally;
@@ -49,6 +50,7 @@ use proto::gateway::GatewayState;
 pub use batch::Batch;
 pub use gaps::{ChannelFinding, Finding, Question};
 pub use report::FeedHealth;
+#[cfg(feature = "program")]
 pub use shared_feed::SharedFeed;
 use stream::{Arrival, Stream};
 pub use tally::Tally;

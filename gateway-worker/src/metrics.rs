@@ -1,6 +1,7 @@
 //! Every metric of the worker, and what it means. docs/operations.md explains their labels.
 
-use launch::metrics::{HttpMetrics, Metric, Metrics};
+use launch::listener::HttpMetrics;
+use launch::metrics::{Metric, Metrics};
 use metrics_exporter_prometheus::BuildError;
 
 /// The requests of the worker's listener.

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use launch::check::Report;
 use launch::settings::Order;
 
+use crate::check;
 use crate::config::Config;
-use crate::{Failure, check};
+use crate::worker::{self, Failure};
 
 /// Runs the worker, or its command `check`, as the command line asks.
 pub async fn main() -> ExitCode {
@@ -40,6 +41,6 @@ async fn start(config: Config) -> anyhow::Result<()> {
     let metrics = crate::metrics::record()?;
     let shutdown = launch::shutdown::on_signals()?;
     let listener = launch::bind("WORKER_LISTEN", config.worker_listen).await?;
-    crate::run(config, listener, metrics, shutdown).await?;
+    worker::run(config, listener, metrics, shutdown).await?;
     Ok(())
 }

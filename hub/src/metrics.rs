@@ -1,6 +1,7 @@
 //! Every metric of the hub, and what it means. docs/operations.md explains their labels.
 
-use launch::metrics::{HttpMetrics, Kind, Metric};
+use launch::listener::HttpMetrics;
+use launch::metrics::{Kind, Metric};
 
 /// Upper bounds in seconds of how old an event is when its frames go out: from one hop on one host to a
 /// backlog of the worker.

@@ -7,6 +7,7 @@ pub mod check;
 pub mod clock;
 pub mod descriptors;
 pub mod exit;
+#[cfg(feature = "listener")]
 pub mod listener;
 pub mod logs;
 pub mod metrics;

@@ -6,6 +6,7 @@
 mod head;
 mod linger;
 mod request;
+mod requests;
 mod settings;
 mod socket;
 
@@ -34,6 +35,7 @@ use self::socket::Socket;
 
 pub use self::linger::LingerBounds;
 pub use self::request::RequestBody;
+pub use self::requests::HttpMetrics;
 pub use self::settings::ListenerSettings;
 
 /// Pause after a failed accept (out of descriptors): other connections have to end first.

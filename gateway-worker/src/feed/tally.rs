@@ -23,6 +23,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds it to the counters.
+    #[cfg(feature = "program")]
     pub(crate) fn record(self) {
         metrics::counter!("worker_events_total", "fate" => "queued").increment(self.queued);
         metrics::counter!("worker_events_total", "fate" => "covered_by_snapshot")

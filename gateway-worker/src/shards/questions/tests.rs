@@ -62,7 +62,7 @@ async fn no_log_line_names_the_user_that_is_asked_about() {
     // The test's runtime has this thread alone.
     let _log = tracing::subscriber::set_default(log);
 
-    let feed = Arc::new(SharedFeed::new(Feed::new(crate::feed_setting(
+    let feed = Arc::new(SharedFeed::new(Feed::new(crate::worker::feed_setting(
         &config,
         (0, 1),
     ))));
