@@ -4,6 +4,11 @@
 // type that `discord-api-types` gives it, and lets the TypeScript compiler judge, strictly: a
 // missing field, a wrong type, a number that is no member of its enum, and a field that the type
 // does not have are all errors. Damaged literals go along, each of which must be refused.
+//
+// Where `DISCORD_OPENAPI` names Discord's own OpenAPI description, every REST answer is held against
+// that too. One place is known where it and Discord's documentation differ, and the simulator follows
+// the documentation: the `code` in the leaves of `errors` is a string (`reference.mdx`, "Error
+// Messages"), where the description says integer. It is replaced before validating, and nothing else is.
 // Ends non-zero on any failure; the last line is `N passed, N failed`.
 
 import { spawnSync } from "node:child_process";
@@ -22,6 +27,8 @@ if (!existsSync(join(here, "node_modules/discord-api-types"))) {
   }
 }
 const { default: WebSocket } = await import("ws");
+const { default: Ajv } = await import("ajv/dist/2020.js");
+const { default: addFormats } = await import("ajv-formats");
 
 const GUILD = "100000000000000001";
 const CATEGORY = "100000000000000010";
@@ -77,6 +84,8 @@ const UNKNOWN_TO_THE_TYPES = [
 
 /** Every distinct thing that was sent, by its type and its shape. */
 const records = new Map();
+/** Every REST answer: `{method, path, status, body}`. */
+const answers = [];
 
 function record(type, value, label) {
   const literal = JSON.stringify(known(value)) ?? "undefined";
@@ -269,18 +278,30 @@ async function interactions(bot) {
     await call("PATCH", `${base}/messages/@original`, { content: "Changed" }, "RESTPatchAPIInteractionOriginalResponseResult");
     await call("POST", base, { content: "More" }, "RESTPostAPIInteractionFollowupResult");
     await call("DELETE", `${base}/messages/@original`, undefined, "RESTDeleteAPIInteractionOriginalResponseResult");
+    await call("GET", `${base}/messages/@original`, undefined, "RESTError");
   }
+  await call("POST", "/interactions/1/nobody/callback", { type: 5 }, "RESTError");
+  await call("GET", `/webhooks/${BOT}/nobody/messages/@original`, undefined, "RESTError");
   await sim.control("POST", "interactions", { interaction: { type: 2, data: { id: "1", type: 1, name: "room" }, context: 1, channel_id: "5", channel: { id: "5", type: 1, name: null, flags: 0 } } });
   await bot.until("INTERACTION_CREATE");
 }
 
-async function call(method, path, body, type) {
-  const answer = await sim.rest(method, path, body);
+async function call(method, path, body, type, headers = {}) {
+  const answer = await sim.rest(method, path, body, headers);
   record(type, answer.body, `${method} ${path}`);
+  answers.push({ method, path: path.split("?")[0], ...answer });
   return answer.body;
 }
 
 async function rest() {
+  const own = `/guilds/${GUILD}/voice-states/@me`;
+  await sim.control("POST", "voice", { guildId: GUILD, userId: BOT, channelId: null });
+  for (const path of [`/users/99`, `/guilds/99`, `/guilds/nine`, `/guilds/${GUILD}/members/99`, `/guilds/${GUILD}/voice-states/99`, own, "/channels/99"]) {
+    await call("GET", path, undefined, "RESTError");
+  }
+  await call("GET", "/users/@me", undefined, "RESTError", { authorization: "" });
+  await call("PATCH", `/channels/${LOUNGE}`, { user_limit: 500 }, "RESTError");
+  await call("POST", `/guilds/${GUILD}/channels`, { permission_overwrites: [{ id: "x" }] }, "RESTError");
   await call("GET", "/gateway", undefined, "RESTGetAPIGatewayResult");
   await call("GET", "/gateway/bot", undefined, "RESTGetAPIGatewayBotResult");
   await call("GET", "/users/@me", undefined, "RESTGetAPICurrentUserResult");
@@ -295,11 +316,16 @@ async function rest() {
   await sim.control("POST", "voice", { guildId: GUILD, userId: BOT, channelId: LOUNGE });
   await call("PATCH", `/guilds/${GUILD}/members/${ADA}`, { mute: true }, "RESTPatchAPIGuildMemberResult");
   await call("GET", `/guilds/${GUILD}/voice-states/${ADA}`, undefined, "RESTGetAPIGuildVoiceStateUserResult");
-  await call("GET", `/guilds/${GUILD}/voice-states/@me`, undefined, "RESTGetAPIGuildVoiceStateCurrentMemberResult");
+  await call("GET", own, undefined, "RESTGetAPIGuildVoiceStateCurrentMemberResult");
+  await call("GET", `/guilds/${GUILD}/members/${BOT}`, undefined, "RESTGetAPIGuildMemberResult");
   // The types know these only as channels of any kind: each is held against its own.
-  for (const channel of (await sim.rest("GET", `/guilds/${GUILD}/channels`)).body) {
+  for (const channel of await call("GET", `/guilds/${GUILD}/channels`, undefined, "unknown")) {
     record("RESTGetAPIChannelResult", channel, "GET /guilds/*/channels");
   }
+  const hidden = { name: "Hidden", type: 2, permission_overwrites: [{ id: GUILD, type: 0, deny: "1024" }] };
+  const { id: unseen } = await call("POST", `/guilds/${GUILD}/channels`, hidden, "RESTPostAPIGuildChannelResult");
+  await call("GET", `/channels/${unseen}`, undefined, "RESTError");
+  await call("DELETE", `/channels/${unseen}`, undefined, "RESTError");
   for (const type of [0, 2, 4, 13]) {
     const made = await call("POST", `/guilds/${GUILD}/channels`, { name: "Room", type, user_limit: 4, topic: "Books" }, "RESTPostAPIGuildChannelResult");
     await call("GET", `/channels/${made.id}`, undefined, "RESTGetAPIChannelResult");
@@ -326,15 +352,21 @@ async function rest() {
   };
   for (const [base, scope] of [[`/applications/${BOT}/commands`, ""], [`/applications/${BOT}/guilds/${GUILD}/commands`, "Guild"]]) {
     const made = await call("POST", base, room, `RESTPostAPIApplication${scope}CommandsResult`);
+    await call("POST", base, room, `RESTPostAPIApplication${scope}CommandsResult`);
+    await call("POST", base, { name: "No Good" }, "RESTError");
+    await call("PUT", base, [{ name: "x" }], "RESTError");
     await call("GET", base, undefined, `RESTGetAPIApplication${scope}CommandsResult`);
+    await call("GET", `${base}?with_localizations=true`, undefined, `RESTGetAPIApplication${scope}CommandsResult`);
     await call("PUT", base, [room, { name: "Who is this", type: 2 }], `RESTPutAPIApplication${scope}CommandsResult`);
     await call("GET", `${base}/${made.id}`, undefined, `RESTGetAPIApplication${scope}CommandResult`);
     await call("PATCH", `${base}/${made.id}`, { description: "Other" }, `RESTPatchAPIApplication${scope}CommandResult`);
     await call("DELETE", `${base}/${made.id}`, undefined, "undefined");
     await call("GET", `${base}/${made.id}`, undefined, "RESTError");
   }
-  await sim.control("POST", "rest", { match: "GET /gateway/bot", status: 429 });
-  await call("GET", "/gateway/bot", undefined, "RESTRateLimit");
+  for (const status of [400, 403, 404, 429]) {
+    await sim.control("POST", "rest", { match: "GET /gateway/bot", status });
+    await call("GET", "/gateway/bot", undefined, status === 429 ? "RESTRateLimit" : "RESTError");
+  }
 }
 
 /** Literals that are wrong in one way each. */
@@ -372,7 +404,7 @@ const asTyped = (type, literal) =>
     : type === "GatewayResumedDispatch"
       ? literal.replace('"d":{"_trace":["discord-sim"]}', '"d":undefined')
       : literal;
-const typeName = (type) => (type === "undefined" ? type : `Sent<D.${type}>`);
+const typeName = (type) => (["undefined", "unknown"].includes(type) ? type : `Sent<D.${type}>`);
 
 function judge() {
   const folder = mkdtempSync(join(tmpdir(), "discord-sim-types-"));
@@ -414,6 +446,86 @@ function judge() {
   }
 }
 
+const fits = (pattern, path, wild) => {
+  const [parts, segments] = [pattern.split("/"), path.split("/")];
+  return parts.length === segments.length && parts.every((part, at) => wild(part) || part === segments[at]);
+};
+
+/** What Discord's OpenAPI description finds wrong with the REST answers, and with its own damaged ones. */
+function described() {
+  const file = process.env.DISCORD_OPENAPI;
+  if (!file) {
+    console.log("SKIPPED: DISCORD_OPENAPI is not set; REST was not checked against Discord's OpenAPI");
+    return [];
+  }
+  const document = JSON.parse(readFileSync(file, "utf8"));
+  const ajv = new Ajv({ strict: false, logger: false, allErrors: true });
+  addFormats(ajv);
+  ajv.addSchema(document, "discord");
+  const validators = new Map();
+  const wrong = (pointer, body) => {
+    if (!validators.has(pointer)) {
+      validators.set(pointer, ajv.compile({ $ref: `discord#${pointer}` }));
+    }
+    const validate = validators.get(pointer);
+    return validate(body) ? [] : validate.errors.map((error) => `${error.message} at ${error.instancePath}`);
+  };
+  const at = (pointer) => pointer.split("/").slice(1).reduce((value, key) => value?.[key.replaceAll("~1", "/")], document);
+  const failures = [];
+  const isName = (part) => part.startsWith("{");
+  for (const { method, path, status, body } of answers) {
+    const templates = Object.keys(document.paths).filter((template) => fits(template, path, isName));
+    // `/users/@me` before `/users/{user_id}`.
+    const [template] = templates.sort((one, other) => one.split("{").length - other.split("{").length);
+    if (template === undefined) {
+      if (path !== "/nothing") {
+        failures.push(`${method} ${path} is not in the description`);
+      }
+      continue;
+    }
+    const name = `${method} ${template} ${status}`;
+    const responses = `/paths/${template.replaceAll("/", "~1")}/${method.toLowerCase()}/responses`;
+    let pointer = [status, `${String(status)[0]}XX`].map((key) => `${responses}/${key}`).find((key) => at(key));
+    if (pointer === undefined) {
+      failures.push(`${name}: no such status is described`);
+      continue;
+    }
+    pointer = at(pointer).$ref?.slice(1) ?? pointer;
+    const schema = `${pointer}/content/application~1json/schema`;
+    if ((at(schema) === undefined) !== (body === undefined)) {
+      failures.push(`${name}: described with a body and has none, or the other way round`);
+    } else if (body !== undefined) {
+      failures.push(...wrong(schema, withNumberedCodes(body)).map((error) => `${name}: ${error}`));
+    }
+  }
+  const channel = { id: "1", type: 2, flags: 0, guild_id: "1", name: "x", position: 0 };
+  for (const damaged of [{ ...channel, id: 1 }, { ...channel, name: undefined }]) {
+    if (wrong("/components/schemas/GuildChannelResponse", JSON.parse(JSON.stringify(damaged))).length === 0) {
+      failures.push(`the description lets ${JSON.stringify(damaged)} through`);
+    }
+  }
+  return failures;
+}
+
+/** String codes in the leaves of `errors` as numbers, see the head of this file. */
+function withNumberedCodes(body) {
+  const text = JSON.stringify(body, (key, value) =>
+    key === "_errors" ? value.map((leaf) => ({ ...leaf, code: 0 })) : value,
+  );
+  return JSON.parse(text);
+}
+
+/** Routes that the simulator serves and that were not called: it names its routes when a fault fits none. */
+async function uncalled() {
+  const refused = await sim.control("POST", "rest", { match: "GET /no-route", status: 500 }).catch(String);
+  const routes = refused.split("The routes: ")[1].match(/[A-Z]+ \/[^\s,"]*/g);
+  const isWild = (part) => part === "*";
+  return routes.filter((route) => {
+    const [method, pattern] = route.split(" ");
+    return !answers.some((answer) => answer.method === method && fits(pattern, answer.path, isWild));
+  });
+}
+
 /** Dispatches that the simulator's sources name and that were not seen. */
 function unseen() {
   const text = ["gateway", "interactions"]
@@ -432,7 +544,9 @@ try {
   await interactions(bot);
   await rest();
   ({ failures, checked } = judge());
+  failures.push(...described());
   failures.push(...unseen().map((name) => `${name} was never provoked`));
+  failures.push(...(await uncalled()).map((route) => `${route} was never called`));
 } catch (error) {
   failures.push(error.stack ?? String(error));
 } finally {

@@ -26,7 +26,6 @@ use crate::snowflake::{Id, hash_of};
 use errors::{Problem, Reply, json_response};
 use faults::{Cut, Drop, Fault, Faults};
 use limits::{LimitState, Limits, Scope, too_many};
-pub use routes::routes;
 use routes::{Caller, ROUTES, Route};
 
 /// What REST keeps about its requests.

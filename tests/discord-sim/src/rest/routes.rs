@@ -73,7 +73,7 @@ routes! {
 }
 
 /// Every route that is served, as counters and faults name it: `POST /guilds/*/channels`.
-pub fn routes() -> impl Iterator<Item = String> {
+pub(crate) fn routes() -> impl Iterator<Item = String> {
     ROUTES.iter().map(Route::name)
 }
 
