@@ -86,16 +86,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_takes_one_identify_in_its_time_and_shards_share_buckets() {
-        let mut budget = Budget::new(1_000, 1_000_000, 5_000, 2);
-        assert_eq!(budget.spend(0, 0), Verdict::Go);
-        assert_eq!(budget.spend(2, 4_999), Verdict::Busy);
-        assert_eq!(budget.spend(1, 4_999), Verdict::Go);
-        assert_eq!(budget.spend(2, 5_000), Verdict::Go);
-        assert_eq!(budget.remaining(5_000), 996);
-    }
-
-    #[test]
     fn a_spent_budget_fills_up_again_when_its_window_ends() {
         let mut budget = Budget::new(2, 10_000, 0, 1);
         assert_eq!(budget.remaining(7), 2);

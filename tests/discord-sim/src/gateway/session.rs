@@ -133,32 +133,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn an_expired_session_replays_nothing() {
-        let mut session = Session::new("s".to_owned(), (0, 1), 0, 1, 10);
-        session.dispatch("X", &json!(null));
-        session.expired = true;
-        assert_eq!(session.replay(1), Err(Unresumable::Forgotten));
-    }
-
-    #[test]
-    fn a_session_is_over_once_it_has_waited_its_time() {
-        let mut session = Session::new("s".to_owned(), (0, 1), 0, 1, 10);
-        assert!(
-            !session.is_over(10_000, 100),
-            "an attached session is never over"
-        );
-        session.connection = None;
-        session.detached_ms = 10_000;
-        assert!(!session.is_over(10_099, 100));
-        assert!(session.is_over(10_100, 100));
-    }
-
-    #[test]
-    fn a_shard_serves_the_guilds_that_the_formula_gives_it() {
-        let session = Session::new("s".to_owned(), (1, 2), 0, 1, 10);
-        assert!(session.serves(Id::new(1 << 22)));
-        assert!(!session.serves(Id::new(2 << 22)));
-    }
 }

@@ -190,14 +190,6 @@ mod tests {
     }
 
     #[test]
-    fn resources_of_one_bucket_are_limited_apart() {
-        let mut limits = Limits::default();
-        assert!(!limits.take("b", "1", 1, 1_000, 0).exceeded);
-        assert!(!limits.take("b", "2", 1, 1_000, 0).exceeded);
-        assert!(limits.take("b", "1", 1, 1_000, 0).exceeded);
-    }
-
-    #[test]
     fn the_global_limit_says_how_long_to_wait() {
         let mut limits = Limits::default();
         assert_eq!(limits.take_global(1, 5_000), Ok(()));

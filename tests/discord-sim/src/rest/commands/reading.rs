@@ -147,21 +147,6 @@ mod tests {
     }
 
     #[test]
-    fn a_command_gets_its_defaults() {
-        let room = json!({"name": "room", "description": "Voice rooms", "options": [
-            {"type": 1, "name": "create", "description": "Open a room", "options": [
-                {"type": 3, "name": "name", "description": "Its name", "max_length": 100},
-            ]},
-            {"type": 1, "name": "list", "description": "Which rooms are open"},
-        ]});
-        let read = read(&room).unwrap();
-        assert_eq!(read["type"], 1);
-        assert_eq!(read["default_member_permissions"], Value::Null);
-        assert_eq!(read["options"][0]["options"][0]["required"], false);
-        assert_eq!(read["options"][1]["options"], json!([]));
-    }
-
-    #[test]
     fn commands_that_discord_would_refuse_are_refused_at_their_field() {
         for (bad, path) in [
             (json!({"description": "x"}), "/name"),
