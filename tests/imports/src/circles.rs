@@ -3,92 +3,74 @@
 //! A module may use what its parents define: it is a part of them, and that is no circle. A name
 //! that a parent only re-exports counts as an import of the file that defines it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::crates::Crate;
+use crate::modules::{Module, Path};
 
-type Module = Vec<String>;
-type Imports<'a> = BTreeMap<&'a Module, BTreeSet<Module>>;
+type ByName<'a> = BTreeMap<&'a [String], &'a Module>;
+type Imports<'a> = BTreeMap<&'a [String], BTreeSet<&'a [String]>>;
 
-/// One sentence for each circle of a crate.
-pub(crate) fn broken(of: &Crate) -> Vec<String> {
-    let imports: Imports<'_> = of
-        .files
-        .keys()
-        .map(|module| (module, imports(of, module)))
-        .collect();
+/// One sentence for each circle among these modules.
+pub(crate) fn broken(modules: &[&Module]) -> Vec<String> {
+    let by_name: ByName<'_> = modules.iter().map(|at| (&at.name[..], *at)).collect();
+    let mut imports = Imports::new();
+    for module in modules {
+        let of = imports.entry(&module.name).or_default();
+        for path in &module.names {
+            add(&by_name, module, path, of);
+        }
+    }
     let mut broken = Vec::new();
     let mut seen = BTreeSet::new();
-    for module in of.files.keys() {
-        if let Some(circle) = shortest_circle(&imports, module)
-            && seen.insert(circle.iter().cloned().collect::<BTreeSet<_>>())
+    for module in modules {
+        if let Some(circle) = shortest_circle(&imports, &module.name)
+            && seen.insert(circle.iter().copied().collect::<BTreeSet<_>>())
         {
-            let paths: Vec<_> = circle.iter().map(|at| of.files[at].path.as_str()).collect();
+            let files = circle.iter().chain(circle.first());
+            let files: Vec<_> = files.map(|name| by_name[name].file.as_str()).collect();
             broken.push(format!(
-                "{} → {}: files that import each other. No file of a crate of the product is in an import circle.",
-                paths.join(" → "),
-                paths[0]
+                "{}: files that import each other. No file of a crate of the product is in an import circle.",
+                files.join(" → "),
             ));
         }
     }
     broken
 }
 
-/// The files that a file imports, without its parents.
-fn imports(of: &Crate, module: &Module) -> BTreeSet<Module> {
-    let mut imports = BTreeSet::new();
-    for (within, path) in &of.files[module].named.paths {
-        let mut at = module.clone();
-        at.extend(within.iter().cloned());
-        if let Some(path) = of.resolve(&at, path) {
-            add(of, module, &path, &mut imports);
-        }
-    }
-    imports
-}
-
-fn add(of: &Crate, module: &Module, path: &[String], imports: &mut BTreeSet<Module>) {
-    let Some(imported) = of.module_of(path) else {
+/// Adds the module that defines a path, unless it is a parent of the module that names it.
+fn add<'a>(by_name: &ByName<'a>, of: &Module, path: &Path, imports: &mut BTreeSet<&'a [String]>) {
+    // The longest prefix that is a file.
+    let mut prefixes = (1..=path.len()).rev().map(|length| &path[..length]);
+    let Some(imported) = prefixes.find_map(|prefix| by_name.get(prefix)) else {
         return;
     };
-    if !module.starts_with(imported) {
-        imports.insert(imported.to_vec());
+    if !of.name.starts_with(&imported.name) {
+        imports.insert(&imported.name);
         return;
     }
     // A name of a parent: perhaps one that the parent re-exports.
-    let Some(name) = path.get(imported.len()) else {
-        return;
-    };
-    for reexport in &of.files[imported].named.reexports {
-        if reexport.last() == Some(name)
-            && let Some(path) = of.resolve(imported, reexport)
-            && path.len() > imported.len() + 1
+    let depth = imported.name.len();
+    for reexport in &imported.reexports {
+        if path.len() > depth && reexport.last() == Some(&path[depth]) && reexport.len() > depth + 1
         {
-            add(of, module, &path, imports);
+            add(by_name, of, reexport, imports);
         }
     }
 }
 
 /// The shortest way from a module back to itself.
-fn shortest_circle(imports: &Imports<'_>, start: &Module) -> Option<Vec<Module>> {
-    let mut ways = vec![vec![start.clone()]];
+fn shortest_circle<'a>(imports: &Imports<'a>, start: &'a [String]) -> Option<Vec<&'a [String]>> {
+    let mut ways = VecDeque::from([vec![start]]);
     let mut seen = BTreeSet::new();
-    while !ways.is_empty() {
-        let mut longer = Vec::new();
-        for way in ways {
-            let last = way.last()?;
-            for next in imports.get(last).into_iter().flatten() {
-                if next == start {
-                    return Some(way);
-                }
-                if seen.insert(next.clone()) {
-                    let mut further = way.clone();
-                    further.push(next.clone());
-                    longer.push(further);
-                }
+    while let Some(way) = ways.pop_front() {
+        for next in imports.get(way.last()?).into_iter().flatten() {
+            if *next == start {
+                return Some(way);
+            }
+            if seen.insert(*next) {
+                ways.push_back([&way[..], &[*next]].concat());
             }
         }
-        ways = longer;
     }
     None
 }

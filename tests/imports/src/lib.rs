@@ -1,21 +1,59 @@
 //! The import rules of ARCHITECTURE.md, as a check of the source text.
 //!
-//! [`Repository::read`] reads every crate of the workspace, `paths` finds the imports of a file,
-//! [`broken_rules`] compares them with the rules. Code that only tests compile is not checked.
+//! [`read`] reads every crate of the workspace, `paths` finds the paths that a file names, `modules`
+//! makes them absolute, and [`broken_rules`] compares them with the rules. Code that only tests
+//! compile is not checked.
 
 mod circles;
-mod crates;
+mod modules;
 mod paths;
-mod repository;
 mod rules;
 
-pub use repository::Repository;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-/// Every broken rule of the repository, one sentence each. Empty if all rules hold.
-pub fn broken_rules(repository: &Repository) -> Vec<String> {
-    let crates = crates::crates(repository);
-    let mut broken = rules::broken(&crates);
-    let product = crates.iter().filter(|of| rules::is_of_the_product(of));
-    broken.extend(product.flat_map(circles::broken));
+use modules::Module;
+
+/// The text of each manifest and source file, by its path from the root. A symbolic link has none.
+pub type Files = BTreeMap<String, Option<String>>;
+
+/// Reads the manifests and the source files of the repository at this root.
+///
+/// # Errors
+/// A file or a folder cannot be read.
+pub fn read(root: &Path) -> std::io::Result<Files> {
+    const NOT_OURS: [&str; 3] = ["target", "node_modules", ".git"];
+    let mut files = Files::new();
+    let ours = |entry: &walkdir::DirEntry| !NOT_OURS.iter().any(|name| entry.file_name() == *name);
+    for entry in walkdir::WalkDir::new(root).into_iter().filter_entry(ours) {
+        let entry = entry?;
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let path = path.display().to_string();
+        if entry.path_is_symlink() && path.contains("/src/") {
+            files.insert(path, None);
+        } else if path.ends_with("/Cargo.toml") || (path.contains("/src/") && path.ends_with(".rs"))
+        {
+            files.insert(path, Some(fs::read_to_string(entry.path())?));
+        }
+    }
+    Ok(files)
+}
+
+/// Every broken rule of these files, one sentence each. Empty if all rules hold.
+pub fn broken_rules(files: &Files) -> Vec<String> {
+    let links = files.iter().filter(|(_, text)| text.is_none());
+    let mut broken: Vec<_> = links
+        .map(|(path, _)| format!("{path}: No source file is a symbolic link."))
+        .collect();
+    let modules = modules::modules(files);
+    for module in &modules {
+        broken.extend(rules::broken(module));
+    }
+    let of_the_product: Vec<&Module> = modules
+        .iter()
+        .filter(|module| rules::PRODUCT.contains(&module.name[0].as_str()))
+        .collect();
+    broken.extend(circles::broken(&of_the_product));
     broken
 }

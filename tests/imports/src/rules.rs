@@ -1,78 +1,80 @@
 //! The rules about what may be named where.
 
-use crate::crates::{Crate, File};
-use crate::repository::SYMBOLIC_LINK;
+use crate::modules::Module;
 
-/// Which crates, or parts of the standard library, only some modules may name.
-struct Confined {
-    /// The crate whose files are checked. None: every crate of the product.
-    of: &'static str,
-    /// What is confined: a crate, or a path, with or without a further part of the first name.
-    what: &'static [&'static str],
-    /// The modules that may name it, with the modules below them.
-    only_in: &'static [&'static str],
-    /// The modules below those that may not.
-    except_in: &'static [&'static str],
+/// The crates of the product.
+pub(crate) const PRODUCT: [&str; 5] = ["proto", "launch", "roomlog", "hub", "gateway_worker"];
+
+/// What some modules must not name. A module stands for those below it too, a name that ends with
+/// `_` for every name that begins so.
+struct Rule {
+    /// The modules that the rule is for.
+    modules: &'static [&'static str],
+    /// The modules below those that it is not for.
+    except: &'static [&'static str],
+    /// What they must not name.
+    names: &'static [&'static str],
     sentence: &'static str,
 }
 
-/// The endpoint modules of the hub.
-const ENDPOINTS: [&str; 4] = ["ingest", "sockets", "rooms::api", "discord_http"];
+const AXUM_IN_THE_HUB: &str = "In the hub, axum is only in app, http, console, ops and the endpoint modules, without ingest::form and sockets::session.";
+const ENDPOINTS: &str = "Endpoint modules never import each other.";
 
-const CONFINED: &[Confined] = &[
-    Confined {
-        of: "hub",
-        what: &["axum"],
-        only_in: &[
-            "app",
-            "http",
-            "console",
-            "ops",
-            "ingest",
-            "sockets",
-            "rooms::api",
-            "discord_http",
+const RULES: &[Rule] = &[
+    Rule {
+        modules: &["hub"],
+        except: &[
+            "hub::app",
+            "hub::http",
+            "hub::console",
+            "hub::ops",
+            "hub::ingest",
+            "hub::sockets",
+            "hub::rooms::api",
+            "hub::discord_http",
         ],
-        except_in: &["ingest::form", "sockets::session"],
-        sentence: "In the hub, axum is only in app, http, console, ops and the endpoint modules, without ingest::form and sockets::session.",
+        names: &["axum"],
+        sentence: AXUM_IN_THE_HUB,
     },
-    Confined {
-        of: "gateway_worker",
-        what: &["axum"],
-        only_in: &["ops"],
-        except_in: &[],
+    Rule {
+        modules: &["hub::ingest::form", "hub::sockets::session"],
+        except: &[],
+        names: &["axum"],
+        sentence: AXUM_IN_THE_HUB,
+    },
+    Rule {
+        modules: &["gateway_worker"],
+        except: &["gateway_worker::ops"],
+        names: &["axum"],
         sentence: "In the worker, axum is only in ops.",
     },
-    Confined {
-        of: "hub",
-        what: &["twilight_"],
-        only_in: &["discord", "discord_http", "commands"],
-        except_in: &[],
+    Rule {
+        modules: &["hub"],
+        except: &["hub::discord", "hub::discord_http", "hub::commands"],
+        names: &["twilight_"],
         sentence: "In the hub, twilight is only in discord, discord_http and commands.",
     },
-    Confined {
-        of: "gateway_worker",
-        what: &["twilight_"],
-        only_in: &["shards"],
-        except_in: &[],
+    Rule {
+        modules: &["gateway_worker"],
+        except: &["gateway_worker::shards"],
+        names: &["twilight_"],
         sentence: "In the worker, twilight is only in shards.",
     },
-    Confined {
-        of: "",
-        what: &["rusqlite", "redis"],
-        only_in: &["roomlog::backend"],
-        except_in: &[],
+    Rule {
+        modules: &PRODUCT,
+        except: &["roomlog::backend"],
+        names: &["rusqlite", "redis"],
         sentence: "SQL and Redis are only in roomlog::backend.",
     },
-    Confined {
-        of: "proto",
-        what: &[
+    Rule {
+        modules: &["proto"],
+        except: &[],
+        names: &[
             "tokio",
-            "tokio_util",
+            "tokio_",
             "axum",
             "hyper",
             "reqwest",
-            "launch",
             "metrics",
             "tracing",
             "std::env",
@@ -83,143 +85,85 @@ const CONFINED: &[Confined] = &[
             "std::thread",
             "std::time",
         ],
-        only_in: &[],
-        except_in: &[],
         sentence: "proto is pure: it imports no runtime, no I/O and no clock.",
+    },
+    Rule {
+        modules: &["proto"],
+        except: &[],
+        names: &["launch", "roomlog", "hub", "gateway_worker"],
+        sentence: "proto knows no other crate of the workspace.",
+    },
+    Rule {
+        modules: &["launch"],
+        except: &[],
+        names: &["proto", "roomlog", "hub", "gateway_worker"],
+        sentence: "launch knows no other crate of the workspace.",
+    },
+    Rule {
+        modules: &["roomlog"],
+        except: &[],
+        names: &["hub", "gateway_worker"],
+        sentence: "roomlog knows only proto and launch.",
+    },
+    Rule {
+        modules: &["hub"],
+        except: &[],
+        names: &["gateway_worker"],
+        sentence: "gateway-worker and hub never import each other.",
+    },
+    Rule {
+        modules: &["gateway_worker"],
+        except: &[],
+        names: &["hub", "roomlog"],
+        sentence: "gateway-worker and hub never import each other.",
+    },
+    Rule {
+        modules: &PRODUCT,
+        except: &[],
+        names: &["tests"],
+        sentence: "No crate of the product imports a test.",
+    },
+    Rule {
+        modules: &["hub::ingest"],
+        except: &[],
+        names: &["hub::sockets", "hub::rooms::api", "hub::discord_http"],
+        sentence: ENDPOINTS,
+    },
+    Rule {
+        modules: &["hub::sockets"],
+        except: &[],
+        names: &["hub::ingest", "hub::rooms::api", "hub::discord_http"],
+        sentence: ENDPOINTS,
+    },
+    Rule {
+        modules: &["hub::rooms::api"],
+        except: &[],
+        names: &["hub::ingest", "hub::sockets", "hub::discord_http"],
+        sentence: ENDPOINTS,
+    },
+    Rule {
+        modules: &["hub::discord_http"],
+        except: &[],
+        names: &["hub::ingest", "hub::sockets", "hub::rooms::api"],
+        sentence: ENDPOINTS,
     },
 ];
 
-/// The crates of the product, with the crates of the workspace that each may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str], &str); 5] = [
-    ("proto", &[], "proto knows no other crate of the workspace."),
-    (
-        "launch",
-        &[],
-        "launch knows no other crate of the workspace.",
-    ),
-    (
-        "roomlog",
-        &["proto", "launch"],
-        "roomlog knows only proto and launch.",
-    ),
-    (
-        "hub",
-        &["proto", "launch", "roomlog"],
-        "gateway-worker and hub never import each other, and no crate of the product imports a test.",
-    ),
-    (
-        "gateway_worker",
-        &["proto", "launch"],
-        "gateway-worker and hub never import each other, and no crate of the product imports a test.",
-    ),
-];
-
-/// Whether a crate is a part of the product, and not of its tests.
-pub(crate) fn is_of_the_product(of: &Crate) -> bool {
-    MAY_DEPEND_ON.iter().any(|(name, ..)| *name == of.name)
-}
-
-/// One sentence for each broken rule.
-pub(crate) fn broken(crates: &[Crate]) -> Vec<String> {
-    let mut broken = Vec::new();
-    for of in crates {
-        broken.extend(wrong_dependencies(of, crates));
-        for (module, file) in &of.files {
-            broken.extend(misplaced(of, module, file));
-            if of.name == "hub" {
-                broken.extend(endpoints_that_meet(of, module, file));
-            }
-            if file.text == SYMBOLIC_LINK {
-                broken.push(format!("{}: No source file is a symbolic link.", file.path));
-            }
-        }
-    }
-    broken
-}
-
-fn wrong_dependencies(of: &Crate, crates: &[Crate]) -> Vec<String> {
-    let Some((_, allowed, sentence)) = MAY_DEPEND_ON.iter().find(|(name, ..)| *name == of.name)
-    else {
-        return Vec::new();
-    };
-    let is_wrong = |name: &str| {
-        name != of.name && crates.iter().any(|other| other.name == name) && !allowed.contains(&name)
-    };
-    let in_manifest = of
-        .dependencies
-        .iter()
-        .filter(|name| is_wrong(name))
-        .map(|name| format!("{} depends on {name}. {sentence}", of.name));
-    let in_code = of.files.iter().flat_map(|(module, file)| {
-        // A path that resolves begins with a module of this crate.
-        let external = file.named.paths.iter().filter(|(within, path)| {
-            let at: Vec<_> = module.iter().chain(within).cloned().collect();
-            of.resolve(&at, path).is_none()
-        });
-        external
-            .filter_map(|(_, path)| path.first())
-            .filter(|name| is_wrong(name))
-            .map(|name| format!("{}: names {name}. {sentence}", file.path))
+/// One sentence for each rule that a module breaks.
+pub(crate) fn broken(module: &Module) -> Vec<String> {
+    let here = module.name.join("::");
+    let is_for = |rule: &&Rule| is_below(&here, rule.modules) && !is_below(&here, rule.except);
+    let broken = RULES.iter().filter(is_for).filter_map(|rule| {
+        let mut names = module.names.iter().map(|path| path.join("::"));
+        let name = names.find(|name| is_below(name, rule.names))?;
+        Some(format!("{}: names {name}. {}", module.file, rule.sentence))
     });
-    in_manifest.chain(in_code).collect()
+    broken.collect()
 }
 
-/// Paths that this module may not name.
-fn misplaced(of: &Crate, module: &[String], file: &File) -> Vec<String> {
-    let here = module.join("::");
-    let mut broken = Vec::new();
-    for rule in CONFINED {
-        let applies = rule.of == of.name || (rule.of.is_empty() && is_of_the_product(of));
-        let is_below = |names: &[&str]| {
-            names.iter().any(|name| {
-                let name = name
-                    .strip_prefix(of.name.as_str())
-                    .and_then(|rest| rest.strip_prefix("::"))
-                    .unwrap_or(name);
-                here == name || here.starts_with(&format!("{name}::"))
-            })
-        };
-        if !applies || (is_below(rule.only_in) && !is_below(rule.except_in)) {
-            continue;
-        }
-        let found = file.named.paths.iter().find(|(_, path)| {
-            let path = path.join("::");
-            rule.what.iter().any(|what| {
-                path == *what
-                    || path.starts_with(&format!("{what}::"))
-                    || (what.ends_with('_') && path.starts_with(what))
-            })
-        });
-        if let Some((_, path)) = found {
-            let path = path.join("::");
-            broken.push(format!("{}: names {path}. {}", file.path, rule.sentence));
-        }
-    }
-    broken
-}
-
-/// Endpoint modules that this file of another endpoint module names.
-fn endpoints_that_meet(of: &Crate, module: &[String], file: &File) -> Vec<String> {
-    let endpoint_of = |path: &[String]| {
-        let path = path.join("::");
-        ENDPOINTS
-            .into_iter()
-            .find(|name| path == *name || path.starts_with(&format!("{name}::")))
-    };
-    let Some(own) = endpoint_of(module) else {
-        return Vec::new();
-    };
-    let others = file.named.paths.iter().filter_map(|(within, path)| {
-        let at: Vec<_> = module.iter().chain(within).cloned().collect();
-        endpoint_of(&of.resolve(&at, path)?)
-    });
-    others
-        .filter(|other| *other != own)
-        .map(|other| {
-            format!(
-                "{}: imports {other}. Endpoint modules never import each other.",
-                file.path
-            )
-        })
-        .collect()
+fn is_below(path: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| {
+        path.strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || name.ends_with('_'))
+    })
 }
