@@ -45,6 +45,8 @@ async fn a_page_of_an_allowed_origin_can_read_every_answer_and_another_page_none
         ("GET /console.json", "", "", 200),
         ("GET /nothing", "", "", 404),
         ("POST /nothing", "", "", 404),
+        // Of the internal listener.
+        ("POST /api/internal/events", "", "", 404),
         ("GET /api/nothing", "", "", 404),
         ("GET /api/rooms", "", "", 401),
         ("GET /api/rooms?token=x", "", "", 400),
@@ -53,6 +55,7 @@ async fn a_page_of_an_allowed_origin_can_read_every_answer_and_another_page_none
         ("POST /api/create-room", slow.as_str(), "", 408),
         ("POST /interactions", "", "", 401),
         ("GET /api/ws", "", "", 400),
+        ("GET /api/ws?token=x", "", "", 400),
         ("POST /api/ws", "", "", 405),
         ("HEAD /api/ws", "", "", 405),
         ("OPTIONS /health", preflight, "", 200),
@@ -67,13 +70,15 @@ async fn a_page_of_an_allowed_origin_can_read_every_answer_and_another_page_none
             let head = head_of(&world, line, &headers, body).await;
             let is_allowed = origin == ALLOWED;
             // A foreign page's WebSocket is refused before anything else is looked at.
-            let status = if is_allowed || line != "GET /api/ws" {
+            let status = if is_allowed || !line.starts_with("GET /api/ws") {
                 status
             } else {
                 403
             };
             let what = format!("{line} from {origin}: {head}");
             assert!(head.starts_with(&format!("http/1.1 {status} ")), "{what}");
+            let is_problem = head.contains("content-type: application/problem+json");
+            assert_eq!(is_problem, status >= 400, "{what}");
             let varies = head.lines().filter(|line| line.starts_with("vary:"));
             assert!(varies.clone().any(|line| line.contains("origin")), "{what}");
             let names = format!("access-control-allow-origin: {origin}");

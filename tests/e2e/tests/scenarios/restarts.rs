@@ -116,63 +116,6 @@ async fn a_hub_that_was_killed_recovers_everything_and_never_shows_half() {
 }
 
 #[tokio::test]
-async fn a_worker_that_was_killed_goes_on_where_it_was_and_viewers_miss_nothing() {
-    let mut world = World::start().await;
-    let mut browser = world.browser("ada").await;
-    world.voice(ADA, Some(LOUNGE)).await;
-    world.voice(GRACE, Some(LOUNGE)).await;
-    browser.event("voice.joined").await;
-    browser.event("voice.joined").await;
-    world.worker.kill().await;
-    world.voice(ADA, None).await;
-    world.worker = world.worker.again();
-    let left = browser.event("voice.left").await;
-    assert_has(&left, &json!({ "payload": { "userId": ADA }, "n": 3 }));
-    world.voice(ADA, Some(LOUNGE)).await;
-    assert_eq!(browser.event("voice.joined").await["n"], 4);
-    assert_eq!(browser.snapshots(), 1, "no second snapshot");
-    world.resumed_once().await;
-}
-
-/// This worker has identified once, after the one before it did; once more for each time that
-/// Discord did not take it because another was too close before (op 9, with no session begun since).
-async fn identified_once_more(world: &World) {
-    let log = world.worker.log();
-    let (mut identified, mut busy, mut asked) = (0, 0, false);
-    for line in log.lines() {
-        if line.contains("sending identify") {
-            (identified, asked) = (identified + 1, true);
-        } else if asked && line.contains("received invalid session") {
-            (busy, asked) = (busy + 1, false);
-        } else if line.contains("event_type=READY") {
-            asked = false;
-        }
-    }
-    assert_eq!(identified, 1 + busy, "{log}");
-    let truth = world.truth().await;
-    assert_eq!(truth["counters"]["identify"], 1 + identified, "{log}");
-}
-
-#[tokio::test]
-async fn a_user_who_left_while_the_worker_was_dead_and_its_session_lost_is_no_ghost() {
-    let mut world = World::start().await;
-    let mut browser = world.browser("ada").await;
-    world.voice(ADA, Some(LOUNGE)).await;
-    world.voice(GRACE, Some(LOUNGE)).await;
-    browser.event("voice.joined").await;
-    browser.event("voice.joined").await;
-    world.worker.kill().await;
-    world
-        .control("gateway", json!({ "action": "forget" }))
-        .await;
-    world.voice(ADA, None).await;
-    world.worker = world.worker.again();
-    let left = browser.event("voice.left").await;
-    assert_has(&left, &json!({ "payload": { "userId": ADA }, "n": 3 }));
-    identified_once_more(&world).await;
-}
-
-#[tokio::test]
 async fn a_silent_worker_is_published_as_down_and_its_return_as_live() {
     let mut world = World::with(&[("WORKER_SILENCE_MAX_MS", "3000")]).await;
     let mut browser = world.browser("ada").await;
