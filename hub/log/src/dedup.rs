@@ -30,6 +30,24 @@ pub enum Admission {
     Repeat,
 }
 
+/// The ids of a window as they were stored.
+#[derive(Debug)]
+pub(crate) struct StoredIds<K> {
+    /// Oldest first, each with when it was admitted.
+    pub(crate) ids: Vec<(u64, K)>,
+    /// The number of the next one.
+    pub(crate) next: u64,
+}
+
+impl<K> Default for StoredIds<K> {
+    fn default() -> Self {
+        Self {
+            ids: Vec::new(),
+            next: 0,
+        }
+    }
+}
+
 /// The newest ids, each with a value (what the first request was answered, for example).
 #[derive(Debug, Clone)]
 pub struct DedupWindow<K, V = ()> {
@@ -107,19 +125,14 @@ impl<K: Clone + Eq + Hash, V: Clone> DedupWindow<K, V> {
 }
 
 impl<K: Clone + Eq + Hash> DedupWindow<K> {
-    /// A window that knows these ids, oldest first, each with when it was admitted. `next` is the
-    /// number of the next one.
-    pub(crate) fn restored(
-        bounds: WindowBounds,
-        ids: impl IntoIterator<Item = (u64, K)>,
-        next: u64,
-    ) -> Self {
-        let order: Vector<_> = ids.into_iter().collect();
+    /// A window that knows these ids.
+    pub(crate) fn restored(bounds: WindowBounds, stored: StoredIds<K>) -> Self {
+        let ids = stored.ids.iter().map(|(_, id)| (id.clone(), ()));
         Self {
             bounds,
-            values: order.iter().map(|(_, id)| (id.clone(), ())).collect(),
-            order,
-            next,
+            values: ids.collect(),
+            order: stored.ids.into(),
+            next: stored.next,
         }
     }
 }
@@ -200,7 +213,11 @@ mod tests {
     #[test]
     fn a_restored_window_continues_with_its_numbers() {
         let bounds = window(0, 3).bounds;
-        let mut window = DedupWindow::restored(bounds, [(5, 1), (5, 2)], 7);
+        let stored = StoredIds {
+            ids: vec![(5, 1), (5, 2)],
+            next: 7,
+        };
+        let mut window = DedupWindow::restored(bounds, stored);
         assert_eq!(window.admit(1, (), 6), Admission::Repeat);
         assert_eq!(window.admit(3, (), 6), NEW);
         assert_eq!(

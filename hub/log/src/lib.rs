@@ -36,7 +36,6 @@ mod open;
 mod published;
 pub mod reach;
 pub mod record;
-mod retention;
 pub mod rooms;
 mod settings;
 pub mod slots;

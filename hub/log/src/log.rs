@@ -293,7 +293,7 @@ impl Log {
         Some(Following {
             position: shown.position,
             state: shown.state.clone(),
-            tail: shown.retention.tail().clone(),
+            tail: shown.tail.clone(),
             entries: guild.followers.subscribe(),
         })
     }

@@ -20,9 +20,10 @@ use launch::mutation::{Rule, disabled};
 
 use crate::command::{Appended, ClaimRefused, Command, DeliveryRefused, Identified, Reply};
 use crate::contention::{ClaimContention, Fencing};
-use crate::dedup::{Admission, DedupWindow, WindowBounds};
+use crate::dedup::{Admission, DedupWindow, StoredIds, WindowBounds};
 use crate::record::{NewEntry, Record};
 use crate::rooms::{CreateOutcome, CreateTicket, Ledger, LedgerStep, NotPending, PendingCreate};
+use crate::settings::LogSettings;
 use crate::slots::IdentifySlots;
 use crate::state::{Change, GuildState, Source};
 use crate::workers::{Holder, Progress, Workers};
@@ -48,15 +49,6 @@ pub struct LogState {
     contention: ClaimContention,
 }
 
-/// The bounds of the state.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StateBounds {
-    /// How many ids of events are remembered at most.
-    pub(crate) event_ids_max: usize,
-    /// More fencings of a shard within a minute are a contention.
-    pub(crate) fencings_per_minute_max: usize,
-}
-
 /// One guild, and where its log stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GuildRecord {
@@ -69,37 +61,44 @@ pub struct GuildRecord {
 }
 
 impl Default for LogState {
+    /// A state without guilds, in which no contention begins.
     fn default() -> Self {
-        let bounds = StateBounds {
-            event_ids_max: EVENT_IDS.entries_max,
+        let settings = LogSettings {
             fencings_per_minute_max: usize::MAX - 1,
+            ..LogSettings::default()
         };
-        Self::restored(bounds, Workers::default(), [], 0, 0)
+        let ledger = Ledger::default();
+        Self::restored(
+            &settings,
+            Workers::default(),
+            ledger,
+            StoredIds::default(),
+            0,
+        )
     }
 }
 
 impl LogState {
-    /// A state without guilds. `event_ids` are the known ids of events, oldest first, each with when
-    /// it was appended; `next_id` is the number of the next one.
+    /// A state without guilds. `event_ids` are the known ids of events.
     pub(crate) fn restored(
-        bounds: StateBounds,
+        settings: &LogSettings,
         workers: Workers,
-        event_ids: impl IntoIterator<Item = (u64, Arc<str>)>,
-        next_id: u64,
+        ledger: Ledger,
+        event_ids: StoredIds<Arc<str>>,
         now_ms: u64,
     ) -> Self {
         let window = WindowBounds {
-            entries_max: bounds.event_ids_max,
+            entries_max: settings.seen_events_max,
             ..EVENT_IDS
         };
         let newest_identify_ms = workers.identified().next_back();
         Self {
             workers,
-            ledger: Ledger::default(),
+            ledger,
             guilds: OrdMap::new(),
-            event_ids: DedupWindow::restored(window, event_ids, next_id),
+            event_ids: DedupWindow::restored(window, event_ids),
             slots: IdentifySlots::after(newest_identify_ms, now_ms),
-            contention: ClaimContention::new(bounds.fencings_per_minute_max),
+            contention: ClaimContention::new(settings.fencings_per_minute_max),
         }
     }
 
@@ -582,4 +581,4 @@ pub(crate) fn chained(position: Position, json: &[u8], ts: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,15 +8,16 @@ use tokio::sync::{mpsc, watch};
 
 use crate::address::StoreAddress;
 use crate::backend::loaded::Loaded;
-use crate::backend::sqlite::{Store, StoreBounds};
+use crate::backend::sqlite::Store;
 use crate::backend::{Backend, StoreError};
+use crate::dedup::StoredIds;
 use crate::health::Health;
 use crate::log::{AGE_INTERVAL, Log, PROBE_INTERVAL, Shared};
-use crate::log_state::{GuildRecord, StateBounds};
+use crate::log_state::{GuildRecord, LogState};
 use crate::published::{GuildLog, Published, measure_rooms};
-use crate::retention::RetentionBounds;
 use crate::rooms::Ledger;
 use crate::settings::LogSettings;
+use crate::workers::Workers;
 use crate::writer::Writer;
 
 impl Log {
@@ -31,28 +32,19 @@ impl Log {
         settings: &LogSettings,
     ) -> Result<Self, StoreError> {
         let now_ms = launch::clock::now_ms();
-        let bounds = StateBounds {
-            event_ids_max: settings.seen_events_max,
-            fencings_per_minute_max: settings.fencings_per_minute_max,
-        };
         let (backend, loaded) = match &settings.store {
             StoreAddress::Memory => {
-                let mut loaded = Loaded::new(named, bounds, now_ms);
+                let (workers, ledger) = (Workers::default(), Ledger::new(settings.ledger.clone()));
+                let event_ids = StoredIds::default();
+                let state = LogState::restored(settings, workers, ledger, event_ids, now_ms);
+                let mut loaded = Loaded::new(named.to_owned(), state);
                 for guild in guilds {
                     loaded.begin(*guild, GuildRecord::begin(now_ms));
                 }
                 (Backend::Memory, loaded)
             }
             StoreAddress::File(path) => {
-                let bounds = StoreBounds {
-                    durability: settings.durability,
-                    bytes_max: settings.store_bytes_max,
-                    journal_bytes_max: settings.journal_bytes_max,
-                    entries_max: settings.entries_max as u64,
-                    age_max_ms: settings.age_max_ms,
-                    state: bounds,
-                };
-                let (store, loaded) = Store::open(path, &bounds, guilds, named, now_ms)
+                let (store, loaded) = Store::open(path, settings, guilds, named, now_ms)
                     .map_err(|error| error.of(path))?;
                 (Backend::Sqlite(Box::new(store)), loaded)
             }
@@ -73,30 +65,20 @@ impl Log {
     }
 
     fn begin(backend: Backend, loaded: Loaded, settings: &LogSettings) -> Result<Self, StoreError> {
-        let bounds = RetentionBounds {
-            entries_max: settings.entries_max,
-            age_max_ms: settings.age_max_ms,
-        };
         let Loaded {
             store,
-            mut state,
-            retentions,
-            ledger,
-            interactions: (interactions, next),
+            state,
+            tails,
         } = loaded;
-        state.ledger = Ledger::restored(settings.ledger.clone(), interactions, next);
-        for change in &ledger {
-            state.ledger.apply(change);
-        }
         measure_rooms(&state);
-        let guilds = retentions.into_iter().filter_map(|(guild, retention)| {
+        let guilds = tails.into_iter().filter_map(|(guild, tail)| {
             let known = state.guild(guild)?;
-            Some((guild, GuildLog::begin(known, retention, settings)))
+            Some((guild, GuildLog::begin(known, tail, settings)))
         });
         let published = Arc::new(Published {
             guilds: guilds.collect(),
             state: Mutex::new(state.clone()),
-            bounds,
+            settings: settings.clone(),
         });
         let (jobs, waiting) = mpsc::channel(settings.queue_max);
         let (health_sender, health) = watch::channel(Health::Storing);

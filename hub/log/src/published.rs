@@ -9,16 +9,15 @@ use tokio::sync::broadcast;
 use crate::entry::{Applied, Position};
 use crate::log_state::{GuildRecord, LogState};
 use crate::record::NewEntry;
-use crate::retention::{Retention, RetentionBounds};
 use crate::settings::LogSettings;
 use crate::state::GuildState;
-use crate::tail::Known;
+use crate::tail::Tail;
 
 /// What readers see: never more than is durable.
 pub(crate) struct Published {
     pub(crate) state: Mutex<LogState>,
     pub(crate) guilds: BTreeMap<GuildId, GuildLog>,
-    pub(crate) bounds: RetentionBounds,
+    pub(crate) settings: LogSettings,
 }
 
 pub(crate) struct GuildLog {
@@ -30,7 +29,7 @@ pub(crate) struct GuildLog {
 pub(crate) struct Shown {
     pub(crate) position: Position,
     pub(crate) state: GuildState,
-    pub(crate) retention: Retention,
+    pub(crate) tail: Tail,
 }
 
 impl Published {
@@ -50,16 +49,13 @@ impl Published {
         }
         for (guild, entries) in of_guilds {
             if let Some(log) = self.guilds.get(&guild) {
-                log.publish(entries, self.bounds, now_ms);
+                log.publish(entries, &self.settings, now_ms);
             }
         }
         for guild in expired {
             if let Some(log) = self.guilds.get(guild) {
                 let mut shown = lock(&log.shown);
-                shown.retention = Retention::begin(Known {
-                    position: shown.position,
-                    state: shown.state.clone(),
-                });
+                shown.tail = Tail::begin(shown.position, shown.state.clone());
             }
         }
     }
@@ -70,15 +66,15 @@ impl Published {
         reason = "2^52 entries do not fit into memory"
     )]
     pub(crate) fn measure(&self) {
-        let kept = |log: &GuildLog| lock(&log.shown).retention.tail().len();
+        let kept = |log: &GuildLog| lock(&log.shown).tail.len();
         let kept: usize = self.guilds.values().map(kept).sum();
         metrics::gauge!("hub_log_entries").set(kept as f64);
     }
 
     /// Guilds whose entries are all too old.
     pub(crate) fn expired(&self, now_ms: u64) -> BTreeSet<GuildId> {
-        let is_expired =
-            |log: &GuildLog| lock(&log.shown).retention.is_expired(self.bounds, now_ms);
+        let age_max_ms = self.settings.age_max_ms;
+        let is_expired = |log: &GuildLog| lock(&log.shown).tail.is_expired(age_max_ms, now_ms);
         let expired = self.guilds.iter().filter(|(_, log)| is_expired(log));
         expired.map(|(guild, _)| *guild).collect()
     }
@@ -93,12 +89,12 @@ pub(crate) fn measure_rooms(state: &LogState) {
 }
 
 impl GuildLog {
-    pub(crate) fn begin(known: &GuildRecord, retention: Retention, settings: &LogSettings) -> Self {
+    pub(crate) fn begin(known: &GuildRecord, tail: Tail, settings: &LogSettings) -> Self {
         let (followers, _) = broadcast::channel(settings.follow_entries_max);
         let shown = Shown {
             position: known.position,
             state: known.state.clone(),
-            retention,
+            tail,
         };
         Self {
             shown: Mutex::new(shown),
@@ -108,20 +104,17 @@ impl GuildLog {
 
     /// Shows what was written together in one step: nobody reads, or begins to follow, in the
     /// middle of a delivery.
-    fn publish(&self, entries: Vec<NewEntry>, bounds: RetentionBounds, now_ms: u64) {
+    fn publish(&self, entries: Vec<NewEntry>, settings: &LogSettings, now_ms: u64) {
         let mut shown = lock(&self.shown);
         for NewEntry { applied, .. } in entries {
             let Applied { entry, after, .. } = &*applied;
             shown.position = entry.position;
             if entry.position.offset == 0 {
-                shown.retention = Retention::begin(Known {
-                    position: entry.position,
-                    state: after.clone(),
-                });
+                shown.tail = Tail::begin(entry.position, after.clone());
             } else {
-                shown
-                    .retention
-                    .push(Arc::clone(entry), after, bounds, now_ms);
+                shown.tail.push(Arc::clone(entry), after, now_ms);
+                let (entries_max, age_max_ms) = (settings.entries_max, settings.age_max_ms);
+                shown.tail.trim(entries_max, age_max_ms, now_ms);
             }
             shown.state.clone_from(after);
             // Nobody following is fine.

@@ -21,7 +21,7 @@ use proto::{ChannelId, GuildId};
 
 use self::budgets::CreateBudgets;
 pub use self::owned::{CreateTicket, OwnedRoom, Owner, PendingCreate, RoomStatus};
-use crate::dedup::{Admission, DedupWindow, WindowBounds};
+use crate::dedup::{Admission, DedupWindow, StoredIds, WindowBounds};
 use crate::state::{Change, GuildState, may_deny_everyone};
 
 /// The bounds of the ledger.
@@ -193,16 +193,11 @@ pub struct LedgerStep {
 impl Ledger {
     /// An empty ledger.
     pub fn new(bounds: LedgerBounds) -> Self {
-        Self::restored(bounds, [], 0)
+        Self::restored(bounds, StoredIds::default())
     }
 
-    /// A ledger without rooms that knows these interactions, oldest first, each with when it was
-    /// noted. `next` is the number of the next one.
-    pub(crate) fn restored(
-        bounds: LedgerBounds,
-        interactions: impl IntoIterator<Item = (u64, Arc<str>)>,
-        next: u64,
-    ) -> Self {
+    /// A ledger without rooms that knows these interactions.
+    pub(crate) fn restored(bounds: LedgerBounds, interactions: StoredIds<Arc<str>>) -> Self {
         let window = WindowBounds {
             age_ms: INTERACTIONS_AGE_MS,
             entries_min: INTERACTIONS_MIN,
@@ -215,7 +210,7 @@ impl Ledger {
             past: OrdSet::new(),
             pending: OrdMap::new(),
             budgets: CreateBudgets::default(),
-            interactions: DedupWindow::restored(window, interactions, next),
+            interactions: DedupWindow::restored(window, interactions),
         }
     }
 

@@ -86,12 +86,6 @@ impl GuildState {
         self.inherited_denies.contains(&channel)
     }
 
-    /// Takes over which denies are inherited. A store of form 1 did not keep it, so that its bases
-    /// lack what replaying its entries gives.
-    pub(super) fn adopt_inherited_denies(&mut self, other: &Self) {
-        self.inherited_denies = other.inherited_denies.clone();
-    }
-
     /// Everything that the worker sent of the guild, as it sent it.
     pub fn roster(&self, guild_id: GuildId, reason: &str) -> Roster {
         Roster {

@@ -1,7 +1,7 @@
 //! The newest entries of one guild's log, and the states between them, as far as they are kept.
 //!
-//! Pure, and persistent like [`GuildState`]: a clone costs nothing, so that readers of the past
-//! do not block the writer.
+//! Pure: the time is given. Persistent like [`GuildState`]: a clone costs nothing, so that readers of
+//! the past do not block the writer.
 
 use std::sync::Arc;
 
@@ -16,10 +16,12 @@ pub(crate) const STRIDE: u64 = 64;
 /// The kept past of one guild, within one epoch.
 #[derive(Debug, Clone)]
 pub struct Tail {
-    /// Known states, oldest first; the first stands before all entries.
-    states: Vector<Known>,
+    /// Known states, each with when it was kept, oldest first; the first stands before all entries.
+    states: Vector<(Known, u64)>,
     /// All entries since the first state, oldest first.
     entries: Vector<Arc<Entry>>,
+    /// When the newest entry was kept.
+    newest_ms: u64,
 }
 
 /// A state, where it holds.
@@ -42,38 +44,45 @@ pub struct Replay {
 
 impl Tail {
     /// A tail that begins here: nothing older can be continued from.
-    pub fn begin(known: Known) -> Self {
+    pub fn begin(position: Position, state: GuildState) -> Self {
+        let known = Known { position, state };
         Self {
-            states: Vector::unit(known),
+            states: Vector::unit((known, 0)),
             entries: Vector::new(),
+            newest_ms: 0,
         }
     }
 
-    /// Adds an entry; `after` is the state with it.
-    pub fn push(&mut self, entry: Arc<Entry>, after: &GuildState) {
+    /// Adds an entry that is kept from now on; `after` is the state with it.
+    pub fn push(&mut self, entry: Arc<Entry>, after: &GuildState, now_ms: u64) {
         let position = entry.position;
         if position.offset.is_multiple_of(STRIDE) {
-            self.states.push_back(Known {
-                position,
-                state: after.clone(),
-            });
+            let state = after.clone();
+            self.states.push_back((Known { position, state }, now_ms));
         }
         self.entries.push_back(entry);
+        self.newest_ms = now_ms;
     }
 
-    /// Forgets what is older than `keep` entries, in whole strides.
-    pub fn trim(&mut self, keep: usize) {
-        while let Some(next) = self.states.get(1)
-            && let Some(first) = self.states.front()
+    /// Forgets, in whole strides, what is more than so many entries or older than this.
+    pub(crate) fn trim(&mut self, entries_max: usize, age_max_ms: u64, now_ms: u64) {
+        while let Some((next, kept_ms)) = self.states.get(1)
+            && let Some((first, _)) = self.states.front()
         {
             let stride = next.position.offset - first.position.offset;
             let stride = usize::try_from(stride).unwrap_or(usize::MAX);
-            if self.entries.len().saturating_sub(stride) < keep {
+            let is_old = now_ms.saturating_sub(*kept_ms) > age_max_ms;
+            if !is_old && self.entries.len().saturating_sub(stride) < entries_max {
                 return;
             }
             self.entries = self.entries.skip(stride);
             self.states.pop_front();
         }
+    }
+
+    /// Whether there are entries, and all of them are older than this.
+    pub(crate) fn is_expired(&self, age_max_ms: u64, now_ms: u64) -> bool {
+        !self.is_empty() && now_ms.saturating_sub(self.newest_ms) > age_max_ms
     }
 
     /// How many entries are kept.
@@ -93,12 +102,12 @@ impl Tail {
 
     /// The oldest state that can be continued from.
     pub fn first(&self) -> Option<&Known> {
-        self.states.front()
+        self.states.front().map(|(known, _)| known)
     }
 
     /// What came after a place; `None` if it is not kept, or if another history stands there.
     pub fn since(&self, position: Position) -> Option<Replay> {
-        let first = self.states.front()?;
+        let first = self.first()?;
         if position.epoch != first.position.epoch || position.offset < first.position.offset {
             return None;
         }
@@ -111,11 +120,8 @@ impl Tail {
         if found != position {
             return None;
         }
-        let near = self
-            .states
-            .iter()
-            .rev()
-            .find(|known| known.position.offset <= position.offset)?;
+        let mut states = self.states.iter().rev().map(|(known, _)| known);
+        let near = states.find(|known| known.position.offset <= position.offset)?;
         let mut state = near.state.clone();
         let replayed = index(near.position.offset)?;
         for entry in self.entries.iter().take(skipped).skip(replayed) {
@@ -160,14 +166,11 @@ mod tests {
 
     fn tail(entries: u64) -> Tail {
         let mut state = GuildState::default();
-        let mut tail = Tail::begin(Known {
-            position: at(0),
-            state: state.clone(),
-        });
+        let mut tail = Tail::begin(at(0), state.clone());
         for offset in 1..=entries {
             let entry = entry(offset);
             state.apply(&entry.change);
-            tail.push(entry, &state);
+            tail.push(entry, &state, offset);
         }
         tail
     }
@@ -176,7 +179,7 @@ mod tests {
     fn every_kept_place_gives_its_state_and_what_came_after() {
         let mut tail = tail(300);
         for keep in [1_000, 300, 200, 130, 1] {
-            tail.trim(keep);
+            tail.trim(keep, u64::MAX, 0);
             let first = tail.first().unwrap().position.offset;
             assert!(
                 tail.len() >= keep.min(300) && tail.len() < keep + 128,
@@ -195,6 +198,21 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten_in_whole_strides() {
+        let mut tail = tail(300);
+        for (now_ms, first, is_expired) in [
+            (164, 0, false),
+            (165, 64, false),
+            (356, 192, false),
+            (401, 256, true),
+        ] {
+            tail.trim(usize::MAX, 100, now_ms);
+            assert_eq!(tail.first().unwrap().position.offset, first, "{now_ms}");
+            assert_eq!(tail.is_expired(100, now_ms), is_expired, "{now_ms}");
         }
     }
 

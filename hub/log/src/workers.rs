@@ -13,7 +13,7 @@ use proto::GuildId;
 use proto::chain::{Absence, Checkpoint, Claim, Conflict, Link, Mark, Reached};
 use serde::{Deserialize, Serialize};
 
-use crate::dedup::{Admission, DedupWindow, WindowBounds};
+use crate::dedup::{Admission, DedupWindow, StoredIds, WindowBounds};
 
 use launch::mutation::{Rule, disabled};
 
@@ -86,24 +86,23 @@ impl Holder {
 
 impl Default for Workers {
     fn default() -> Self {
-        Self::restored(0, [], [], [], 0)
+        Self::restored(0, [], [], StoredIds::default())
     }
 }
 
 impl Workers {
-    /// The workers as they were stored; `next_id` is the number of the next id of a request.
+    /// The workers as they were stored.
     pub(crate) fn restored(
         last_generation: u64,
         holders: impl IntoIterator<Item = (u32, Holder)>,
         identifies: impl IntoIterator<Item = u64>,
-        request_ids: impl IntoIterator<Item = (u64, Arc<str>)>,
-        next_id: u64,
+        request_ids: StoredIds<Arc<str>>,
     ) -> Self {
         Self {
             last_generation,
             holders: holders.into_iter().collect(),
             identifies: identifies.into_iter().collect(),
-            request_ids: DedupWindow::restored(REQUEST_IDS, request_ids, next_id),
+            request_ids: DedupWindow::restored(REQUEST_IDS, request_ids),
         }
     }
 

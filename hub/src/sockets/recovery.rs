@@ -154,7 +154,6 @@ mod tests {
     use std::sync::Arc;
 
     use proto::ChannelId;
-    use roomlog::tail::Known;
     use roomlog::{Change, Entry, GuildState};
 
     use super::super::limits::HistoryBounds;
@@ -187,17 +186,14 @@ mod tests {
     /// The log of the entries 11 to 20.
     fn tail() -> Tail {
         let state = GuildState::default();
-        let mut tail = Tail::begin(Known {
-            position: at_offset(10),
-            state: state.clone(),
-        });
+        let mut tail = Tail::begin(at_offset(10), state.clone());
         for offset in 11..=20 {
             let entry = Entry {
                 position: at_offset(offset),
                 change: Change::Owned(ChannelId::new(1).unwrap()),
                 ts: 0,
             };
-            tail.push(Arc::new(entry), &state);
+            tail.push(Arc::new(entry), &state, 0);
         }
         tail
     }

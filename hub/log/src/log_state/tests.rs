@@ -17,7 +17,7 @@ const COMMANDS_MAX: usize = 60;
 
 /// A command, before it is known which generation is the newest.
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Claim(u8, (u32, u32)),
     Identify(u8, u32, Newest),
     Deliver {
@@ -38,7 +38,7 @@ enum Step {
 }
 
 /// Whether a worker is the newest of its shard.
-type Newest = bool;
+pub(crate) type Newest = bool;
 
 fn channel(id: u64) -> ChannelId {
     ChannelId::new(id).unwrap()
@@ -74,7 +74,7 @@ fn fact() -> impl Strategy<Value = Fact> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let shard = select(vec![(0, 2), (1, 2), (0, 2), (0, 1)]);
     prop_oneof![
         2 => (any::<u8>(), shard).prop_map(|(id, shard)| Step::Claim(id % 32, shard)),
@@ -104,7 +104,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Step {
-    fn command(self, state: &LogState, n: u64) -> Command {
+    pub(crate) fn command(self, state: &LogState, n: u64) -> Command {
         let generation = |shard, newest: Newest| {
             let holder = state.workers.holder(shard);
             holder.map_or(0, |holder| holder.generation) - u64::from(!newest && holder.is_some())
@@ -219,19 +219,27 @@ impl Step {
     }
 }
 
-fn begun() -> LogState {
-    let bounds = StateBounds {
-        event_ids_max: 20,
+/// Settings whose bounds are reached by a few commands.
+pub(crate) fn small() -> LogSettings {
+    LogSettings {
+        seen_events_max: 20,
         fencings_per_minute_max: 2,
-    };
-    let mut state = LogState::restored(bounds, Workers::default(), [], 0, 0);
-    state.ledger = Ledger::new(LedgerBounds {
-        rooms_max: 5,
-        past_max: 2,
-        creates_per_minute: 2,
-        creators_max: 4,
-        interactions_max: 8,
-    });
+        ledger: LedgerBounds {
+            rooms_max: 5,
+            past_max: 2,
+            creates_per_minute: 2,
+            creators_max: 4,
+            interactions_max: 8,
+        },
+        ..LogSettings::default()
+    }
+}
+
+fn begun() -> LogState {
+    let settings = small();
+    let ledger = Ledger::new(settings.ledger.clone());
+    let (workers, event_ids) = (Workers::default(), StoredIds::default());
+    let mut state = LogState::restored(&settings, workers, ledger, event_ids, 0);
     for id in 1..3 {
         state.put(guild(id), GuildRecord::begin(1));
     }

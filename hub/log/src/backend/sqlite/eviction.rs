@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use proto::GuildId;
 
 use super::group::GroupWriter;
-use super::{BaseIndex, Bases, PAGE_BYTES};
+use super::{BaseIndex, Bases, PAGE_BYTES, rows};
 use crate::backend::Failure;
 use crate::group::Group;
 use crate::log_state::{GuildRecord, LogState};
@@ -31,7 +31,7 @@ impl GroupWriter<'_> {
         before: &LogState,
         refused_bytes: u64,
     ) -> Result<(), Failure> {
-        let reserve = self.bounds.bytes_max / RESERVE;
+        let reserve = self.settings.store_bytes_max / RESERVE;
         let needed = reserve.saturating_add(refused_bytes.max(estimate(group)).saturating_mul(2));
         if self.free_bytes()? >= needed {
             return Ok(());
@@ -72,7 +72,7 @@ impl GroupWriter<'_> {
     ) -> Result<(), Failure> {
         let oldest = index.bases.pop_front();
         match index.bases.front() {
-            Some((next, _)) => self.delete_entries(guild, *next),
+            Some((next, _)) => rows::delete_entries(self.transaction, guild, *next),
             None => {
                 index.bases.extend(oldest);
                 self.forget_entries(guild, index, known)
@@ -87,7 +87,10 @@ impl GroupWriter<'_> {
             statement.query_row([], |row| row.get::<_, i64>(0).map(i64::unsigned_abs))
         };
         let used = pages("PRAGMA page_count")?.saturating_sub(pages("PRAGMA freelist_count")?);
-        Ok(self.bounds.bytes_max.saturating_sub(used * PAGE_BYTES))
+        Ok(self
+            .settings
+            .store_bytes_max
+            .saturating_sub(used * PAGE_BYTES))
     }
 }
 

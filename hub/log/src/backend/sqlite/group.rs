@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use proto::GuildId;
 use proto::chain::Mark;
-use rusqlite::{Transaction, params};
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{self, checksum};
-use super::{BaseIndex, Bases, PAGE_BYTES, StoreBounds, json};
+use super::rows::{self, Key, Table};
+use super::{BaseIndex, Bases, PAGE_BYTES, json, schema};
 use crate::backend::Failure;
 use crate::dedup::DedupWindow;
 use crate::entry::{Applied, Position};
@@ -17,8 +17,9 @@ use crate::group::Group;
 use crate::log_state::GuildRecord;
 use crate::record::NewEntry;
 use crate::rooms::{CreateTicket, LedgerChange};
+use crate::settings::LogSettings;
 use crate::state::GuildState;
-use crate::workers::{Holder, Progress};
+use crate::workers::Progress;
 
 /// How much a probe writes besides what was refused, in bytes: about what a group does.
 const PROBE_BYTES: u64 = 64 * 1024;
@@ -28,7 +29,7 @@ const PROBE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// One transaction.
 pub(super) struct GroupWriter<'a> {
     pub(super) transaction: &'a Transaction<'a>,
-    pub(super) bounds: &'a StoreBounds,
+    pub(super) settings: &'a LogSettings,
     pub(super) now_ms: u64,
     /// How much this writes, about. What a row costs besides itself is the page in which it
     /// stands, which is written as a whole.
@@ -63,7 +64,7 @@ impl GroupWriter<'_> {
         }
         self.write_workers(group)?;
         if !record.event_ids.is_empty() {
-            self.write_ids("seen", after.event_ids(), record.event_ids.len())?;
+            self.put_ids(schema::EVENT_IDS, after.event_ids(), record.event_ids.len())?;
         }
         for change in LedgerChange::last_of_each(&record.ledger) {
             self.write_ledger(change)?;
@@ -73,7 +74,7 @@ impl GroupWriter<'_> {
             interactions.filter(|change| matches!(change, LedgerChange::Interaction(..)));
         let added = interactions.count();
         if added > 0 {
-            self.write_ids("interactions", after.ledger.interactions(), added)?;
+            self.put_ids(schema::INTERACTIONS, after.ledger.interactions(), added)?;
         }
         if group.probe {
             self.probe(refused_bytes)?;
@@ -98,39 +99,20 @@ impl GroupWriter<'_> {
             let Applied { entry, after, .. } = &*new.applied;
             let position = entry.position;
             if position.offset == 0 {
-                self.delete_entries(guild, u64::MAX)?;
+                rows::delete_entries(self.transaction, guild, u64::MAX)?;
                 index.bases.clear();
                 self.write_base(guild, index, position, after)?;
                 continue;
             }
-            let digest = checksum(
-                "entries",
-                &[
-                    &guild.get().to_be_bytes(),
-                    &position.offset.to_be_bytes(),
-                    &self.now_ms.to_be_bytes(),
-                    &position.check.to_be_bytes(),
-                ],
-            );
-            self.transaction
-                .prepare_cached(schema::PUT_ENTRY)?
-                .execute(params![
-                    guild.get().cast_signed(),
-                    position.offset.cast_signed(),
-                    entry.ts.cast_signed(),
-                    self.now_ms.cast_signed(),
-                    position.check,
-                    new.json,
-                    digest
-                ])?;
+            rows::put_entry(self.transaction, guild, entry, &new.json, self.now_ms)?;
             self.bytes += new.json.len() as u64 + 64;
-            if index.is_due(position.offset, self.now_ms, self.bounds) {
+            if index.is_due(position.offset, self.now_ms, self.settings) {
                 self.write_base(guild, index, position, after)?;
             }
         }
-        if index.trim(known.position.offset, self.now_ms, self.bounds) {
+        if index.trim(known.position.offset, self.now_ms, self.settings) {
             let (first, _) = index.bases.front().copied().unwrap_or_default();
-            self.delete_entries(guild, first)?;
+            rows::delete_entries(self.transaction, guild, first)?;
         }
         self.put_guild(guild, known.position, known.mark)
     }
@@ -142,7 +124,7 @@ impl GroupWriter<'_> {
         index: &mut BaseIndex,
         known: &GuildRecord,
     ) -> Result<(), Failure> {
-        self.delete_entries(guild, u64::MAX)?;
+        rows::delete_entries(self.transaction, guild, u64::MAX)?;
         index.bases.clear();
         self.write_base(guild, index, known.position, &known.state)
     }
@@ -154,12 +136,7 @@ impl GroupWriter<'_> {
         mark: Mark,
     ) -> Result<(), Failure> {
         let body = json(&GuildRow { position, mark });
-        let digest = checksum("guilds", &[&guild.get().to_be_bytes(), &body]);
-        self.transaction
-            .prepare_cached(schema::PUT_GUILD)?
-            .execute(params![guild.get().cast_signed(), body, digest])?;
-        self.bytes += PAGE_BYTES;
-        Ok(())
+        self.put(schema::GUILDS, &guild.get().cast_signed(), &body)
     }
 
     pub(super) fn write_base(
@@ -170,41 +147,9 @@ impl GroupWriter<'_> {
         state: &GuildState,
     ) -> Result<(), Failure> {
         let body = json(state);
-        let digest = checksum(
-            "bases",
-            &[
-                &guild.get().to_be_bytes(),
-                &position.offset.to_be_bytes(),
-                &position.epoch.to_be_bytes(),
-                &position.check.to_be_bytes(),
-                &self.now_ms.to_be_bytes(),
-                &body,
-            ],
-        );
-        self.transaction
-            .prepare_cached(schema::PUT_BASE)?
-            .execute(params![
-                guild.get().cast_signed(),
-                position.offset.cast_signed(),
-                position.epoch.cast_signed(),
-                position.check,
-                self.now_ms.cast_signed(),
-                body,
-                digest
-            ])?;
+        rows::put_base(self.transaction, guild, position, &body, self.now_ms)?;
         self.bytes += PAGE_BYTES + body.len() as u64;
         index.bases.push_back((position.offset, self.now_ms));
-        Ok(())
-    }
-
-    /// Deletes bases before a place, and the entries up to it.
-    pub(super) fn delete_entries(&self, guild: GuildId, first: u64) -> Result<(), Failure> {
-        let first = i64::try_from(first).unwrap_or(i64::MAX);
-        for delete in [schema::DELETE_BASES, schema::DELETE_ENTRIES] {
-            self.transaction
-                .prepare_cached(delete)?
-                .execute(params![guild.get().cast_signed(), first])?;
-        }
         Ok(())
     }
 
@@ -214,12 +159,12 @@ impl GroupWriter<'_> {
         for (shard, holder) in &record.holders {
             match holder {
                 Some(holder) => {
-                    self.write_holder(*shard, holder)?;
+                    self.put(schema::HOLDERS, &i64::from(*shard), &json(holder))?;
                     self.write_progress(*shard, &holder.progress)?;
                 }
                 None => {
-                    for delete in schema::DELETE_SHARD {
-                        self.transaction.execute(delete, [shard])?;
+                    for table in [schema::HOLDERS, schema::REACHED] {
+                        table.delete(self.transaction, &i64::from(*shard))?;
                     }
                 }
             }
@@ -228,126 +173,68 @@ impl GroupWriter<'_> {
             self.write_progress(*shard, progress)?;
         }
         if let Some(generation) = record.generation {
-            self.put_meta("generation", &json(&generation))?;
+            self.put_meta("generation", &generation)?;
         }
         if !record.identifies.is_empty() {
-            self.put_meta(
-                "identifies",
-                &json(&workers.identified().collect::<Vec<_>>()),
-            )?;
+            self.put_meta("identifies", &workers.identified().collect::<Vec<_>>())?;
         }
-        if !record.request_ids.is_empty() {
-            self.write_ids("spent", workers.request_ids(), record.request_ids.len())?;
+        let added = record.request_ids.len();
+        if added > 0 {
+            self.put_ids(schema::REQUEST_IDS, workers.request_ids(), added)?;
         }
-        Ok(())
-    }
-
-    fn write_holder(&mut self, shard: u32, holder: &Holder) -> Result<(), Failure> {
-        let body = json(holder);
-        let digest = checksum("holders", &[&u64::from(shard).to_be_bytes(), &body]);
-        self.transaction
-            .prepare_cached(schema::PUT_HOLDER)?
-            .execute(params![shard, body, digest])?;
-        self.bytes += PAGE_BYTES + body.len() as u64;
         Ok(())
     }
 
     fn write_progress(&mut self, shard: u32, progress: &Progress) -> Result<(), Failure> {
-        let body = json(progress);
-        let digest = checksum("reached", &[&u64::from(shard).to_be_bytes(), &body]);
-        self.transaction
-            .prepare_cached(schema::PUT_REACHED)?
-            .execute(params![shard, body, digest])?;
-        self.bytes += PAGE_BYTES + body.len() as u64;
-        Ok(())
-    }
-
-    /// The newest `added` ids of a window, into a table of its own.
-    pub(super) fn write_ids(
-        &mut self,
-        table: &str,
-        ids: &DedupWindow<Arc<str>>,
-        added: usize,
-    ) -> Result<(), Failure> {
-        let put = format!(
-            "INSERT OR REPLACE INTO {table} (number, id, at_ms, sum) VALUES (?1, ?2, ?3, ?4)"
-        );
-        for (number, at_ms, id) in ids.since(ids.next().saturating_sub(added as u64)) {
-            let digest = checksum(
-                table,
-                &[&number.to_be_bytes(), id.as_bytes(), &at_ms.to_be_bytes()],
-            );
-            self.transaction.prepare_cached(&put)?.execute(params![
-                number.cast_signed(),
-                &**id,
-                at_ms.cast_signed(),
-                digest
-            ])?;
-            self.bytes += 64 + id.len() as u64;
-        }
-        self.bytes += 2 * PAGE_BYTES;
-        self.transaction
-            .prepare_cached(&format!("DELETE FROM {table} WHERE number < ?1"))?
-            .execute([ids.first().cast_signed()])?;
-        Ok(())
+        self.put(schema::REACHED, &i64::from(shard), &json(progress))
     }
 
     fn write_ledger(&mut self, change: &LedgerChange) -> Result<(), Failure> {
         match change {
             LedgerChange::Began(CreateTicket(ticket), pending) => {
-                let body = json(pending);
-                let digest = checksum("pending", &[&ticket.to_be_bytes(), &body]);
-                self.transaction
-                    .prepare_cached(schema::PUT_PENDING)?
-                    .execute(params![ticket.cast_signed(), body, digest])?;
-                self.bytes += PAGE_BYTES + body.len() as u64;
+                self.put(schema::PENDING, &ticket.cast_signed(), &json(pending))
             }
-            LedgerChange::Finished(ticket) => self.delete_pending(*ticket)?,
+            LedgerChange::Finished(ticket) => self.delete_pending(*ticket),
             LedgerChange::Room(room) => {
-                let (channel, body) = (room.channel_id.get(), room.row());
-                let digest = checksum("rooms", &[&channel.to_be_bytes(), &body]);
-                self.transaction
-                    .prepare_cached(schema::PUT_ROOM)?
-                    .execute(params![channel.cast_signed(), body, digest])?;
-                self.bytes += PAGE_BYTES + body.len() as u64;
+                let channel = room.channel_id.get().cast_signed();
+                self.put(schema::ROOMS, &channel, &room.row())
             }
             LedgerChange::Forgotten(channel) => {
-                self.transaction
-                    .prepare_cached("DELETE FROM rooms WHERE channel = ?1")?
-                    .execute([channel.get().cast_signed()])?;
+                schema::ROOMS.delete(self.transaction, &channel.get().cast_signed())
             }
             LedgerChange::Budget(owner, Some(bucket)) => {
-                let (owner, body) = (owner.as_str(), json(&bucket.full_at_us()));
-                let digest = checksum("budgets", &[owner.as_bytes(), &body]);
-                self.transaction
-                    .prepare_cached(schema::PUT_BUDGET)?
-                    .execute(params![owner, body, digest])?;
-                self.bytes += PAGE_BYTES + owner.len() as u64;
+                let owner = owner.as_str().to_owned();
+                self.put(schema::BUDGETS, &owner, &json(&bucket.full_at_us()))
+            }
+            LedgerChange::Budget(owner, None) => {
+                schema::BUDGETS.delete(self.transaction, &owner.as_str().to_owned())
             }
             // Stored as a window, all of them at once.
-            LedgerChange::Interaction(..) => {}
-            LedgerChange::Budget(owner, None) => {
-                self.transaction
-                    .prepare_cached("DELETE FROM budgets WHERE owner = ?1")?
-                    .execute([owner.as_str()])?;
-            }
+            LedgerChange::Interaction(..) => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn delete_pending(&self, CreateTicket(ticket): CreateTicket) -> Result<(), Failure> {
-        self.transaction
-            .prepare_cached("DELETE FROM pending WHERE ticket = ?1")?
-            .execute([ticket.cast_signed()])?;
-        Ok(())
+        schema::PENDING.delete(self.transaction, &ticket.cast_signed())
     }
 
-    pub(super) fn put_meta(&mut self, key: &str, body: &[u8]) -> Result<(), Failure> {
-        let digest = checksum("meta", &[key.as_bytes(), body]);
-        self.transaction
-            .prepare_cached(schema::PUT_META)?
-            .execute(params![key, body, digest])?;
+    pub(super) fn put_meta(&mut self, key: &str, value: &impl Serialize) -> Result<(), Failure> {
+        self.put(schema::META, &key.to_owned(), &json(value))
+    }
+
+    fn put(&mut self, table: Table, key: &impl Key, body: &[u8]) -> Result<(), Failure> {
         self.bytes += PAGE_BYTES + body.len() as u64;
+        table.put(self.transaction, key, body)
+    }
+
+    fn put_ids(
+        &mut self,
+        table: &str,
+        ids: &DedupWindow<Arc<str>>,
+        added: usize,
+    ) -> Result<(), Failure> {
+        let bytes = rows::put_ids(self.transaction, table, ids, added)?;
+        self.bytes += 2 * PAGE_BYTES + 64 * added as u64 + bytes;
         Ok(())
     }
 

@@ -12,12 +12,13 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB};
 use super::files::Files;
 use super::group::GroupWriter;
 use super::read::{Reader, StoreContents};
-use super::schema;
 use super::wal::WalCheckpointer;
-use super::{BaseIndex, Store, StoreBounds, connect, json, prepare};
-use crate::backend::loaded::{Loaded, retention_from};
+use super::{BaseIndex, Store, connect, prepare, rows, schema};
+use crate::backend::loaded::Loaded;
 use crate::backend::{Failure, StoreError};
 use crate::log_state::{GuildRecord, LogState};
+use crate::rooms::Ledger;
+use crate::settings::LogSettings;
 
 /// Why a store is not open.
 enum NotOpen {
@@ -59,7 +60,7 @@ impl Store {
     /// empty one takes its place. `named` names a new one.
     pub(crate) fn open(
         path: &Path,
-        bounds: &StoreBounds,
+        settings: &LogSettings,
         guilds: &[GuildId],
         named: &str,
         now_ms: u64,
@@ -80,7 +81,7 @@ impl Store {
                 "it was found damaged while in use".to_owned(),
             ))
         } else {
-            read(&files, bounds)
+            read(&files, settings)
         };
         let (connection, contents) = match found {
             Ok(found) => found,
@@ -95,18 +96,18 @@ impl Store {
                     aside = %aside.display(),
                     "ALARM: the store was damaged and is set aside; an empty one takes its place, and workers send every guild again"
                 );
-                read(&files, bounds).map_err(|error| match error {
+                read(&files, settings).map_err(|error| match error {
                     NotOpen::Refused(error) => error,
                     NotOpen::Damaged(why) => StoreError::failed(format!("an empty store: {why}")),
                 })?
             }
         };
-        let wal = WalCheckpointer::start(files.main(), bounds)
+        let wal = WalCheckpointer::start(files.main(), settings)
             .map_err(|failure| StoreError::failed(failure.to_string()))?;
         let mut store = Self {
             wal,
             connection,
-            bounds: bounds.clone(),
+            settings: settings.clone(),
             indexes: BTreeMap::new(),
             unchecked_bytes: 0,
             refused_bytes: 0,
@@ -124,7 +125,7 @@ impl Store {
     /// Brings what was stored in line with the settings.
     fn begin(
         &mut self,
-        mut contents: StoreContents,
+        contents: StoreContents,
         guilds: &[GuildId],
         named: &str,
         now_ms: u64,
@@ -132,58 +133,35 @@ impl Store {
         let transaction = self.connection.transaction()?;
         let mut writer = GroupWriter {
             transaction: &transaction,
-            bounds: &self.bounds,
+            settings: &self.settings,
             now_ms,
             bytes: 0,
         };
-        let is_new = contents.store.is_none();
-        let store = contents.store.unwrap_or_else(|| named.to_owned());
-        if is_new {
-            tracing::warn!(
-                store = named,
-                "a new store begins: no guild, no room that Roomwire made and no worker is known in it"
-            );
-            writer.put_meta("store", &json(&store))?;
-            writer.put_meta("version", &json(&schema::VERSION))?;
-        }
-        let is_older = contents.form != schema::VERSION;
-        if is_older {
-            tracing::info!(
-                from = contents.form,
-                to = schema::VERSION,
-                "the store gets the form of this version; an older version does not open it any more"
-            );
-            writer.put_meta("version", &json(&schema::VERSION))?;
-            writer
-                .transaction
-                .pragma_update(None, "user_version", schema::VERSION)?;
-            writer.transaction.execute_batch(schema::TO_FORM_3)?;
-            // An older form does not say when: they are remembered from now on.
-            for (at_ms, _) in &mut contents.event_ids {
-                *at_ms = now_ms;
+        let mut changed = contents.store.is_none() || !contents.pending.is_empty();
+        let store = match contents.store {
+            Some(store) => store,
+            None => {
+                if contents.ledger.is_empty() {
+                    tracing::warn!(
+                        store = named,
+                        "a new store begins: no guild, no room that Roomwire made and no worker is known in it"
+                    );
+                } else {
+                    tracing::warn!(
+                        store = named,
+                        form = schema::VERSION,
+                        "the store gets the form of this version: the ledger is kept, and workers send every guild again; an older version does not open it any more"
+                    );
+                }
+                transaction.execute_batch(schema::BEGIN)?;
+                transaction.pragma_update(None, "application_id", schema::APPLICATION)?;
+                transaction.pragma_update(None, "user_version", schema::VERSION)?;
+                writer.put_meta("store", &named)?;
+                writer.put_meta("version", &schema::VERSION)?;
+                named.to_owned()
             }
-        }
-        let mut loaded = Loaded {
-            store,
-            state: LogState::restored(
-                self.bounds.state,
-                contents.workers,
-                contents.event_ids,
-                contents.next_event_id,
-                now_ms,
-            ),
-            retentions: BTreeMap::new(),
-            ledger: contents.ledger,
-            interactions: (contents.interactions, contents.next_interaction),
         };
-        if is_older {
-            let ids = loaded.state.event_ids();
-            let all = usize::try_from(ids.next() - ids.first()).unwrap_or(usize::MAX);
-            writer.write_ids("seen", ids, all)?;
-        }
-        let mut changed = is_new || is_older;
         for (ticket, pending) in contents.pending {
-            changed = true;
             writer.delete_pending(ticket)?;
             tracing::warn!(
                 guild_id = %pending.guild_id,
@@ -191,24 +169,24 @@ impl Store {
                 "a room was being created when the hub ended: if Discord created its channel, the channel is not Roomwire's own"
             );
         }
-        for (guild, mut stored) in contents.guilds {
+        let bounds = self.settings.ledger.clone();
+        let mut ledger = Ledger::restored(bounds, contents.interactions);
+        for change in &contents.ledger {
+            ledger.apply(change);
+        }
+        let (workers, event_ids) = (contents.workers, contents.event_ids);
+        let state = LogState::restored(&self.settings, workers, ledger, event_ids, now_ms);
+        let mut loaded = Loaded::new(store, state);
+        for (guild, stored) in contents.guilds {
             if guilds.contains(&guild) {
-                if is_older {
-                    // Its bases are of the older form; its state stands for them.
-                    writer.forget_entries(guild, &mut stored.index, &stored.record)?;
-                    stored.retention = retention_from(&stored.record);
-                }
-                loaded.put(guild, stored.retention, stored.record);
+                loaded.put(guild, stored.tail, stored.record);
                 self.indexes.insert(guild, stored.index);
                 continue;
             }
             // No worker reports it any more, so that its state would grow old.
             changed = true;
-            writer.delete_entries(guild, u64::MAX)?;
-            writer.transaction.execute(
-                "DELETE FROM guilds WHERE guild = ?1",
-                [guild.get().cast_signed()],
-            )?;
+            rows::delete_entries(&transaction, guild, u64::MAX)?;
+            schema::GUILDS.delete(&transaction, &guild.get().cast_signed())?;
             tracing::info!(%guild, "not a guild of this hub any more: forgotten");
         }
         for guild in guilds {
@@ -230,8 +208,8 @@ impl Store {
     }
 }
 
-fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, StoreContents), NotOpen> {
-    let connection = connect(files.main(), bounds)?;
+fn read(files: &Files, settings: &LogSettings) -> Result<(Connection, StoreContents), NotOpen> {
+    let connection = connect(files.main(), settings)?;
     // A damaged store is set aside as it was found.
     let keep_journal = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(keep_journal, true)?;
@@ -246,18 +224,16 @@ fn read(files: &Files, bounds: &StoreBounds) -> Result<(Connection, StoreContent
     if checked != "ok" {
         return Err(NotOpen::Damaged(checked));
     }
-    let found = if let Some(form) = judge(&connection)? {
-        Reader(&connection).contents(form)?
-    } else {
-        connection.execute_batch(&format!(
-            "BEGIN; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
-            schema::TABLES,
-            schema::APPLICATION,
-            schema::VERSION
-        ))?;
-        StoreContents::nothing()
+    let reader = Reader(&connection);
+    let found = match judge(&connection)? {
+        None => StoreContents::default(),
+        Some(schema::VERSION) => reader.contents()?,
+        Some(_) => StoreContents {
+            ledger: reader.rooms()?,
+            ..StoreContents::default()
+        },
     };
-    prepare(&connection, bounds)?;
+    prepare(&connection, settings)?;
     connection.set_db_config(keep_journal, false)?;
     Ok((connection, found))
 }
@@ -278,7 +254,7 @@ fn judge(connection: &Connection) -> Result<Option<i64>, NotOpen> {
         )));
     }
     let written = Reader(connection).meta::<i64>("version").ok().flatten();
-    let is_known = (schema::OLDEST..=schema::VERSION).contains(&version);
+    let is_known = (1..=schema::VERSION).contains(&version);
     // A number in the header that fell to an older form's is damage.
     if is_known && written.is_none_or(|written| written == version) {
         return Ok(Some(version));

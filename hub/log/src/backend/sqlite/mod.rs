@@ -12,6 +12,7 @@ mod group;
 mod load;
 mod read;
 mod rewrite;
+mod rows;
 pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,8 @@ use self::wal::WalCheckpointer;
 use super::Failure;
 use crate::address::Durability;
 use crate::group::Group;
-use crate::log_state::{LogState, StateBounds};
+use crate::log_state::LogState;
+use crate::settings::LogSettings;
 
 /// The size of a page of the file, which a new one has by itself, in bytes.
 const PAGE_BYTES: u64 = 4096;
@@ -42,17 +44,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 /// With so many bytes in it the journal is worth a checkpoint, if its bound is not near already.
 const CHECKPOINT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The bounds of the store.
-#[derive(Debug, Clone)]
-pub(crate) struct StoreBounds {
-    pub(crate) durability: Durability,
-    pub(crate) bytes_max: u64,
-    pub(crate) journal_bytes_max: u64,
-    pub(crate) entries_max: u64,
-    pub(crate) age_max_ms: u64,
-    pub(crate) state: StateBounds,
-}
-
 /// The open store.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -60,7 +51,7 @@ pub(crate) struct Store {
     // is the last thing that is given back.
     wal: WalCheckpointer,
     connection: Connection,
-    bounds: StoreBounds,
+    settings: LogSettings,
     /// What of each guild is in the file.
     indexes: BTreeMap<GuildId, BaseIndex>,
     /// Bytes written since the last checkpoint was asked for, about.
@@ -98,7 +89,7 @@ impl Store {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut writer = GroupWriter {
             transaction: &transaction,
-            bounds: &self.bounds,
+            settings: &self.settings,
             now_ms: group.now_ms,
             bytes: 0,
         };
@@ -125,7 +116,7 @@ impl Store {
         self.refused_bytes = 0;
         self.indexes.extend(changed);
         self.unchecked_bytes += bytes;
-        if self.unchecked_bytes >= CHECKPOINT_BYTES.min(self.bounds.journal_bytes_max / 4) {
+        if self.unchecked_bytes >= CHECKPOINT_BYTES.min(self.settings.journal_bytes_max / 4) {
             self.unchecked_bytes = 0;
             self.wal.wake();
             self.measure();
@@ -171,18 +162,18 @@ impl<'a> Bases<'a> {
 
 impl BaseIndex {
     /// Whether the state is to be kept at this offset.
-    fn is_due(&self, offset: u64, now_ms: u64, bounds: &StoreBounds) -> bool {
+    fn is_due(&self, offset: u64, now_ms: u64, settings: &LogSettings) -> bool {
         let (last, at) = self.bases.back().copied().unwrap_or_default();
-        offset.saturating_sub(last) >= BASE_ENTRIES.min(bounds.entries_max)
-            || now_ms.saturating_sub(at) >= bounds.age_max_ms / 2
+        offset.saturating_sub(last) >= BASE_ENTRIES.min(settings.entries_max as u64)
+            || now_ms.saturating_sub(at) >= settings.age_max_ms / 2
     }
 
     /// Forgets bases that the bounds allow to be forgotten; whether there were any.
-    fn trim(&mut self, offset: u64, now_ms: u64, bounds: &StoreBounds) -> bool {
+    fn trim(&mut self, offset: u64, now_ms: u64, settings: &LogSettings) -> bool {
         let before = self.bases.len();
         while let Some((next, at)) = self.bases.get(1)
-            && (next + bounds.entries_max <= offset
-                || now_ms.saturating_sub(*at) > bounds.age_max_ms)
+            && (next + settings.entries_max as u64 <= offset
+                || now_ms.saturating_sub(*at) > settings.age_max_ms)
         {
             self.bases.pop_front();
         }
@@ -203,7 +194,7 @@ impl From<rusqlite::Error> for Failure {
 }
 
 /// Opens the database of a file, with the settings that a connection has of its own.
-fn connect(path: &Path, bounds: &StoreBounds) -> Result<Connection, Failure> {
+fn connect(path: &Path, settings: &LogSettings) -> Result<Connection, Failure> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -212,7 +203,7 @@ fn connect(path: &Path, bounds: &StoreBounds) -> Result<Connection, Failure> {
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
-    let synchronous = match bounds.durability {
+    let synchronous = match settings.durability {
         Durability::Process => "NORMAL",
         Durability::Power => "FULL",
     };
@@ -224,8 +215,8 @@ fn connect(path: &Path, bounds: &StoreBounds) -> Result<Connection, Failure> {
 }
 
 /// Bounds the file of the writer's connection, and has what is written go through a journal.
-fn prepare(connection: &Connection, bounds: &StoreBounds) -> Result<(), Failure> {
-    let pages = i64::try_from(bounds.bytes_max / PAGE_BYTES).unwrap_or(i64::MAX);
+fn prepare(connection: &Connection, settings: &LogSettings) -> Result<(), Failure> {
+    let pages = i64::try_from(settings.store_bytes_max / PAGE_BYTES).unwrap_or(i64::MAX);
     connection.pragma_update(None, "max_page_count", pages)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {

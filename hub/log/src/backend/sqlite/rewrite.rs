@@ -57,9 +57,9 @@ impl Store {
             return Err(error.into());
         }
         self.files.put_rewrite(now_ms).map_err(Failure::failed)?;
-        let connection = connect(self.files.main(), &self.bounds)?;
-        prepare(&connection, &self.bounds)?;
-        let wal = WalCheckpointer::start(self.files.main(), &self.bounds)?;
+        let connection = connect(self.files.main(), &self.settings)?;
+        prepare(&connection, &self.settings)?;
+        let wal = WalCheckpointer::start(self.files.main(), &self.settings)?;
         // What was open is closed only now: until here another attempt can begin from it. SQLite
         // sees that its file has moved, and leaves the journal that stands there now alone.
         (self.wal, self.connection) = (wal, connection);

@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::{StoreBounds, connect};
+use super::connect;
 use crate::backend::Failure;
+use crate::settings::LogSettings;
 
 /// How often it is tried to write back what came meanwhile.
 const PASSES_MAX: usize = 3;
@@ -42,8 +43,8 @@ struct CheckpointState {
 }
 
 impl WalCheckpointer {
-    pub(super) fn start(path: &Path, bounds: &StoreBounds) -> Result<Self, Failure> {
-        let connection = connect(path, bounds)?;
+    pub(super) fn start(path: &Path, settings: &LogSettings) -> Result<Self, Failure> {
+        let connection = connect(path, settings)?;
         let (wake, woken) = sync_channel(1);
         let state = Arc::new(CheckpointState::default());
         let shared = Arc::clone(&state);
@@ -68,8 +69,8 @@ impl WalCheckpointer {
             wake: Some(wake),
             thread: Some(thread),
             state,
-            journal_bytes_max: bounds.journal_bytes_max,
-            cut_above: bounds.journal_bytes_max,
+            journal_bytes_max: settings.journal_bytes_max,
+            cut_above: settings.journal_bytes_max,
         })
     }
 
@@ -162,24 +163,15 @@ fn checkpoint(connection: &Connection, how: &str) -> Result<Checkpoint, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Durability;
-    use crate::log_state::StateBounds;
 
     #[test]
     fn a_journal_at_its_bound_is_cut_unless_somebody_reads_it() {
         let path = std::env::temp_dir().join(format!("roomwire-journal-{}", std::process::id()));
-        let bounds = StoreBounds {
-            durability: Durability::Process,
-            bytes_max: 1 << 30,
+        let settings = LogSettings {
             journal_bytes_max: 100_000,
-            entries_max: 1,
-            age_max_ms: 1,
-            state: StateBounds {
-                event_ids_max: 1,
-                fencings_per_minute_max: 1,
-            },
+            ..LogSettings::default()
         };
-        let writer = connect(&path, &bounds).unwrap();
+        let writer = connect(&path, &settings).unwrap();
         let write = "INSERT INTO t VALUES (1)";
         writer
             .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)")
@@ -187,11 +179,11 @@ mod tests {
         for _ in 0..50 {
             writer.execute_batch(write).unwrap();
         }
-        let mut checkpointer = WalCheckpointer::start(&path, &bounds).unwrap();
+        let mut checkpointer = WalCheckpointer::start(&path, &settings).unwrap();
         let pages = |writer| checkpoint(writer, "PASSIVE").unwrap().pages;
         checkpointer.bound(&writer, 100_000).unwrap();
         assert!(pages(&writer) > 50);
-        let reader = connect(&path, &bounds).unwrap();
+        let reader = connect(&path, &settings).unwrap();
         // A reader of a journal that is written back whole blocks nobody.
         writer.execute_batch(write).unwrap();
         reader

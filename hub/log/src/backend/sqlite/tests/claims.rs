@@ -3,10 +3,6 @@
 use proto::chain::{Bucket, IdentifyNotice};
 
 use super::*;
-use crate::Command;
-use crate::address::Durability;
-use crate::group::Group;
-use crate::log_state::StateBounds;
 
 #[tokio::test]
 async fn a_claim_without_memory_is_one_like_any_other_and_is_answered_without_it() {
@@ -84,108 +80,4 @@ async fn identifies_keep_their_distance_although_one_of_them_is_stored_late() {
     };
     let (late, next) = (identify(0).await, identify(1).await);
     assert!(next - late >= 5_250, "{} ms", next - late);
-}
-
-#[tokio::test]
-async fn a_claim_writes_what_it_changes_and_nothing_else() {
-    let place = Place::new("claims");
-    let log = open(&place.settings());
-    let claim = |shard, of| claim_by(&format!("w{shard}"), (shard, of));
-    let other = Connection::open(place.file()).unwrap();
-    let rows = |table: &str| -> i64 {
-        let count = format!("SELECT count(*) FROM {table}");
-        other.query_row(&count, [], |row| row.get(0)).unwrap()
-    };
-    for shard in 0..8 {
-        let id = format!("first {shard}");
-        log.claim(id, claim(shard, 8)).await.unwrap();
-    }
-    // A row that is not among those of shard 3 is refused.
-    for table in ["holders", "reached"] {
-        for (act, row) in [("DELETE", "OLD"), ("INSERT", "NEW")] {
-            other
-                .execute_batch(&format!(
-                    "CREATE TRIGGER {table}_{act} BEFORE {act} ON {table} WHEN {row}.shard != 3
-                     BEGIN SELECT RAISE(ABORT, 'not its own'); END"
-                ))
-                .unwrap();
-        }
-    }
-    other
-        .execute_batch(
-            "CREATE TRIGGER spent_once BEFORE INSERT ON spent WHEN NEW.id LIKE 'first%'
-             BEGIN SELECT RAISE(ABORT, 'again'); END",
-        )
-        .unwrap();
-    for n in 0..3 {
-        log.claim(format!("again {n}"), claim(3, 8)).await.unwrap();
-    }
-    assert_eq!(
-        (rows("holders"), rows("reached"), rows("spent")),
-        (8, 8, 11)
-    );
-    let before = state(&log);
-    log.close().await;
-    let log = open(&place.settings());
-    assert_eq!(state(&log), before);
-    for trigger in [
-        "holders_DELETE",
-        "holders_INSERT",
-        "reached_DELETE",
-        "reached_INSERT",
-    ] {
-        other
-            .execute_batch(&format!("DROP TRIGGER {trigger}"))
-            .unwrap();
-    }
-    // Who counts the shards otherwise replaces all of them.
-    log.claim("otherwise".to_owned(), claim(0, 2))
-        .await
-        .unwrap();
-    assert_eq!(
-        (rows("holders"), rows("reached"), rows("spent")),
-        (1, 1, 12)
-    );
-    let before = state(&log);
-    log.close().await;
-    assert_eq!(state(&open(&place.settings())), before);
-}
-
-#[test]
-fn ids_of_claims_are_forgotten_from_the_file_as_from_memory() {
-    let place = Place::new("request-ids");
-    let open = |place: &Place| {
-        let bounds = StoreBounds {
-            durability: Durability::Process,
-            bytes_max: 1 << 30,
-            journal_bytes_max: 1 << 20,
-            entries_max: 100,
-            age_max_ms: 60_000,
-            state: StateBounds {
-                event_ids_max: 100,
-                fencings_per_minute_max: 100,
-            },
-        };
-        Store::open(&place.file(), &bounds, &guilds(), "x", 0).unwrap()
-    };
-    let (mut store, loaded) = open(&place);
-    let mut before = loaded.state;
-    let minutes = 60_000;
-    for (n, now_ms) in [0, 4 * minutes, 8 * minutes, 12 * minutes, 60 * minutes, 0]
-        .into_iter()
-        .enumerate()
-    {
-        let mut group = Group::new(before.clone(), now_ms);
-        for id in 0..10 {
-            group.execute(&Command::Claim {
-                id: format!("{n} {id}").into(),
-                claim: claim_by("w", (0, 1)),
-            });
-        }
-        store.commit(&group, &before).unwrap();
-        before = group.after;
-        let copy = Place::new("request-ids-copy");
-        place.copy(&copy);
-        assert_eq!(open(&copy).1.state, before, "step {n}");
-    }
 }

@@ -1,6 +1,6 @@
 //! Stores that are cut, flipped, foreign, or no stores at all.
 
-use super::super::schema::checksum;
+use super::super::rows::checksum;
 use super::*;
 
 /// A place with a store, closed in peace or as a kill leaves it, and the truth after each commit.
