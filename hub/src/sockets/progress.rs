@@ -3,15 +3,13 @@
 //! The WebSocket library reports complete messages only. So [`MeteredStream`] shows every byte to a
 //! [`Framing`], and the reader asks [`Progress`] whether a message takes too long.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
 use tokio::sync::Notify;
+use tokio_util::io::InspectReader;
 
 use super::framing::Framing;
 
@@ -81,47 +79,9 @@ impl Progress {
 }
 
 /// A stream that shows its incoming bytes to a [`Progress`].
-pub(super) struct MeteredStream<S> {
-    inner: S,
-    progress: Arc<Progress>,
-}
+pub(super) type MeteredStream<S> = InspectReader<S, Box<dyn FnMut(&[u8]) + Send>>;
 
-impl<S> MeteredStream<S> {
-    /// Meters `inner`.
-    pub(super) fn new(inner: S, progress: Arc<Progress>) -> Self {
-        Self { inner, progress }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.progress.observe(&buffer.filled()[before..]);
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
+/// Meters `inner`.
+pub(super) fn metered<S: AsyncRead>(inner: S, progress: Arc<Progress>) -> MeteredStream<S> {
+    InspectReader::new(inner, Box::new(move |bytes| progress.observe(bytes)))
 }

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCo
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::progress::{MeteredStream, Progress};
+use super::progress::{MeteredStream, Progress, metered};
 
 /// The library's read buffer of one connection, in bytes.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -50,7 +50,7 @@ impl Wire {
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
         let progress = Arc::new(Progress::new());
-        let socket = MeteredStream::new(TokioIo::new(upgraded), Arc::clone(&progress));
+        let socket = metered(TokioIo::new(upgraded), Arc::clone(&progress));
         let stream = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
         let (sink, stream) = stream.split();
         Self {
