@@ -1,10 +1,13 @@
 //! The connections of this hub, counted under their bounds. A guard ends each count.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use metrics::gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_address::Client;
 use super::limits::RegistryLimits;
@@ -20,11 +23,11 @@ pub struct Registry(Arc<Shared>);
 struct Shared {
     limits: RegistryLimits,
     next_id: AtomicU64,
-    connections: AtomicUsize,
-    unauthenticated: AtomicUsize,
-    subjects: DashMap<Subject, usize>,
+    connections: Arc<Semaphore>,
+    unauthenticated: Arc<Semaphore>,
+    subjects: Arc<DashMap<Subject, usize>>,
     /// Of the connections that have not authenticated; so it is no larger than their number.
-    addresses: DashMap<IpAddr, usize>,
+    addresses: Arc<DashMap<IpAddr, usize>>,
 }
 
 /// Why a connection is refused.
@@ -41,21 +44,51 @@ pub struct Registration {
     registry: Registry,
     /// Names the connection.
     pub id: ConnectionId,
-    subject: Option<Subject>,
+    subject: Option<Counted<Subject>>,
     /// Until the connection authenticates.
-    address: Option<IpAddr>,
+    unauthenticated: Option<(OwnedSemaphorePermit, Option<Counted<IpAddr>>)>,
+    _connection: OwnedSemaphorePermit,
+}
+
+/// One connection among those of its key.
+struct Counted<K: Eq + Hash> {
+    counts: Arc<DashMap<K, usize>>,
+    key: K,
+}
+
+impl<K: Clone + Eq + Hash> Counted<K> {
+    /// Counts one more connection of this key; `None` if it has `max`.
+    fn new(counts: &Arc<DashMap<K, usize>>, key: K, max: usize) -> Option<Self> {
+        let mut count = counts.entry(key.clone()).or_insert(0);
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        drop(count);
+        let counts = Arc::clone(counts);
+        Some(Self { counts, key })
+    }
+}
+
+impl<K: Eq + Hash> Drop for Counted<K> {
+    fn drop(&mut self) {
+        if let Some(mut count) = self.counts.get_mut(&self.key) {
+            *count -= 1;
+        }
+        self.counts.remove_if(&self.key, |_, count| *count == 0);
+    }
 }
 
 impl Registry {
     /// No connections yet.
     pub fn new(limits: RegistryLimits) -> Self {
         Self(Arc::new(Shared {
-            limits,
             next_id: AtomicU64::new(1),
-            connections: AtomicUsize::new(0),
-            unauthenticated: AtomicUsize::new(0),
-            subjects: DashMap::new(),
-            addresses: DashMap::new(),
+            connections: Arc::new(Semaphore::new(limits.connections_max)),
+            unauthenticated: Arc::new(Semaphore::new(limits.unauthenticated_max)),
+            subjects: Arc::default(),
+            addresses: Arc::default(),
+            limits,
         }))
     }
 
@@ -66,106 +99,63 @@ impl Registry {
     pub fn register(&self, client: Client) -> Result<Registration, Full> {
         let shared = &self.0;
         let address = match client {
-            Client::At(address) => Some(address),
+            Client::At(address) => {
+                let max = shared.limits.unauthenticated_per_address_max;
+                let counted = Counted::new(&shared.addresses, address, max);
+                Some(counted.ok_or(Full::Address)?)
+            }
             Client::Unknown => None,
         };
-        if let Some(address) = address {
-            let mut count = shared.addresses.entry(address).or_insert(0);
-            if *count >= shared.limits.unauthenticated_per_address_max {
-                return Err(Full::Address);
-            }
-            *count += 1;
-        }
-        if !take(&shared.connections, shared.limits.connections_max) {
-            self.release(address);
-            return Err(Full::Hub);
-        }
-        if !take(&shared.unauthenticated, shared.limits.unauthenticated_max) {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.release(address);
-            return Err(Full::Hub);
-        }
-        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        self.measure();
+        let take = |count: &Arc<Semaphore>| {
+            let taken = Arc::clone(count).try_acquire_owned();
+            taken.map_err(|_| Full::Hub)
+        };
+        let connection = take(&shared.connections)?;
+        let unauthenticated = take(&shared.unauthenticated)?;
+        gauge!("hub_sockets_connections").increment(1.0);
+        gauge!("hub_sockets_unauthenticated").increment(1.0);
         Ok(Registration {
             registry: self.clone(),
-            id,
+            id: shared.next_id.fetch_add(1, Ordering::Relaxed),
             subject: None,
-            address,
+            unauthenticated: Some((unauthenticated, address)),
+            _connection: connection,
         })
-    }
-
-    /// Ends the count of one connection of this address.
-    fn release(&self, address: Option<IpAddr>) {
-        let Some(address) = address else { return };
-        if let Some(mut count) = self.0.addresses.get_mut(&address) {
-            *count -= 1;
-        }
-        self.0.addresses.remove_if(&address, |_, count| *count == 0);
-    }
-
-    fn measure(&self) {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a gauge; exact up to 2^52 connections"
-        )]
-        {
-            metrics::gauge!("hub_sockets_connections")
-                .set(self.0.connections.load(Ordering::Relaxed) as f64);
-            metrics::gauge!("hub_sockets_unauthenticated")
-                .set(self.0.unauthenticated.load(Ordering::Relaxed) as f64);
-        }
     }
 }
 
 impl Registration {
+    /// The connection's name in frames and in the log.
+    pub fn name(&self) -> String {
+        format!("{:x}", self.id)
+    }
+
     /// The connection has authenticated; false if its subject is at its bound.
     #[must_use]
     pub fn authenticate(&mut self, subject: &Subject) -> bool {
-        if self.subject.is_some() {
-            return true;
+        if self.subject.is_none() {
+            let shared = &self.registry.0;
+            let max = shared.limits.connections_per_subject_max;
+            self.subject = Counted::new(&shared.subjects, subject.clone(), max);
+            if self.subject.is_some() {
+                self.end_unauthenticated();
+            }
         }
-        let shared = &self.registry.0;
-        let mut count = shared.subjects.entry(subject.clone()).or_insert(0);
-        if *count >= shared.limits.connections_per_subject_max {
-            return false;
+        self.subject.is_some()
+    }
+
+    fn end_unauthenticated(&mut self) {
+        if self.unauthenticated.take().is_some() {
+            gauge!("hub_sockets_unauthenticated").decrement(1.0);
         }
-        *count += 1;
-        drop(count);
-        shared.unauthenticated.fetch_sub(1, Ordering::Relaxed);
-        self.subject = Some(subject.clone());
-        self.registry.release(self.address.take());
-        self.registry.measure();
-        true
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let shared = &self.registry.0;
-        shared.connections.fetch_sub(1, Ordering::Relaxed);
-        self.registry.release(self.address.take());
-        match self.subject.take() {
-            None => {
-                shared.unauthenticated.fetch_sub(1, Ordering::Relaxed);
-            }
-            Some(subject) => {
-                if let Some(mut count) = shared.subjects.get_mut(&subject) {
-                    *count -= 1;
-                }
-                shared.subjects.remove_if(&subject, |_, count| *count == 0);
-            }
-        }
-        self.registry.measure();
+        self.end_unauthenticated();
+        gauge!("hub_sockets_connections").decrement(1.0);
     }
-}
-
-fn take(count: &AtomicUsize, max: usize) -> bool {
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-            (now < max).then_some(now + 1)
-        })
-        .is_ok()
 }
 
 #[cfg(test)]
@@ -204,8 +194,8 @@ mod tests {
         assert!(third.authenticate(&ada));
         drop(third);
         assert!(registry.0.subjects.is_empty());
-        assert_eq!(registry.0.connections.load(Ordering::Relaxed), 0);
-        assert_eq!(registry.0.unauthenticated.load(Ordering::Relaxed), 0);
+        assert_eq!(registry.0.connections.available_permits(), 3);
+        assert_eq!(registry.0.unauthenticated.available_permits(), 2);
     }
 
     #[test]
