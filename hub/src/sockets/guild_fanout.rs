@@ -123,14 +123,7 @@ impl GuildFanout {
     }
 
     fn send_snapshots(&mut self, reason: &str) {
-        let gateway = self.gateway();
-        let input = SnapshotInput {
-            position: self.position,
-            state: &self.state,
-            gateway: &gateway,
-            part_bytes: self.limits.snapshot_part_bytes,
-            now_ms: self.clock.elapsed_ms(),
-        };
+        let input = self.snapshot_input();
         let mut sent = 0;
         for (view, group) in self.subscriptions.groups() {
             // No client continues over a snapshot.
@@ -181,19 +174,23 @@ impl GuildFanout {
         if std::mem::replace(&mut self.is_authoritative, true) {
             return;
         }
-        let gateway = self.gateway();
-        let input = SnapshotInput {
-            position: self.position,
-            state: &self.state,
-            gateway: &gateway,
-            part_bytes: self.limits.snapshot_part_bytes,
-            now_ms: self.clock.elapsed_ms(),
-        };
+        let input = self.snapshot_input();
         for (view, group) in self.subscriptions.groups() {
             if group.has_pending_snapshots() {
                 let parts = group.snapshot(view, &input, STORE_CHANGED);
                 group.send_pending_snapshots(&parts);
             }
+        }
+    }
+
+    /// What a snapshot at the current position shows. The clone of the state shares its parts.
+    fn snapshot_input(&self) -> SnapshotInput {
+        SnapshotInput {
+            position: self.position,
+            state: self.state.clone(),
+            gateway: self.gateway(),
+            part_bytes: self.limits.snapshot_part_bytes,
+            now_ms: self.clock.elapsed_ms(),
         }
     }
 
@@ -238,7 +235,12 @@ impl GuildFanout {
             }
             Start::Snapshot(reason) => {
                 self.push_opening(view, outbox, opening);
-                self.push_snapshot(view, &reason, outbox);
+                let input = self.snapshot_input();
+                let parts = self
+                    .subscriptions
+                    .group(view)
+                    .snapshot(view, &input, &reason);
+                outbox.push_batch(FrameBatch::snapshot(parts));
                 1
             }
             Start::SnapshotLater => {
@@ -290,22 +292,6 @@ impl GuildFanout {
         // A client cannot continue from a position before its snapshot.
         let position = encoder.position(self.position, UNFINISHED);
         outbox.push(opening(false, position));
-    }
-
-    fn push_snapshot(&mut self, view: &View, reason: &str, outbox: &Outbox) {
-        let gateway = self.gateway();
-        let input = SnapshotInput {
-            position: self.position,
-            state: &self.state,
-            gateway: &gateway,
-            part_bytes: self.limits.snapshot_part_bytes,
-            now_ms: self.clock.elapsed_ms(),
-        };
-        let parts = self
-            .subscriptions
-            .group(view)
-            .snapshot(view, &input, reason);
-        outbox.push_batch(FrameBatch::snapshot(parts));
     }
 
     /// Keeps the history of a view that was replayed up to an earlier position of this epoch.

@@ -56,10 +56,10 @@ struct CachedSnapshot {
 }
 
 /// What a snapshot shows.
-pub(super) struct SnapshotInput<'a> {
+pub(super) struct SnapshotInput {
     pub(super) position: Position,
-    pub(super) state: &'a GuildState,
-    pub(super) gateway: &'a GatewayPayload,
+    pub(super) state: GuildState,
+    pub(super) gateway: GatewayPayload,
     pub(super) part_bytes: usize,
     pub(super) now_ms: u64,
 }
@@ -132,15 +132,10 @@ impl ViewGroup {
     pub(super) fn snapshot(
         &mut self,
         view: &View,
-        input: &SnapshotInput<'_>,
+        input: &SnapshotInput,
         reason: &str,
     ) -> Vector<Bytes> {
-        let SnapshotInput {
-            position,
-            gateway,
-            now_ms,
-            ..
-        } = *input;
+        let (position, gateway, now_ms) = (input.position, &input.gateway, input.now_ms);
         self.snapshots
             .retain(|snapshot| snapshot.position == position && snapshot.is_fresh(now_ms));
         let same = |snapshot: &&CachedSnapshot| {
@@ -151,7 +146,7 @@ impl ViewGroup {
             return snapshot.parts.clone();
         }
         metrics::counter!("hub_fanout_snapshots_total").increment(1);
-        let rooms = view.rooms(input.state);
+        let rooms = view.rooms(&input.state);
         let encoder = &self.encoder;
         let parts = encoder.snapshot(position, rooms, reason, gateway, input.part_bytes);
         self.snapshots.truncate(SNAPSHOTS_SHARED_MAX - 1);
