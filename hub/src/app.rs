@@ -35,9 +35,9 @@ use crate::ops::{self, Ops};
 use crate::positions::Positions;
 use crate::rooms::Rooms;
 use crate::rooms::api::RoomsApi;
-use crate::sockets::Sockets;
 use crate::sockets::fanout::Fanout;
 use crate::sockets::registry::Registry;
+use crate::sockets::{self, Sockets};
 
 /// The metrics of both listeners together.
 const LISTENER_METRICS: MetricNames = MetricNames {
@@ -119,16 +119,17 @@ impl Parts {
         );
         let verifier = Verifier::new(settings.auth());
         let errors = ErrorLog::new(bounds.refusals_logged_per_s_max);
-        let sockets = Sockets::new(
-            verifier.clone(),
-            access.clone(),
-            fanout.clone(),
-            Registry::new(settings.registry()),
-            errors.clone(),
-            settings.web_origin.clone(),
-            settings.sockets(),
-            lifecycle.draining(),
-        );
+        let context = sockets::Context {
+            verifier: verifier.clone(),
+            access: access.clone(),
+            fanout: fanout.clone(),
+            errors: errors.clone(),
+            limits: settings.sockets(),
+            draining: lifecycle.draining(),
+            clock,
+        };
+        let registry = Registry::new(settings.registry());
+        let sockets = Sockets::new(context, registry, settings.web_origin.clone());
         let discord = Discord::new(settings.discord())?;
         let rooms = Rooms::new(log.clone(), access.clone(), discord.clone());
         let rooms_api = RoomsApi {

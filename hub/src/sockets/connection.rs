@@ -11,35 +11,40 @@ use std::time::Duration;
 use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::close::CloseCode;
-use proto::frame::{
-    Ack, AckFrame, Correlation, ErrorFrame, FRAME_VERSION, Notice, NoticeFrame, ServerFrame,
-};
+use proto::frame::{Ack, Correlation};
 use proto::problem::Code;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::fanout::Fanout;
+use super::answers;
+use super::fanout::{Fanout, TooManyViews};
 use super::frames::Frame;
 use super::limits::SocketLimits;
 use super::outbox::Outbox;
 use super::registry::{ConnectionId, Registration};
-use super::session::{Action, Session, Subscribe, error_frame};
+use super::session::{Action, Session, Subscribe};
 use super::wire::{Reader, Received, Wire, Writer};
 use crate::access::Access;
 use crate::auth::{AuthError, Principal, Verifier};
 use crate::error::{ApiError, ErrorLog};
 
 /// What every connection uses.
-pub(super) struct Context {
-    pub(super) verifier: Verifier,
-    pub(super) access: Access,
-    pub(super) fanout: Fanout,
-    pub(super) errors: ErrorLog,
-    pub(super) limits: SocketLimits,
-    /// Cancelled when the hub drains.
-    pub(super) draining: CancellationToken,
-    pub(super) clock: Monotonic,
+pub struct Context {
+    /// Verifies tokens.
+    pub verifier: Verifier,
+    /// What a principal may see.
+    pub access: Access,
+    /// Where connections subscribe.
+    pub fanout: Fanout,
+    /// Refusals are logged here.
+    pub errors: ErrorLog,
+    /// The bounds of the endpoint.
+    pub limits: SocketLimits,
+    /// Cancelled when the hub drains: every connection gets a time to reconnect, and closes.
+    pub draining: CancellationToken,
+    /// The time of the connections' deadlines.
+    pub clock: Monotonic,
 }
 
 /// Serves a connection that was just opened until its end.
@@ -50,10 +55,10 @@ pub(super) async fn serve(context: &Context, registration: Registration, wire: W
         mut reader,
         mut writer,
     } = wire;
-    let (pings, mut pings_due) = mpsc::channel(1);
+    let ping_due = Notify::new();
     let connection = Connection {
         session: Session::new(
-            format!("{id:x}"),
+            registration.name(),
             context.access.clone(),
             context.limits.session.clone(),
             context.clock.elapsed_ms(),
@@ -61,14 +66,14 @@ pub(super) async fn serve(context: &Context, registration: Registration, wire: W
         context,
         registration,
         outbox: outbox.clone(),
-        pings,
+        ping_due: &ping_due,
         queue: VecDeque::new(),
         pending_op: None,
     };
     // With its reading half, the connection drops its registration and its pending operation.
     let code = tokio::select! {
         code = connection.read(&mut reader) => code,
-        () = write(&outbox, &mut pings_due, &mut writer) => None,
+        () = write(&outbox, &ping_due, &mut writer) => None,
     };
     for guild in context.access.guilds() {
         context.fanout.unsubscribe(id, *guild);
@@ -89,7 +94,7 @@ pub(super) async fn serve(context: &Context, registration: Registration, wire: W
 }
 
 /// Writes the outbox's frames and the pings until the connection breaks.
-async fn write(outbox: &Outbox, pings_due: &mut mpsc::Receiver<()>, writer: &mut Writer) {
+async fn write(outbox: &Outbox, ping_due: &Notify, writer: &mut Writer) {
     loop {
         tokio::select! {
             frames = outbox.take() => {
@@ -98,7 +103,7 @@ async fn write(outbox: &Outbox, pings_due: &mut mpsc::Receiver<()>, writer: &mut
                     return;
                 }
             }
-            Some(()) = pings_due.recv() => {
+            () = ping_due.notified() => {
                 if writer.ping().await.is_err() {
                     return;
                 }
@@ -131,7 +136,7 @@ struct Connection<'a> {
     context: &'a Context,
     registration: Registration,
     outbox: Outbox,
-    pings: mpsc::Sender<()>,
+    ping_due: &'a Notify,
     /// The session's actions that are not done yet.
     queue: VecDeque<Action>,
     pending_op: Option<PendingOp<'a>>,
@@ -143,35 +148,13 @@ type PendingOp<'a> = Pin<Box<dyn Future<Output = OpResult> + Send + 'a>>;
 /// The result of an operation.
 enum OpResult {
     Verified(Result<Principal, AuthError>),
-    Subscribed(Result<(), SubscribeError>),
-}
-
-/// A guild has too many views for one more subscription.
-struct SubscribeError {
-    guild: GuildId,
-    re: Option<Correlation>,
-    has_another: bool,
-}
-
-impl SubscribeError {
-    fn send(&self, outbox: &Outbox, ts: u64) {
-        let detail = "too many different choices of this guild's rooms";
-        let error = ApiError::new(Code::Unavailable, detail).retry_after_ms(10_000);
-        let error = ServerFrame::Error(error_frame(&error, self.re.clone(), ts));
-        if self.re.is_some() || self.has_another {
-            outbox.push(text(&error));
-            return;
-        }
-        // The error does not name the guild of an `auth`: clients expect that in the very next frame.
-        let guild_id = self.guild;
-        let unsubscribed = ServerFrame::Ack(AckFrame {
-            v: FRAME_VERSION,
-            ack: Ack::Unsubscribed { guild_id },
-            re: None,
-            ts,
-        });
-        outbox.push_together([text(&error), text(&unsubscribed)]);
-    }
+    Subscribed,
+    /// The guild has too many views for this subscription.
+    TooManyViews {
+        guild: GuildId,
+        re: Option<Correlation>,
+        has_another: bool,
+    },
 }
 
 impl<'a> Connection<'a> {
@@ -198,8 +181,7 @@ impl<'a> Connection<'a> {
                 result = self.op_done() => self.on_op_done(result),
                 () = outbox.room(), if waits_for_room => self.drain_queue(),
                 () = tokio::time::sleep(Duration::from_millis(due_ms)) => {
-                    let now_ms = context.clock.elapsed_ms();
-                    let actions = self.session.tick(now_ms, launch::clock::now_ms());
+                    let actions = self.session.tick(context.clock.elapsed_ms());
                     self.act(actions)
                 }
                 code = outbox.closed() => Some(code),
@@ -212,14 +194,14 @@ impl<'a> Connection<'a> {
     }
 
     fn on_received(&mut self, received: Received) -> Option<CloseCode> {
-        let (now_ms, ts) = (self.context.clock.elapsed_ms(), launch::clock::now_ms());
+        let now_ms = self.context.clock.elapsed_ms();
         let actions = match received {
             Received::Text(text) => {
                 let is_busy = self.is_busy();
-                self.session.text(&text, is_busy, now_ms, ts)
+                self.session.text(&text, is_busy, now_ms)
             }
-            Received::Control { pong } => self.session.control(pong, now_ms, ts),
-            Received::Invalid(CloseCode::TooBig) => self.session.too_big(ts),
+            Received::Control { pong } => self.session.control(pong, now_ms),
+            Received::Invalid(CloseCode::TooBig) => self.session.too_big(),
             Received::Invalid(code) => return Some(code),
             Received::Closed | Received::Gone => return None,
         };
@@ -230,11 +212,7 @@ impl<'a> Connection<'a> {
     fn drain(&self) -> CloseCode {
         let spread_ms = self.context.limits.reconnect_spread_ms;
         let reconnect_after_ms = rand::RngExt::random_range(&mut rand::rng(), 0..=spread_ms);
-        self.send(&ServerFrame::Notice(NoticeFrame {
-            v: FRAME_VERSION,
-            notice: Notice::Draining { reconnect_after_ms },
-            ts: launch::clock::now_ms(),
-        }));
+        self.outbox.push(answers::draining(reconnect_after_ms));
         CloseCode::GoingAway
     }
 
@@ -257,7 +235,6 @@ impl<'a> Connection<'a> {
 
     fn on_op_done(&mut self, result: OpResult) -> Option<CloseCode> {
         self.pending_op = None;
-        let ts = launch::clock::now_ms();
         match result {
             OpResult::Verified(result) => {
                 if let Err(AuthError::Unauthorized(reason)) = &result {
@@ -266,19 +243,18 @@ impl<'a> Connection<'a> {
                 let expires_in_ms = result.as_ref().map_or(0, |principal| {
                     i64::try_from(principal.expires_at_ms)
                         .unwrap_or(i64::MAX)
-                        .saturating_sub_unsigned(ts)
+                        .saturating_sub_unsigned(launch::clock::now_ms())
                 });
                 let now_ms = self.context.clock.elapsed_ms();
-                let actions = self.session.verified(result, expires_in_ms, now_ms, ts);
-                self.queue.extend(actions);
+                self.queue
+                    .extend(self.session.verified(result, expires_in_ms, now_ms));
             }
-            OpResult::Subscribed(Ok(())) => {}
-            OpResult::Subscribed(Err(error)) => {
-                error.send(&self.outbox, ts);
-                if !error.has_another {
-                    self.session.forget(error.guild);
-                }
-            }
+            OpResult::Subscribed => {}
+            OpResult::TooManyViews {
+                guild,
+                re,
+                has_another,
+            } => self.refuse_view(guild, re, has_another),
         }
         self.drain_queue()
     }
@@ -286,9 +262,23 @@ impl<'a> Connection<'a> {
     /// The client does not get the reason. The log has it, with the connection's name.
     fn log_unauthorized(&self, reason: &str) {
         if let Some(unlogged) = self.context.errors.admit() {
-            let connection_id = format!("{:x}", self.registration.id);
+            let connection_id = self.registration.name();
             let code = Code::Unauthorized.name();
             tracing::info!(connection_id, code, %reason, unlogged, "refused");
+        }
+    }
+
+    fn refuse_view(&mut self, guild_id: GuildId, re: Option<Correlation>, has_another: bool) {
+        // The error does not name the guild of an `auth`: clients expect that in the very next frame.
+        let is_unnamed = re.is_none() && !has_another;
+        let detail = "too many different choices of this guild's rooms";
+        let error = ApiError::new(Code::Unavailable, detail).retry_after_ms(10_000);
+        let unsubscribed = is_unnamed.then(|| answers::ack(Ack::Unsubscribed { guild_id }, None));
+        let error = answers::error(&error, re, None);
+        self.outbox
+            .push_together([error].into_iter().chain(unsubscribed));
+        if !has_another {
+            self.session.forget(guild_id);
         }
     }
 
@@ -306,8 +296,7 @@ impl<'a> Connection<'a> {
     fn drain_queue(&mut self) -> Option<CloseCode> {
         while self.pending_op.is_none() {
             let Some(action) = self.queue.pop_front() else {
-                let deferred = self.session.next(launch::clock::now_ms())?;
-                self.queue.extend(deferred);
+                self.queue.extend(self.session.next_deferred()?);
                 continue;
             };
             if matches!(action, Action::Subscribe(_)) && !self.outbox.has_room() {
@@ -323,7 +312,9 @@ impl<'a> Connection<'a> {
 
     fn perform(&mut self, action: Action) -> Option<CloseCode> {
         match action {
-            Action::Send(frame) => self.send(&frame),
+            Action::Ack(ack, re) => self.outbox.push(answers::ack(ack, re)),
+            Action::Error(error, re) => self.outbox.push(answers::error(&error, re, None)),
+            Action::Fail(error, re, code) => return Some(self.fail(&error, re, code)),
             Action::Verify(token) => {
                 let verifier = &self.context.verifier;
                 let op = async move { OpResult::Verified(verifier.verify(&token).await) };
@@ -331,8 +322,9 @@ impl<'a> Connection<'a> {
             }
             Action::Authenticated(principal) => {
                 if !self.registration.authenticate(&principal.subject) {
-                    self.send_too_many_connections();
-                    return Some(CloseCode::TooMany);
+                    let detail = "too many connections of this subject";
+                    let error = ApiError::new(Code::RateLimited, detail).retry_after_ms(10_000);
+                    return Some(self.fail(&error, None, CloseCode::TooMany));
                 }
             }
             Action::Subscribe(request) => {
@@ -343,25 +335,17 @@ impl<'a> Connection<'a> {
             Action::Unsubscribe(guild) => {
                 self.context.fanout.unsubscribe(self.registration.id, guild);
             }
-            // If the channel is full, an earlier ping is still to be sent.
-            Action::Ping => drop(self.pings.try_send(())),
+            Action::Ping => self.ping_due.notify_one(),
             Action::Close(code) => return Some(code),
         }
         None
     }
 
-    fn send_too_many_connections(&self) {
-        let detail = "too many connections of this subject";
-        let error = ApiError::new(Code::RateLimited, detail).retry_after_ms(10_000);
-        let error = ErrorFrame {
-            connection_id: Some(format!("{:x}", self.registration.id)),
-            ..error_frame(&error, None, launch::clock::now_ms())
-        };
-        self.send(&ServerFrame::Error(error));
-    }
-
-    fn send(&self, frame: &ServerFrame) {
-        self.outbox.push(text(frame));
+    /// Sends the error that ends the connection.
+    fn fail(&self, error: &ApiError, re: Option<Correlation>, code: CloseCode) -> CloseCode {
+        let name = Some(self.registration.name());
+        self.outbox.push(answers::error(error, re, name));
+        code
     }
 }
 
@@ -372,81 +356,22 @@ async fn subscribe(
     request: Subscribe,
 ) -> OpResult {
     let Subscribe { view, recover, re } = request;
+    let guild_id = view.guild();
     let opening = |recovered, pos| {
-        text(&ServerFrame::Ack(AckFrame {
-            v: FRAME_VERSION,
-            ack: Ack::Subscribed {
-                guild_id: view.guild(),
-                recovered,
-                pos,
-            },
-            re: re.clone(),
-            ts: launch::clock::now_ms(),
-        }))
+        let subscribed = Ack::Subscribed {
+            guild_id,
+            recovered,
+            pos,
+        };
+        answers::ack(subscribed, re.clone())
     };
     let subscribed = fanout.subscribe(id, &view, recover.as_deref(), &outbox, opening);
-    OpResult::Subscribed(subscribed.await.map_err(|too_many| SubscribeError {
-        guild: view.guild(),
-        has_another: too_many.has_another,
-        re,
-    }))
-}
-
-fn text(frame: &ServerFrame) -> Frame {
-    // Strings, numbers and lists always serialize.
-    Frame::complete(serde_json::to_vec(frame).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
-    use std::time::Instant;
-
-    use super::*;
-
-    const DEADLINE: Duration = Duration::from_secs(10);
-
-    fn contains(frame: &Frame, words: &str) -> bool {
-        String::from_utf8_lossy(&frame.text()).contains(words)
-    }
-
-    #[test]
-    fn a_refused_guild_of_an_auth_is_named_in_the_next_frame_also_between_live_events() {
-        let outbox = Outbox::new(1_000_000);
-        let error = SubscribeError {
-            guild: GuildId::new(7).unwrap(),
-            re: None,
-            has_another: false,
-        };
-        let done = AtomicBool::new(false);
-        let (mut live, mut named) = (0, Vec::new());
-        let until = Instant::now() + DEADLINE;
-        thread::scope(|scope| {
-            // The fan-out of another guild.
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    if outbox.has_room() {
-                        outbox.push(Frame::complete("live"));
-                    }
-                }
-            });
-            while live.min(named.len()) < 1_000 && Instant::now() < until {
-                error.send(&outbox, 1);
-                let frames = outbox.take_now();
-                live += frames
-                    .iter()
-                    .filter(|frame| contains(frame, "live"))
-                    .count();
-                let at = frames
-                    .iter()
-                    .position(|frame| contains(frame, "UNAVAILABLE"));
-                let next = at.and_then(|at| frames.get(at + 1));
-                named.push(next.is_some_and(|frame| contains(frame, "unsubscribed")));
-            }
-            done.store(true, Ordering::Relaxed);
-        });
-        assert!(live >= 1_000, "no live events meanwhile");
-        assert!(named.iter().all(|named| *named));
+    match subscribed.await {
+        Ok(()) => OpResult::Subscribed,
+        Err(TooManyViews { has_another }) => OpResult::TooManyViews {
+            guild: guild_id,
+            re,
+            has_another,
+        },
     }
 }

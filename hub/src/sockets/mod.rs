@@ -1,5 +1,6 @@
 //! The browsers' endpoint: `GET /api/ws`.
 
+mod answers;
 pub mod client_address;
 mod connection;
 pub mod fanout;
@@ -29,22 +30,17 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
-use launch::clock::Monotonic;
 use launch::listener::Peer;
 use proto::problem::Code;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::connection::Context;
+
 use self::client_address::{Client, client};
-use self::connection::Context;
-use self::fanout::Fanout;
 use self::handshake::Handshake;
-use self::limits::SocketLimits;
 use self::registry::{Full, Registry};
 use self::wire::Wire;
-use crate::access::Access;
-use crate::auth::Verifier;
-use crate::error::{ApiError, ErrorLog};
+use crate::error::ApiError;
 
 /// The endpoint. A clone is a reference.
 #[derive(Clone)]
@@ -59,32 +55,10 @@ struct Shared {
 }
 
 impl Sockets {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is another part of the hub that the endpoint uses, and is passed once"
-    )]
-    /// An endpoint for browsers of these origins. When `draining` is cancelled, every connection
-    /// gets a time to reconnect, and closes.
-    pub fn new(
-        verifier: Verifier,
-        access: Access,
-        fanout: Fanout,
-        registry: Registry,
-        errors: ErrorLog,
-        origins: Vec<String>,
-        limits: SocketLimits,
-        draining: CancellationToken,
-    ) -> Self {
+    /// An endpoint for browsers of these origins.
+    pub fn new(context: Context, registry: Registry, origins: Vec<String>) -> Self {
         Self(Arc::new(Shared {
-            context: Context {
-                verifier,
-                access,
-                fanout,
-                errors,
-                limits,
-                draining,
-                clock: Monotonic::start(),
-            },
+            context,
             registry,
             origins,
             connections: TaskTracker::new(),

@@ -155,12 +155,6 @@ impl Outbox {
         self.0.pushed.notify_one();
     }
 
-    /// Asks the connection to close with this code after it has written the waiting frames.
-    pub fn close(&self, code: CloseCode) {
-        self.lock().close.get_or_insert(code);
-        self.0.closed.notify_one();
-    }
-
     /// The next frames, about [`WRITE_BYTES`] of them, as soon as there is one.
     pub async fn take(&self) -> Vec<Frame> {
         loop {
@@ -285,13 +279,22 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_first_close_code_wins() {
-        let outbox = Outbox::new(200);
-        outbox.push(Frame::complete("last frame"));
-        outbox.close(CloseCode::Unauthorized);
-        outbox.close(CloseCode::GoingAway);
-        assert_eq!(outbox.closed().await, CloseCode::Unauthorized);
-        assert_eq!(outbox.take_now().len(), 1);
+    #[test]
+    fn frames_that_are_pushed_together_stay_together_between_those_of_others() {
+        let outbox = Outbox::new(usize::MAX);
+        let [live, error, named] = ["live", "error", "named"].map(Frame::complete);
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..10_000).for_each(|_| outbox.push(live.clone())));
+            for _ in 0..10_000 {
+                outbox.push_together([error.clone(), named.clone()]);
+            }
+        });
+        let frames = outbox.take_now();
+        let errors = frames.iter().enumerate().filter(|(_, one)| **one == error);
+        assert!(
+            errors
+                .map(|(at, _)| &frames[at + 1])
+                .eq(vec![&named; 10_000])
+        );
     }
 }

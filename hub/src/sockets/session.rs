@@ -15,11 +15,10 @@ mod parse;
 use launch::rate::{RateBucket, RateLimit};
 use proto::GuildId;
 use proto::close::CloseCode;
-use proto::frame::{Ack, ClientFrame, Correlation, ErrorFrame, ServerFrame};
+use proto::frame::{Ack, ClientFrame, Correlation};
 use proto::problem::Code;
 
-pub use self::action::{Action, Subscribe, error_frame};
-use self::action::{flooded, send_ack, send_error};
+pub use self::action::{Action, Subscribe};
 use self::authenticated::{AuthRequest, Authenticated};
 use self::parse::{DeferredFrames, ParseError};
 use super::limits::SessionLimits;
@@ -80,55 +79,55 @@ impl Session {
 
     /// Handles a text message. While `is_busy`, because an earlier request is not done, the actions
     /// are only those that overtake it: answers, and the end.
-    pub fn text(&mut self, text: &str, is_busy: bool, now_ms: u64, ts: u64) -> Vec<Action> {
+    pub fn text(&mut self, text: &str, is_busy: bool, now_ms: u64) -> Vec<Action> {
         if matches!(self.phase, Phase::Ended) {
             return Vec::new();
         }
         if !self.may_receive(now_ms) {
-            return self.end_with_error(&flooded(), None, CloseCode::TooMany, ts);
+            return self.flooded();
         }
         if text.len() > self.message_bytes_max() {
-            return self.too_big(ts);
+            return self.too_big();
         }
         match parse::parse(text) {
             Ok(frame) if is_busy && frame.0 != ClientFrame::Ping => {
                 self.deferred.push(frame, text.len());
                 Vec::new()
             }
-            Ok((frame, re)) => self.frame(frame, re, ts),
-            Err(error) => self.unreadable(error, ts),
+            Ok((frame, re)) => self.frame(frame, re),
+            Err(error) => self.unreadable(error),
         }
     }
 
-    fn unreadable(&mut self, error: ParseError, ts: u64) -> Vec<Action> {
+    fn unreadable(&mut self, error: ParseError) -> Vec<Action> {
         let bad_request = |detail| ApiError::new(Code::BadRequest, detail);
         match error {
             ParseError::NoFrame => {
                 let error = bad_request("not a JSON object with a type");
-                self.end_with_error(&error, None, CloseCode::BadMessage, ts)
+                self.end_with_error(error, None, CloseCode::BadMessage)
             }
             ParseError::Id => {
                 let error = bad_request(
                     "an id is a whole number from 0 to 2^64 - 1, or a text of at most 64 bytes",
                 );
-                vec![send_error(&error, None, ts)]
+                vec![Action::Error(error, None)]
             }
-            ParseError::Type(re) => vec![send_error(&bad_request("unknown type"), re, ts)],
+            ParseError::Type(re) => vec![Action::Error(bad_request("unknown type"), re)],
             ParseError::Field(re) => {
                 let error =
                     bad_request("a field of this frame is missing or not of the documented form");
                 if matches!(self.phase, Phase::Unauthenticated { .. }) {
-                    return self.end_with_error(&error, re, CloseCode::BadMessage, ts);
+                    return self.end_with_error(error, re, CloseCode::BadMessage);
                 }
-                vec![send_error(&error, re, ts)]
+                vec![Action::Error(error, re)]
             }
         }
     }
 
     /// The actions for the oldest deferred frame, if there is one. Call it when nothing is busy.
-    pub fn next(&mut self, ts: u64) -> Option<Vec<Action>> {
+    pub fn next_deferred(&mut self) -> Option<Vec<Action>> {
         let (frame, re) = self.deferred.pop()?;
-        Some(self.frame(frame, re, ts))
+        Some(self.frame(frame, re))
     }
 
     /// A subscription failed: the guild does not count.
@@ -148,7 +147,7 @@ impl Session {
 
     /// A message is larger than [`Session::message_bytes_max`]. The error names the limit, because
     /// the reason of a close code is a fixed text.
-    pub fn too_big(&mut self, ts: u64) -> Vec<Action> {
+    pub fn too_big(&mut self) -> Vec<Action> {
         let allowed = self.message_bytes_max();
         let detail = match self.phase {
             Phase::Ended => return self.end(CloseCode::TooBig),
@@ -158,7 +157,7 @@ impl Session {
             _ => format!("a message is at most {allowed} bytes"),
         };
         let error = ApiError::new(Code::TooLarge, detail);
-        self.end_with_error(&error, None, CloseCode::TooBig, ts)
+        self.end_with_error(error, None, CloseCode::TooBig)
     }
 
     /// Whether the connection reads nothing, because too many deferred frames wait.
@@ -180,7 +179,6 @@ impl Session {
         result: Result<Principal, AuthError>,
         expires_in_ms: i64,
         now_ms: u64,
-        ts: u64,
     ) -> Vec<Action> {
         let token_use = match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Verifying(token_use) => token_use,
@@ -196,7 +194,7 @@ impl Session {
             Ok(principal) => principal,
             Err(AuthError::Unauthorized(_)) => {
                 let error = ApiError::new(Code::Unauthorized, "the token is invalid");
-                return self.end_with_error(&error, re, CloseCode::Unauthorized, ts);
+                return self.end_with_error(error, re, CloseCode::Unauthorized);
             }
             Err(AuthError::Unavailable) => {
                 let detail = "tokens cannot be verified right now";
@@ -204,9 +202,9 @@ impl Session {
                 // The connection's current token is valid until its own end.
                 if let TokenUse::Refresh { authenticated, .. } = token_use {
                     self.phase = Phase::Authenticated(authenticated);
-                    return vec![send_error(&error, re, ts)];
+                    return vec![Action::Error(error, re)];
                 }
-                return self.end_with_error(&error, re, CloseCode::CannotVerify, ts);
+                return self.end_with_error(error, re, CloseCode::CannotVerify);
             }
         };
         let valid_ms = expires_in_ms.saturating_add_unsigned(self.limits.expiry_leeway_ms);
@@ -219,13 +217,12 @@ impl Session {
                 &self.connection_id,
                 &self.access,
                 self.limits.subscriptions_max,
-                ts,
             ),
             TokenUse::Refresh {
                 mut authenticated,
                 re,
             } => authenticated
-                .refresh(principal, re, expires_ms, &self.access, ts)
+                .refresh(principal, re, expires_ms, &self.access)
                 .map(|actions| (authenticated, actions)),
         };
         match outcome {
@@ -233,17 +230,17 @@ impl Session {
                 self.phase = Phase::Authenticated(authenticated);
                 actions
             }
-            Err((error, code)) => self.end_with_error(&error, re, code, ts),
+            Err((error, code)) => self.end_with_error(*error, re, code),
         }
     }
 
     /// A ping or pong came. An expected pong costs nothing; too many others end the connection.
-    pub fn control(&mut self, pong: bool, now_ms: u64, ts: u64) -> Vec<Action> {
+    pub fn control(&mut self, pong: bool, now_ms: u64) -> Vec<Action> {
         let expected = pong && self.pong_due_ms.take().is_some();
         if expected || self.may_receive(now_ms) {
             Vec::new()
         } else {
-            self.end_with_error(&flooded(), None, CloseCode::TooMany, ts)
+            self.flooded()
         }
     }
 
@@ -263,15 +260,15 @@ impl Session {
     }
 
     /// Time passed.
-    pub fn tick(&mut self, now_ms: u64, ts: u64) -> Vec<Action> {
+    pub fn tick(&mut self, now_ms: u64) -> Vec<Action> {
         match &self.phase {
             Phase::Unauthenticated { until_ms } if now_ms >= *until_ms => {
                 let error = ApiError::new(Code::Unauthorized, "no auth frame in time");
-                return self.end_with_error(&error, None, CloseCode::AuthTimeout, ts);
+                return self.end_with_error(error, None, CloseCode::AuthTimeout);
             }
             Phase::Authenticated(authenticated) if now_ms >= authenticated.expires_ms => {
                 let error = ApiError::new(Code::Unauthorized, "the token has expired");
-                return self.end_with_error(&error, None, CloseCode::Unauthorized, ts);
+                return self.end_with_error(error, None, CloseCode::Unauthorized);
             }
             _ => {}
         }
@@ -295,14 +292,14 @@ impl Session {
         Vec::new()
     }
 
-    fn frame(&mut self, frame: ClientFrame, re: Option<Correlation>, ts: u64) -> Vec<Action> {
+    fn frame(&mut self, frame: ClientFrame, re: Option<Correlation>) -> Vec<Action> {
         if frame == ClientFrame::Ping {
-            return vec![send_ack(Ack::Pong, re, ts)];
+            return vec![Action::Ack(Ack::Pong, re)];
         }
         match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Unauthenticated { .. } => self.first_frame(frame, re, ts),
+            Phase::Unauthenticated { .. } => self.first_frame(frame, re),
             Phase::Authenticated(authenticated) => {
-                self.authenticated_frame(authenticated, frame, re, ts)
+                self.authenticated_frame(authenticated, frame, re)
             }
             // While a token is verified, frames are deferred. After the end, they are ignored.
             phase @ (Phase::Verifying(_) | Phase::Ended) => {
@@ -312,7 +309,7 @@ impl Session {
         }
     }
 
-    fn first_frame(&mut self, frame: ClientFrame, re: Option<Correlation>, ts: u64) -> Vec<Action> {
+    fn first_frame(&mut self, frame: ClientFrame, re: Option<Correlation>) -> Vec<Action> {
         let ClientFrame::Auth {
             token,
             guilds,
@@ -321,7 +318,7 @@ impl Session {
         } = frame
         else {
             let error = ApiError::new(Code::Unauthorized, "the first frame is auth");
-            return self.end_with_error(&error, re, CloseCode::Unauthorized, ts);
+            return self.end_with_error(error, re, CloseCode::Unauthorized);
         };
         self.phase = Phase::Verifying(TokenUse::Auth(AuthRequest {
             guilds,
@@ -337,7 +334,6 @@ impl Session {
         mut authenticated: Authenticated,
         frame: ClientFrame,
         re: Option<Correlation>,
-        ts: u64,
     ) -> Vec<Action> {
         let actions = match frame {
             ClientFrame::Refresh { token } => {
@@ -354,12 +350,11 @@ impl Session {
                 re,
                 &self.access,
                 self.limits.subscriptions_max,
-                ts,
             ),
-            ClientFrame::Unsubscribe { guild_id } => authenticated.unsubscribe(guild_id, re, ts),
+            ClientFrame::Unsubscribe { guild_id } => authenticated.unsubscribe(guild_id, re),
             ClientFrame::Auth { .. } => {
                 let detail = "already authenticated; a newer token comes by refresh";
-                vec![send_error(&ApiError::new(Code::BadRequest, detail), re, ts)]
+                vec![Action::Error(ApiError::new(Code::BadRequest, detail), re)]
             }
             ClientFrame::Ping => Vec::new(),
         };
@@ -374,18 +369,18 @@ impl Session {
 
     fn end_with_error(
         &mut self,
-        error: &ApiError,
+        error: ApiError,
         re: Option<Correlation>,
         code: CloseCode,
-        ts: u64,
     ) -> Vec<Action> {
         self.phase = Phase::Ended;
-        let connection_id = Some(self.connection_id.clone());
-        let last = ErrorFrame {
-            connection_id,
-            ..error_frame(error, re, ts)
-        };
-        vec![Action::Send(ServerFrame::Error(last)), Action::Close(code)]
+        vec![Action::Fail(error, re, code)]
+    }
+
+    /// The client has sent more frames than its budget allows.
+    fn flooded(&mut self) -> Vec<Action> {
+        let error = ApiError::new(Code::RateLimited, "too many frames").retry_after_ms(5_000);
+        self.end_with_error(error, None, CloseCode::TooMany)
     }
 }
 

@@ -1,27 +1,30 @@
 //! The endpoint over loopback: what a connection receives while the hub is busy for it.
 
+use axum::routing::get;
 use dev_issuer::keys::Ring;
 use dev_issuer::token::TokenRequest;
+use launch::clock::Monotonic;
 use proto::GuildId;
 use proto::event::{Event, Everyone, Fact, Room, Roster};
 use proto::position::PositionKey;
+use roomlog::{Log, LogSettings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use world::{Ended, Socket};
 
-use super::limits::{FanoutLimits, RegistryLimits, SessionLimits};
-use axum::routing::get;
-
+use super::fanout::Fanout;
+use super::limits::{FanoutLimits, RegistryLimits, SessionLimits, SocketLimits};
 use super::*;
-use crate::auth::AuthSettings;
+use crate::access::Access;
+use crate::auth::{AuthSettings, Verifier};
 use crate::error::ErrorLog;
 use crate::freshness::Freshness;
 use crate::positions::Positions;
 use crate::view::RoomsShown;
 use crate::view::tests::{guild, public};
-use roomlog::{Log, LogSettings};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const ISSUER: &str = "http://issuer.example";
@@ -71,21 +74,22 @@ impl World {
             clock,
         );
         let draining = CancellationToken::new();
-        let sockets = Sockets::new(
-            Verifier::new(settings),
-            Access::new(guild(), &others, RoomsShown::Everyone),
-            fanout.clone(),
-            Registry::new(RegistryLimits {
-                connections_max: 100,
-                unauthenticated_max: 100,
-                unauthenticated_per_address_max: 64,
-                connections_per_subject_max: 100,
-            }),
-            ErrorLog::new(0),
-            Vec::new(),
+        let context = Context {
+            verifier: Verifier::new(settings),
+            access: Access::new(guild(), &others, RoomsShown::Everyone),
+            fanout: fanout.clone(),
+            errors: ErrorLog::new(0),
             limits,
-            draining.clone(),
-        );
+            draining: draining.clone(),
+            clock,
+        };
+        let registry = Registry::new(RegistryLimits {
+            connections_max: 100,
+            unauthenticated_max: 100,
+            unauthenticated_per_address_max: 64,
+            connections_per_subject_max: 100,
+        });
+        let sockets = Sockets::new(context, registry, Vec::new());
         Self {
             address: serve(sockets.router()).await,
             ring,
@@ -263,6 +267,7 @@ async fn a_guild_of_an_auth_that_has_too_many_views_is_named_and_may_be_subscrib
     let error = second.receive().await;
     assert_eq!(error["error"]["code"], "UNAVAILABLE");
     assert!(error["error"]["retryAfterMs"].is_number() && error["re"].is_null());
+    assert!(error["connectionId"].is_null(), "it does not end");
     let named = second.receive().await;
     assert_eq!(
         (&named["event"], &named["guildId"]),
@@ -371,9 +376,11 @@ async fn a_message_that_is_too_large_before_authentication_is_refused_by_its_hea
     let world = World::new().await;
     let mut client = world.open().await;
     client.write(&header(4_097)).await;
-    let error = client.receive().await["error"].take();
-    assert_eq!(error["code"], "TOO_LARGE");
-    assert!(error["message"].as_str().unwrap().contains("4096 bytes"));
+    let last = client.receive().await;
+    assert_eq!(last["error"]["code"], "TOO_LARGE");
+    let message = last["error"]["message"].as_str().unwrap();
+    assert!(message.contains("4096 bytes"), "{last}");
+    assert!(last["connectionId"].is_string(), "as the log names it");
     assert_eq!(client.closed().await, 1009);
     // In fragments, too.
     let mut client = world.open().await;

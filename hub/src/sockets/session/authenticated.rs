@@ -7,7 +7,7 @@ use proto::frame::{Ack, Correlation};
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
 
-use super::action::{Action, Subscribe, send_ack, send_error};
+use super::action::{Action, Subscribe};
 use crate::access::Access;
 use crate::auth::Principal;
 use crate::error::ApiError;
@@ -42,7 +42,6 @@ impl Authenticated {
         connection_id: &str,
         access: &Access,
         subscriptions_max: usize,
-        ts: u64,
     ) -> Result<(Self, Vec<Action>), FatalError> {
         let AuthRequest {
             guilds,
@@ -77,7 +76,7 @@ impl Authenticated {
         };
         let mut actions = vec![
             Action::Authenticated(principal.clone()),
-            send_ack(ok, re, ts),
+            Action::Ack(ok, re),
         ];
         actions.extend(views.into_iter().map(|view| {
             Action::Subscribe(Subscribe {
@@ -104,7 +103,6 @@ impl Authenticated {
         re: Option<Correlation>,
         expires_ms: u64,
         access: &Access,
-        ts: u64,
     ) -> Result<Vec<Action>, FatalError> {
         if principal.subject != self.principal.subject {
             let error = ApiError::new(Code::Unauthorized, "a refresh keeps the same subject");
@@ -120,14 +118,14 @@ impl Authenticated {
             expires_at: principal.expires_at_ms,
             guilds: access.readable_guilds(&principal).unwrap_or_default(),
         };
-        let mut actions = vec![send_ack(refreshed, re, ts)];
+        let mut actions = vec![Action::Ack(refreshed, re)];
         for guild_id in lost {
             self.subscribed.remove(&guild_id);
             let detail = "the newer token does not allow a guild";
             let forbidden = ApiError::new(Code::Forbidden, detail);
             actions.push(Action::Unsubscribe(guild_id));
-            actions.push(send_error(&forbidden, None, ts));
-            actions.push(send_ack(Ack::Unsubscribed { guild_id }, None, ts));
+            actions.push(Action::Error(forbidden, None));
+            actions.push(Action::Ack(Ack::Unsubscribed { guild_id }, None));
         }
         self.principal = principal;
         self.expires_ms = expires_ms;
@@ -142,15 +140,14 @@ impl Authenticated {
         re: Option<Correlation>,
         access: &Access,
         subscriptions_max: usize,
-        ts: u64,
     ) -> Vec<Action> {
         let rooms = rooms.map(|rooms| rooms.into_iter().collect());
         let view = match access.view(&self.principal, guild, rooms) {
             Ok(view) => view,
-            Err(error) => return vec![send_error(&error, re, ts)],
+            Err(error) => return vec![Action::Error(error, re)],
         };
         if !self.subscribed.contains(&guild) && self.subscribed.len() >= subscriptions_max {
-            return vec![send_error(&too_many_guilds(subscriptions_max), re, ts)];
+            return vec![Action::Error(too_many_guilds(subscriptions_max), re)];
         }
         self.subscribed.insert(guild);
         vec![Action::Subscribe(Subscribe { view, recover, re })]
@@ -161,16 +158,15 @@ impl Authenticated {
         &mut self,
         guild_id: GuildId,
         re: Option<Correlation>,
-        ts: u64,
     ) -> Vec<Action> {
         if self.subscribed.remove(&guild_id) {
             vec![
                 Action::Unsubscribe(guild_id),
-                send_ack(Ack::Unsubscribed { guild_id }, re, ts),
+                Action::Ack(Ack::Unsubscribed { guild_id }, re),
             ]
         } else {
             let error = ApiError::new(Code::NotFound, "not subscribed to this guild");
-            vec![send_error(&error, re, ts)]
+            vec![Action::Error(error, re)]
         }
     }
 
