@@ -98,6 +98,11 @@ fn is_for_machines(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is on this machine, in a private network or link-local: not of the Internet.
+pub fn is_internal(address: IpAddr) -> bool {
+    address.is_loopback() || is_private(address) || is_for_machines(address)
+}
+
 /// RFC 1918, RFC 6598 (100.64.0.0/10, which clouds and overlay networks use inside) and RFC 4193.
 fn is_private(address: IpAddr) -> bool {
     match address {
@@ -193,12 +198,13 @@ mod tests {
         ];
         let in_private = [
             "http://10.0.0.7/keys",
-            "http://172.31.255.1/",
             "http://192.168.1.1:8080/",
-            "http://100.64.0.1/",
             "http://[fd00::7]/",
             "http://[::ffff:10.0.0.7]/",
             "http://keycloak:8080/realms/app/protocol/openid-connect/certs",
+            // A name that may be public is judged at each connection.
+            "http://issuer.example/",
+            "http://localhost.example.org/",
         ];
         let never = [
             "",
@@ -210,9 +216,6 @@ mod tests {
             "https://[fe80::1]/",
             "https://[::ffff:169.254.169.254]/",
             "http://8.8.8.8/",
-            "http://100.128.0.1/",
-            "http://172.32.0.1/",
-            "http://0.0.0.0/",
             "http://[2001:db8::1]/",
             "http://[::ffff:8.8.8.8]/",
             "file:///etc/passwd",
@@ -229,19 +232,18 @@ mod tests {
         for text in never {
             assert!(!allowed(text, PlainHttp::PrivateNetwork), "{text}");
         }
-        // A name that may be public is judged at each connection.
-        assert!(!allowed("http://issuer.example/", PlainHttp::Loopback));
-        assert!(!allowed(
-            "http://localhost.example.org/",
-            PlainHttp::Loopback
-        ));
     }
 
     #[test]
     fn a_name_is_judged_by_the_addresses_that_it_resolves_to() {
         for (address, https, loopback, private) in [
             ("8.8.8.8", true, false, false),
+            ("0.0.0.0", true, false, false),
             ("10.1.2.3", true, false, true),
+            ("100.64.0.1", true, false, true),
+            ("100.128.0.1", true, false, false),
+            ("172.31.255.1", true, false, true),
+            ("172.32.0.1", true, false, false),
             ("127.0.0.1", true, true, true),
             ("::1", true, true, true),
             ("fd00::1", true, false, true),

@@ -7,6 +7,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{FORWARDED, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::auth::reach::is_internal;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Providers give a customer at least a /64 of IPv6 (RFC 6177): all of it counts as one address.
 const CUSTOMER_PREFIX_V6: u32 = 64;
@@ -56,7 +58,7 @@ pub enum Client {
 pub fn client(peer: SocketAddr, headers: &HeaderMap, proxies: &[Network]) -> Client {
     let peer = peer.ip().to_canonical();
     if proxies.is_empty() {
-        return if is_private(peer) {
+        return if is_internal(peer) {
             Client::Unknown
         } else {
             counted(peer)
@@ -172,25 +174,12 @@ fn counted(address: IpAddr) -> Client {
     })
 }
 
-/// Loopback, private, link-local and shared addresses (RFC 1918, 4193, 3927, 6598).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            address.is_loopback()
-                || address.is_private()
-                || address.is_link_local()
-                || (first == 100 && (64..128).contains(&second))
-        }
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const X: &str = "x-forwarded-for";
+    const F: &str = "forwarded";
 
     fn client_of(peer: &str, headers: &[(&str, &str)], proxies: &[&str]) -> String {
         let mut map = HeaderMap::new();
@@ -207,7 +196,7 @@ mod tests {
 
     #[test]
     fn without_proxies_a_private_peer_is_unknown_and_a_public_one_is_the_client() {
-        let spoofed = [("x-forwarded-for", "203.0.113.9")];
+        let spoofed = [(X, "203.0.113.9")];
         for (peer, client) in [
             ("127.0.0.1", "unknown"),
             ("::1", "unknown"),
@@ -231,73 +220,50 @@ mod tests {
 
     #[test]
     fn the_client_is_the_rightmost_address_that_is_no_trusted_proxy() {
-        let proxies = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"];
-        for (value, client) in [
-            ("203.0.113.9", "203.0.113.9"),
-            ("203.0.113.9:4711", "203.0.113.9"),
-            ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
-            ("6.6.6.6,203.0.113.9, 10.0.0.2,fd00::1", "203.0.113.9"),
-            ("2001:db8:1:2:3::4", "2001:db8:1:2::"),
-            ("[2001:db8:1:2:3::4]:443", "2001:db8:1:2::"),
-            ("::ffff:203.0.113.9", "203.0.113.9"),
+        let proxies = ["::ffff:127.0.0.1", "10.0.0.0/8", "fd00::/8"];
+        for (name, value, client) in [
+            (X, "203.0.113.9", "203.0.113.9"),
+            (X, "203.0.113.9:4711", "203.0.113.9"),
+            (X, "6.6.6.6, 203.0.113.9", "203.0.113.9"),
+            (X, "6.6.6.6,203.0.113.9, 10.0.0.2,fd00::1", "203.0.113.9"),
+            (X, "2001:db8:1:2:3::4", "2001:db8:1:2::"),
+            (X, "[2001:db8:1:2:3::4]:443", "2001:db8:1:2::"),
+            (X, "::ffff:203.0.113.9", "203.0.113.9"),
             // All of them are trusted: the farthest one.
-            ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+            (X, "10.0.0.3, 10.0.0.2", "10.0.0.3"),
             // No address: the last trusted hop.
-            ("unknown", "127.0.0.1"),
-            ("", "127.0.0.1"),
-            ("203.0.113.9, nonsense", "127.0.0.1"),
-            ("nonsense, 10.0.0.2", "10.0.0.2"),
-        ] {
-            let headers = [("x-forwarded-for", value)];
-            assert_eq!(
-                client_of("127.0.0.1", &headers, &proxies),
-                client,
-                "{value}"
-            );
-        }
-        let lines = [
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-forwarded-for", "203.0.113.9"),
-        ];
-        assert_eq!(client_of("127.0.0.1", &lines, &proxies), "203.0.113.9");
-        assert_eq!(client_of("127.0.0.1", &[], &proxies), "127.0.0.1");
-        // The headers of a peer that is no proxy are ignored.
-        assert_eq!(client_of("198.51.100.7", &lines, &proxies), "198.51.100.7");
-    }
-
-    #[test]
-    fn forwarded_counts_as_x_forwarded_for_does_and_both_must_agree() {
-        let proxies = ["::ffff:127.0.0.1", "10.0.0.0/8"];
-        for (value, client) in [
-            ("for=203.0.113.9", "203.0.113.9"),
+            (X, "unknown", "127.0.0.1"),
+            (X, "", "127.0.0.1"),
+            (X, "203.0.113.9, nonsense", "127.0.0.1"),
+            (X, "nonsense, 10.0.0.2", "10.0.0.2"),
+            (F, "for=203.0.113.9", "203.0.113.9"),
             (
+                F,
                 "for=6.6.6.6, For=\"203.0.113.9:4711\";proto=https;by=10.0.0.1",
                 "203.0.113.9",
             ),
-            ("for=\"[2001:db8:1:2::17]:4711\"", "2001:db8:1:2::"),
-            ("for=203.0.113.9, for=10.0.0.2", "203.0.113.9"),
-            ("for=unknown", "127.0.0.1"),
-            ("for=_hidden, for=10.0.0.2", "10.0.0.2"),
-            ("proto=https", "127.0.0.1"),
-            ("for=\", for=203.0.113.9", "127.0.0.1"),
+            (F, "for=\"[2001:db8:1:2::17]:4711\"", "2001:db8:1:2::"),
+            (F, "for=203.0.113.9, for=10.0.0.2", "203.0.113.9"),
+            (F, "for=unknown", "127.0.0.1"),
+            (F, "for=_hidden, for=10.0.0.2", "10.0.0.2"),
+            (F, "proto=https", "127.0.0.1"),
+            (F, "for=\", for=203.0.113.9", "127.0.0.1"),
         ] {
-            let headers = [("forwarded", value)];
-            assert_eq!(
-                client_of("127.0.0.1", &headers, &proxies),
-                client,
-                "{value}"
-            );
+            let found = client_of("127.0.0.1", &[(name, value)], &proxies);
+            assert_eq!(found, client, "{name}: {value}");
         }
-        for (standard, client) in [
-            ("for=6.6.6.6", "127.0.0.1"),
-            ("for=203.0.113.9", "203.0.113.9"),
+        let lines = [(X, "6.6.6.6"), (X, "203.0.113.9")];
+        let disagreeing = [(X, "203.0.113.9"), (F, "for=6.6.6.6")];
+        let agreeing = [(X, "203.0.113.9"), (F, "for=203.0.113.9")];
+        for (peer, headers, client) in [
+            ("127.0.0.1", &[][..], "127.0.0.1"),
+            ("127.0.0.1", &lines, "203.0.113.9"),
+            ("127.0.0.1", &disagreeing, "127.0.0.1"),
+            ("127.0.0.1", &agreeing, "203.0.113.9"),
+            // The headers of a peer that is no proxy are ignored.
+            ("198.51.100.7", &lines, "198.51.100.7"),
         ] {
-            let headers = [("x-forwarded-for", "203.0.113.9"), ("forwarded", standard)];
-            assert_eq!(
-                client_of("127.0.0.1", &headers, &proxies),
-                client,
-                "{standard}"
-            );
+            assert_eq!(client_of(peer, headers, &proxies), client, "{headers:?}");
         }
     }
 

@@ -26,7 +26,7 @@ use proto::position::ViewPosition;
 use roomlog::tail::Tail;
 use roomlog::{Applied, Change, Following, Log};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::frame_encoder::FrameEncoder;
@@ -131,7 +131,7 @@ impl Fanout {
             let received = tokio::select! {
                 received = following.entries.recv() => received,
                 Ok(()) = freshness_changes.changed() => {
-                    self.publish_freshness(guild);
+                    self.publish_freshness(guild, slot);
                     continue;
                 }
                 () = &mut silence, if is_silence_pending => {
@@ -143,7 +143,7 @@ impl Fanout {
             };
             let published = match received {
                 Ok(first) => {
-                    self.publish_delivery(guild, &first, &mut following.entries)
+                    self.publish_delivery(guild, slot, &first, &mut following)
                         .await
                 }
                 Err(error) => Err(error),
@@ -169,12 +169,10 @@ impl Fanout {
     async fn publish_delivery(
         &self,
         guild: GuildId,
+        slot: &GuildSlot,
         first: &Applied,
-        entries: &mut broadcast::Receiver<Arc<Applied>>,
+        following: &mut Following,
     ) -> Result<(), RecvError> {
-        let Some(slot) = self.0.guilds.get(&guild) else {
-            return Ok(());
-        };
         let _delivery = slot.delivery_lock.lock().await;
         let newest = self.0.log.read(guild, |_, position| position);
         let mut at = first.entry.position;
@@ -182,7 +180,7 @@ impl Fanout {
         while newest.is_some_and(|newest| at < newest) {
             // Connections write meanwhile.
             tokio::task::consume_budget().await;
-            let applied = match entries.try_recv() {
+            let applied = match following.entries.try_recv() {
                 Ok(applied) => applied,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
@@ -202,19 +200,18 @@ impl Fanout {
         } = applied;
         slot.lock_first().publish(entry, before, after);
         if matches!(entry.change, Change::Fact(_)) {
-            let age = age_of(entry.ts, launch::clock::now_ms());
-            self.0.event_seconds.record(age);
+            // The two clocks may be of two hosts: an event from the future has no age.
+            let age_ms = launch::clock::now_ms().saturating_sub(entry.ts);
+            self.0.event_seconds.record(Duration::from_millis(age_ms));
         }
     }
 
     /// Publishes the freshness behind the entries that the log has already.
-    fn publish_freshness(&self, guild: GuildId) {
-        if let Some(slot) = self.0.guilds.get(&guild) {
-            // First the freshness, then the position: the entries that changed it are before that.
-            let freshness = self.0.freshness.of(guild);
-            if let Some(at) = self.0.log.read(guild, |_, position| position) {
-                slot.lock().freshness_changed(at, freshness);
-            }
+    fn publish_freshness(&self, guild: GuildId, slot: &GuildSlot) {
+        // First the freshness, then the position: the entries that changed it are before that.
+        let freshness = self.0.freshness.of(guild);
+        if let Some(at) = self.0.log.read(guild, |_, position| position) {
+            slot.lock().freshness_changed(at, freshness);
         }
     }
 
@@ -360,12 +357,6 @@ impl GuildSlot {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// How old an event of `ts` is at `now_ms`, both in ms since the Unix epoch. The two clocks may be
-/// of two hosts: an event from the future has no age.
-const fn age_of(ts: u64, now_ms: u64) -> Duration {
-    Duration::from_millis(now_ms.saturating_sub(ts))
 }
 
 #[cfg(test)]

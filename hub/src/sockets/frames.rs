@@ -134,18 +134,3 @@ impl FrameBatch {
 pub fn queued_bytes(body: &Bytes) -> usize {
     body.len() + NUMBER_BYTES
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_numbered_frame_is_the_shared_body_with_its_receivers_number() {
-        let body = strip_closing_brace(br#"{"v":1,"ts":0}"#.to_vec());
-        assert_eq!(
-            Frame::numbered(body.clone(), 7).text(),
-            r#"{"v":1,"ts":0,"n":7}"#
-        );
-        assert_eq!(Frame::numbered(body, 8).text(), r#"{"v":1,"ts":0,"n":8}"#);
-    }
-}

@@ -167,25 +167,4 @@ mod tests {
         framing.read(&frame(0x80, 200)[..8]);
         assert_eq!(framing.announced(), 500, "without the ping");
     }
-
-    #[test]
-    fn a_message_may_begin_in_the_bytes_of_the_one_before() {
-        let mut framing = Framing::default();
-        let mut bytes = frame(0x81, 10);
-        bytes.extend(&frame(0x81, 10)[..5]);
-        assert!(framing.read(&bytes));
-        assert!(framing.is_begun());
-    }
-
-    #[test]
-    fn endless_empty_fragments_are_a_flood() {
-        let mut framing = Framing::default();
-        framing.read(&frame(0x01, 0));
-        for _ in 1..FRAMES_A_MESSAGE_MAX {
-            framing.read(&frame(0x00, 0));
-        }
-        assert!(!framing.is_flood());
-        framing.read(&frame(0x00, 0));
-        assert!(framing.is_flood());
-    }
 }

@@ -1,6 +1,6 @@
 //! Several issuers: nothing is shared between them.
 
-use super::over_http::{Answer, KeyServer, is_unauthorized, key_server};
+use super::over_http::{Answer, KeyServer, good_with, is_unauthorized, key_server};
 use super::*;
 use crate::auth::{AuthSettings, Verifier};
 
@@ -27,16 +27,6 @@ async fn two() -> Two {
     }
 }
 
-/// A token of this ring that is good by the real clock, with these claims.
-fn of(ring: &Ring, claims: &Value) -> String {
-    let in_an_hour = launch::clock::now_ms() / 1000 + 3600;
-    let mut all = json!({ "exp": in_an_hour });
-    for (name, value) in claims.as_object().unwrap() {
-        all[name] = value.clone();
-    }
-    token_of(ring, &json!({ "alg": "ES256", "claims": all }))
-}
-
 #[tokio::test]
 async fn each_issuer_has_its_own_keys_audience_and_subjects() {
     let two = two().await;
@@ -45,9 +35,9 @@ async fn each_issuer_has_its_own_keys_audience_and_subjects() {
         let principal = verifier.verify(&token).await;
         principal.map(|principal| principal.subject.to_string())
     };
-    assert_eq!(acts(of(&OURS, &json!({}))).await.unwrap(), "ada");
+    assert_eq!(acts(good_with(&OURS, &json!({}))).await.unwrap(), "ada");
     let theirs = json!({ "iss": OTHER, "aud": "elsewhere" });
-    assert_eq!(acts(of(&FOREIGN, &theirs)).await.unwrap(), "o:ada");
+    assert_eq!(acts(good_with(&FOREIGN, &theirs)).await.unwrap(), "o:ada");
     for (ring, claims) in [
         // The key of the one, and the name of the other.
         (&*OURS, json!({ "iss": OTHER, "aud": "elsewhere" })),
@@ -72,7 +62,7 @@ async fn each_issuer_has_its_own_keys_audience_and_subjects() {
         (&*OURS, json!({ "iss": [ISSUER, OTHER] })),
         (&*OURS, json!({ "iss": null })),
     ] {
-        let outcome = verifier.verify(&of(ring, &claims)).await;
+        let outcome = verifier.verify(&good_with(ring, &claims)).await;
         assert!(is_unauthorized(&outcome), "{claims}: {outcome:?}");
     }
 }
@@ -89,13 +79,15 @@ async fn an_issuer_that_is_not_configured_causes_no_request_and_one_that_is_away
         json!(ours.url.as_str()),
         json!(null),
     ] {
-        let outcome = verifier.verify(&of(&OURS, &json!({ "iss": iss }))).await;
+        let outcome = verifier
+            .verify(&good_with(&OURS, &json!({ "iss": iss })))
+            .await;
         assert!(is_unauthorized(&outcome));
     }
     assert_eq!((ours.asked(), theirs.asked()), (0, 0));
     theirs.now_answers(Answer::Page);
-    assert!(verifier.verify(&of(&OURS, &json!({}))).await.is_ok());
-    let of_theirs = of(&FOREIGN, &json!({ "iss": OTHER, "aud": "elsewhere" }));
+    assert!(verifier.verify(&good_with(&OURS, &json!({}))).await.is_ok());
+    let of_theirs = good_with(&FOREIGN, &json!({ "iss": OTHER, "aud": "elsewhere" }));
     let outcome = verifier.verify(&of_theirs).await;
     assert_eq!(outcome, Err(crate::auth::AuthError::Unavailable));
     assert!(verifier.keys_loaded() && !verifier.all_keys_loaded());

@@ -8,7 +8,7 @@ use proto::event::{Event, Fact, Roster};
 use proto::frame::ViewEvent;
 use proto::gateway::GatewayState;
 use proto::position::PositionKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::*;
 use crate::view::RoomsShown;
@@ -87,7 +87,7 @@ impl Bench {
         };
         let complete = |_| crate::freshness::Coverage::Complete;
         { &self.fanout.0.freshness }.report((0, 1), &report, complete);
-        self.fanout.publish_freshness(guild());
+        self.fanout.publish_freshness(guild(), self.slot());
     }
 
     /// The log gets a change, and the fan-out has not published it.
@@ -160,21 +160,24 @@ impl Bench {
 
     pub(super) async fn open(&mut self, view: &View, recover: Option<&str>) -> Client {
         self.connections += 1;
-        let outbox = Outbox::new(1_000_000);
-        let opening = |recovered, pos: String| {
-            Frame::complete(format!(
-                r#"{{"event":"subscribed","recovered":{recovered},"pos":"{pos}"}}"#
-            ))
-        };
-        self.fanout
-            .subscribe(self.connections, view, recover, &outbox, opening)
-            .await
-            .unwrap();
-        Client {
-            id: self.connections,
-            outbox,
-        }
+        subscribe(&self.fanout, self.connections, view, recover).await
     }
+}
+
+pub(super) async fn subscribe(
+    fanout: &Fanout,
+    id: ConnectionId,
+    view: &View,
+    recover: Option<&str>,
+) -> Client {
+    let outbox = Outbox::new(10_000_000);
+    let opening = |recovered, pos: String| {
+        let subscribed = json!({"event": "subscribed", "recovered": recovered, "pos": pos});
+        Frame::complete(subscribed.to_string())
+    };
+    let subscribed = fanout.subscribe(id, view, recover, &outbox, opening);
+    subscribed.await.unwrap();
+    Client { id, outbox }
 }
 
 pub(super) fn follow(log: &Log, limits: FanoutLimits) -> (Fanout, Following) {
