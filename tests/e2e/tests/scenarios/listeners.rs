@@ -69,6 +69,28 @@ async fn a_client_that_sends_part_of_a_request_and_waits_is_closed_by_all_three_
 }
 
 #[tokio::test]
+async fn clients_that_wait_keep_others_out_for_no_longer_than_the_deadline() {
+    let world = World::with(&[("HEADER_TIMEOUT_MS", "500"), ("TCP_CONNECTIONS_MAX", "12")]).await;
+    for beginning in [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n",
+        PREFACE,
+        GREETING,
+        "GET / HTTP/1.1\r\nHo",
+    ] {
+        for url in [&world.hub_url, &world.internal_url] {
+            let waiting = join_all((0..12).map(|_| connect(url, beginning))).await;
+            let health = world.http.get(format!("{url}/health"));
+            let answer = timeout(Duration::from_secs(5), health.send()).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{url} after {beginning:?}"));
+            assert_eq!(answer.unwrap().status(), 200, "{url} after {beginning:?}");
+            drop(waiting);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_speaks_http_2_is_refused() {
     let world = World::start().await;
     for url in [&world.hub_url, &world.internal_url, &world.worker_url] {
@@ -222,6 +244,22 @@ async fn a_client_that_is_refused_while_it_sends_its_body_receives_the_refusal()
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_behind_a_command_learns_which_room_it_made() {
+    let world = World::start().await;
+    let token = world.token(serde_json::json!({ "sub": "ada" })).await;
+    let body = r#"{"name":"Chess"}"#;
+    let head = format!(
+        "POST /api/create-room HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = connect(&world.hub_url, &head).await;
+    stream.shutdown().await.unwrap();
+    let answer = read_to_end(&mut stream).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer:?}");
+    assert!(answer.contains("Chess"), "{answer:?}");
 }
 
 #[tokio::test]
