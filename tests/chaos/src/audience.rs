@@ -13,7 +13,7 @@ use crate::access::HubAccess;
 use crate::checker::{History, Record};
 use crate::client::Client;
 use crate::discord::Discord;
-use crate::subscriber::{Subscriber, Temper};
+use crate::subscriber::{Answer, Pace, Subscriber, Temper};
 
 /// How often the truth is asked for.
 const ASK: Duration = Duration::from_millis(30);
@@ -31,23 +31,23 @@ pub struct Audience {
 impl Audience {
     /// Lets them in, calm; `client`: the command of a client program under test.
     pub fn start(client: Option<&str>, access: &HubAccess, rng: &mut StdRng) -> Self {
-        let temper = |name: &str, restless: bool| Temper {
+        let temper = |name: &str, pace: Pace| Temper {
             name: name.to_owned(),
-            restless,
+            pace,
             ..Temper::default()
         };
         let narrow = Temper {
             only: Some(BTreeSet::from([LOUNGE.to_owned()])),
-            ..temper("narrow", true)
+            ..temper("narrow", Pace::Restless)
         };
         let forgetful = Temper {
             forgetful: true,
-            ..temper("forgetful", true)
+            ..temper("forgetful", Pace::Restless)
         };
         let tempers = [
-            temper("steady", false),
-            temper("restless", true),
-            temper("roaming", true),
+            temper("steady", Pace::Steady),
+            temper("restless", Pace::Restless),
+            temper("roaming", Pace::Restless),
             narrow,
             forgetful,
         ];
@@ -108,6 +108,15 @@ impl Audience {
     /// The records of all subscribers.
     pub fn records(&self) -> Vec<Record> {
         self.all.iter().map(Subscriber::record).collect()
+    }
+
+    /// The number of snapshots since the first quiet point that each subscriber did not need itself,
+    /// by its name.
+    pub fn uncalled_snapshots(&self) -> Vec<(String, u64)> {
+        let is_snapshot = |answer: &Answer| matches!(answer, Answer::Snapshot(_));
+        let count = |one: &Subscriber| one.answers().into_iter().filter(is_snapshot).count() as u64;
+        let all = self.all.iter();
+        all.map(|one| (one.name().to_owned(), count(one))).collect()
     }
 
     fn mark(&self, seq: u64) {

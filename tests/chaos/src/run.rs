@@ -15,7 +15,7 @@ use world::{GUILD, Side, within};
 
 use crate::access::HubAccess;
 use crate::audience::Audience;
-use crate::checker::{Frame, Record, Terms, Verdict, What, check};
+use crate::checker::{Record, Terms, Verdict, check};
 use crate::discord::Discord;
 use crate::environment::{Environment, Needs};
 use crate::fault::Fault;
@@ -125,7 +125,8 @@ async fn in_time(most: Duration, played: impl Future<Output = Outcome>) -> Outco
     }
 }
 
-fn reason_of(panic: &(dyn std::any::Any + Send)) -> &str {
+/// The words of a panic.
+pub(crate) fn reason_of(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no reason given")
@@ -185,6 +186,7 @@ async fn play(spec: &Spec, environment: &mut Environment, rng: &mut StdRng) -> O
     let observed = Observed {
         transitions: discord.transitions().await,
         records: audience.records(),
+        uncalled: audience.uncalled_snapshots(),
     };
     judge(
         spec,
@@ -207,6 +209,8 @@ async fn play(spec: &Spec, environment: &mut Environment, rng: &mut StdRng) -> O
 struct Observed {
     transitions: Vec<Value>,
     records: Vec<Record>,
+    /// The number of snapshots that each subscriber did not need itself, by its name.
+    uncalled: Vec<(String, u64)>,
 }
 
 impl Observed {
@@ -237,13 +241,11 @@ fn judge(
     let truth = discord.truth(GUILD, &observed.transitions);
     outcome.verdict = check(&truth, &observed.records, &terms);
     let most = prices().fold(0_u64, |most, price| most.saturating_add(price.snapshots));
-    for record in &observed.records {
-        let count = uncalled(record);
+    for (name, count) in &observed.uncalled {
         outcome.uncalled_snapshots += count;
-        if count > most {
+        if *count > most {
             outcome.complaints.push(format!(
-                "{}: {count} snapshots that it did not need itself, {most} explained ({})",
-                record.name,
+                "{name}: {count} snapshots that it did not need itself, {most} explained ({})",
                 outcome.verdict.snapshots_by_reason()
             ));
         }
@@ -258,27 +260,6 @@ fn judge(
             outcome.complaints.push(format!("{side:?}: {line}"));
         }
     }
-}
-
-/// The number of snapshots since the first quiet point that the subscriber itself did not need.
-fn uncalled(record: &Record) -> u64 {
-    let since = record
-        .received
-        .iter()
-        .skip_while(|received| !matches!(received.what, What::Quiet { .. }));
-    let mut owed = false;
-    let mut count = 0;
-    for received in since {
-        match &received.what {
-            What::Opened { owed: due, .. } => owed = *due,
-            What::Frame(text) => match Frame::read(text) {
-                Frame::Snapshot { part: 1, .. } if !std::mem::take(&mut owed) => count += 1,
-                _ => {}
-            },
-            What::Ended(_) | What::Quiet { .. } => {}
-        }
-    }
-    count
 }
 
 /// Pauses the traffic and waits until its present act is done; false if that takes too long.

@@ -9,8 +9,9 @@ use rand::RngExt as _;
 use super::Size;
 use super::fixture::Fixture;
 use super::running::{Running, in_words};
-use super::viewer::Answer;
 use world::Side;
+
+use crate::subscriber::Answer;
 
 pub(super) async fn run(side: Side, size: Size, seed: u64) -> Running {
     let (each, kills, right_within) = match side {

@@ -9,7 +9,6 @@ mod running;
 mod session_expired;
 mod stores;
 mod two_workers;
-mod viewer;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,8 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use world::Side;
+
+use crate::run::reason_of;
 
 /// How long a scenario is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +114,9 @@ impl Scenario {
         let began = Instant::now();
         let folder = folder.join(format!("scenario-{}", self.name));
         let result = AssertUnwindSafe(self.act.run(size, seed, &folder)).catch_unwind();
-        let mut report = result.await.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Report {
-                wrongs: vec![format!("it broke: {}", text.unwrap_or("no reason given"))],
-                ..Report::default()
-            }
+        let mut report = result.await.unwrap_or_else(|panic| Report {
+            wrongs: vec![format!("it broke: {}", reason_of(&*panic))],
+            ..Report::default()
         });
         report.say(format!("took {:.0?}", began.elapsed()));
         report

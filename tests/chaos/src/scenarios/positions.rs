@@ -6,8 +6,8 @@ use proto::position::{PositionKey, ViewPosition};
 use proto::signing::SigningKeys;
 use serde_json::Value;
 
-use super::viewer::Viewer;
-use crate::checker::{Frame, Id};
+use crate::checker::{Frame, Id, What};
+use crate::subscriber::Subscriber;
 
 /// What every position stands for.
 pub(super) struct Positions {
@@ -42,8 +42,11 @@ impl Positions {
     }
 
     /// Reads every frame that a viewer received.
-    pub(super) fn read(&mut self, viewer: &Viewer) {
-        for text in viewer.frames() {
+    pub(super) fn read(&mut self, viewer: &Subscriber) {
+        for received in viewer.record().received {
+            let What::Frame(text) = received.what else {
+                continue;
+            };
             let Ok(frame) = serde_json::from_str::<Value>(&text) else {
                 continue;
             };

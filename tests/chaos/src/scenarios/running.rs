@@ -19,10 +19,10 @@ use world::{GUILD, LOOK, LOUNGE, STUDY, Side, World, within};
 
 use super::Report;
 use super::fixture::{Fixture, keep_logs};
-use super::viewer::Viewer;
 use crate::access::HubAccess;
 use crate::checker::Id;
 use crate::discord::Discord;
+use crate::subscriber::{Pace, Subscriber, Temper};
 use crate::traffic::{FirstGuild, Guilds, Traffic};
 
 /// How long nothing may come before it is quiet.
@@ -32,7 +32,7 @@ const FIRST: Duration = Duration::from_secs(30);
 /// How long anything may take to become right. What a scenario promises is shorter, and judged there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Acts in Discord a second. Some change nothing; 50 changes are required.
-const ACTS_PER_S: u32 = 60;
+const ACTS_PER_S: u32 = 80;
 /// Connections of one subject at most (the hub's own bound is 50).
 const OF_ONE_SUBJECT: usize = 40;
 
@@ -43,7 +43,7 @@ pub(super) struct Running {
     /// All guilds, the primary one first.
     pub(super) guilds: Vec<Id>,
     /// The viewers.
-    pub(super) viewers: Vec<Viewer>,
+    pub(super) viewers: Vec<Subscriber>,
     /// The source of all randomness.
     pub(super) rng: StdRng,
     /// The result so far.
@@ -123,9 +123,14 @@ impl Running {
                     let mark = self.marks[&guild].clone();
                     BTreeSet::from([LOUNGE.to_owned(), STUDY.to_owned(), mark])
                 });
-                let name = format!("viewer {count} of {guild}");
+                let temper = Temper {
+                    name: format!("viewer {count} of {guild}"),
+                    only,
+                    pace: Pace::Sdk,
+                    ..Temper::default()
+                };
                 let seed = self.rng.random();
-                self.viewers.push(Viewer::start(name, access, only, seed));
+                self.viewers.push(Subscriber::start(access, temper, seed));
                 count += 1;
             }
         }
@@ -163,7 +168,7 @@ impl Running {
     }
 
     /// The viewers that have not received this mark yet.
-    fn behind(&self, mark: u64) -> impl Iterator<Item = &Viewer> {
+    fn behind(&self, mark: u64) -> impl Iterator<Item = &Subscriber> {
         self.viewers
             .iter()
             .filter(move |viewer| viewer.mark() < mark)
@@ -186,7 +191,7 @@ impl Running {
     }
 
     fn say_behind(&mut self, mark: u64, when: &str) {
-        let behind: Vec<&str> = self.behind(mark).map(Viewer::name).collect();
+        let behind: Vec<&str> = self.behind(mark).map(Subscriber::name).collect();
         let line = format!(
             "{when}: without mark {mark}: {} of {}, {}",
             behind.len(),
@@ -215,7 +220,8 @@ impl Running {
             self.say_behind(mark, when);
         }
         let took = began.elapsed();
-        let received = |viewers: &[Viewer]| viewers.iter().map(Viewer::received).sum::<usize>();
+        let received =
+            |viewers: &[Subscriber]| viewers.iter().map(Subscriber::received).sum::<usize>();
         let (mut since, mut before) = (Instant::now(), received(&self.viewers));
         while since.elapsed() < STILL {
             sleep(LOOK).await;
@@ -253,7 +259,7 @@ impl Running {
         for (at, log) in self.more_logs.iter().enumerate() {
             std::fs::write(folder.join(format!("more-{at}.log")), log).unwrap();
         }
-        let named = |viewer: &&Viewer| {
+        let named = |viewer: &&Subscriber| {
             let mut wrongs = self.report.wrongs.iter();
             wrongs.any(|wrong| wrong.contains(viewer.name()))
         };

@@ -11,8 +11,8 @@ use world::{GUILD, LOUNGE, STUDY};
 use super::Size;
 use super::fixture::{Fixture, another_discord};
 use super::running::Running;
-use super::viewer::Viewer;
-use crate::checker::{Frame, History, Reducer, Roster, Step, Subject, What};
+use crate::checker::{Frame, History, Roster, Step, Subject, What};
+use crate::subscriber::Subscriber;
 use world::Side;
 
 /// How soon after its start everything must be right (a promise).
@@ -88,7 +88,7 @@ async fn without_a_guild(running: &mut Running) {
     let before: Vec<(Roster, usize)> = running
         .viewers
         .iter()
-        .map(|viewer| (belief(viewer), viewer.received()))
+        .map(|viewer| (viewer.roster(), viewer.received()))
         .collect();
     running.world.kill(Side::Worker).await;
     another_discord(&mut running.world, &[("SIM_GUILDS", "2")]).await;
@@ -134,29 +134,31 @@ async fn without_a_guild(running: &mut Running) {
     }
     let of_the_gone = running.viewers.iter().filter(|one| one.guild() == gone);
     let believed = of_the_gone.map(|viewer| {
-        let roster = belief(viewer);
-        (roster.rooms.len(), roster.seats.len(), freshness(viewer))
+        let roster = viewer.roster();
+        (roster.rooms.len(), roster.seats.len(), viewer.freshness())
     });
     let believed: Vec<_> = believed.collect();
-    for (_, _, gateway) in &believed {
-        if gateway["state"] != "down" || gateway["reason"] != "removed" {
-            wrongs.push(format!("the removed guild's gateway state is {gateway}"));
+    for (_, _, (state, reason)) in &believed {
+        if state != "down" || reason != "removed" {
+            wrongs.push(format!(
+                "the removed guild's gateway state is {state}: {reason}"
+            ));
         }
     }
     running.report.say(format!(
         "a guild removed, everybody gone but one: right {took:.2?} after the worker's start, {leaves} leaves published; rooms, people and freshness of the guild that is gone: {:?}",
-        believed.first().map(|(rooms, people, gateway)| format!("{rooms}, {people}, {gateway}"))
+        believed.first().map(|(rooms, people, gateway)| format!("{rooms}, {people}, {gateway:?}"))
     ));
     running.report.wrongs.extend(wrongs);
 }
 
 /// The name of somebody who does not believe the truth, or does not know that their guild is gone.
 fn who_is_wrong(running: &Running, state: &Value, gone: &str) -> Option<String> {
-    let wrong = |viewer: &&Viewer| {
+    let wrong = |viewer: &&Subscriber| {
         if viewer.guild() == gone {
-            freshness(viewer)["reason"] != "removed"
+            viewer.freshness().1 != "removed"
         } else {
-            belief(viewer) != seen(state, viewer)
+            viewer.roster() != seen(state, viewer)
         }
     };
     let found = running.viewers.iter().find(wrong)?;
@@ -164,26 +166,12 @@ fn who_is_wrong(running: &Running, state: &Value, gone: &str) -> Option<String> 
 }
 
 /// What a viewer should see.
-fn seen(state: &Value, viewer: &Viewer) -> Roster {
-    let only = viewer.record().only;
-    let mut story = History::new(viewer.guild(), state, &[]).story(only.as_ref());
+fn seen(state: &Value, viewer: &Subscriber) -> Roster {
+    let mut story = History::new(viewer.guild(), state, &[]).story(viewer.only());
     story.moments.swap_remove(0).roster
 }
 
-/// A viewer's state after all that it received.
-fn belief(viewer: &Viewer) -> Roster {
-    let mut reducer = Reducer::default();
-    for received in viewer.record().received {
-        match received.what {
-            What::Opened { .. } => reducer.opened(),
-            What::Frame(text) => drop(reducer.apply(&Frame::read(&text))),
-            What::Ended(_) | What::Quiet { .. } => {}
-        }
-    }
-    reducer.roster
-}
-
-fn steps_since(viewer: &Viewer, received: usize) -> Vec<(Subject, Step)> {
+fn steps_since(viewer: &Subscriber, received: usize) -> Vec<(Subject, Step)> {
     let all = viewer.record().received.into_iter().skip(received);
     all.filter_map(|received| match received.what {
         What::Frame(text) => match Frame::read(&text) {
@@ -193,18 +181,4 @@ fn steps_since(viewer: &Viewer, received: usize) -> Vec<(Subject, Step)> {
         _ => None,
     })
     .collect()
-}
-
-/// The gateway state that a viewer received last.
-fn freshness(viewer: &Viewer) -> Value {
-    let frames = viewer.frames();
-    let mut states = frames.iter().rev().filter_map(|text| {
-        let frame: Value = serde_json::from_str(text).ok()?;
-        match frame["event"].as_str()? {
-            "gateway.state" => Some(frame["payload"].clone()),
-            "guild.snapshot" => Some(frame["payload"]["gateway"].clone()),
-            _ => None,
-        }
-    });
-    states.next().unwrap_or(Value::Null)
 }

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::Size;
 use super::fixture::{Fixture, keep_store, store};
 use super::running::Running;
-use super::viewer::{Answer, Viewer, continued};
 use world::Side;
+
+use crate::subscriber::{Answer, Subscriber, continued};
 
 /// How soon after its start everybody must be right: the hub within 5 s, and then the viewers, who
 /// come back with jitter.
@@ -115,7 +116,7 @@ fn judge_one_snapshot(running: &mut Running) {
 fn positions(running: &Running) -> Vec<(usize, String)> {
     let viewers = running.viewers.iter().enumerate();
     viewers
-        .filter(|(_, viewer)| viewer.sees_all())
-        .filter_map(|(at, viewer)| Some((at, Viewer::pos(viewer)?)))
+        .filter(|(_, viewer)| viewer.only().is_none())
+        .filter_map(|(at, viewer)| Some((at, Subscriber::pos(viewer)?)))
         .collect()
 }

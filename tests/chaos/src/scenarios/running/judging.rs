@@ -6,10 +6,10 @@ use std::time::Duration;
 use world::SECRET;
 
 use super::super::positions::Positions;
-use super::super::viewer::{Answer, Viewer};
 use super::Running;
 use crate::checker::{Record, Terms, Verdict, check};
 use crate::sessions;
+use crate::subscriber::{Answer, Subscriber};
 
 /// The least number of changes in Discord per second, over the whole scenario.
 const EVENTS_PER_S: f64 = 50.0;
@@ -38,7 +38,7 @@ impl Running {
                 .viewers
                 .iter()
                 .filter(|viewer| viewer.guild() == guild)
-                .map(Viewer::record)
+                .map(Subscriber::record)
                 .collect();
             verdict.add(check(&truth, &records, &terms), &format!("{guild}: "));
         }
@@ -80,7 +80,7 @@ impl Running {
 
     /// The snapshots since the first quiet point, of each viewer.
     pub(in crate::scenarios) fn snapshots(&self) -> Vec<Vec<String>> {
-        let reasons = |viewer: &Viewer| {
+        let reasons = |viewer: &Subscriber| {
             let answers = viewer.answers().into_iter();
             answers
                 .filter_map(|answer| match answer {
