@@ -88,7 +88,7 @@ pub(crate) fn measure(plan: &Plan, readers: &Handle, stop: &AtomicBool) -> anyho
         single_ms.push(quantile(&mut board.last_ms(events, *size), 0.5));
     }
     let events = next..next + plan.rated_events;
-    let thread = Observed::this_thread();
+    let thread = Observed::this_thread()?;
     let before_s = thread.processor_s()?;
     run.write_at_rate(events.clone(), plan.every, &mut writers)?;
     let spent_s = thread.processor_s()? - before_s;

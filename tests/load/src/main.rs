@@ -88,7 +88,7 @@ async fn measure(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let machine = kernel::machine();
-    if let Some(lowered) = settings.fit(kernel::descriptor_limit()?)? {
+    if let Some(lowered) = settings.fit(kernel::descriptor_limit())? {
         remark(&lowered);
     }
     show(&format!(

@@ -213,14 +213,6 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_chosen_by_name() {
-        assert!(settings(&[]).wants(Group::Appends) && settings(&[]).wants(Group::Browsers));
-        let some = settings(&["--only=recovery,appends"]);
-        assert!(some.wants(Group::Recovery) && !some.wants(Group::Browsers));
-        assert!(Settings::try_parse_from(["load", "--only=nothing"]).is_err());
-    }
-
-    #[test]
     fn this_program_understands_what_it_starts_itself_with() {
         let bare = Bare::Echo {
             listen: "127.0.0.1:1".into(),

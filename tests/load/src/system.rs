@@ -35,7 +35,7 @@ pub(crate) fn hub_limits() -> [(&'static str, String); 2] {
     const FILES: u64 = 200;
     const MOST: u64 = 30_000;
     // The hub may open as many descriptors as this process.
-    let limit = descriptor_limit().map_or(MOST, |limit| limit.soft);
+    let limit = descriptor_limit().soft;
     let connections = limit.saturating_sub(FILES).clamp(FILES, MOST);
     [
         ("CONNECTIONS_MAX", "25000".to_owned()),
