@@ -46,23 +46,3 @@ pub struct Bounds {
     #[arg(long, default_value_t = 3_000_000)]
     pub states: usize,
 }
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            events: 3,
-            members: 1,
-            crashes: 1,
-            expiries: 1,
-            stalls: 0,
-            losses: 1,
-            wipes: 0,
-            restores: 0,
-            illegible: 0,
-            cap: 4,
-            batch: 2,
-            fights: false,
-            states: 3_000_000,
-        }
-    }
-}

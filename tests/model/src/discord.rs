@@ -2,6 +2,8 @@
 //! streams are replayed to a worker that resumes them.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
 
 use gateway_worker::dispatch::{
     Channel, Dispatch, GuildState, Profile, Read, Redaction, SessionStart, Subject, VoiceState,
@@ -340,30 +342,8 @@ fn channel(guild: u8, room: u8) -> Channel {
     clippy::expect_used,
     reason = "the numbers above are between 1 and 1,000"
 )]
-fn id<T: TryFromNumber>(number: u64) -> T {
-    T::try_from_number(number).expect("an id")
-}
-
-trait TryFromNumber: Sized {
-    fn try_from_number(number: u64) -> Option<Self>;
-}
-
-impl TryFromNumber for GuildId {
-    fn try_from_number(number: u64) -> Option<Self> {
-        Self::new(number).ok()
-    }
-}
-
-impl TryFromNumber for UserId {
-    fn try_from_number(number: u64) -> Option<Self> {
-        Self::new(number).ok()
-    }
-}
-
-impl TryFromNumber for ChannelId {
-    fn try_from_number(number: u64) -> Option<Self> {
-        Self::new(number).ok()
-    }
+fn id<T: FromStr<Err: Debug>>(number: u64) -> T {
+    number.to_string().parse().expect("an id")
 }
 
 fn narrow(count: usize) -> u8 {

@@ -4,7 +4,6 @@
 #![expect(
     clippy::print_stdout,
     clippy::panic,
-    clippy::expect_used,
     reason = "a test: what it saw is printed, what goes wrong ends it"
 )]
 
@@ -35,14 +34,6 @@ fn holds(bounds: &Bounds) {
         Ok(figures) => println!("{figures}: no violation"),
         Err(violation) => panic!("{violation}"),
     }
-}
-
-#[track_caller]
-fn is_missed(rule: &str, bounds: &Bounds) {
-    mutation::set(Rule::named(rule).expect(rule));
-    let violation = explore(bounds).expect_err("nobody missed the rule");
-    println!("{rule}: {violation}");
-    assert!(!violation.trace.is_empty());
 }
 
 #[test]
@@ -141,71 +132,58 @@ fn what_cannot_be_read_is_asked_for() {
 }
 
 #[test]
-fn without_the_watermark_a_transition_is_published_twice() {
-    let losses = 1;
-    is_missed("no-watermark", &Bounds { losses, ..CALM });
-}
-
-#[test]
-fn a_checkpoint_that_passes_a_debt_loses_it() {
-    let (events, cap) = (3, 2);
-    is_missed(
-        "ckpt-past-debt",
-        &Bounds {
-            events,
-            cap,
-            ..CALM
-        },
-    );
-}
-
-#[test]
-fn a_debt_without_a_date_is_paid_by_an_older_snapshot() {
-    let cap = 2;
-    is_missed("undated-debt", &Bounds { cap, ..CALM });
-}
-
-#[test]
-fn without_generations_an_older_worker_still_publishes() {
-    let crashes = 1;
-    is_missed("no-generation", &Bounds { crashes, ..CALM });
-}
-
-#[test]
-fn without_the_chain_an_older_copy_goes_unnoticed() {
-    let restores = 1;
-    is_missed("no-chain", &Bounds { restores, ..CALM });
-}
-
-#[test]
-fn a_snapshot_that_overtakes_moves_the_checkpoint_past_what_it_overtook() {
-    let events = 3;
-    is_missed("snapshot-overtakes", &Bounds { events, ..CALM });
-}
-
-#[test]
-fn a_worker_that_was_overtaken_and_goes_on_publishes_what_is_older() {
-    is_missed(
-        "overtaken-goes-on",
-        &Bounds {
-            events: 1,
-            crashes: 1,
-            wipes: 1,
-            fights: true,
-            ..CALM
-        },
-    );
-}
-
-#[test]
-fn a_lost_session_that_a_late_delivery_brings_back_is_resumed_again() {
-    is_missed(
-        "lost-returns",
-        &Bounds {
-            crashes: 1,
-            stalls: 1,
-            losses: 1,
-            ..CALM
-        },
-    );
+fn each_rule_that_is_disabled_is_missed() {
+    for (rule, bounds) in [
+        // A transition is published twice.
+        ("no-watermark", Bounds { losses: 1, ..CALM }),
+        // A checkpoint that passes a debt loses it.
+        (
+            "ckpt-past-debt",
+            Bounds {
+                events: 3,
+                cap: 2,
+                ..CALM
+            },
+        ),
+        // An older snapshot pays a debt.
+        ("undated-debt", Bounds { cap: 2, ..CALM }),
+        // An older worker still publishes.
+        ("no-generation", Bounds { crashes: 1, ..CALM }),
+        // An older copy of the store goes unnoticed.
+        (
+            "no-chain",
+            Bounds {
+                restores: 1,
+                ..CALM
+            },
+        ),
+        // The checkpoint moves past what a snapshot overtook.
+        ("snapshot-overtakes", Bounds { events: 3, ..CALM }),
+        // A worker that was overtaken publishes what is older.
+        (
+            "overtaken-goes-on",
+            Bounds {
+                events: 1,
+                crashes: 1,
+                wipes: 1,
+                fights: true,
+                ..CALM
+            },
+        ),
+        // A late delivery brings a lost session back, which is resumed again.
+        (
+            "lost-returns",
+            Bounds {
+                crashes: 1,
+                stalls: 1,
+                losses: 1,
+                ..CALM
+            },
+        ),
+    ] {
+        mutation::set(Rule::named(rule).expect(rule));
+        let violation = explore(&bounds).expect_err(rule);
+        println!("{rule}: {violation}");
+        assert!(!violation.trace.is_empty());
+    }
 }
