@@ -137,7 +137,8 @@ pub(crate) fn role(role: &Role) -> Value {
     object
 }
 
-fn overwrite(overwrite: &Overwrite) -> Value {
+/// An overwrite.
+pub(crate) fn overwrite(overwrite: &Overwrite) -> Value {
     json!({
         "id": overwrite.id,
         "type": match overwrite.kind { OverwriteKind::Role => 0, OverwriteKind::Member => 1 },

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::ControlError;
 use crate::snowflake::Id;
-use crate::state::{Change, Channel, DiscordState, OverwriteKind, Role, Transition, Voice};
-use crate::{Sim, interactions};
+use crate::state::{Change, Channel, DiscordState, Role, Transition, Voice};
+use crate::{Sim, interactions, render};
 
 /// Transitions in one answer, so that it stays readable; ask again from the last one.
 const TRANSITIONS_AT_ONCE: usize = 10_000;
@@ -107,18 +107,7 @@ fn describe_flags(voice: &Voice) -> Value {
 }
 
 fn describe_channel(channel: &Channel) -> Value {
-    let overwrites: Vec<Value> = channel
-        .overwrites
-        .values()
-        .map(|overwrite| {
-            json!({
-                "id": overwrite.id,
-                "type": match overwrite.kind { OverwriteKind::Role => 0, OverwriteKind::Member => 1 },
-                "allow": overwrite.allow.to_string(),
-                "deny": overwrite.deny.to_string(),
-            })
-        })
-        .collect();
+    let overwrites: Vec<Value> = channel.overwrites.values().map(render::overwrite).collect();
     json!({
         "name": channel.name,
         "type": channel.kind.number(),

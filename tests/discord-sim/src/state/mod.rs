@@ -90,6 +90,10 @@ impl DiscordState {
         self.guilds.get(&guild).ok_or(Refusal::UnknownGuild)
     }
 
+    fn guild_mut(&mut self, guild: Id) -> Result<&mut Guild, Refusal> {
+        self.guilds.get_mut(&guild).ok_or(Refusal::UnknownGuild)
+    }
+
     /// The guild that a channel belongs to.
     ///
     /// # Errors
@@ -174,10 +178,7 @@ impl DiscordState {
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
         let guild_id = self.guild_of(channel_id)?.id;
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
+        let guild = self.guild_mut(guild_id)?;
         let channel = guild
             .channels
             .remove(&channel_id)
@@ -249,10 +250,7 @@ impl DiscordState {
         role: Role,
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
+        let guild = self.guild_mut(guild_id)?;
         if guild.roles.len() >= ROLES_MAX && !guild.roles.contains_key(&role.id) {
             return Err(Refusal::TooManyRoles);
         }
@@ -274,10 +272,7 @@ impl DiscordState {
         role: Id,
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
+        let guild = self.guild_mut(guild_id)?;
         if role == guild_id || guild.roles.remove(&role).is_none() {
             return Err(Refusal::UnknownRole);
         }
@@ -343,10 +338,7 @@ impl DiscordState {
         name: &str,
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
+        let guild = self.guild_mut(guild_id)?;
         if guild.name == name {
             return Err(Refusal::Unchanged);
         }
@@ -364,10 +356,7 @@ impl DiscordState {
         unavailable: bool,
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
+        let guild = self.guild_mut(guild_id)?;
         if guild.unavailable == unavailable {
             return Err(Refusal::Unchanged);
         }

@@ -79,14 +79,12 @@ impl DiscordState {
         user: Id,
         now_ms: u64,
     ) -> Result<Vec<Transition>, Refusal> {
-        let guild = self
-            .guilds
-            .get_mut(&guild_id)
-            .ok_or(Refusal::UnknownGuild)?;
+        let members_max = self.members_max;
+        let guild = self.guild_mut(guild_id)?;
         if guild.members.contains_key(&user) {
             return Ok(Vec::new());
         }
-        if guild.members.len() >= self.members_max {
+        if guild.members.len() >= members_max {
             return Err(Refusal::TooManyMembers);
         }
         guild.members.insert(

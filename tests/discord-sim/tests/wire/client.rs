@@ -111,12 +111,12 @@ impl Discord {
         answer
     }
 
-    pub(crate) async fn voice(&self, user: &str, channel: Option<&str>) {
+    pub(crate) async fn voice(&self, user: &str, channel: Option<&str>) -> Value {
         self.post_control(
             "voice",
             json!({"guildId": GUILD, "userId": user, "channelId": channel}),
         )
-        .await;
+        .await
     }
 
     pub(crate) async fn gateway(&self, body: Value) {
@@ -139,6 +139,12 @@ impl Discord {
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Asks for a channel of the first guild: status and body.
+    pub(crate) async fn create(&self, channel: Value) -> (u16, Value) {
+        let path = format!("/guilds/{GUILD}/channels");
+        self.rest("POST", &path, Some(channel)).await
     }
 
     pub(crate) async fn connect(&self) -> Bot {

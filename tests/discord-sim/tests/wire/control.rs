@@ -1,7 +1,5 @@
 //! The control side: good wishes are numbered, bad ones change nothing; and the program itself.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::client::*;
@@ -100,25 +98,10 @@ async fn bad_wishes_are_400_and_change_nothing() {
 #[tokio::test]
 async fn every_change_is_a_numbered_transition_and_the_answer_names_the_last() {
     let discord = Discord::start().await;
-    let first = discord
-        .post_control(
-            "voice",
-            json!({"guildId": GUILD, "userId": ADA, "channelId": LOUNGE}),
-        )
-        .await;
-    let same = discord
-        .post_control(
-            "voice",
-            json!({"guildId": GUILD, "userId": ADA, "channelId": LOUNGE}),
-        )
-        .await;
+    let first = discord.voice(ADA, Some(LOUNGE)).await;
+    let same = discord.voice(ADA, Some(LOUNGE)).await;
     assert_eq!(first, same, "nothing changed");
-    let stranger = discord
-        .post_control(
-            "voice",
-            json!({"guildId": GUILD, "userId": "424242", "channelId": LOUNGE}),
-        )
-        .await;
+    let stranger = discord.voice("424242", Some(LOUNGE)).await;
     let (_, all) = discord.control("GET", "transitions?since=0", None).await;
     let seqs: Vec<u64> = all["transitions"]
         .as_array()
@@ -161,7 +144,7 @@ async fn forgotten_transitions_are_admitted() {
 async fn an_outage_within_an_outage_and_a_role_too_many_are_refused() {
     let discord = Discord::start().await;
     let outage = json!({"action": "outage", "guildId": GUILD, "seconds": 60});
-    discord.post_control("gateway", outage.clone()).await;
+    discord.gateway(outage.clone()).await;
     assert_eq!(
         discord.control("POST", "gateway", Some(outage)).await.0,
         400
@@ -208,39 +191,4 @@ async fn the_crowd_moves_unless_it_is_configured_to_be_quiet() {
     let discord = Discord::start_with(settings).await;
     let mut bot = discord.ready().await;
     bot.until("VOICE_STATE_UPDATE").await;
-}
-
-fn program(variables: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_discord-sim"));
-    command.env_clear().envs(variables.iter().copied());
-    let output = command.output().unwrap();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
-}
-
-#[test]
-fn a_wrong_setting_ends_the_program_with_78_and_one_line_that_names_it() {
-    for (name, value) in [
-        ("SIM_LISTEN", "0.0.0.0:3900"),
-        ("SIM_LISTEN", "nowhere"),
-        ("SIM_QUIET", "perhaps"),
-        ("SIM_SESSION_TTL_S", "-1"),
-        ("SIM_INTERACTIONS_URL", "not a url"),
-    ] {
-        let (code, output) = program(&[(name, value)]);
-        assert_eq!(code, Some(78), "{name}={value}: {output}");
-        assert_eq!(output.lines().count(), 1, "{output}");
-        assert!(output.contains(name), "{output}");
-    }
-}
-
-#[test]
-fn a_taken_port_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let (code, output) = program(&[("SIM_LISTEN", &address)]);
-    assert_eq!(code, Some(1));
-    assert!(output.contains(&address), "{output}");
 }

@@ -141,11 +141,7 @@ async fn bad_bodies_are_refused_by_field_and_change_nothing() {
     let discord = Discord::start().await;
     let before = discord.state().await["guilds"].clone();
     let (status, body) = discord
-        .rest(
-            "POST",
-            &channels(),
-            Some(json!({"name": "", "type": 2, "user_limit": 100})),
-        )
+        .create(json!({"name": "", "type": 2, "user_limit": 100}))
         .await;
     assert_eq!((status, &body["code"]), (400, &json!(50035)));
     assert_eq!(
@@ -177,11 +173,7 @@ async fn bad_bodies_are_refused_by_field_and_change_nothing() {
     }
     for parent in [LOUNGE, "999"] {
         let (_, body) = discord
-            .rest(
-                "POST",
-                &channels(),
-                Some(json!({"name": "x", "parent_id": parent})),
-            )
+            .create(json!({"name": "x", "parent_id": parent}))
             .await;
         assert_eq!(
             body["errors"]["parent_id"]["_errors"][0]["code"],
@@ -247,35 +239,23 @@ async fn overwrites_are_inherited_from_the_category_and_foreign_permissions_refu
     let discord = Discord::start().await;
     let deny = json!([{"id": GUILD, "type": 0, "allow": "0", "deny": "1024"}, {"id": BOT, "type": 1, "allow": "1049616", "deny": "0"}]);
     let (status, category) = discord
-        .rest(
-            "POST",
-            &channels(),
-            Some(json!({"name": "Private", "type": 4, "permission_overwrites": deny})),
-        )
+        .create(json!({"name": "Private", "type": 4, "permission_overwrites": deny}))
         .await;
     assert_eq!(status, 201, "{category}");
     let parent = category["id"].clone();
     let (_, inside) = discord
-        .rest(
-            "POST",
-            &channels(),
-            Some(json!({"name": "in", "type": 2, "parent_id": parent})),
-        )
+        .create(json!({"name": "in", "type": 2, "parent_id": parent}))
         .await;
     assert_eq!(
         inside["permission_overwrites"],
         category["permission_overwrites"]
     );
     let own = json!({"name": "own", "type": 2, "parent_id": parent, "permission_overwrites": []});
-    let (_, own) = discord.rest("POST", &channels(), Some(own)).await;
+    let (_, own) = discord.create(own).await;
     assert_eq!(own["permission_overwrites"], json!([]));
     let ban = json!([{"id": GUILD, "type": 0, "allow": "4", "deny": "0"}]);
     let (status, body) = discord
-        .rest(
-            "POST",
-            &channels(),
-            Some(json!({"name": "x", "permission_overwrites": ban})),
-        )
+        .create(json!({"name": "x", "permission_overwrites": ban}))
         .await;
     assert_eq!((status, &body["code"]), (403, &json!(50013)));
 }
@@ -285,14 +265,10 @@ async fn a_guild_and_a_category_fill_up() {
     let discord = Discord::start().await;
     for n in 0..47 {
         let body = json!({"name": format!("c{n}"), "type": 2, "parent_id": CATEGORY});
-        assert_eq!(discord.rest("POST", &channels(), Some(body)).await.0, 201);
+        assert_eq!(discord.create(body).await.0, 201);
     }
     let (status, full) = discord
-        .rest(
-            "POST",
-            &channels(),
-            Some(json!({"name": "x", "type": 2, "parent_id": CATEGORY})),
-        )
+        .create(json!({"name": "x", "type": 2, "parent_id": CATEGORY}))
         .await;
     assert_eq!(status, 400);
     assert_eq!(
@@ -307,9 +283,7 @@ async fn a_guild_and_a_category_fill_up() {
             )
             .await;
     }
-    let (status, full) = discord
-        .rest("POST", &channels(), Some(json!({"name": "x"})))
-        .await;
+    let (status, full) = discord.create(json!({"name": "x"})).await;
     assert_eq!((status, &full["code"]), (400, &json!(30013)));
 }
 
@@ -406,11 +380,7 @@ async fn renames_are_limited_far_harder_than_other_changes() {
 #[tokio::test]
 async fn scripted_faults_happen_the_requested_number_of_times() {
     let discord = Discord::start().await;
-    let create = || async {
-        discord
-            .rest("POST", &channels(), Some(json!({"name": "x", "type": 2})))
-            .await
-    };
+    let create = || async { discord.create(json!({"name": "x", "type": 2})).await };
     discord
         .post_control("rest", json!({"match": "POST /guilds/*/channels", "status": 429, "times": 2, "retryAfter": 0.25}))
         .await;
