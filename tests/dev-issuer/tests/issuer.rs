@@ -269,15 +269,3 @@ async fn it_does_not_serve_other_machines() {
     let refused = dev_issuer::run(listener, Settings::default(), CancellationToken::new()).await;
     assert!(refused.unwrap_err().to_string().contains("loopback"));
 }
-
-#[test]
-fn a_listen_address_that_is_not_loopback_ends_with_78_and_one_line() {
-    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_dev-issuer"))
-        .env("ISSUER_LISTEN", "0.0.0.0:3901")
-        .output()
-        .unwrap();
-    assert_eq!(ended.status.code(), Some(78));
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("ISSUER_LISTEN"), "{said}");
-}

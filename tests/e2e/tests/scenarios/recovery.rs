@@ -186,30 +186,6 @@ async fn a_choice_of_rooms_and_a_rest_answer_can_be_continued_as_well() {
 }
 
 #[tokio::test]
-async fn a_browser_continues_after_the_hub_was_killed() {
-    let mut world = World::start().await;
-    let mut browser = world.browser("ada").await;
-    world.voice(ADA, Some(LOUNGE)).await;
-    let pos = browser.event("voice.joined").await["pos"].clone();
-    world.voice(GRACE, Some(STUDY)).await;
-    browser.event("voice.joined").await;
-    world.restart_hub().await;
-    world.voice(GRACE, Some(LOUNGE)).await;
-
-    let mut returned = returns(&world, pos.as_str().unwrap(), None).await;
-    assert_eq!(returned.frame().await["recovered"], true);
-    for (n, name, room) in [
-        (1, "voice.joined", STUDY),
-        (2, "voice.left", STUDY),
-        (3, "voice.joined", LOUNGE),
-    ] {
-        let event = returned.event(name).await;
-        assert_has(&event, &json!({ "n": n, "payload": { "channelId": room } }));
-    }
-    assert_eq!(returned.snapshots(), 0);
-}
-
-#[tokio::test]
 async fn a_large_guild_comes_in_parts_and_a_browser_that_reads_gets_all_of_it() {
     let world = World::with(&[("OUTBOX_BYTES_MAX", "20000"), ("SUBSCRIPTIONS_MAX", "2")]).await;
     for index in 0..40 {
