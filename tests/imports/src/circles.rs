@@ -11,8 +11,8 @@ type ByName<'a> = BTreeMap<&'a [String], &'a Module>;
 type Imports<'a> = BTreeMap<&'a [String], BTreeSet<&'a [String]>>;
 
 /// One sentence for each circle among these modules.
-pub(crate) fn broken(modules: &[&Module]) -> Vec<String> {
-    let by_name: ByName<'_> = modules.iter().map(|at| (&at.name[..], *at)).collect();
+pub(crate) fn broken(modules: &[Module]) -> Vec<String> {
+    let by_name: ByName<'_> = modules.iter().map(|at| (&at.name[..], at)).collect();
     let mut imports = Imports::new();
     for module in modules {
         let of = imports.entry(&module.name).or_default();
@@ -29,7 +29,7 @@ pub(crate) fn broken(modules: &[&Module]) -> Vec<String> {
             let files = circle.iter().chain(circle.first());
             let files: Vec<_> = files.map(|name| by_name[name].file.as_str()).collect();
             broken.push(format!(
-                "{}: files that import each other. No file of a crate of the product is in an import circle.",
+                "{}: files that import each other. No file of a crate is in an import circle.",
                 files.join(" → "),
             ));
         }

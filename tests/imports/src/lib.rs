@@ -13,8 +13,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use modules::Module;
-
 /// The text of each manifest and source file, by its path from the root. A symbolic link has none.
 pub type Files = BTreeMap<String, Option<String>>;
 
@@ -50,10 +48,6 @@ pub fn broken_rules(files: &Files) -> Vec<String> {
     for module in &modules {
         broken.extend(rules::broken(module));
     }
-    let of_the_product: Vec<&Module> = modules
-        .iter()
-        .filter(|module| rules::PRODUCT.contains(&module.name[0].as_str()))
-        .collect();
-    broken.extend(circles::broken(&of_the_product));
+    broken.extend(circles::broken(&modules));
     broken
 }

@@ -42,7 +42,7 @@ proto/src/event.rs | use launch::Secret; | proto knows no other crate of the wor
 hub/src/positions.rs | use world::World; | No crate of the product imports a test.
 proto/src/ids.rs | use tokio::sync::Mutex; | proto is pure: it imports no runtime, no I/O and no clock.
 proto/src/rest.rs | fn now() { std::time::SystemTime::now(); } | proto is pure: it imports no runtime, no I/O and no clock.
-hub/src/error.rs | use crate::access::Access; | No file of a crate of the product is in an import circle.
+hub/src/error.rs | use crate::access::Access; | No file of a crate is in an import circle.
 ";
 
 fn row(line: &str) -> [&str; 3] {

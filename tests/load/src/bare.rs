@@ -7,8 +7,27 @@ use std::net::TcpListener;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appends::Durability;
 use crate::recovery::bare_crowd;
+
+/// What an acknowledged event survives: the hub's setting `STORE_DURABILITY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// Any death of the process.
+    Process,
+    /// A power cut too.
+    Power,
+}
+
+impl Durability {
+    /// As the setting has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
+}
 
 /// What to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -217,7 +217,7 @@ mod tests {
         let bare = Bare::Echo {
             listen: "127.0.0.1:1".into(),
             file: "/tmp/x".into(),
-            durability: crate::appends::Durability::Power,
+            durability: crate::bare::Durability::Power,
         };
         let arguments = bare.arguments().unwrap();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -48,10 +48,10 @@ pub use issuer::Issuer;
 pub use process::{Launch, Output, Process, built_at, program};
 pub use rustix::process::Signal;
 pub use scrape::{Family, Scrape};
-pub use settings::{Addresses, borrowed, hub_settings};
+pub use settings::{Addresses, SECRET, borrowed, hub_settings};
 pub use simulator::{
     ADA, BOT_ROLE, BOT_TOKEN, CATEGORY, GRACE, GUILD, LOUNGE, STAFF, STUDY, Simulator,
 };
 pub use socket::{ConnectError, Ended, Socket};
 pub use waiting::{DEADLINE, LOOK, eventually, within, within_async};
-pub use world::{Plan, SECRET, Side, World};
+pub use world::{Plan, Side, World};

@@ -1,7 +1,9 @@
 //! The settings with which the programs of a world start.
 
 use crate::simulator::{BOT_TOKEN, GUILD};
-use crate::world::SECRET;
+
+/// Signs what the worker delivers.
+pub const SECRET: &str = "whsec_ZTJlLWUyZS1lMmUtZTJlLWUyZS1lMmUtZTJlLWUyZS0=";
 
 /// Where the programs of a world listen.
 #[derive(Debug, Clone)]

@@ -12,8 +12,6 @@ use crate::{
     free_addresses, within,
 };
 
-/// Signs what the worker delivers.
-pub const SECRET: &str = "whsec_ZTJlLWUyZS1lMmUtZTJlLWUyZS1lMmUtZTJlLWUyZS0=";
 /// How long a killed process may take to end.
 const KILL_MAX: Duration = Duration::from_secs(5);
 

@@ -12,7 +12,7 @@ use world::{
     within_async,
 };
 
-use super::seen::{SOON, alarmed, ready, shown};
+use super::seen::{PASSED, SOON, alarmed, pause, ready, shown};
 use super::{Act, rooms};
 use crate::environment::{Environment, has_fault_programs};
 use crate::proxy::ProxyFault;
@@ -20,8 +20,6 @@ use crate::subscriber::Subscriber;
 
 /// How long everything may take to become right before a fault.
 const RIGHT: Duration = Duration::from_secs(30);
-/// How long a process may take to pass its fail point: events come at some ten a second.
-pub(super) const PASSED: Duration = Duration::from_secs(20);
 /// An outbox that an outage of the hub fills.
 const SMALL_OUTBOX: &str = "40";
 /// A user who is never seen elsewhere.
@@ -35,10 +33,6 @@ async fn start(environment: &mut Environment, side: Side) {
     if side == Side::Hub {
         ready(environment, true).await;
     }
-}
-
-pub(super) async fn pause(ms: u64) {
-    sleep(Duration::from_millis(ms)).await;
 }
 
 /// Makes it happen; on return it is over.

@@ -7,8 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use world::{GUILD, Side};
 
-use super::acts::{PASSED, pause};
-use super::seen::ready;
+use super::seen::{PASSED, pause, ready};
 use crate::environment::{Environment, has_fault_programs};
 
 /// The steps of creating a room.

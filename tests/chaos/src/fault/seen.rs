@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
 use world::{Side, within, within_async};
 
 use crate::environment::Environment;
@@ -9,6 +10,13 @@ use crate::subscriber::Subscriber;
 
 /// The time within which a fact must be seen that is promised at once (F8, F19: 5 s).
 pub(super) const SOON: Duration = Duration::from_secs(5);
+
+/// How long a process may take to pass its fail point: events come at some ten a second.
+pub(super) const PASSED: Duration = Duration::from_secs(20);
+
+pub(super) async fn pause(ms: u64) {
+    sleep(Duration::from_millis(ms)).await;
+}
 
 /// Waits until this is the gateway's state for the witness, or complains.
 pub(super) async fn shown(

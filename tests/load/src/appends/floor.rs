@@ -9,8 +9,7 @@ use serde::de::IgnoredAny;
 use tokio::task::JoinSet;
 use world::{Folder, Launch, Output, free_addresses, pooled};
 
-use super::Durability;
-use crate::bare::Bare;
+use crate::bare::{Bare, Durability};
 use crate::request::Request;
 use crate::system::listening;
 

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use world::{Folder, SECRET, pooled};
 
+use crate::bare::Durability;
 use crate::figures::{Figure, quantile};
 use crate::request::Request;
 use crate::settings::Settings;
@@ -30,26 +31,6 @@ const SIZES: [(usize, u32); 2] = [(1, 1), (1_000, 16)];
 const BATCH: u64 = 500;
 /// Small deliveries of a shard before any is timed: connections are open, and everything ran once.
 const WARM_UP: usize = 5;
-
-/// What an acknowledged event survives: the hub's setting `STORE_DURABILITY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Durability {
-    /// Any death of the process.
-    Process,
-    /// A power cut too.
-    Power,
-}
-
-impl Durability {
-    /// As the setting has it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Power => "power",
-        }
-    }
-}
 
 /// Measures both modes of the store with one and with many guilds, one after the other.
 ///
