@@ -1,7 +1,6 @@
 //! The delivery against a small hub whose answers are scripted.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -253,18 +252,12 @@ fn state_of(user: u64) -> Value {
 }
 
 fn config(endpoint: &str) -> anyhow::Result<Config> {
-    launch::settings::parse_from(["worker".into()], |name| {
-        let value = match name {
-            "HUB_SECRET" => SECRET,
-            "PRIMARY_GUILD_ID" => "1",
-            "DISCORD_BOT_TOKEN" => "t",
-            "HUB_ENDPOINT" => endpoint,
-            "RETRY_MAX_MS" => "150",
-            "HUB_TIMEOUT_MS" => "2000",
-            _ => return None,
-        };
-        Some(OsString::from(value))
-    })
+    launch::settings::example(&[
+        ("HUB_SECRET", SECRET),
+        ("HUB_ENDPOINT", endpoint),
+        ("RETRY_MAX_MS", "150"),
+        ("HUB_TIMEOUT_MS", "2000"),
+    ])
     .map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
 }
 

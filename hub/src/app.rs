@@ -114,7 +114,7 @@ impl Parts {
             access.guilds(),
             freshness.clone(),
             positions.clone(),
-            settings.fanout(),
+            settings.fanout.clone(),
             clock,
         );
         let verifier = Verifier::new(settings.auth());
@@ -128,9 +128,9 @@ impl Parts {
             draining: lifecycle.draining(),
             clock,
         };
-        let registry = Registry::new(settings.registry());
+        let registry = Registry::new(settings.registry.clone());
         let sockets = Sockets::new(context, registry, settings.web_origin.clone());
-        let discord = Discord::new(settings.discord())?;
+        let discord = Discord::new(settings.discord.clone())?;
         let rooms = Rooms::new(log.clone(), access.clone(), discord.clone());
         let rooms_api = RoomsApi {
             verifier: verifier.clone(),
@@ -144,7 +144,7 @@ impl Parts {
             settings.discord_public_key.clone(),
             rooms.clone(),
             discord.clone(),
-            settings.interactions(),
+            settings.interactions.clone(),
         );
         let readiness = Readiness::new(verifier.clone(), log.clone(), lifecycle.draining());
         let ops = Ops::new(readiness, freshness.clone(), log.clone(), metrics.clone());

@@ -24,7 +24,7 @@ const NAMED_MAX: usize = 5;
 pub async fn reach(settings: &Settings, report: &mut Report) {
     keys(settings, report).await;
     store(settings, report);
-    let discord = match Discord::new(settings.discord()) {
+    let discord = match Discord::new(settings.discord.clone()) {
         Ok(discord) => discord,
         Err(error) => {
             report.wrong("Discord", &format!("no request can be made: {error}."));
@@ -120,7 +120,7 @@ fn store(settings: &Settings, report: &mut Report) {
 
 fn of_application(settings: &Settings, application: &Application, report: &mut Report) {
     let about = "application";
-    match settings.discord_application_id {
+    match settings.discord.discord_application_id {
         Some(id) if id != application.id => report.wrong(
             about,
             &format!(
@@ -243,7 +243,7 @@ fn cannot_be_read(why: ReadError, settings: &Settings) -> String {
         ReadError::Hidden => "the bot may not read it (403 or 404). Is the token that of this application?".to_owned(),
         ReadError::NoResponse => format!(
             "no answer of Discord comes from {}. Can this machine reach it without a proxy?",
-            settings.discord_api_url
+            settings.discord.discord_api_url
         ),
         ReadError::Status(status) => format!("it answers with status {status}. Try again later."),
     }

@@ -9,7 +9,6 @@ use futures_util::future::join_all;
 use hub::commands::definition;
 use hub::commands::registration::register;
 use hub::discord::{Deleted, Discord, DiscordError, DiscordSettings, NewChannel};
-use launch::Secret;
 use proto::{ChannelId, GuildId};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -38,8 +37,9 @@ impl Client {
         let stop = CancellationToken::new();
         let quiet = discord_sim::Settings::quiet();
         tokio::spawn(discord_sim::run(listener, quiet, stop.clone()));
-        let token = Secret::new(discord_sim::TOKEN);
-        let mut settings = DiscordSettings::new(url.parse().unwrap(), token);
+        let token = format!("--discord-bot-token={}", discord_sim::TOKEN);
+        let mut settings: DiscordSettings =
+            launch::settings::part(&[&token, "--discord-api-url", &url]).unwrap();
         change(&mut settings);
         Self {
             discord: Discord::new(settings).unwrap(),
@@ -134,7 +134,10 @@ async fn registration_tries_again_and_gives_up_where_waiting_does_not_help() {
 #[tokio::test]
 async fn more_calls_than_may_wait_are_refused() {
     let client = Client::with(|settings| {
-        (settings.concurrent_max, settings.waiting_max) = (1, 1);
+        (
+            settings.discord_concurrent_max,
+            settings.discord_waiting_max,
+        ) = (1, 1);
     })
     .await;
     client
@@ -149,7 +152,10 @@ async fn more_calls_than_may_wait_are_refused() {
 #[tokio::test]
 async fn a_response_that_is_too_large_or_too_late_is_none() {
     let client = Client::with(|settings| {
-        (settings.answer_bytes_max, settings.timeout_ms) = (64, 200);
+        (
+            settings.discord_answer_bytes_max,
+            settings.discord_timeout_ms,
+        ) = (64, 200);
     })
     .await;
     let channel = NewChannel {
@@ -166,7 +172,10 @@ async fn a_response_that_is_too_large_or_too_late_is_none() {
 #[tokio::test]
 async fn after_too_many_invalid_responses_no_call_is_made_whatever_their_bodies_are() {
     let client = Client::with(|settings| {
-        (settings.invalid_answers_max, settings.answer_bytes_max) = (3, 64);
+        (
+            settings.discord_invalid_answers_max,
+            settings.discord_answer_bytes_max,
+        ) = (3, 64);
     })
     .await;
     let page = "<html>".repeat(100);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method};
+use launch::clock::Monotonic;
 use metrics::{counter, histogram};
 use reqwest::redirect;
 use serde::Deserialize;
@@ -37,8 +38,8 @@ struct Shared {
     /// The value of `Authorization`. It never prints.
     authorization: HeaderValue,
     rate_limiter: Mutex<RateLimiter>,
-    /// The zero of the rate limiter's time.
-    started: Instant,
+    /// The rate limiter's.
+    clock: Monotonic,
     /// Calls that wait or are in progress.
     admitted: Semaphore,
     /// Calls that are in progress.
@@ -52,11 +53,13 @@ impl Discord {
     /// # Errors
     /// The token has characters that no header can contain, or TLS is not available.
     pub fn new(settings: DiscordSettings) -> anyhow::Result<Self> {
-        let (concurrent_max, admitted_max) = settings.permits();
+        let concurrent_max = settings.discord_concurrent_max;
+        let admitted_max = concurrent_max.saturating_add(settings.discord_waiting_max);
         let mut authorization =
-            HeaderValue::from_str(&format!("Bot {}", settings.bot_token.expose())).map_err(
-                |_| anyhow::anyhow!("DISCORD_BOT_TOKEN has characters that no token has"),
-            )?;
+            HeaderValue::from_str(&format!("Bot {}", settings.discord_bot_token.expose()))
+                .map_err(|_| {
+                    anyhow::anyhow!("DISCORD_BOT_TOKEN has characters that no token has")
+                })?;
         authorization.set_sensitive(true);
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -66,13 +69,13 @@ impl Discord {
             http,
             authorization,
             rate_limiter: Mutex::new(RateLimiter::new(
-                settings.per_second_max,
-                settings.invalid_answers_max,
+                settings.discord_per_second_max,
+                settings.discord_invalid_answers_max,
             )),
-            started: Instant::now(),
+            clock: Monotonic::start(),
             admitted: Semaphore::new(admitted_max),
             in_progress: Semaphore::new(concurrent_max),
-            application_id: OnceCell::new_with(settings.application_id),
+            application_id: OnceCell::new_with(settings.discord_application_id),
             settings,
         })))
     }
@@ -107,7 +110,7 @@ impl Discord {
                 Err(_elapsed) => {
                     tracing::warn!(
                         call = call.label(),
-                        timeout_ms = self.0.settings.timeout_ms,
+                        timeout_ms = self.0.settings.discord_timeout_ms,
                         "Discord did not answer in time"
                     );
                     Err(DiscordError::Unavailable)
@@ -197,7 +200,7 @@ impl Discord {
         let mut body = Vec::new();
         let read = async {
             while let Some(chunk) = response.chunk().await.map_err(lost)? {
-                if body.len() + chunk.len() > self.0.settings.answer_bytes_max {
+                if body.len() + chunk.len() > self.0.settings.discord_answer_bytes_max {
                     tracing::warn!(
                         call = call.label(),
                         status,
@@ -228,7 +231,7 @@ impl Discord {
         let url = self
             .0
             .settings
-            .api_url
+            .discord_api_url
             .join(&format!("/api/v{API_VERSION}/{}", request.path()))
             .map_err(|_| unbuildable("address"))?;
         let method = Method::from_bytes(request.method().name().as_bytes())
@@ -251,11 +254,11 @@ impl Discord {
 
     /// How long one call may take in all.
     pub(super) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.0.settings.timeout_ms)
+        Duration::from_millis(self.0.settings.discord_timeout_ms)
     }
 
     fn limit<T>(&self, with: impl FnOnce(&mut RateLimiter, u64) -> T) -> T {
-        let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.0.clock.elapsed_ms();
         let limiter = self.0.rate_limiter.lock();
         // A panic while it was locked leaves a valid state.
         with(&mut limiter.unwrap_or_else(PoisonError::into_inner), now_ms)

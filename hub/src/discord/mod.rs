@@ -3,7 +3,7 @@
 //! Requests are described with twilight's routes and sent by [`client`]. twilight's client (0.18)
 //! retries a 429 until it succeeds, so a person would wait without an answer. It also names whole
 //! paths in its spans, and the path of an interaction contains a token. Here every call ends within
-//! [`DiscordSettings::timeout_ms`]. A call that Discord's rate limits do not admit is rejected at once
+//! [`DiscordSettings::discord_timeout_ms`]. A call that Discord's rate limits do not admit is rejected at once
 //! with the time to wait ([`rate_limiter`]).
 //!
 //! Nothing is retried here: only the caller knows whether a call may be made twice.

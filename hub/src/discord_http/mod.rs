@@ -9,7 +9,7 @@ mod replay;
 mod signature;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
@@ -18,6 +18,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use launch::Secret;
+use launch::clock::Monotonic;
+use launch::settings::bounds::{self, bytes, ms};
 use proto::problem::Code;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -42,39 +44,21 @@ const LATER_PAUSE_MS: u64 = 1_000;
 const LATER_PAUSE_MAX_MS: u64 = 10_000;
 
 /// The bounds of the endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Discord")]
 pub struct InteractionSettings {
-    /// The largest body, in bytes.
-    pub body_bytes_max: usize,
-    /// How old a signature may be, and how far in the future, in ms.
-    pub window_ms: u64,
-    /// A command that takes longer than this shows "thinking" first, in ms.
-    pub answer_within_ms: u64,
-    /// The most interactions that are stored, for 15 minutes each, so that a repeat has no second
-    /// effect. At the bound the oldest is dropped.
-    pub remembered_max: usize,
-}
-
-impl InteractionSettings {
-    /// [`InteractionSettings::body_bytes_max`]: Discord's are a few kilobytes.
-    pub const BODY_BYTES_MAX: usize = 64 * 1024;
-    /// [`InteractionSettings::window_ms`]: clocks differ by less, and no interaction is of use later.
-    pub const WINDOW_MS: u64 = 5 * 60 * 1000;
-    /// [`InteractionSettings::answer_within_ms`]: Discord waits 3 s, the way there and back included.
-    pub const ANSWER_WITHIN_MS: u64 = 2_000;
-    /// [`InteractionSettings::remembered_max`]: ten a second, for as long as they are remembered.
-    pub const REMEMBERED_MAX: usize = 10_000;
-}
-
-impl Default for InteractionSettings {
-    fn default() -> Self {
-        Self {
-            body_bytes_max: Self::BODY_BYTES_MAX,
-            window_ms: Self::WINDOW_MS,
-            answer_within_ms: Self::ANSWER_WITHIN_MS,
-            remembered_max: Self::REMEMBERED_MAX,
-        }
-    }
+    /// The largest interaction [bytes; Discord's are a few kilobytes]
+    #[arg(long, env = "INTERACTION_BYTES_MAX", default_value_t = 64 * 1024, value_parser = bytes())]
+    pub interaction_bytes_max: usize,
+    /// The most time between an interaction's timestamp and now, past or future [ms; clocks differ by less, and no interaction is of use later]
+    #[arg(long, env = "INTERACTION_WINDOW_MS", default_value_t = 5 * 60 * 1000, value_parser = ms())]
+    pub interaction_window_ms: u64,
+    /// A slash command that takes longer shows "thinking" first [ms; Discord waits 3 s, the way there and back included]
+    #[arg(long, env = "INTERACTION_ANSWER_MS", default_value_t = 2_000, value_parser = ms())]
+    pub interaction_answer_ms: u64,
+    /// The most interactions that are stored, so that a repeat has no second effect [count; ten a second, for the 15 minutes of each]
+    #[arg(long, env = "INTERACTIONS_REMEMBERED_MAX", default_value_t = 10_000, value_parser = bounds::count())]
+    pub interactions_remembered_max: usize,
 }
 
 /// The endpoint. A clone is a reference.
@@ -90,9 +74,9 @@ struct Shared {
     discord: Discord,
     settings: InteractionSettings,
     seen: Mutex<Seen<Answer>>,
-    /// The zero of the time for which interactions are remembered: a wall clock that is set there
-    /// and back would forget one whose signature is still believed.
-    started: Instant,
+    /// For how long interactions are remembered: a wall clock that is set there and back would forget
+    /// one whose signature is still believed.
+    clock: Monotonic,
     work: TaskTracker,
 }
 
@@ -108,8 +92,8 @@ impl Interactions {
             key,
             rooms,
             discord,
-            seen: Mutex::new(Seen::new(settings.remembered_max)),
-            started: Instant::now(),
+            seen: Mutex::new(Seen::new(settings.interactions_remembered_max)),
+            clock: Monotonic::start(),
             settings,
             work: TaskTracker::new(),
         }))
@@ -133,7 +117,7 @@ impl Interactions {
             return Err(ApiError::new(Code::NotFound, "Not found."));
         };
         let (parts, body) = request.into_parts();
-        let body_bytes_max = self.0.settings.body_bytes_max;
+        let body_bytes_max = self.0.settings.interaction_bytes_max;
         // Also an interrupted body ends here, and then nobody reads the response.
         let too_large = |_| {
             ApiError::new(
@@ -143,15 +127,20 @@ impl Interactions {
         };
         let body = to_bytes(body, body_bytes_max).await.map_err(too_large)?;
         let now_ms = launch::clock::now_ms();
-        key.verify(&parts.headers, &body, now_ms, self.0.settings.window_ms)
-            .map_err(|unsigned| {
-                count(unsigned.label());
-                tracing::debug!(
-                    reason = unsigned.label(),
-                    "the signature of an interaction is not valid"
-                );
-                ApiError::new(Code::BadSignature, "The signature does not match.")
-            })?;
+        key.verify(
+            &parts.headers,
+            &body,
+            now_ms,
+            self.0.settings.interaction_window_ms,
+        )
+        .map_err(|unsigned| {
+            count(unsigned.label());
+            tracing::debug!(
+                reason = unsigned.label(),
+                "the signature of an interaction is not valid"
+            );
+            ApiError::new(Code::BadSignature, "The signature does not match.")
+        })?;
         let interaction: Interaction = serde_json::from_slice(&body).map_err(|_| unreadable())?;
         if interaction.r#type == PING {
             count("ping");
@@ -177,7 +166,7 @@ impl Interactions {
                 .spawn(async move { door.act(id, interaction, sender).await });
             answer
         };
-        let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.0.clock.elapsed_ms();
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get_or_insert(id, now_ms, first)
     }
@@ -210,7 +199,7 @@ impl Interactions {
         };
         let result = command.run(&self.0.rooms, &actor, guild, id);
         tokio::pin!(result);
-        let within = Duration::from_millis(self.0.settings.answer_within_ms);
+        let within = Duration::from_millis(self.0.settings.interaction_answer_ms);
         if let Ok(text) = tokio::time::timeout(within, &mut result).await {
             return respond(message(&text), "answered");
         }

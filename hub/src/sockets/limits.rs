@@ -1,5 +1,7 @@
 //! The bounds of the sockets, each with its unit.
 
+use launch::settings::bounds::{bytes, count, ms};
+
 use super::client_address::Network;
 
 /// The bounds of the endpoint and of every connection.
@@ -47,68 +49,61 @@ pub struct SessionLimits {
 }
 
 /// The bounds of the registry.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Bounds and timeouts")]
 pub struct RegistryLimits {
-    /// Connections at once.
+    /// The most WebSockets; more get 503 [count]
+    #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 15_000, value_parser = count())]
     pub connections_max: usize,
-    /// Among them, those that have not authenticated.
+    /// The most unauthenticated WebSockets; more get 503 [count]
+    #[arg(long, env = "UNAUTHENTICATED_MAX", default_value_t = 2_000, value_parser = count())]
     pub unauthenticated_max: usize,
-    /// Among those, the ones of one address (of one /64 for IPv6).
+    /// The most unauthenticated WebSockets of one address (of one /64 for IPv6); more get 503 [count; see TRUSTED_PROXIES]
+    #[arg(long, env = "UNAUTHENTICATED_PER_ADDRESS_MAX", default_value_t = 64, value_parser = count())]
     pub unauthenticated_per_address_max: usize,
-    /// Connections of one subject.
+    /// The most WebSockets of one subject; another is closed with 4429 [count; the tabs and devices of one user]
+    #[arg(long, env = "CONNECTIONS_PER_SUBJECT_MAX", default_value_t = 50, value_parser = count())]
     pub connections_per_subject_max: usize,
 }
 
 /// The bounds of the fan-out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Bounds and timeouts")]
 pub struct FanoutLimits {
-    /// Different views of one guild: each event costs each of them.
+    /// The most different views of one guild (choices of rooms), else UNAVAILABLE [count; each event is encoded once per view]
+    #[arg(long, env = "VIEWS_PER_GUILD_MAX", default_value_t = 1_000, value_parser = count())]
     pub views_per_guild_max: usize,
-    /// A client that missed more gets a snapshot.
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "see the type; a text here would become the help's"
+    )]
     pub recovery: HistoryBounds,
-    /// Views of one guild whose history is kept encoded. The least recently used one is dropped.
+    /// The most views of one guild whose recent frames are kept encoded for recovery; the least recently used is dropped [count]
+    #[arg(long, env = "HISTORIES_PER_GUILD_MAX", default_value_t = 16, value_parser = count())]
     pub histories_per_guild_max: usize,
-    /// How long a history is kept without use, in ms.
+    /// How long such frames are kept without use [ms; longer than all clients take to reconnect]
+    #[arg(long, env = "HISTORY_IDLE_MS", default_value_t = 60_000, value_parser = ms())]
     pub history_idle_ms: u64,
-    /// A larger snapshot is sent in parts of this size, in bytes.
+    /// The size of a snapshot's parts; a smaller snapshot is one part [bytes]
+    #[arg(long, env = "SNAPSHOT_PART_BYTES", default_value_t = 64 * 1024, value_parser = bytes())]
     pub snapshot_part_bytes: usize,
 }
 
 /// What a client that recovers may have missed at most.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub struct HistoryBounds {
-    /// In frames.
+    /// The most frames that a client recovers by position; beyond it, a snapshot [frames; one view's events of a busy minute]
+    #[arg(id = "recovery_frames_max", long = "recovery-frames-max", env = "RECOVERY_FRAMES_MAX", default_value_t = 2_000, value_parser = count())]
     pub frames_max: usize,
-    /// In bytes.
+    /// The most bytes that a client recovers; beyond it, a snapshot [bytes; shared by all clients of one view]
+    #[arg(id = "recovery_bytes_max", long = "recovery-bytes-max", env = "RECOVERY_BYTES_MAX", default_value_t = 512 * 1024, value_parser = bytes())]
     pub bytes_max: usize,
 }
 
-impl FanoutLimits {
-    /// Different views of one guild.
-    pub const VIEWS_PER_GUILD_MAX: usize = 1_000;
-    /// Frames that a client that recovers may have missed.
-    pub const RECOVERY_FRAMES_MAX: usize = 2_000;
-    /// Their bytes.
-    pub const RECOVERY_BYTES_MAX: usize = 512 * 1024;
-    /// Views of one guild whose history is kept encoded.
-    pub const HISTORIES_PER_GUILD_MAX: usize = 16;
-    /// How long a history is kept without use, in ms.
-    pub const HISTORY_IDLE_MS: u64 = 60_000;
-    /// The size of a snapshot's parts, in bytes.
-    pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
-}
-
+#[cfg(test)]
 impl Default for FanoutLimits {
     fn default() -> Self {
-        Self {
-            views_per_guild_max: Self::VIEWS_PER_GUILD_MAX,
-            recovery: HistoryBounds {
-                frames_max: Self::RECOVERY_FRAMES_MAX,
-                bytes_max: Self::RECOVERY_BYTES_MAX,
-            },
-            histories_per_guild_max: Self::HISTORIES_PER_GUILD_MAX,
-            history_idle_ms: Self::HISTORY_IDLE_MS,
-            snapshot_part_bytes: Self::SNAPSHOT_PART_BYTES,
-        }
+        launch::settings::part(&[]).unwrap()
     }
 }

@@ -5,11 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Bounds, LingerBounds};
-
-/// No time is longer, in ms: a week.
-const MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
-/// No size is larger, in bytes: a gibibyte.
-const BYTES_MAX: u64 = 1 << 30;
+use crate::settings::bounds::{BYTES_MAX, ms};
 
 /// How long a program waits for its clients.
 #[derive(Debug, Clone, Copy, Args)]
@@ -17,14 +13,14 @@ const BYTES_MAX: u64 = 1 << 30;
 pub struct ListenerSettings {
     /// A request's head must be complete this long after its first byte; a connection that sends no byte is closed after
     /// the same time [ms]
-    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000, value_parser = ms())]
     pub header_timeout_ms: u64,
     /// A client that accepts no byte of an answer for this long is disconnected [ms]
-    #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 30_000, value_parser = ms())]
     pub write_timeout_ms: u64,
     /// After an answer that ends a connection, what the client still sends is read and discarded for this long, so that
     /// the answer arrives [ms; the time to send a body that was refused]
-    #[arg(long, env = "LINGER_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MS_MAX))]
+    #[arg(long, env = "LINGER_MS", default_value_t = 10_000, value_parser = ms())]
     pub linger_ms: u64,
     /// ... up to this size [bytes; nothing of it is kept in memory]
     #[arg(long, env = "LINGER_BYTES_MAX", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1..=BYTES_MAX))]

@@ -11,6 +11,7 @@
 //! - A variable that looks like a misspelled setting causes a warning.
 
 pub mod address;
+pub mod bounds;
 pub mod file;
 pub mod list;
 mod near;
@@ -26,7 +27,7 @@ use std::process;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Parser};
 
 use crate::exit;
 
@@ -169,23 +170,28 @@ pub fn order<T: Program>() -> Order<T> {
     let before = args.len();
     args.retain(|arg| arg != "--reach");
     let reach = args.len() < before;
-    match read(args, &environment) {
-        Ok(parsed) => Order::Check {
-            read: Ok(parsed),
-            reach,
-        },
-        Err(Refusal::Wrong(wrong)) => Order::Check {
-            read: Err(wrong),
-            reach,
-        },
+    let read = match read(args, &environment) {
+        Ok(parsed) => Ok(parsed),
+        Err(Refusal::Wrong(wrong)) => Err(wrong),
         Err(Refusal::Help(text)) => help(&text),
-    }
+    };
+    Order::Check { read, reach }
 }
 
 /// Ends the process with code 78 and one line, for what is wrong beyond the settings.
 pub fn refuse(line: &str) -> ! {
     complain(line);
     process::exit(i32::from(exit::CONFIGURATION));
+}
+
+/// The settings of one part of a program: those of the arguments, and the defaults of the others.
+///
+/// # Errors
+/// An argument is wrong, or a required one is missing.
+pub fn part<T: Args>(args: &[&str]) -> Result<T, clap::Error> {
+    let command = Command::new("part").no_binary_name(true);
+    let command = T::augment_args(command).mut_args(|arg| arg.env(None::<&'static str>));
+    T::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 /// As [`parse`], from given arguments and a given environment. Nothing looks for misspelled
@@ -197,14 +203,24 @@ pub fn parse_from<T: Program>(
     args: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<T, Refusal> {
-    let mut found = BTreeMap::new();
-    for name in near::settings_of(&T::command()) {
-        if let Some(value) = environment(&name) {
-            found.insert(name, value);
-        }
-    }
-    let parsed = read(args.into_iter().collect(), &Environment(found))?;
-    Ok(parsed.settings)
+    let names = near::settings_of(&T::command()).into_iter();
+    let found = names.filter_map(|name| {
+        let value = environment(&name)?;
+        Some((name, value))
+    });
+    let environment = Environment(found.collect());
+    Ok(read(args.into_iter().collect(), &environment)?.settings)
+}
+
+/// The settings of [`Program::EXAMPLES`] with these changes; an empty value removes one.
+///
+/// # Errors
+/// [`Refusal`] says why there are no settings.
+pub fn example<T: Program>(changes: &[(&str, &str)]) -> Result<T, Refusal> {
+    let variables: BTreeMap<_, _> = T::EXAMPLES.iter().chain(changes).copied().collect();
+    parse_from(["program".into()], |name| {
+        variables.get(name).map(Into::into)
+    })
 }
 
 /// The variables of an environment.

@@ -1,5 +1,3 @@
-use std::ffi::OsString;
-
 use discord_sim::TOKEN;
 use proto::chain::{Checkpoint, Claimed, GatewaySession, KnownGuild, Mark};
 use proto::event::{Everyone, Roster};
@@ -22,18 +20,15 @@ const NOWHERE: &str = "127.0.0.1:1";
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn config(discord: &str) -> Config {
-    launch::settings::parse_from(["worker".into()], |name| {
-        let value = match name {
-            "HUB_SECRET" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
-            "PRIMARY_GUILD_ID" => "1",
-            "DISCORD_BOT_TOKEN" => TOKEN,
-            "HUB_ENDPOINT" => return Some(format!("http://{NOWHERE}/api/internal/events").into()),
-            "DISCORD_API_URL" => return Some(format!("http://{discord}").into()),
-            "REBUILD_MIN_MS" => "1000",
-            _ => return None,
-        };
-        Some(OsString::from(value))
-    })
+    launch::settings::example(&[
+        ("DISCORD_BOT_TOKEN", TOKEN),
+        (
+            "HUB_ENDPOINT",
+            &format!("http://{NOWHERE}/api/internal/events"),
+        ),
+        ("DISCORD_API_URL", &format!("http://{discord}")),
+        ("REBUILD_MIN_MS", "1000"),
+    ])
     .unwrap()
 }
 

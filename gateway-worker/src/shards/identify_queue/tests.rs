@@ -1,5 +1,3 @@
-use std::ffi::OsString;
-
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
@@ -47,17 +45,10 @@ async fn queue_at(
     let answer = get(move || std::future::ready(axum::Json(ledger.clone())));
     let router = Router::new().route("/api/v10/gateway/bot", answer);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let config: Config = launch::settings::parse_from(["worker".into()], |name| {
-        let value = match name {
-            "HUB_SECRET" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned(),
-            "PRIMARY_GUILD_ID" => "1".to_owned(),
-            "DISCORD_BOT_TOKEN" => "t".to_owned(),
-            "HUB_ENDPOINT" => format!("http://{hub}/api/internal/events"),
-            "DISCORD_API_URL" => format!("http://{address}"),
-            _ => return None,
-        };
-        Some(OsString::from(value))
-    })
+    let config: Config = launch::settings::example(&[
+        ("HUB_ENDPOINT", &format!("http://{hub}/api/internal/events")),
+        ("DISCORD_API_URL", &format!("http://{address}")),
+    ])
     .unwrap();
     let setting = IdentifyQueueSetting {
         budget: Budget {

@@ -1,4 +1,3 @@
-use std::ffi::OsString;
 use std::io;
 use std::sync::Mutex;
 
@@ -41,17 +40,11 @@ async fn broken_rest() -> String {
 async fn no_log_line_names_the_user_that_is_asked_about() {
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let rest_url = broken_rest().await;
-    let config: Config = launch::settings::parse_from(["worker".into()], |name| {
-        let value = match name {
-            "HUB_SECRET" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
-            "PRIMARY_GUILD_ID" => "1",
-            "DISCORD_BOT_TOKEN" => "t",
-            "DISCORD_API_URL" => &rest_url,
-            "QUESTION_ATTEMPTS_MAX" => "2",
-            _ => return None,
-        };
-        Some(OsString::from(value))
-    })
+    let config: Config = launch::settings::example(&[
+        ("PRIMARY_GUILD_ID", "1"),
+        ("DISCORD_API_URL", &rest_url),
+        ("QUESTION_ATTEMPTS_MAX", "2"),
+    ])
     .unwrap();
     let lines = Lines::default();
     let written = lines.clone();

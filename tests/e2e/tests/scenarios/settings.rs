@@ -140,6 +140,51 @@ fn every_problem_of_a_start_is_a_line_of_its_own() {
     assert_eq!(found.len(), expected.len(), "{lines}");
 }
 
+#[test]
+fn no_words_of_a_library_reach_the_operator() {
+    /// What the standard library, clap, serde and the url crate say to programmers.
+    const FOREIGN: &str = "relative URL|invalid digit|is not in|invalid socket|too large to fit|\
+        without a base|empty host|invalid port|invalid value|provided string|parse|expected|\
+        os error|No such file|invalid type|at line|EOF";
+    let names = include_str!("../../../../launch/src/settings/names.txt");
+    let secret_files = ["HUB_SECRET_FILE", "DISCORD_BOT_TOKEN_FILE"];
+    let names = names.lines().filter(|name| !secret_files.contains(name));
+    for value in [
+        "x y",
+        "-1",
+        "1_000",
+        "10s",
+        "99999999999999999999999",
+        "http://",
+        "https://[",
+        "://",
+        "*",
+        "\u{e9}",
+        "https://a:b@c",
+        "1.5",
+        "none",
+        "#",
+        "[",
+        "true",
+    ] {
+        let settings: Vec<_> = names.clone().map(|name| (name, value)).collect();
+        for program in ["hub", "gateway-worker"] {
+            let (lines, code) = printed(program, &settings);
+            assert!(code == Some(78) && lines.lines().count() > 10, "{lines}");
+            for line in lines.lines() {
+                let said = line.strip_prefix("configuration: ").unwrap();
+                let name = said.split(' ').next().unwrap();
+                assert!(names.clone().any(|known| known == name), "{line}");
+                assert!(said.ends_with('.'), "{line}");
+                assert!(
+                    !FOREIGN.split('|').any(|words| said.contains(words)),
+                    "{line}"
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_variable_that_looks_like_a_setting_is_warned_about_at_every_start() {
     for (program, good) in [
