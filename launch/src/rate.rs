@@ -87,19 +87,12 @@ mod tests {
             assert_eq!(bucket.take(limit, 10_000), Ok(()));
         }
         assert_eq!(bucket.take(limit, 10_000), Err(500));
-        assert_eq!(
-            bucket.take(limit, 10_400),
-            Err(100),
-            "a refusal costs nothing"
-        );
+        // A refusal costs nothing.
+        assert_eq!(bucket.take(limit, 10_400), Err(100));
         assert_eq!(bucket.take(limit, 10_500), Ok(()));
         assert!(!bucket.is_full(11_999) && bucket.is_full(12_000));
         for _ in 0..3 {
-            assert_eq!(
-                bucket.take(limit, 99_000),
-                Ok(()),
-                "it holds no more than the burst"
-            );
+            assert_eq!(bucket.take(limit, 99_000), Ok(()));
         }
         assert_eq!(bucket.take(limit, 99_000), Err(500));
     }

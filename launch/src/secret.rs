@@ -1,8 +1,6 @@
 //! Values that must never be printed.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::str::FromStr;
 
 /// A secret setting. It can be read with [`Secret::expose`], and neither printed nor serialised.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,14 +36,6 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
-    }
-}
-
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(value: &str) -> Result<Self, Self::Err> {
-        Ok(Self(value.to_owned()))
     }
 }
 

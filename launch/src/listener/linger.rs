@@ -122,13 +122,9 @@ impl LingerPool {
             () = ended => None,
         };
         if let Some(why) = cut {
-            self.count(why);
+            metrics::counter!(self.names.linger_cut, "why" => why).increment(1);
         }
         metrics::gauge!(self.names.lingering).decrement(1.0);
-    }
-
-    fn count(&self, why: &'static str) {
-        metrics::counter!(self.names.linger_cut, "why" => why).increment(1);
     }
 }
 

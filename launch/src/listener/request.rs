@@ -19,25 +19,18 @@ pub struct RequestBody {
 
 /// Whether some of a body was not read.
 #[derive(Debug, Clone)]
-pub(super) struct Unread(Option<Arc<AtomicBool>>);
+pub(super) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
     pub(super) fn is_left(&self) -> bool {
-        let left = |left: &Arc<AtomicBool>| left.load(Ordering::Relaxed);
-        self.0.as_ref().is_some_and(left)
-    }
-
-    fn end(&self) {
-        if let Some(left) = &self.0 {
-            left.store(false, Ordering::Relaxed);
-        }
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 /// The request with a watched body.
 pub(super) fn watch(request: Request<Incoming>) -> (Request<RequestBody>, Unread) {
-    let is_empty = request.body().is_end_stream();
-    let unread = Unread((!is_empty).then(|| Arc::new(AtomicBool::new(true))));
+    let has_body = !request.body().is_end_stream();
+    let unread = Unread(Arc::new(AtomicBool::new(has_body)));
     let watched = unread.clone();
     let request = request.map(|incoming| RequestBody {
         incoming,
@@ -57,7 +50,7 @@ impl Body for RequestBody {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         let is_end = matches!(polled, Poll::Ready(None));
         if is_end || self.incoming.is_end_stream() {
-            self.unread.end();
+            self.unread.0.store(false, Ordering::Relaxed);
         }
         polled
     }

@@ -8,9 +8,6 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 
-/// The label of a request that no route matches. Its path is the client's choice and is no label.
-const UNMATCHED: &str = "unmatched";
-
 /// Which metrics count the requests of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpMetrics {
@@ -39,7 +36,7 @@ async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next)
     let method = known(request.method());
     // The route as the program wrote it, `/api/rooms/{channel}`: never the path of the request.
     let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+    let route = matched.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let began = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();

@@ -18,24 +18,9 @@ mod tests {
 
     #[test]
     fn commas_spaces_and_line_breaks_separate_items() {
-        for text in [
-            "a,b,c",
-            "a b c",
-            "a, b, c",
-            " a ,b\t,, c,",
-            "a\nb\r\nc\n",
-            "a;b".replace(';', ",").as_str(),
-        ] {
-            let found: Vec<_> = items(text).collect();
-            assert!(["a", "b", "c"].starts_with(&found), "{text:?}: {found:?}");
+        for text in ["a,b,c", "a b c", "a, b, c", " a ,b\t,, c,", "a\nb\r\nc\n"] {
+            assert!(items(text).eq(["a", "b", "c"]), "{text:?}");
         }
         assert_eq!(items(" , ,\n").count(), 0);
-    }
-
-    #[test]
-    fn equal_items_count_once() {
-        let mut items = ["b", "a", "b", "a"].map(str::to_owned).to_vec();
-        drop_repeats(&mut items);
-        assert_eq!(items, ["b", "a"]);
     }
 }

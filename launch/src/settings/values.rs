@@ -16,18 +16,8 @@ const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 const SHOWN_CHARS_MAX: usize = 80;
 /// What begins the sentence of a help text that says how to choose a value.
 const CURE: &str = "Set it to ";
-/// The settings that are whole numbers have one of these types.
-const NUMBERS: [TypeId; 9] = [
-    TypeId::of::<u8>(),
-    TypeId::of::<u16>(),
-    TypeId::of::<u32>(),
-    TypeId::of::<u64>(),
-    TypeId::of::<usize>(),
-    TypeId::of::<i16>(),
-    TypeId::of::<i32>(),
-    TypeId::of::<i64>(),
-    TypeId::of::<isize>(),
-];
+/// How clap says that a number is outside of its range.
+const OUT_OF_RANGE: &str = " is not in ";
 
 /// The flag of an argument: `--hub-listen`.
 pub(super) fn flag(arg: &Arg) -> String {
@@ -64,28 +54,26 @@ pub(super) fn from_environment(
     let value = environment.get(&name);
     let file_name = format!("{name}_FILE");
     let path = environment.get(&file_name).filter(|_| is_secret(arg));
-    match (value, path) {
-        (Some(_), Some(_)) => Err(vec![Problem::new(
-            &[&name],
-            format!("{name} and {file_name} are both set. Keep one of them."),
-        )]),
-        (None, Some(path)) => {
-            match file::read(Path::new(path), SECRET_FILE_BYTES_MAX, "the secret") {
-                Ok(secret) => Ok(vec![secret.into()]),
-                Err(why) if is_path(path) => Err(vec![Problem::new(
-                    &[&name],
-                    format!("{file_name} is {}. {why}", shown_os(path)),
-                )]),
-                Err(_) => Err(vec![Problem::new(
-                    &[&name],
-                    format!(
-                        "{file_name} names no file. Its value is not shown, because it may be the secret itself. Set {file_name} to the path of a file, as in /run/secrets/{}, or set {name} to the secret.",
-                        name.to_lowercase()
-                    ),
-                )]),
-            }
+    let wrong = |text: String| Err(vec![Problem::new(&[&name], text)]);
+    let path = match (value, path) {
+        (value, None) => return Ok(value.cloned().into_iter().collect()),
+        (None, Some(path)) => path,
+        (Some(_), Some(_)) => {
+            return wrong(format!(
+                "{name} and {file_name} are both set. Keep one of them."
+            ));
         }
-        (value, None) => Ok(value.cloned().into_iter().collect()),
+    };
+    match file::read(Path::new(path), SECRET_FILE_BYTES_MAX, "the secret") {
+        Ok(secret) => Ok(vec![secret.into()]),
+        Err(why) if is_path(path) => {
+            let path = shown(&path.to_string_lossy());
+            wrong(format!("{file_name} is {path}. {why}"))
+        }
+        Err(_) => wrong(format!(
+            "{file_name} names no file. Its value is not shown, because it may be the secret itself. Set {file_name} to the path of a file, as in /run/secrets/{}, or set {name} to the secret.",
+            name.to_lowercase()
+        )),
     }
 }
 
@@ -165,10 +153,6 @@ fn allowed(arg: &Arg) -> String {
     }
 }
 
-fn shown_os(value: &OsStr) -> String {
-    shown(&value.to_string_lossy())
-}
-
 fn without_user(value: &str) -> String {
     // Without a scheme too, and whatever the password holds: up to the last `@`.
     match value.rsplit_once('@') {
@@ -215,13 +199,9 @@ fn why(arg: &Arg, error: &clap::Error) -> String {
     let source = std::error::Error::source(error);
     let said = source.map(ToString::to_string).unwrap_or_default();
     let kind = arg.get_value_parser().type_id();
-    let is_number = NUMBERS.iter().any(|number| kind == *number);
-    if is_number
-        && (is_of_clap(&said)
-            || source
-                .and_then(|source| source.downcast_ref::<ParseIntError>())
-                .is_some())
-    {
+    let no_integer = source.and_then(|source| source.downcast_ref::<ParseIntError>());
+    // As in `11 is not in 1..=10`: a number out of the range that clap keeps.
+    if no_integer.is_some() || said.contains(OUT_OF_RANGE) {
         return number_words(arg);
     }
     if kind == TypeId::of::<SocketAddr>() {
@@ -231,11 +211,6 @@ fn why(arg: &Arg, error: &clap::Error) -> String {
         return "It is not allowed. See --help.".to_owned();
     }
     sentence(&said)
-}
-
-/// `11 is not in 1..=10`: a number out of the range that clap keeps.
-fn is_of_clap(said: &str) -> bool {
-    said.contains(" is not in ")
 }
 
 /// Which numbers are allowed. clap shows a parser's range only in its errors, so the parser is
@@ -249,7 +224,7 @@ fn number_words(arg: &Arg) -> String {
         let said = std::error::Error::source(&error)
             .map(ToString::to_string)
             .unwrap_or_default();
-        let Some((_, range)) = said.split_once(" is not in ") else {
+        let Some((_, range)) = said.split_once(OUT_OF_RANGE) else {
             continue;
         };
         let (from, to) = range.split_once("..").unwrap_or((range, ""));
@@ -267,10 +242,7 @@ fn number_words(arg: &Arg) -> String {
 
 /// The unit that the end of a name says.
 fn unit_of(name: &str) -> Option<&'static str> {
-    let name = name
-        .trim_start_matches('-')
-        .replace('-', "_")
-        .to_uppercase();
+    let name = name.replace('-', "_").to_uppercase();
     if name.ends_with("_MS") {
         Some("milliseconds")
     } else if name.ends_with("_S") {
