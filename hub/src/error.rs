@@ -74,3 +74,11 @@ impl ApiError {
         }
     }
 }
+
+/// How a request ended, as a metric's label.
+pub(crate) fn outcome<T>(result: &Result<T, ApiError>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(error) => error.code.name(),
+    }
+}

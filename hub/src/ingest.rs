@@ -18,8 +18,9 @@ use proto::problem::Code;
 use proto::signing::{ID_HEADER, Refused, SIGNATURE_HEADER, Signed, SigningKeys, TIMESTAMP_HEADER};
 
 use self::form::{Bounds, Delivered};
-use crate::error::ApiError;
+use crate::error::{ApiError, outcome};
 use crate::freshness::{Coverage, Freshness};
+use crate::http::only;
 use roomlog::dedup::{Admission, DedupWindow, WindowBounds};
 use roomlog::{Log, NotTaken, Unavailable};
 
@@ -103,9 +104,7 @@ async fn deliver(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let answer = ingest.take(&headers, &body).await;
-    let outcome = answer
-        .as_ref()
-        .map_or_else(|error| error.code.name(), |_| "ok");
+    let outcome = outcome(&answer);
     metrics::counter!("hub_ingest_deliveries_total", "outcome" => outcome).increment(1);
     answer
 }
@@ -184,9 +183,7 @@ impl Ingest {
     async fn claim(&self, headers: &HeaderMap, body: &[u8]) -> Result<Response, ApiError> {
         let id = self.verify(headers, body)?;
         let answer = self.take_claim(id, body).await;
-        let outcome = answer
-            .as_ref()
-            .map_or_else(|error| error.code.name(), |_| "ok");
+        let outcome = outcome(&answer);
         metrics::counter!("hub_ingest_claims_total", "outcome" => outcome).increment(1);
         answer
     }
@@ -267,13 +264,4 @@ fn conflicting(conflict: Conflict) -> ApiError {
     let mut error = ApiError::new(Code::Conflict, detail);
     error.conflict = Some(conflict);
     error
-}
-
-/// A header's value if the header occurs once.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    }
 }

@@ -16,6 +16,9 @@ use crate::lifecycle::Readiness;
 use crate::metrics::METRICS;
 use roomlog::Log;
 
+/// The states of [`Freshness::counts`] as labels, as browsers get them.
+const STATES: [&str; 4] = ["live", "resuming", "rebuilding", "down"];
+
 /// The parts whose state is reported. A clone is a reference.
 #[derive(Clone)]
 pub struct Ops(Arc<Shared>);
@@ -134,28 +137,11 @@ async fn metrics_text(State(ops): State<Ops>) -> Response {
 )]
 fn measure(freshness: &Freshness, log: &Log) {
     metrics::gauge!("hub_store_failing").set(f64::from(u8::from(!log.is_storing())));
-    let states = freshness.states();
-    for state in [
-        GatewayState::Live,
-        GatewayState::Resuming,
-        GatewayState::Rebuilding,
-        GatewayState::Down,
-    ] {
-        let count = states.iter().filter(|(_, now)| *now == state).count();
-        metrics::gauge!("hub_guilds", "state" => label(state)).set(count as f64);
+    for (state, count) in STATES.into_iter().zip(freshness.counts()) {
+        metrics::gauge!("hub_guilds", "state" => state).set(count as f64);
     }
-    for (guild, state) in states {
+    for (guild, state) in freshness.states() {
         let live = f64::from(u8::from(state == GatewayState::Live));
         metrics::gauge!("hub_guild_live", "guild" => guild.to_string()).set(live);
-    }
-}
-
-/// The state as a label, as browsers get it.
-const fn label(state: GatewayState) -> &'static str {
-    match state {
-        GatewayState::Live => "live",
-        GatewayState::Resuming => "resuming",
-        GatewayState::Rebuilding => "rebuilding",
-        GatewayState::Down => "down",
     }
 }

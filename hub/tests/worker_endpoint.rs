@@ -111,69 +111,61 @@ async fn a_body_of_another_form_is_refused_and_names_the_field() {
     let endpoint = WorkerEndpoint::open().await;
     let generation = endpoint.claim("a").await;
     let long = "x".repeat(513);
-    let whole = || delivery(generation);
-    for (named, body) in [
-        ("to", with(whole(), "from", json!([1, 6]))),
-        ("session", with(whole(), "session", json!(null))),
+    let absent = json!({"1": "outage", "2": "outage", "3": "outage", "4": "outage"});
+    let delivery = delivery(generation);
+    // The endpoint, the named field, and what is another than in a good body.
+    for (at, named, field, value) in [
+        ("events", "to", "from", json!([1, 6])),
+        ("events", "session", "session", json!(null)),
         (
+            "events",
             "session",
-            with(whole(), "session", json!({"number": 2, "id": "s"})),
-        ),
-        (
             "session",
-            with(whole(), "session", json!({"number": 1, "id": long})),
+            json!({"number": 2, "id": "s"}),
         ),
         (
+            "events",
             "session",
-            with(
-                whole(),
-                "session",
-                json!({"number": 1, "id": "s", "resumeUrl": long}),
-            ),
+            "session",
+            json!({"number": 1, "id": long}),
         ),
-        ("session", with(whole(), "fingerprint", json!(long))),
         (
-            "absent",
-            with(
-                whole(),
-                "absent",
-                json!({"1": "outage", "2": "outage", "3": "outage", "4": "outage"}),
-            ),
+            "events",
+            "session",
+            "session",
+            json!({"number": 1, "id": "s", "resumeUrl": long}),
         ),
-        ("shard", with(whole(), "shard", json!([1, 1]))),
-        ("shard", with(whole(), "gateway", json!(null))),
-        ("shard", with(whole(), "generation", json!(null))),
+        ("events", "session", "fingerprint", json!(long)),
+        ("events", "absent", "absent", absent),
+        ("events", "shard", "shard", json!([1, 1])),
+        ("events", "shard", "gateway", json!(null)),
+        ("events", "shard", "generation", json!(null)),
+        ("claim", "worker", "worker", json!("")),
+        ("claim", "worker", "worker", json!(long)),
+        ("claim", "guilds", "guilds", json!(["1", "2", "3", "4"])),
+        ("claim", "shard", "shard", json!([1, 1])),
     ] {
-        let (status, problem) = endpoint.post("events", &body).await;
-        assert_eq!(
-            (status, &problem["errors"][0]["field"]),
-            (400, &json!(named)),
-            "{body}: {problem}"
-        );
-    }
-    for (named, body) in [
-        ("worker", with(claim("a"), "worker", json!(""))),
-        ("worker", with(claim("a"), "worker", json!(long))),
-        (
-            "guilds",
-            with(claim("a"), "guilds", json!(["1", "2", "3", "4"])),
-        ),
-        ("shard", with(claim("a"), "shard", json!([1, 1]))),
-    ] {
-        let (status, problem) = endpoint.post("claim", &body).await;
-        assert_eq!(
-            (status, &problem["errors"][0]["field"]),
-            (400, &json!(named)),
-            "{body}: {problem}"
-        );
+        let good = if at == "claim" {
+            claim("a")
+        } else {
+            delivery.clone()
+        };
+        let body = with(good, field, value);
+        let (status, problem) = endpoint.post(at, &body).await;
+        let found = &problem["errors"][0]["field"];
+        assert_eq!((status, found), (400, &json!(named)), "{body}: {problem}");
     }
     assert_eq!(
         endpoint.post("events", &claim("a")).await.0,
         400,
         "a body is bound to its endpoint"
     );
-    assert_eq!(endpoint.post("events", &whole()).await.0, 200);
-    let held = with(with(whole(), "from", json!([1, 5])), "session", json!(null));
+    assert_eq!(endpoint.post("events", &delivery).await.0, 200);
+    let held = with(
+        with(delivery, "from", json!([1, 5])),
+        "session",
+        json!(null),
+    );
     assert_eq!(
         endpoint.post("events", &held).await.0,
         200,
@@ -271,22 +263,15 @@ async fn numbers_that_only_rise_are_not_raised_beyond_their_bound() {
             json!([{"id": "e", "event": "room.created", "payload": payload, "ts": 1, "at": at}]),
         )
     };
-    let (decades, far) = (1_u64 << 41, i64::MAX.unsigned_abs());
-    for session in [
-        launch::clock::now_ms() + decades,
-        far - 1,
-        far,
-        far + 1,
-        u64::MAX,
-    ] {
-        for (named, body) in [("to", reached(session, 5)), ("at", event(session, 5))] {
-            let (status, problem) = endpoint.post("events", &body).await;
-            let field = &problem["errors"][0]["field"];
-            assert_eq!((status, field), (400, &json!(named)), "{problem}");
-        }
-    }
-    for sequence in [1 << 53, far, u64::MAX] {
-        for (named, body) in [("to", reached(1, sequence)), ("at", event(1, sequence))] {
+    let far = i64::MAX.unsigned_abs();
+    let decades = launch::clock::now_ms() + (1_u64 << 41);
+    let sessions = [decades, far - 1, far, far + 1, u64::MAX].map(|session| (session, 5));
+    let sequences = [1 << 53, far, u64::MAX].map(|sequence| (1, sequence));
+    for (session, sequence) in sessions.into_iter().chain(sequences) {
+        for (named, body) in [
+            ("to", reached(session, sequence)),
+            ("at", event(session, sequence)),
+        ] {
             let (status, problem) = endpoint.post("events", &body).await;
             let field = &problem["errors"][0]["field"];
             assert_eq!((status, field), (400, &json!(named)), "{problem}");

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use ed25519_dalek::{Signature, VerifyingKey};
 use http::{HeaderMap, HeaderName};
 
+use crate::http::only;
+
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signature-ed25519");
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-signature-timestamp");
 
@@ -76,11 +78,13 @@ impl PublicKey {
         now_ms: u64,
         window_ms: u64,
     ) -> Result<(), Unsigned> {
-        let timestamp = the_one(headers, &TIMESTAMP).ok_or(Unsigned::Headers)?;
+        let timestamp = only(headers, TIMESTAMP)
+            .ok_or(Unsigned::Headers)?
+            .as_bytes();
         let digits = (1..=TIMESTAMP_DIGITS_MAX).contains(&timestamp.len())
             && timestamp.iter().all(u8::is_ascii_digit);
         let mut signature = [0; 64];
-        let hex = the_one(headers, &SIGNATURE).ok_or(Unsigned::Headers)?;
+        let hex = only(headers, SIGNATURE).ok_or(Unsigned::Headers)?;
         if !digits || hex::decode_to_slice(hex, &mut signature).is_err() {
             return Err(Unsigned::Headers);
         }
@@ -102,13 +106,6 @@ impl PublicKey {
         }
         Ok(())
     }
-}
-
-/// The value of a header that occurs once.
-fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    values.next().is_none().then_some(value.as_bytes())
 }
 
 #[cfg(test)]

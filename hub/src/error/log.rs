@@ -2,8 +2,8 @@
 //! fill the disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
+use launch::clock::Monotonic;
 use launch::rate::{RateBucket, RateLimit};
 
 /// Which errors are logged. A clone is a reference.
@@ -13,7 +13,7 @@ pub struct ErrorLog(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: RateLimit,
-    started: Instant,
+    clock: Monotonic,
     lines: Mutex<Lines>,
 }
 
@@ -42,7 +42,7 @@ impl ErrorLog {
     pub fn new(per_s_max: u32) -> Self {
         Self(Arc::new(Shared {
             limit: RateLimit::per_second(per_s_max, per_s_max),
-            started: Instant::now(),
+            clock: Monotonic::start(),
             lines: Mutex::default(),
         }))
     }
@@ -50,9 +50,8 @@ impl ErrorLog {
     /// Whether an error may be logged now. If so, the number of errors since the last line that were
     /// not logged.
     pub fn admit(&self) -> Option<u64> {
-        let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let admitted = lines.admit(self.0.limit, now_ms);
+        let admitted = lines.admit(self.0.limit, self.0.clock.elapsed_ms());
         if admitted.is_none() {
             metrics::counter!("hub_refusals_unlogged_total").increment(1);
         }

@@ -20,6 +20,7 @@ use crate::access::Access;
 use crate::auth::{AuthError, Principal, Verifier};
 use crate::error::ApiError;
 use crate::freshness::Freshness;
+use crate::http::only;
 use crate::positions::Positions;
 
 /// How much of an unknown field's name is repeated to the sender, in characters.
@@ -162,28 +163,16 @@ fn is_token_key(key: &str) -> bool {
 /// The token of the one `Authorization` header (RFC 6750, section 2.1; the scheme's name in any
 /// case, RFC 9110, section 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else {
-        return None;
-    };
-    let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+    let (scheme, rest) = only(headers, header::AUTHORIZATION)?.split_once(' ')?;
     let token = rest.trim_start_matches(' ');
     let well_formed = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     (scheme.eq_ignore_ascii_case("bearer") && well_formed).then_some(token)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return false;
-    };
-    let essence = value
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    let value = only(headers, header::CONTENT_TYPE);
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn channel_of(path: Result<Path<String>, PathRejection>) -> Result<ChannelId, ApiError> {

@@ -43,11 +43,7 @@ pub(super) fn create(error: &DiscordError) -> ApiError {
             }
             error
         }
-        DiscordError::NotFound(_)
-        | DiscordError::Forbidden(Missing::TwoFactor)
-        | DiscordError::Unauthorized
-        | DiscordError::RateLimited { .. }
-        | DiscordError::Unavailable => of_any_call(error),
+        _ => of_any_call(error),
     }
 }
 
@@ -67,11 +63,7 @@ pub(super) fn end(error: &DiscordError) -> ApiError {
             Code::Unprocessable,
             "Discord does not let this channel be deleted",
         ),
-        DiscordError::NotFound(_)
-        | DiscordError::Forbidden(Missing::TwoFactor)
-        | DiscordError::Unauthorized
-        | DiscordError::RateLimited { .. }
-        | DiscordError::Unavailable => of_any_call(error),
+        _ => of_any_call(error),
     }
 }
 

@@ -26,7 +26,7 @@ use self::end::Outcome;
 pub use self::list::Listed;
 use crate::access::Access;
 use crate::discord::Discord;
-use crate::error::ApiError;
+use crate::error::{ApiError, outcome};
 
 /// When to retry while the store cannot be written, in ms: it is probed every second.
 const UNAVAILABLE_RETRY_MS: u64 = 1_000;
@@ -113,10 +113,7 @@ fn unavailable() -> ApiError {
 }
 
 fn count<T>(name: &'static str, result: &Result<T, ApiError>) {
-    let outcome = result
-        .as_ref()
-        .map_or_else(|error| error.code.name(), |_| "ok");
-    metrics::counter!(name, "outcome" => outcome).increment(1);
+    metrics::counter!(name, "outcome" => outcome(result)).increment(1);
 }
 
 /// A panic in another holder leaves whole entries behind.

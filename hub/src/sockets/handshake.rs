@@ -12,6 +12,7 @@ use proto::problem::Code;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::error::ApiError;
+use crate::http::only;
 
 /// A checked handshake request (RFC 6455, section 4.2.1).
 pub(super) struct Handshake {
@@ -96,10 +97,7 @@ fn check(version: Version, headers: &HeaderMap) -> Result<String, NoHandshake> {
         );
     }
     let is_authority = |host: &&str| host.parse::<Authority>().is_ok() && !host.contains('@');
-    if single(headers, &header::HOST)
-        .filter(is_authority)
-        .is_none()
-    {
+    if only(headers, &header::HOST).filter(is_authority).is_none() {
         return wrong("A WebSocket handshake needs one Host header.");
     }
     // Bytes of a body would be read as frames.
@@ -116,10 +114,10 @@ fn check(version: Version, headers: &HeaderMap) -> Result<String, NoHandshake> {
     {
         return wrong("A WebSocket handshake has one Sec-WebSocket-Version.");
     }
-    if single(headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
+    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(NoHandshake::Version);
     }
-    let key = single(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| {
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| {
         let nonce = STANDARD.decode(key);
         nonce.is_ok_and(|nonce| nonce.len() == 16)
     });
@@ -136,15 +134,6 @@ fn contains_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     tokens.any(|one| one.trim().eq_ignore_ascii_case(token))
-}
-
-/// The value of a header that occurs once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

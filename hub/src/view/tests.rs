@@ -222,7 +222,12 @@ pub(crate) fn here(id: u64) -> Voice {
     }
 }
 
-fn happen(state: &mut GuildState, view: &View, fact: Fact, source: Source) -> Vec<ViewEvent> {
+/// What a view is sent of a fact that the worker reports.
+fn happen(state: &mut GuildState, view: &View, fact: Fact) -> Vec<ViewEvent> {
+    happen_by(Source::Worker, state, view, fact)
+}
+
+fn happen_by(source: Source, state: &mut GuildState, view: &View, fact: Fact) -> Vec<ViewEvent> {
     let mut events = Vec::new();
     for change in state.admit(fact, source) {
         let before = state.clone();
@@ -241,20 +246,10 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
         ..public(ROOMS[2])
     };
     for room in [public(ROOMS[0]), public(ROOMS[1]), staff] {
-        happen(&mut state, &view, Fact::RoomCreated(room), Source::Worker);
+        happen(&mut state, &view, Fact::RoomCreated(room));
     }
-    happen(
-        &mut state,
-        &view,
-        Fact::VoiceJoined(here(ROOMS[0])),
-        Source::Worker,
-    );
-    let seen = happen(
-        &mut state,
-        &view,
-        Fact::VoiceJoined(here(ROOMS[1])),
-        Source::Worker,
-    );
+    happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])));
+    let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[1])));
     let [ViewEvent::VoiceLeft(left), ViewEvent::VoiceJoined(joined)] = &seen[..] else {
         panic!("{seen:?}")
     };
@@ -262,22 +257,12 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
         (left.moved_to, joined.moved_from),
         (Some(channel(ROOMS[1])), Some(channel(ROOMS[0])))
     );
-    let seen = happen(
-        &mut state,
-        &view,
-        Fact::VoiceJoined(here(ROOMS[2])),
-        Source::Worker,
-    );
+    let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[2])));
     let [ViewEvent::VoiceLeft(left)] = &seen[..] else {
         panic!("{seen:?}")
     };
     assert_eq!((left.channel_id, left.moved_to), (channel(ROOMS[1]), None));
-    let seen = happen(
-        &mut state,
-        &view,
-        Fact::VoiceJoined(here(ROOMS[0])),
-        Source::Worker,
-    );
+    let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])));
     let [ViewEvent::VoiceJoined(joined)] = &seen[..] else {
         panic!("{seen:?}")
     };
@@ -289,7 +274,8 @@ fn a_manual_event_makes_its_room_known_and_one_of_a_worker_does_not_show_it() {
     let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
     for (source, shown) in [(Source::Manual, 1), (Source::Worker, 0)] {
         let mut state = GuildState::default();
-        let seen = happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])), source);
+        let joined = Fact::VoiceJoined(here(ROOMS[0]));
+        let seen = happen_by(source, &mut state, &view, joined);
         assert_eq!(seen.len(), shown, "{source:?} {seen:?}");
         assert_eq!(view.rooms(&state).len(), shown);
     }
@@ -362,122 +348,64 @@ fn take(state: &mut GuildState, step: Step) {
 
 #[test]
 fn a_room_of_ours_is_hidden_by_a_deny_that_was_added_after_its_channel_was_created() {
-    use Overwrite::{Allow, Deny, None as Nothing};
     use Step::{Disown, Gone, Obfuscated, Own, OwnUnderDeny, Reported, Whole, WholeWithout};
+    const NONE: Step = Reported(Overwrite::None);
+    const ALLOW: Step = Reported(Overwrite::Allow);
+    const DENY: Step = Reported(Overwrite::Deny);
+    const ALL_ALLOW: Step = Whole(Overwrite::Allow);
+    const ALL_DENY: Step = Whole(Overwrite::Deny);
     const SHOWN: bool = true;
     const HIDDEN: bool = false;
     let cases: &[(&[Step], bool)] = &[
         // Created without a deny, in a guild whose @everyone role may view nothing.
-        (&[Own, Reported(Nothing)], SHOWN),
-        (&[Reported(Nothing), Own], SHOWN),
-        (&[Own, Reported(Allow)], SHOWN),
-        (&[Own, Reported(Nothing), Reported(Deny)], HIDDEN),
-        (
-            &[Own, Reported(Nothing), Reported(Deny), Reported(Nothing)],
-            SHOWN,
-        ),
-        (
-            &[Own, Reported(Nothing), Reported(Deny), Reported(Allow)],
-            SHOWN,
-        ),
-        (&[Own, Reported(Nothing), Whole(Deny)], HIDDEN),
-        (&[Own, Reported(Deny), Whole(Deny)], HIDDEN),
+        (&[Own, NONE], SHOWN),
+        (&[NONE, Own], SHOWN),
+        (&[Own, ALLOW], SHOWN),
+        (&[Own, NONE, DENY], HIDDEN),
+        (&[Own, NONE, DENY, NONE], SHOWN),
+        (&[Own, NONE, DENY, ALLOW], SHOWN),
+        (&[Own, NONE, ALL_DENY], HIDDEN),
+        (&[Own, DENY, ALL_DENY], HIDDEN),
         // The deny came between Discord's answer and its first event of the channel …
-        (&[Own, Reported(Deny)], HIDDEN),
-        (&[Own, Whole(Deny)], HIDDEN),
+        (&[Own, DENY], HIDDEN),
+        (&[Own, ALL_DENY], HIDDEN),
         // … or all of that before the answer.
-        (&[Reported(Nothing), Reported(Deny), Own], HIDDEN),
-        (&[Reported(Deny), Own], HIDDEN),
-        (&[Whole(Deny), Own], HIDDEN),
+        (&[NONE, DENY, Own], HIDDEN),
+        (&[DENY, Own], HIDDEN),
+        (&[ALL_DENY, Own], HIDDEN),
         // Created under its category's deny.
-        (&[OwnUnderDeny, Reported(Deny)], SHOWN),
-        (&[Reported(Deny), OwnUnderDeny], SHOWN),
-        (&[Whole(Deny), OwnUnderDeny], SHOWN),
-        (
-            &[OwnUnderDeny, Reported(Deny), Whole(Deny), Reported(Deny)],
-            SHOWN,
-        ),
-        (&[OwnUnderDeny, Reported(Deny), Reported(Nothing)], SHOWN),
+        (&[OwnUnderDeny, DENY], SHOWN),
+        (&[DENY, OwnUnderDeny], SHOWN),
+        (&[ALL_DENY, OwnUnderDeny], SHOWN),
+        (&[OwnUnderDeny, DENY, ALL_DENY, DENY], SHOWN),
+        (&[OwnUnderDeny, DENY, NONE], SHOWN),
         // Removed and added again, it is one that was added.
-        (
-            &[
-                OwnUnderDeny,
-                Reported(Deny),
-                Reported(Nothing),
-                Reported(Deny),
-            ],
-            HIDDEN,
-        ),
-        (
-            &[OwnUnderDeny, Reported(Deny), Whole(Allow), Whole(Deny)],
-            HIDDEN,
-        ),
-        (&[OwnUnderDeny, Reported(Nothing), Reported(Deny)], HIDDEN),
-        (
-            &[
-                Reported(Deny),
-                Reported(Nothing),
-                Reported(Deny),
-                OwnUnderDeny,
-            ],
-            HIDDEN,
-        ),
-        (&[Reported(Nothing), Reported(Deny), OwnUnderDeny], HIDDEN),
+        (&[OwnUnderDeny, DENY, NONE, DENY], HIDDEN),
+        (&[OwnUnderDeny, DENY, ALL_ALLOW, ALL_DENY], HIDDEN),
+        (&[OwnUnderDeny, NONE, DENY], HIDDEN),
+        (&[DENY, NONE, DENY, OwnUnderDeny], HIDDEN),
+        (&[NONE, DENY, OwnUnderDeny], HIDDEN),
         // A channel that the bot may not view is in no view, and does not show the deny.
-        (&[Own, Reported(Nothing), Obfuscated], HIDDEN),
-        (
-            &[Own, Reported(Nothing), Obfuscated, Reported(Nothing)],
-            SHOWN,
-        ),
-        (
-            &[Own, Reported(Nothing), Obfuscated, Reported(Deny)],
-            HIDDEN,
-        ),
+        (&[Own, NONE, Obfuscated], HIDDEN),
+        (&[Own, NONE, Obfuscated, NONE], SHOWN),
+        (&[Own, NONE, Obfuscated, DENY], HIDDEN),
         (&[OwnUnderDeny, Obfuscated], HIDDEN),
-        (
-            &[OwnUnderDeny, Reported(Deny), Obfuscated, Reported(Deny)],
-            SHOWN,
-        ),
-        (&[OwnUnderDeny, Obfuscated, Reported(Deny)], SHOWN),
-        (&[Obfuscated, OwnUnderDeny, Reported(Deny)], SHOWN),
-        (&[Obfuscated, Own, Reported(Deny)], HIDDEN),
-        (
-            &[Reported(Nothing), Obfuscated, OwnUnderDeny, Reported(Deny)],
-            HIDDEN,
-        ),
+        (&[OwnUnderDeny, DENY, Obfuscated, DENY], SHOWN),
+        (&[OwnUnderDeny, Obfuscated, DENY], SHOWN),
+        (&[Obfuscated, OwnUnderDeny, DENY], SHOWN),
+        (&[Obfuscated, Own, DENY], HIDDEN),
+        (&[NONE, Obfuscated, OwnUnderDeny, DENY], HIDDEN),
         // Gone and back: the deny is judged as before.
-        (&[Own, Reported(Nothing), Gone, Reported(Deny)], HIDDEN),
-        (&[Own, Reported(Nothing), WholeWithout, Whole(Deny)], HIDDEN),
-        (&[OwnUnderDeny, Reported(Deny), Gone, Reported(Deny)], SHOWN),
+        (&[Own, NONE, Gone, DENY], HIDDEN),
+        (&[Own, NONE, WholeWithout, ALL_DENY], HIDDEN),
+        (&[OwnUnderDeny, DENY, Gone, DENY], SHOWN),
+        (&[OwnUnderDeny, DENY, WholeWithout, ALL_DENY], SHOWN),
         (
-            &[OwnUnderDeny, Reported(Deny), WholeWithout, Whole(Deny)],
+            &[OwnUnderDeny, DENY, WholeWithout, Disown, DENY, OwnUnderDeny],
             SHOWN,
         ),
-        (
-            &[
-                OwnUnderDeny,
-                Reported(Deny),
-                WholeWithout,
-                Disown,
-                Reported(Deny),
-                OwnUnderDeny,
-            ],
-            SHOWN,
-        ),
-        (
-            &[
-                OwnUnderDeny,
-                Reported(Deny),
-                Reported(Nothing),
-                Gone,
-                Reported(Deny),
-            ],
-            HIDDEN,
-        ),
-        (
-            &[Own, Reported(Deny), Gone, Disown, Reported(Deny), Own],
-            HIDDEN,
-        ),
+        (&[OwnUnderDeny, DENY, NONE, Gone, DENY], HIDDEN),
+        (&[Own, DENY, Gone, Disown, DENY, Own], HIDDEN),
     ];
     for (steps, shown) in cases {
         let mut state = GuildState::default();
@@ -506,18 +434,8 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
     let mut state = GuildState::default();
     state.apply(&Change::Owned(channel(ROOMS[0])));
     let ours = public(ROOMS[0]);
-    happen(
-        &mut state,
-        &view,
-        Fact::RoomCreated(ours.clone()),
-        Source::Worker,
-    );
-    happen(
-        &mut state,
-        &view,
-        Fact::VoiceJoined(here(ROOMS[0])),
-        Source::Worker,
-    );
+    happen(&mut state, &view, Fact::RoomCreated(ours.clone()));
+    happen(&mut state, &view, Fact::VoiceJoined(here(ROOMS[0])));
     let hidden = Room {
         name: "renamed in the same change".to_owned(),
         overwrite: Overwrite::Deny,
@@ -525,12 +443,7 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
         audience: Audience::Everyone,
         ..ours
     };
-    let seen = happen(
-        &mut state,
-        &view,
-        Fact::RoomUpdated(hidden.clone()),
-        Source::Worker,
-    );
+    let seen = happen(&mut state, &view, Fact::RoomUpdated(hidden.clone()));
     let [ViewEvent::VoiceLeft(left), ViewEvent::RoomDeleted(gone)] = &seen[..] else {
         panic!("{seen:?}")
     };
@@ -544,9 +457,9 @@ fn the_change_that_hides_a_room_of_ours_takes_it_away_and_names_nothing_new() {
         Fact::VoiceJoined(here(ROOMS[0])),
         Fact::VoiceStateChanged(here(ROOMS[0])),
     ] {
-        assert_eq!(happen(&mut state, &view, fact, Source::Worker), []);
+        assert_eq!(happen(&mut state, &view, fact), []);
     }
-    let back = happen(&mut state, &view, Fact::RoomUpdated(ours), Source::Worker);
+    let back = happen(&mut state, &view, Fact::RoomUpdated(ours));
     assert!(
         matches!(
             &back[..],
