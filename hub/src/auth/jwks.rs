@@ -122,7 +122,7 @@ impl KeySet {
     /// algorithm.
     ///
     /// # Errors
-    /// There is no such key, or it cannot be told from others.
+    /// There is no such key, or several fit.
     pub(super) fn look_up(
         &self,
         kid: Option<&str>,

@@ -216,47 +216,32 @@ mod tests {
             assert_eq!(batch.len() as u64, frames);
             Decision::Continue(batch)
         };
-        let of_another = |change: fn(&mut ViewPosition)| {
-            let mut position = position(16, 0);
-            change(&mut position);
-            position
+        let other_check = ViewPosition {
+            check: 0,
+            ..position(16, 0)
         };
+        let other_epoch = ViewPosition {
+            epoch: 8,
+            ..position(16, 0)
+        };
+        let replay = |to| Decision::Replay { to };
+        let snapshot = Decision::Snapshot;
         for (position, at, history, decision) in [
             (position(16, 0), 20, Some(&kept), missed(4)),
             (position(20, 0), 20, Some(&kept), missed(0)),
-            (
-                position(12, 0),
-                20,
-                Some(&kept),
-                Decision::Replay { to: 15 },
-            ),
-            (position(12, 0), 20, None, Decision::Replay { to: 20 }),
-            (position(12, 2), 20, None, Decision::Replay { to: 20 }),
-            (position(12, 0), 20, Some(&cut), Decision::Snapshot(TOO_OLD)),
-            (position(9, 0), 20, None, Decision::Snapshot(TOO_OLD)),
-            (position(10, 1), 20, None, Decision::Snapshot(TOO_OLD)),
+            (position(12, 0), 20, Some(&kept), replay(15)),
+            (position(12, 0), 20, None, replay(20)),
+            (position(12, 2), 20, None, replay(20)),
+            (position(12, 0), 20, Some(&cut), snapshot(TOO_OLD)),
+            (position(9, 0), 20, None, snapshot(TOO_OLD)),
+            (position(10, 1), 20, None, snapshot(TOO_OLD)),
             // The entry has one frame in this view.
-            (
-                position(16, 1),
-                20,
-                Some(&kept),
-                Decision::Snapshot(STORE_CHANGED),
-            ),
+            (position(16, 1), 20, Some(&kept), snapshot(STORE_CHANGED)),
             // REST has read the log before the fan-out.
-            (position(20, 0), 19, None, Decision::Snapshot(BEHIND)),
-            (position(21, 0), 20, None, Decision::Snapshot(STORE_CHANGED)),
-            (
-                of_another(|one| one.check += 1),
-                20,
-                None,
-                Decision::Snapshot(STORE_CHANGED),
-            ),
-            (
-                of_another(|one| one.epoch += 1),
-                20,
-                None,
-                Decision::Snapshot(STORE_CHANGED),
-            ),
+            (position(20, 0), 19, None, snapshot(BEHIND)),
+            (position(21, 0), 20, None, snapshot(STORE_CHANGED)),
+            (other_check, 20, None, snapshot(STORE_CHANGED)),
+            (other_epoch, 20, None, snapshot(STORE_CHANGED)),
         ] {
             let decided = decide(&position, at_offset(at), &tail(), history);
             assert_eq!(decided, decision, "{position:?} at {at}");

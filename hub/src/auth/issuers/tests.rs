@@ -54,92 +54,90 @@ fn a_file_of_issuers_has_the_documented_fields_and_no_others() {
     }
 }
 
+/// The first issuer, and others with these fields.
+fn with_others(others: &Value) -> Result<Vec<Issuer>, String> {
+    let others = others.as_array().unwrap().iter().zip('b'..);
+    let others = others.map(|(more, name)| {
+        let mut entry = second(&json!({ "issuer": name }));
+        let more = more.as_object().unwrap().clone();
+        entry.as_object_mut().unwrap().extend(more);
+        entry
+    });
+    parse(&[first()].into_iter().chain(others).collect::<Vec<_>>())
+}
+
 #[test]
 fn issuers_that_could_name_the_same_subject_are_refused_together() {
-    let prefixed =
-        |issuer: &str, prefix: &str| second(&json!({ "issuer": issuer, "subjectPrefix": prefix }));
-    let discord = |issuer: &str| second(&json!({ "issuer": issuer, "discordSubjects": true }));
-    for (entries, names) in [
-        (vec![], "1 to 16"),
-        (vec![first(); 2], "listed twice"),
-        (vec![first(), second(&json!({}))], "subjectPrefix"),
-        (vec![first(), prefixed("b", "")], "printable"),
-        (vec![first(), prefixed("b", "a\nb")], "printable"),
-        (vec![first(), prefixed("b", &"p".repeat(65))], "64"),
-        (vec![first(), prefixed("b", "service:")], "service:"),
-        (vec![first(), prefixed("b", "discord:x")], "discord:"),
+    for (words, others) in [
+        ("1 to 16", json!(vec![json!({}); 16])),
+        ("listed twice", json!([{"issuer": "https://a.example"}])),
+        ("needs a subjectPrefix", json!([{}])),
+        ("printable", json!([{"subjectPrefix": ""}])),
+        ("printable", json!([{"subjectPrefix": "a\nb"}])),
+        ("64", json!([{"subjectPrefix": "p".repeat(65)}])),
+        ("service:", json!([{"subjectPrefix": "service:"}])),
+        ("discord:", json!([{"subjectPrefix": "discord:x"}])),
         (
-            vec![first(), prefixed("b", "x"), prefixed("c", "x")],
             "alike",
+            json!([{"subjectPrefix": "x"}, {"subjectPrefix": "x"}]),
         ),
         (
-            vec![first(), prefixed("b", "x"), prefixed("c", "xy")],
             "alike",
+            json!([{"subjectPrefix": "x"}, {"subjectPrefix": "xy"}]),
         ),
         (
-            vec![first(), prefixed("b", "xy"), prefixed("c", "x")],
             "alike",
+            json!([{"subjectPrefix": "xy"}, {"subjectPrefix": "x"}]),
         ),
-        (vec![first(), discord("b"), discord("c")], "discordSubjects"),
         (
-            vec![
-                first(),
-                second(&json!({ "subjectPrefix": "b:", "discordSubjects": true })),
-            ],
+            "discordSubjects too",
+            json!([{"discordSubjects": true}, {"discordSubjects": true}]),
+        ),
+        (
             "Keep one",
+            json!([{"subjectPrefix": "b:", "discordSubjects": true}]),
         ),
         (
-            vec![
-                first(),
-                second(&json!({ "subjectPrefix": "b:", "discordIdClaim": "d" })),
-            ],
             "Keep one",
+            json!([{"subjectPrefix": "b:", "discordIdClaim": "d"}]),
         ),
+        ("discordIdClaim needs", json!([{"discordIdClaim": "d"}])),
+        ("audience must be a list", json!([{"audience": []}])),
+        ("audience must be a list", json!([{"audience": [""]}])),
+        ("audience must be a list", json!([{"audience": "rooms"}])),
+        ("issuer is empty", json!([{"issuer": ""}])),
         (
-            vec![
-                second(&json!({ "discordIdClaim": "d" })),
-                prefixed("c", "c:"),
-            ],
-            "discordIdClaim",
-        ),
-        (vec![second(&json!({ "audience": [] }))], "audience"),
-        (vec![second(&json!({ "audience": [""] }))], "audience"),
-        (
-            vec![second(&json!({ "audience": "rooms" }))],
-            "audience must be a list",
-        ),
-        (vec![second(&json!({ "issuer": "" }))], "issuer is empty"),
-        (
-            vec![second(&json!({ "jwksUrl": "https://169.254.169.254/" }))],
             "link-local",
+            json!([{"jwksUrl": "https://169.254.169.254/"}]),
         ),
-        (vec![second(&json!({ "audienceClaim": "sub" }))], "sub"),
-        (vec![second(&json!({ "guildsClaim": "" }))], "path"),
         (
-            vec![second(&json!({ "subjectPrefix": 7 }))],
+            "audienceClaim is \"sub\"",
+            json!([{"audienceClaim": "sub"}]),
+        ),
+        ("path", json!([{"guildsClaim": ""}])),
+        (
             "subjectPrefix must be a text",
+            json!([{"subjectPrefix": 7}]),
         ),
     ] {
-        let problem = parse(&entries).unwrap_err();
-        assert!(problem.contains(names), "{problem}, not {names}");
+        let problem = with_others(&others).unwrap_err();
+        assert!(problem.contains(words), "{problem}, not {words}");
     }
-    for not_a_list in ["", "{}", "null", "[1]", r#"[{"issuer":"a","issuer":"a"}]"#] {
-        assert!(
-            !IssuersFile::parse(not_a_list).problems.is_empty(),
-            "{not_a_list}"
-        );
+    let apart =
+        json!([{"subjectPrefix": "b:"}, {"discordSubjects": true}, {"subjectPrefix": "d:"}]);
+    assert!(with_others(&apart).is_ok());
+    assert!(parse(&[second(&json!({"discordIdClaim": "d"}))]).is_ok());
+    for not_a_list in [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "[1]",
+        r#"[{"issuer":"a","issuer":"a"}]"#,
+    ] {
+        let file = IssuersFile::parse(not_a_list);
+        assert!(!file.problems.is_empty(), "{not_a_list}");
     }
-    assert!(
-        parse(&[
-            first(),
-            prefixed("b", "b:"),
-            discord("c"),
-            prefixed("d", "d:")
-        ])
-        .is_ok()
-    );
-    assert!(parse(&[prefixed("b", "b:"), prefixed("c", "c:")]).is_ok());
-    assert!(parse(&[second(&json!({ "discordIdClaim": "d" }))]).is_ok());
 }
 
 #[test]

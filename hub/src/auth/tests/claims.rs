@@ -1,7 +1,7 @@
 //! Claims by the names that a provider gives them, and the reasons that the log states.
 
 use super::*;
-use crate::auth::issuers::AudienceClaim;
+use crate::auth::issuers::AudienceClaim::{Aud, Azp, ClientId};
 use crate::auth::principal::Rights;
 
 fn signed(claims: &Value) -> String {
@@ -17,32 +17,16 @@ fn the_audience_is_one_of_the_list_in_the_claim_of_the_settings() {
     let mut of_two = issuer();
     of_two.audiences = vec!["rooms".to_owned(), "more".to_owned()];
     for (claim, claims, is_accepted) in [
-        (AudienceClaim::Aud, json!({"aud": "more"}), true),
-        (AudienceClaim::Aud, json!({"aud": ["x", "rooms"]}), true),
-        (AudienceClaim::Aud, json!({"aud": "rooms more"}), false),
-        (AudienceClaim::Aud, json!({"aud": []}), false),
-        (
-            AudienceClaim::Aud,
-            json!({"aud": null, "client_id": "rooms"}),
-            false,
-        ),
-        (
-            AudienceClaim::ClientId,
-            json!({"aud": null, "client_id": "rooms"}),
-            true,
-        ),
-        (
-            AudienceClaim::ClientId,
-            json!({"aud": "rooms", "client_id": "x"}),
-            false,
-        ),
-        (AudienceClaim::ClientId, json!({"aud": "rooms"}), false),
-        (
-            AudienceClaim::Azp,
-            json!({"aud": null, "azp": "more"}),
-            true,
-        ),
-        (AudienceClaim::Azp, json!({"aud": "more", "azp": 7}), false),
+        (Aud, json!({"aud": "more"}), true),
+        (Aud, json!({"aud": ["x", "rooms"]}), true),
+        (Aud, json!({"aud": "rooms more"}), false),
+        (Aud, json!({"aud": []}), false),
+        (Aud, json!({"aud": null, "client_id": "rooms"}), false),
+        (ClientId, json!({"aud": null, "client_id": "rooms"}), true),
+        (ClientId, json!({"aud": "rooms", "client_id": "x"}), false),
+        (ClientId, json!({"aud": "rooms"}), false),
+        (Azp, json!({"aud": null, "azp": "more"}), true),
+        (Azp, json!({"aud": "more", "azp": 7}), false),
     ] {
         of_two.audience_claim = claim;
         assert_eq!(
