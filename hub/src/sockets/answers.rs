@@ -5,17 +5,17 @@ use proto::frame::{
     ServerFrame,
 };
 
-use super::frames::Frame;
+use super::frames::{Frame, encode};
 use crate::error::ApiError;
 
 /// An answer.
 pub(super) fn ack(ack: Ack, re: Option<Correlation>) -> Frame {
-    encode(&ServerFrame::Ack(AckFrame {
+    Frame::complete(encode(&ServerFrame::Ack(AckFrame {
         v: FRAME_VERSION,
         ack,
         re,
         ts: launch::clock::now_ms(),
-    }))
+    })))
 }
 
 /// An error. One that ends the connection names it, as the log does.
@@ -24,7 +24,7 @@ pub(super) fn error(
     re: Option<Correlation>,
     connection_id: Option<String>,
 ) -> Frame {
-    encode(&ServerFrame::Error(ErrorFrame {
+    Frame::complete(encode(&ServerFrame::Error(ErrorFrame {
         v: FRAME_VERSION,
         error: FrameError {
             code: error.code,
@@ -34,19 +34,14 @@ pub(super) fn error(
         re,
         connection_id,
         ts: launch::clock::now_ms(),
-    }))
+    })))
 }
 
 /// The client should reconnect after this time.
 pub(super) fn draining(reconnect_after_ms: u64) -> Frame {
-    encode(&ServerFrame::Notice(NoticeFrame {
+    Frame::complete(encode(&ServerFrame::Notice(NoticeFrame {
         v: FRAME_VERSION,
         notice: Notice::Draining { reconnect_after_ms },
         ts: launch::clock::now_ms(),
-    }))
-}
-
-fn encode(frame: &ServerFrame) -> Frame {
-    // Strings, numbers and lists always serialize.
-    Frame::complete(serde_json::to_vec(frame).unwrap_or_default())
+    })))
 }

@@ -5,12 +5,14 @@
 use bytes::Bytes;
 use imbl::Vector;
 use proto::GuildId;
-use proto::frame::{EventFrame, FRAME_VERSION, SnapshotPayload, SnapshotRoom, ViewEvent};
+use proto::frame::{
+    EventFrame, FRAME_VERSION, ServerFrame, SnapshotPayload, SnapshotRoom, ViewEvent,
+};
 use proto::gateway::GatewayPayload;
 use proto::position::UNFINISHED;
 use roomlog::{Entry, Position};
 
-use super::frames::{NUMBER_BYTES, strip_closing_brace};
+use super::frames::{NUMBER_BYTES, encode, strip_closing_brace};
 use crate::positions::Positions;
 use crate::view::View;
 
@@ -54,14 +56,14 @@ impl FrameEncoder {
 
     /// How fresh the guild is: a complete frame, without a number and a position.
     pub(super) fn gateway(guild_id: GuildId, payload: GatewayPayload) -> Bytes {
-        encode(&EventFrame {
+        encode(&ServerFrame::Event(EventFrame {
             v: FRAME_VERSION,
             event: ViewEvent::GatewayState(payload),
             guild_id,
             pos: None,
             ts: launch::clock::now_ms(),
             n: None,
-        })
+        }))
         .into()
     }
 
@@ -110,14 +112,14 @@ impl FrameEncoder {
     }
 
     fn frame(&self, event: ViewEvent, position: Position, step: u16, ts: u64) -> Bytes {
-        strip_closing_brace(encode(&EventFrame {
+        strip_closing_brace(encode(&ServerFrame::Event(EventFrame {
             v: FRAME_VERSION,
             event,
             guild_id: self.guild,
             pos: Some(self.position(position, step)),
             ts,
             n: None,
-        }))
+        })))
     }
 }
 
@@ -159,21 +161,6 @@ fn split(rooms: Vec<SnapshotRoom>, bytes: usize) -> Vec<Vec<SnapshotRoom>> {
 /// The size of a list's element, with the comma.
 fn json_bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len() + 1)
-}
-
-fn encode(frame: &EventFrame) -> Vec<u8> {
-    #[derive(serde::Serialize)]
-    struct Typed<'a> {
-        r#type: &'static str,
-        #[serde(flatten)]
-        frame: &'a EventFrame,
-    }
-    // Strings, numbers and lists always serialize.
-    serde_json::to_vec(&Typed {
-        r#type: "event",
-        frame,
-    })
-    .unwrap_or_default()
 }
 
 #[cfg(test)]

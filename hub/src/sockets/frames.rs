@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use imbl::Vector;
+use proto::frame::ServerFrame;
 
 /// What a receiver's number adds to a frame, in bytes.
 pub(super) const NUMBER_BYTES: usize = 28;
@@ -52,6 +53,12 @@ impl Frame {
     pub(super) fn queued_bytes(&self) -> usize {
         queued_bytes(&self.body)
     }
+}
+
+/// The JSON text of a frame.
+pub(super) fn encode(frame: &ServerFrame) -> Vec<u8> {
+    // Strings, numbers and lists always serialize.
+    serde_json::to_vec(frame).unwrap_or_default()
 }
 
 /// The text of an event frame as [`Frame::numbered`] takes it.
