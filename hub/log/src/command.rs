@@ -95,12 +95,10 @@ pub enum Reply {
     CreateBegun(Result<(), CreateRefused>),
     /// To [`Command::FinishCreate`].
     CreateFinished(Result<(), NotPending>),
-    /// To [`Command::EndRoom`].
-    RoomEnded,
+    /// To [`Command::EndRoom`] and [`Command::ReconcileRooms`].
+    Done,
     /// To [`Command::NoteInteraction`].
     InteractionNoted(Admission),
-    /// To [`Command::ReconcileRooms`].
-    RoomsReconciled,
 }
 
 /// Why a claim is refused.

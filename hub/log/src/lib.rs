@@ -28,6 +28,8 @@ pub mod command;
 pub mod contention;
 pub mod dedup;
 pub mod entry;
+#[cfg(test)]
+mod fixture;
 mod group;
 mod health;
 mod log;

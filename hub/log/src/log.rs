@@ -320,12 +320,10 @@ impl Log {
                         let _queued = self.0.jobs.try_send(Job::CheckPlace);
                         continue;
                     }
-                    let (caller, done) = oneshot::channel();
-                    self.submit(Job::Probe(caller), done).await
+                    self.submit(Job::Probe).await
                 }
                 _ = age.tick() => {
-                    let (caller, done) = oneshot::channel();
-                    self.submit(Job::Expire(caller), done).await
+                    self.submit(Job::Expire).await
                 }
             };
         }
@@ -342,16 +340,16 @@ impl Log {
 
     /// Has the writer execute a command, and waits until its record is durable and published.
     pub(crate) async fn execute(&self, command: Command) -> Result<Reply, Unavailable> {
-        let (caller, reply) = oneshot::channel();
-        self.submit(Job::Execute(command, caller), reply).await
+        self.submit(|caller| Job::Execute(command, caller)).await
     }
 
-    pub(crate) async fn submit<T>(
+    pub(crate) async fn submit(
         &self,
-        job: Job,
-        reply: oneshot::Receiver<T>,
-    ) -> Result<T, Unavailable> {
-        self.0.jobs.send(job).await.map_err(|_closed| Unavailable)?;
+        job: impl FnOnce(oneshot::Sender<Reply>) -> Job,
+    ) -> Result<Reply, Unavailable> {
+        let (caller, reply) = oneshot::channel();
+        let queued = self.0.jobs.send(job(caller)).await;
+        queued.map_err(|_closed| Unavailable)?;
         reply.await.map_err(|_dropped| Unavailable)
     }
 }

@@ -177,7 +177,7 @@ impl LogState {
             }
             Command::EndRoom { channel } => {
                 self.end_room(*channel, now_ms, &mut record);
-                Reply::RoomEnded
+                Reply::Done
             }
             Command::NoteInteraction { id } => {
                 let changes = &mut record.ledger;
@@ -185,7 +185,7 @@ impl LogState {
             }
             Command::ReconcileRooms => {
                 self.reconcile_rooms(now_ms, &mut record);
-                Reply::RoomsReconciled
+                Reply::Done
             }
             #[cfg(test)]
             Command::Panic => {

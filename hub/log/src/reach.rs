@@ -143,55 +143,38 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
+    use crate::fixture::Place as Folder;
     use crate::{Log, LogSettings};
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("hub-reach-{name}-{}", std::process::id()));
-        let _gone = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    fn files(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
 
     #[tokio::test]
     async fn probing_the_store_leaves_everything_as_it_was() {
-        let folder = folder("probe");
-        let path = folder.join("data/hub.db");
+        let folder = Folder::new("probe");
+        let path = folder.0.join("data/hub.db");
         let address = StoreAddress::File(path.clone());
         assert_eq!(probe(&StoreAddress::Memory), Ok(Place::Memory));
         assert_eq!(probe(&address), Ok(Place::Free));
-        assert_eq!(files(&folder), Vec::<String>::new());
+        assert!(folder.names().is_empty());
 
         let settings = LogSettings {
             store: address.clone(),
             ..LogSettings::default()
         };
         let log = Log::open(&[], "test", &settings).unwrap();
-        let open = files(&folder.join("data"));
+        let files = || fs::read_dir(folder.0.join("data")).unwrap().count();
+        let open = files();
         assert_eq!(probe(&address), Ok(Place::InUse));
-        assert_eq!(files(&folder.join("data")), open);
+        assert_eq!(files(), open);
         log.close().await;
         drop(log);
-        let kept = files(&folder.join("data"));
+        let kept = files();
         assert_eq!(probe(&address), Ok(Place::Kept));
-        assert_eq!(files(&folder.join("data")), kept);
-        fs::remove_dir_all(folder).unwrap();
+        assert_eq!(files(), kept);
     }
 
     #[test]
     fn a_place_that_no_store_can_have_is_said_with_what_to_do() {
-        let folder = folder("wrong");
+        let Folder(folder) = &Folder::new("wrong");
         fs::write(folder.join("text"), "hello ".repeat(30)).unwrap();
         fs::write(folder.join("empty"), "").unwrap();
         let mut header = [MAGIC, &[0; 84]].concat();
@@ -214,6 +197,5 @@ mod tests {
         }
         assert_eq!(probe("empty"), Ok(Place::Kept));
         assert_eq!(probe("ours"), Ok(Place::Kept));
-        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -25,33 +25,13 @@ pub(crate) enum Job {
     /// cannot be made durable.
     Execute(Command, oneshot::Sender<Reply>),
     /// To forget the entries of guilds that have only old ones.
-    Expire(oneshot::Sender<()>),
+    Expire(oneshot::Sender<Reply>),
     /// To find out whether the store can be written.
-    Probe(oneshot::Sender<()>),
+    Probe(oneshot::Sender<Reply>),
     /// To find out whether the store is still in its place.
     CheckPlace,
     /// To end.
     Close(oneshot::Sender<()>),
-}
-
-/// Replies that wait for their group.
-enum Waiting {
-    Reply(oneshot::Sender<Reply>, Reply),
-    Done(oneshot::Sender<()>),
-}
-
-impl Waiting {
-    fn send(self) {
-        // The caller may have gone away.
-        match self {
-            Self::Reply(caller, reply) => {
-                let _received = caller.send(reply);
-            }
-            Self::Done(caller) => {
-                let _received = caller.send(());
-            }
-        }
-    }
 }
 
 pub(crate) struct Writer {
@@ -67,22 +47,23 @@ impl Writer {
     pub(crate) fn run(mut self) {
         while let Some(first) = self.jobs.blocking_recv() {
             let mut group = Group::new(self.state.clone(), launch::clock::now_ms());
+            // The replies that wait for their group.
             let (mut waiting, mut closed) = (Vec::new(), None);
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
                     Job::Execute(command, caller) => {
                         let reply = group.execute(&command);
-                        waiting.extend(reply.map(|reply| Waiting::Reply(caller, reply)));
+                        waiting.extend(reply.map(|reply| (caller, reply)));
                     }
                     Job::Expire(caller) => {
                         // Judged here: a guild may have got an entry while the job waited.
                         group.expired.extend(self.published.expired(group.now_ms));
-                        waiting.push(Waiting::Done(caller));
+                        waiting.push((caller, Reply::Done));
                     }
                     Job::Probe(caller) => {
                         group.probe = true;
-                        waiting.push(Waiting::Done(caller));
+                        waiting.push((caller, Reply::Done));
                     }
                     Job::CheckPlace => self.check_place(),
                     Job::Close(caller) => closed = Some(caller),
@@ -92,7 +73,10 @@ impl Writer {
                     .flatten();
             }
             if self.commit(group, waiting.len()) {
-                waiting.into_iter().for_each(Waiting::send);
+                for (caller, reply) in waiting {
+                    // The caller may have gone away.
+                    let _received = caller.send(reply);
+                }
             }
             if let Some(caller) = closed {
                 self.jobs.close();

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use proto::UserId;
 use proto::chain::{Absence, Bucket, CLAIM_TYPE, GatewaySession, Reached};
-use proto::{ChannelId, UserId};
 use serde_json::json;
 
 use super::*;
+use crate::fixture::{by_hand, channel_id as channel, guild, joined};
 use crate::rooms::{CreatedChannel, LedgerBounds, Owner};
 
 /// So many runs of at least 40 commands: at least 12,000 commands.
@@ -39,14 +40,6 @@ pub(crate) enum Step {
 
 /// Whether a worker is the newest of its shard.
 pub(crate) type Newest = bool;
-
-fn channel(id: u64) -> ChannelId {
-    ChannelId::new(id).unwrap()
-}
-
-fn guild(id: u64) -> GuildId {
-    GuildId::new(id).unwrap()
-}
 
 fn fact() -> impl Strategy<Value = Fact> {
     let fact = |event: &str, payload: serde_json::Value| {
@@ -290,18 +283,8 @@ proptest! {
 #[test]
 fn a_voice_that_moves_leaves_the_room_before_it_joins_the_next() {
     let mut state = begun();
-    let voice = |channel: u64| {
-        let fact = json!({"event": "voice.joined", "payload": {"guildId": "1",
-            "channelId": channel.to_string(), "userId": "5",
-            "member": {"displayName": "Zoë", "avatarUrl": "https://cdn/x"}}});
-        Event {
-            id: channel.to_string(),
-            fact: serde_json::from_value(fact).unwrap(),
-            ts: 1,
-            at: None,
-        }
-    };
-    let events = vec![voice(11), voice(12)];
+    let voice = |id: &str, channel| by_hand(id, joined(1, channel, 5));
+    let events = vec![voice("a", 11), voice("b", 12)];
     let (_, record) = state.execute(&Command::Append { events }, 1);
     let user = UserId::new(5).unwrap();
     let seen: Vec<_> = record

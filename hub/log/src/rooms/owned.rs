@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proto::{ChannelId, GuildId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::state::Change;
 
@@ -67,50 +68,39 @@ pub enum RoomStatus {
     Ended,
 }
 
-/// A room that Roomwire created.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A room that Roomwire created. Beside its channel it is stored with older names, and the rows of
+/// older forms lack some of its fields.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OwnedRoom {
     /// Its guild.
+    #[serde(rename = "guild")]
     pub guild_id: GuildId,
     /// Its channel.
+    #[serde(rename = "channel", skip_serializing)]
     pub channel_id: ChannelId,
     /// Who created it.
+    #[serde(rename = "creator")]
     pub owner: Owner,
     /// Its name, as Discord accepted it.
     pub name: String,
     /// Its category.
+    #[serde(rename = "parent")]
     pub parent_id: Option<ChannelId>,
     /// How many people may be in it. 0: no limit.
+    #[serde(rename = "limit")]
     pub user_limit: u32,
     /// Where it is in its life.
+    #[serde(rename = "standing")]
     pub status: RoomStatus,
     /// Since when, in ms since the Unix epoch.
+    #[serde(default)]
     pub since_ms: u64,
     /// The epoch of its guild's log when it was created. A later snapshot has another one.
     pub epoch: u64,
     /// Its channel was created with a deny of @everyone viewing it, as its category has it, and has
     /// had it ever since: nobody added the deny to hide the room.
+    #[serde(default)]
     pub inherits_deny: bool,
-}
-
-/// A room as it is stored, beside its channel.
-#[derive(Serialize, Deserialize)]
-struct StoredRoom {
-    guild: GuildId,
-    #[serde(rename = "creator")]
-    owner: Owner,
-    name: String,
-    parent: Option<ChannelId>,
-    limit: u32,
-    #[serde(rename = "standing")]
-    status: RoomStatus,
-    /// Absent from the rooms of older versions.
-    #[serde(default)]
-    since_ms: u64,
-    epoch: u64,
-    /// Absent from the rooms of older versions: their deny counts as added.
-    #[serde(default)]
-    inherits_deny: bool,
 }
 
 impl OwnedRoom {
@@ -137,37 +127,16 @@ impl OwnedRoom {
         (self.status != RoomStatus::Open).then_some((self.since_ms, self.channel_id))
     }
 
-    /// The room as it is stored.
-    pub fn row(&self) -> Vec<u8> {
-        let stored = StoredRoom {
-            guild: self.guild_id,
-            owner: self.owner.clone(),
-            name: self.name.clone(),
-            parent: self.parent_id,
-            limit: self.user_limit,
-            status: self.status,
-            since_ms: self.since_ms,
-            epoch: self.epoch,
-            inherits_deny: self.inherits_deny,
-        };
+    /// The room as it is stored, beside its channel.
+    pub(crate) fn row(&self) -> Vec<u8> {
         // Strings and numbers: serializing them does not fail.
-        serde_json::to_vec(&stored).unwrap_or_default()
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// The room of a stored row. None: the row has no known form.
-    pub fn read(channel_id: ChannelId, row: &[u8]) -> Option<Self> {
-        let stored: StoredRoom = serde_json::from_slice(row).ok()?;
-        Some(Self {
-            guild_id: stored.guild,
-            channel_id,
-            owner: stored.owner,
-            name: stored.name,
-            parent_id: stored.parent,
-            user_limit: stored.limit,
-            status: stored.status,
-            since_ms: stored.since_ms,
-            epoch: stored.epoch,
-            inherits_deny: stored.inherits_deny,
-        })
+    pub(crate) fn read(channel_id: ChannelId, row: &[u8]) -> Option<Self> {
+        let mut row: serde_json::Map<String, Value> = serde_json::from_slice(row).ok()?;
+        row.insert("channel".to_owned(), channel_id.to_string().into());
+        serde_json::from_value(row.into()).ok()
     }
 }

@@ -6,7 +6,8 @@ use super::*;
 
 #[tokio::test]
 async fn a_claim_without_memory_is_one_like_any_other_and_is_answered_without_it() {
-    let (_place, log, worker) = begun("without-memory", vec![snapshot(1, &[11])]).await;
+    let place = Place::new("without-memory");
+    let (log, worker) = begin(&place.settings(), vec![snapshot(1, &[11])]).await;
     let claim = |memory| Claim {
         memory,
         ..claim_by("next", (0, 1))

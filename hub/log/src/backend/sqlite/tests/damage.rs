@@ -13,19 +13,17 @@ async fn stored(closed: bool) -> (Place, Vec<LogState>) {
     let rooms: Vec<_> = (100..160).collect();
     for (guild, user) in (1..=120).map(|user| (1 + user % 2, user)) {
         if user < 3 {
-            worker
-                .deliver(&log, vec![snapshot(guild, &rooms)])
-                .await
-                .unwrap();
+            worker.deliver(&log, vec![snapshot(guild, &rooms)]).await;
         } else {
             worker
                 .deliver(&log, vec![joined(guild, 100 + user % 60, user)])
-                .await
-                .unwrap();
+                .await;
         }
         states.push(state(&log));
     }
-    log.append(vec![by_hand("a")]).await.unwrap();
+    log.append(vec![by_hand("a", joined(2, 21, 5))])
+        .await
+        .unwrap();
     states.push(state(&log));
     place.copy(&killed);
     log.close().await;
@@ -215,7 +213,8 @@ async fn what_is_no_store_is_set_aside_and_the_oldest_of_many_are_removed() {
 
 #[tokio::test]
 async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
-    let (place, log, mut worker) = begun("ruined", vec![snapshot(1, &[11])]).await;
+    let place = Place::new("ruined");
+    let (log, mut worker) = begin(&place.settings(), vec![snapshot(1, &[11])]).await;
     let before = state(&log);
     let other = Connection::open(place.file()).unwrap();
     other
@@ -224,12 +223,12 @@ async fn damage_that_is_found_in_use_ends_the_log_and_sets_the_store_aside() {
         )
         .unwrap();
     drop(other);
-    let delivered = worker.deliver(&log, vec![joined(1, 11, 5)]).await;
+    let delivered = worker.try_deliver(&log, vec![joined(1, 11, 5)]).await;
     assert_eq!(delivered, Err(NotTaken::Unavailable));
     assert_eq!(*log.health().borrow(), Health::Ruined);
     assert_eq!(state(&log), before, "nothing is seen that is not kept");
     assert_eq!(
-        worker.deliver(&log, vec![joined(1, 11, 5)]).await,
+        worker.try_deliver(&log, vec![joined(1, 11, 5)]).await,
         Err(NotTaken::Unavailable)
     );
     log.close().await;

@@ -8,90 +8,23 @@ mod model;
 mod taken_away;
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proto::chain::{CLAIM_TYPE, Claim, Conflict, GatewaySession, Link, Mark, Reached};
 use proto::event::{Event, Fact};
-use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::address::StoreAddress;
+use crate::fixture::*;
 use crate::log_state::LogState;
 use crate::rooms::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
 use crate::{Health, Log, LogSettings, NotTaken, Unavailable};
 
-/// A directory of one test, gone with it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        static PLACES: AtomicU64 = AtomicU64::new(0);
-        let number = PLACES.fetch_add(1, Relaxed);
-        let name = format!("roomwire-{name}-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _absent = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("hub.db")
-    }
-
-    fn settings(&self) -> LogSettings {
-        LogSettings {
-            store: StoreAddress::File(self.file()),
-            ..LogSettings::default()
-        }
-    }
-
-    /// What a power switch or a kill leaves: the files as they are now.
-    fn copy(&self, to: &Self) {
-        for suffix in ["", "-wal"] {
-            let name = format!("hub.db{suffix}");
-            let _gone = fs::remove_file(to.0.join(&name));
-            if self.0.join(&name).exists() {
-                fs::copy(self.0.join(&name), to.0.join(&name)).unwrap();
-            }
-        }
-    }
-
-    fn names(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<_> = names
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn guild(id: u64) -> GuildId {
-    GuildId::new(id).unwrap()
-}
-
-fn guilds() -> Vec<GuildId> {
-    vec![guild(1), guild(2)]
-}
-
 fn open(settings: &LogSettings) -> Log {
     Log::open(&guilds(), "named", settings).unwrap()
-}
-
-fn state(log: &Log) -> LogState {
-    let mut state = log.0.published.state.lock().unwrap().clone();
-    state.forget_unstored();
-    state
 }
 
 fn claim_by(worker: &str, shard: (u32, u32)) -> Claim {
@@ -163,7 +96,11 @@ impl Worker {
         }
     }
 
-    async fn deliver(&mut self, log: &Log, facts: Vec<Fact>) -> Result<(), NotTaken> {
+    async fn deliver(&mut self, log: &Log, facts: Vec<Fact>) {
+        self.try_deliver(log, facts).await.unwrap();
+    }
+
+    async fn try_deliver(&mut self, log: &Log, facts: Vec<Fact>) -> Result<(), NotTaken> {
         let before = self.sequence;
         let events = facts.into_iter().map(|fact| self.event(fact)).collect();
         let delivered = log.deliver(self.link(), events).await.map(drop);
@@ -174,36 +111,25 @@ impl Worker {
     }
 }
 
-fn fact(json: Value) -> Fact {
-    serde_json::from_value(json).unwrap()
-}
-
-fn joined(guild: u64, channel: u64, user: u64) -> Fact {
-    fact(
-        json!({"event": "voice.joined", "payload": {"guildId": guild.to_string(),
-        "channelId": channel.to_string(), "userId": user.to_string(),
-        "member": {"displayName": "Zoë", "avatarUrl": "https://cdn/x"}}}),
-    )
-}
-
-fn snapshot(guild: u64, rooms: &[u64]) -> Fact {
-    let rooms: Vec<_> = rooms
-        .iter()
-        .map(|id| json!({"guildId": guild.to_string(), "channelId": id.to_string(), "name": "r"}))
-        .collect();
-    fact(
-        json!({"event": "guild.snapshot", "payload": {"guildId": guild.to_string(),
-        "rooms": rooms, "voices": [], "reason": "worker_started"}}),
-    )
-}
-
-/// A store in a place of its own, and a worker that has delivered: what most tests begin with.
-async fn begun(name: &str, delivered: Vec<Fact>) -> (Place, Log, Worker) {
-    let place = Place::new(name);
-    let log = open(&place.settings());
+/// A log, and a worker that has delivered: what most tests begin with.
+async fn begin(settings: &LogSettings, facts: Vec<Fact>) -> (Log, Worker) {
+    let log = open(settings);
     let mut worker = Worker::claim(&log).await;
-    worker.deliver(&log, delivered).await.unwrap();
-    (place, log, worker)
+    worker.deliver(&log, facts).await;
+    (log, worker)
+}
+
+/// Closes a log, and finds the same again.
+async fn assert_kept(log: &Log, settings: &LogSettings) {
+    let before = state(log);
+    log.close().await;
+    assert_eq!(state(&open(settings)), before);
+}
+
+/// What is to come within 10 s.
+async fn soon<T>(coming: impl Future<Output = T>) -> T {
+    let within = Duration::from_secs(10);
+    tokio::time::timeout(within, coming).await.unwrap()
 }
 
 /// A log that is looked after.
@@ -226,15 +152,6 @@ impl Tended {
     }
 }
 
-fn by_hand(id: &str) -> Event {
-    Event {
-        id: id.to_owned(),
-        fact: joined(2, 21, 5),
-        ts: 1,
-        at: None,
-    }
-}
-
 /// Creates a room of the first guild whose name has so many bytes.
 async fn create_room(log: &Log, channel: u64, bytes: usize) -> Result<(), Unavailable> {
     let (ticket, owner) = (CreateTicket(channel), Owner::new(&channel.to_string()));
@@ -253,8 +170,4 @@ fn created(channel: u64, bytes: usize) -> CreateOutcome {
         user_limit: 0,
         denies_everyone: channel.is_multiple_of(2),
     })
-}
-
-fn channel_id(id: u64) -> proto::ChannelId {
-    proto::ChannelId::new(id).unwrap()
 }
