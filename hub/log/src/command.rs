@@ -85,12 +85,7 @@ pub enum Reply {
     /// To [`Command::Deliver`].
     Delivered(Result<Appended, DeliveryRefused>),
     /// To [`Command::Append`].
-    Appended {
-        /// The outcome of the events.
-        appended: Appended,
-        /// How many ids of events were forgotten before their time.
-        forgotten_early: u64,
-    },
+    Appended(Appended),
     /// To [`Command::BeginCreate`].
     CreateBegun(Result<(), CreateRefused>),
     /// To [`Command::FinishCreate`].
@@ -140,4 +135,6 @@ pub struct Appended {
     pub duplicates: u64,
     /// Which were refused.
     pub refused: Vec<RefusedEvent>,
+    /// How many ids of events by hand were forgotten before their time.
+    pub forgotten_early: u64,
 }

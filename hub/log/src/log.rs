@@ -191,11 +191,9 @@ impl Log {
     /// [`Unavailable`]: none is appended.
     pub async fn append(&self, events: Vec<Event>) -> Result<Appended, Unavailable> {
         match self.execute(Command::Append { events }).await? {
-            Reply::Appended {
-                appended,
-                forgotten_early,
-            } => {
-                metrics::counter!("hub_log_seen_forgotten_early_total").increment(forgotten_early);
+            Reply::Appended(appended) => {
+                let counter = metrics::counter!("hub_log_seen_forgotten_early_total");
+                counter.increment(appended.forgotten_early);
                 Ok(appended)
             }
             _ => Err(Unavailable),

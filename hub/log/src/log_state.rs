@@ -152,11 +152,7 @@ impl LogState {
                 Reply::Delivered(self.deliver(link, events, now_ms, &mut record))
             }
             Command::Append { events } => {
-                let outcome = self.ingest(events, Source::Manual, now_ms, &mut record);
-                Reply::Appended {
-                    appended: outcome.appended,
-                    forgotten_early: outcome.forgotten_early,
-                }
+                Reply::Appended(self.ingest(events, Source::Manual, now_ms, &mut record))
             }
             Command::BeginCreate {
                 ticket,
@@ -435,13 +431,13 @@ impl LogState {
                 begins_contention,
             });
         }
-        let outcome = self.ingest(events, Source::Worker, now_ms, record);
+        let appended = self.ingest(events, Source::Worker, now_ms, record);
         self.workers.advance(link, !events.is_empty());
         let shard = link.shard.0;
         if let Some(holder) = self.workers.holder(shard) {
             record.progress.insert(shard, holder.progress.clone());
         }
-        Ok(outcome.appended)
+        Ok(appended)
     }
 
     /// Appends events in order. A worker's event is new if its mark is above its guild's
@@ -452,17 +448,12 @@ impl LogState {
         source: Source,
         now_ms: u64,
         record: &mut Record,
-    ) -> IngestOutcome {
-        let mut outcome = IngestOutcome::default();
-        let Appended {
-            accepted,
-            duplicates,
-            refused,
-        } = &mut outcome.appended;
+    ) -> Appended {
+        let mut appended = Appended::default();
         for event in events {
             let guild = event.fact.guild_id();
             let Some(known) = self.guilds.get_mut(&guild) else {
-                refused.push(RefusedEvent {
+                appended.refused.push(RefusedEvent {
                     id: event.id.clone(),
                     code: Code::Forbidden,
                 });
@@ -483,7 +474,7 @@ impl LogState {
                     match self.event_ids.admit(Arc::clone(&id), (), now_ms) {
                         Admission::Repeat => false,
                         Admission::New { forgotten_early } => {
-                            outcome.forgotten_early += forgotten_early;
+                            appended.forgotten_early += forgotten_early;
                             record.event_ids.push((now_ms, id));
                             true
                         }
@@ -491,10 +482,10 @@ impl LogState {
                 }
             };
             if !is_new {
-                *duplicates += 1;
+                appended.duplicates += 1;
                 continue;
             }
-            *accepted += 1;
+            appended.accepted += 1;
             for change in known.state.admit(event.fact.clone(), source) {
                 let entry = known.add(guild, change, event.ts, now_ms);
                 let change = &entry.applied.entry.change;
@@ -506,15 +497,8 @@ impl LogState {
                 record.entries.extend(entries);
             }
         }
-        outcome
+        appended
     }
-}
-
-/// The outcome of some events, as the log counts it.
-#[derive(Debug, Default)]
-struct IngestOutcome {
-    appended: Appended,
-    forgotten_early: u64,
 }
 
 impl GuildRecord {

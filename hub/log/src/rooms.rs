@@ -134,7 +134,8 @@ impl LedgerChange {
         }
     }
 
-    /// The last change of everything that changes. The others do not matter to a store.
+    /// The last change of everything that changes: a full store has no room for a room that is
+    /// forgotten in the same step.
     pub(crate) fn last_of_each(changes: &[Self]) -> impl Iterator<Item = &Self> {
         let last: BTreeMap<_, _> = changes.iter().map(|one| (one.key(), one)).collect();
         last.into_values()

@@ -16,10 +16,10 @@ use crate::rooms::{CreatedChannel, LedgerBounds, Owner};
 const RUNS: u32 = 300;
 const COMMANDS_MAX: usize = 60;
 
-/// A command, before it is known which generation is the newest.
+/// A command, or one that depends on the state.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Claim(u8, (u32, u32)),
+    Command(Command),
     Identify(u8, u32, Newest),
     Deliver {
         shard: u32,
@@ -29,13 +29,8 @@ pub(crate) enum Step {
         lost: u64,
         facts: Vec<Fact>,
     },
-    Append(Vec<(u8, Fact)>),
-    Begin(u64, u64),
-    /// The channel that Discord created, and whether it denies @everyone. None: it created none.
-    Finish(usize, Option<(u64, bool)>),
-    End(u64),
-    Note(u8),
-    Reconcile,
+    /// The outcome of one of the pending creates.
+    Finish(usize, CreateOutcome),
 }
 
 /// Whether a worker is the newest of its shard.
@@ -67,12 +62,57 @@ fn fact() -> impl Strategy<Value = Fact> {
     })
 }
 
-pub(crate) fn step() -> impl Strategy<Value = Step> {
+fn claim(id: u8, shard: (u32, u32)) -> Command {
+    Command::Claim {
+        id: id.to_string().into(),
+        claim: Claim {
+            r#type: CLAIM_TYPE.to_owned(),
+            shard,
+            worker: "w".to_owned(),
+            guilds: vec![guild(1), guild(2), guild(9)],
+            memory: true,
+        },
+    }
+}
+
+fn begin(id: u64, ticket: u64) -> Command {
+    Command::BeginCreate {
+        ticket: CreateTicket(ticket),
+        guild: guild(id),
+        owner: Owner::new(&(ticket % 8).to_string()),
+    }
+}
+
+/// Discord created this channel, or none.
+fn outcome(created: Option<(u64, bool)>) -> CreateOutcome {
+    let created = created.map(|(id, denies_everyone)| CreatedChannel {
+        channel_id: channel(id),
+        name: "r".to_owned(),
+        parent_id: None,
+        user_limit: 0,
+        denies_everyone,
+    });
+    created.map_or(CreateOutcome::Withdrawn, CreateOutcome::Created)
+}
+
+fn command() -> impl Strategy<Value = Command> {
     let shard = select(vec![(0, 2), (1, 2), (0, 2), (0, 1)]);
+    let by_hand = (any::<u8>(), fact()).prop_map(|(id, fact)| by_hand(&id.to_string(), fact));
     prop_oneof![
-        2 => (any::<u8>(), shard).prop_map(|(id, shard)| Step::Claim(id % 32, shard)),
-        1 => (any::<u8>(), 0_u32..2, any::<bool>())
-            .prop_map(|(id, shard, newest)| Step::Identify(id % 32, shard, newest)),
+        2 => (0_u8..32, shard).prop_map(|(id, shard)| claim(id, shard)),
+        2 => prop::collection::vec(by_hand, 0..4).prop_map(|events| Command::Append { events }),
+        2 => (1_u64..4, 0_u64..64).prop_map(|(guild, ticket)| begin(guild, ticket)),
+        1 => (11_u64..15).prop_map(|id| Command::EndRoom { channel: channel(id) }),
+        1 => (0_u8..16).prop_map(|id| Command::NoteInteraction { id: id.to_string().into() }),
+        1 => Just(Command::ReconcileRooms),
+    ]
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        9 => command().prop_map(Step::Command),
+        1 => (0_u8..32, 0_u32..2, any::<bool>())
+            .prop_map(|(id, shard, newest)| Step::Identify(id, shard, newest)),
         8 => (
             (0_u32..2, prop::bool::weighted(0.9)),
             (0_u64..9, 0_u64..40, 0_u64..3),
@@ -86,13 +126,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
                 lost: lost / 2,
                 facts,
             }),
-        2 => prop::collection::vec((any::<u8>(), fact()), 0..4).prop_map(Step::Append),
-        2 => (1_u64..4, any::<u64>()).prop_map(|(guild, ticket)| Step::Begin(guild, ticket % 64)),
         2 => (0_usize..4, prop::option::weighted(0.8, (11_u64..15, any::<bool>())))
-            .prop_map(|(pending, created)| Step::Finish(pending, created)),
-        1 => (11_u64..15).prop_map(Step::End),
-        1 => any::<u8>().prop_map(Step::Note),
-        1 => Just(Step::Reconcile),
+            .prop_map(|(pending, created)| Step::Finish(pending, outcome(created))),
     ]
 }
 
@@ -103,16 +138,7 @@ impl Step {
             holder.map_or(0, |holder| holder.generation) - u64::from(!newest && holder.is_some())
         };
         match self {
-            Self::Claim(id, shard) => Command::Claim {
-                id: id.to_string().into(),
-                claim: Claim {
-                    r#type: CLAIM_TYPE.to_owned(),
-                    shard,
-                    worker: "w".to_owned(),
-                    guilds: vec![guild(1), guild(2), guild(9)],
-                    memory: true,
-                },
-            },
+            Self::Command(command) => command,
             Self::Identify(id, shard, newest) => Command::Identify {
                 id: id.to_string().into(),
                 notice: IdentifyNotice {
@@ -167,47 +193,17 @@ impl Step {
                     events: events.collect(),
                 }
             }
-            Self::Append(facts) => Command::Append {
-                events: facts
-                    .into_iter()
-                    .map(|(id, fact)| Event {
-                        id: id.to_string(),
-                        fact,
-                        ts: n,
-                        at: None,
-                    })
-                    .collect(),
-            },
-            Self::Begin(id, ticket) => Command::BeginCreate {
-                ticket: CreateTicket(ticket),
-                guild: guild(id),
-                owner: Owner::new(&(ticket % 8).to_string()),
-            },
-            Self::Finish(pending, created) => {
+            Self::Finish(pending, outcome) => {
                 let ticket = state
                     .ledger
                     .pending()
                     .map(|(ticket, _)| ticket)
                     .nth(pending);
-                let created = created.map(|(id, denies_everyone)| CreatedChannel {
-                    channel_id: channel(id),
-                    name: "r".to_owned(),
-                    parent_id: None,
-                    user_limit: 0,
-                    denies_everyone,
-                });
                 Command::FinishCreate {
                     ticket: ticket.unwrap_or(CreateTicket(64)),
-                    outcome: created.map_or(CreateOutcome::Withdrawn, CreateOutcome::Created),
+                    outcome,
                 }
             }
-            Self::End(id) => Command::EndRoom {
-                channel: channel(id),
-            },
-            Self::Note(id) => Command::NoteInteraction {
-                id: (id % 16).to_string().into(),
-            },
-            Self::Reconcile => Command::ReconcileRooms,
         }
     }
 }
