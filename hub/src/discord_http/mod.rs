@@ -5,7 +5,6 @@
 //! result replaces that later.
 
 mod interaction;
-mod replay;
 mod signature;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +20,7 @@ use launch::Secret;
 use launch::clock::Monotonic;
 use launch::settings::bounds::{self, bytes, ms};
 use proto::problem::Code;
+use roomlog::dedup::{DedupWindow, WindowBounds};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -30,12 +30,14 @@ pub use self::signature::PublicKey;
 use self::interaction::{
     AUTOCOMPLETE, COMMAND, Interaction, PING, content, deferred, message, no_choices, pong,
 };
-use self::replay::Seen;
 use crate::commands::Command;
 use crate::discord::{ApplicationId, Discord, DiscordError};
 use crate::error::ApiError;
 use crate::rooms::Rooms;
 
+/// How long an interaction is remembered, in ms: its token lives as long, and no signature is valid
+/// that long.
+const REMEMBERED_MS: u64 = 15 * 60 * 1000;
 /// The most attempts to replace "thinking" by the result.
 const LATER_ATTEMPTS_MAX: u32 = 3;
 /// The pause between two attempts, in ms …
@@ -73,7 +75,9 @@ struct Shared {
     rooms: Rooms,
     discord: Discord,
     settings: InteractionSettings,
-    seen: Mutex<Seen<Answer>>,
+    /// The newest interactions, so that a repeated one has the same answer. Those that create a room
+    /// are noted in the log as well.
+    answers: Mutex<DedupWindow<u64, Answer>>,
     /// For how long interactions are remembered: a wall clock that is set there and back would forget
     /// one whose signature is still believed.
     clock: Monotonic,
@@ -88,11 +92,16 @@ impl Interactions {
         discord: Discord,
         settings: InteractionSettings,
     ) -> Self {
+        let window = WindowBounds {
+            age_ms: REMEMBERED_MS,
+            entries_min: 0,
+            entries_max: settings.interactions_remembered_max,
+        };
         Self(Arc::new(Shared {
             key,
             rooms,
             discord,
-            seen: Mutex::new(Seen::new(settings.interactions_remembered_max)),
+            answers: Mutex::new(DedupWindow::new(window)),
             clock: Monotonic::start(),
             settings,
             work: TaskTracker::new(),
@@ -158,17 +167,21 @@ impl Interactions {
 
     /// The answer to an interaction: what was answered before, or what is done now.
     fn answer(&self, id: u64, interaction: Interaction) -> Answer {
+        let mut answers = self
+            .0
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = answers.get(&id) {
+            return known.clone();
+        }
         let (sender, answer) = watch::channel(None);
-        let first = || {
-            let door = self.clone();
-            self.0
-                .work
-                .spawn(async move { door.act(id, interaction, sender).await });
-            answer
-        };
-        let now_ms = self.0.clock.elapsed_ms();
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get_or_insert(id, now_ms, first)
+        answers.admit(id, answer.clone(), self.0.clock.elapsed_ms());
+        let interactions = self.clone();
+        self.0
+            .work
+            .spawn(async move { interactions.act(id, interaction, sender).await });
+        answer
     }
 
     async fn act(&self, id: u64, interaction: Interaction, sender: watch::Sender<Option<Bytes>>) {
