@@ -265,17 +265,6 @@ impl Environment {
         }
         sleep(LOOK).await;
     }
-
-    /// Writes the logs of all processes into the folder.
-    pub fn keep_logs(&self) {
-        for (name, log) in [
-            ("hub", self.world.log(Side::Hub)),
-            ("worker", self.world.log(Side::Worker)),
-            ("sim", self.world.sim.log()),
-        ] {
-            fs::write(self.folder.join(format!("{name}.log")), log).unwrap();
-        }
-    }
 }
 
 fn clock_of(folder: &Path, side: Side) -> PathBuf {

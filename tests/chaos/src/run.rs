@@ -105,7 +105,7 @@ pub async fn run(spec: &Spec) -> Outcome {
     if outcome.is_clean() {
         let _removed = std::fs::remove_dir_all(&spec.folder);
     } else {
-        environment.keep_logs();
+        environment.world.keep_logs(&spec.folder);
         let findings = [outcome.complaints.clone(), outcome.verdict.findings.clone()].concat();
         std::fs::write(spec.folder.join("findings.txt"), findings.join("\n")).unwrap();
     }

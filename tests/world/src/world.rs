@@ -1,5 +1,6 @@
 //! The simulator, the issuer, the hub and the worker, started together.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
@@ -231,6 +232,17 @@ impl World {
         format!("{past}{}", process.log())
     }
 
+    /// Writes the output of the hub, the worker and the simulator into this folder.
+    pub fn keep_logs(&self, folder: &Path) {
+        for (name, log) in [
+            ("hub", self.log(Side::Hub)),
+            ("worker", self.log(Side::Worker)),
+            ("sim", self.sim.log()),
+        ] {
+            std::fs::write(folder.join(format!("{name}.log")), log).unwrap();
+        }
+    }
+
     /// Kills the hub and starts it again.
     pub async fn restart_hub(&mut self) {
         self.kill(Side::Hub).await;
@@ -253,10 +265,16 @@ impl World {
     /// A browser of this person, subscribed.
     pub async fn browser(&self, sub: &str) -> Browser {
         let token = self.token(json!({ "sub": sub })).await;
+        let mut browser = self.browser_of(&token).await;
+        browser.event("guild.snapshot").await;
+        browser
+    }
+
+    /// A browser that has sent this token, and has read nothing yet.
+    pub async fn browser_of(&self, token: &str) -> Browser {
         let mut browser = Browser::open(&self.hub_url).await;
         let auth = json!({ "type": "auth", "token": token });
         browser.send(&auth).await;
-        browser.event("guild.snapshot").await;
         browser
     }
 

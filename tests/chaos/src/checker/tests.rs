@@ -28,9 +28,7 @@ fn evening() -> Play {
 
 fn full_record(play: &Play) -> Record {
     let story = play.truth().story(None);
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     for moment in 1..story.moments.len() {
         hub.send_moment(moment);
     }
@@ -277,9 +275,7 @@ fn a_step_that_a_snapshot_covers_is_not_lost_and_one_before_a_later_step_is() {
     let play = evening();
     let truth = play.truth();
     let story = truth.story(None);
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     hub.send_moment(1);
     hub.send_moment(2);
     hub.snapshot(5, "behind");
@@ -290,9 +286,7 @@ fn a_step_that_a_snapshot_covers_is_not_lost_and_one_before_a_later_step_is() {
     let verdict = check(&truth, &[hub.record], &Terms::default());
     assert!(verdict.is_clean(), "{:#?}", verdict.findings);
 
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     hub.send_moment(1);
     // Ada's flags are left out, and Grace's join is sent.
     hub.send_moment(3);
@@ -326,9 +320,7 @@ fn an_identify_may_collapse_what_was_not_heard_yet_and_nothing_else() {
         }],
         ..Terms::default()
     };
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     hub.send_moment(1);
     let before = hub.now_ms();
     hub.collapse(1, 5);
@@ -341,9 +333,7 @@ fn an_identify_may_collapse_what_was_not_heard_yet_and_nothing_else() {
     assert!(!check(&truth, &record, &Terms::default()).is_clean());
 
     // The same, but Grace's join was received before: what came before that was due.
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     hub.send_moment(1);
     hub.send_moment(3);
     let before = hub.now_ms();
@@ -367,9 +357,7 @@ fn an_identify_during_an_outage_collapses_until_the_outage_ends() {
     let ended = play.outage(false);
     let truth = play.truth();
     let story = truth.story(None);
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     hub.send_moment(1);
     hub.collapse(1, story.moments.len() - 1);
     hub.quiet();
@@ -409,9 +397,7 @@ fn within_a_gap_every_state_must_have_been_true_meanwhile() {
         }],
         ..Terms::default()
     };
-    let mut hub = FaithfulHub::new(&story);
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
+    let mut hub = FaithfulHub::begun(&story);
     hub.send(play::event("voice.joined", ADA, STUDY));
     hub.send(play::event("voice.left", ADA, STUDY));
     hub.send_moment(3);
@@ -444,9 +430,7 @@ fn convergence_counts_from_the_transition_the_end_of_a_fault_or_the_return() {
     let story = truth.story(None);
     let at_ms = story.moments[1].at_ms;
     let record = |opened_ms: u64, had_ms: u64| {
-        let mut hub = FaithfulHub::new(&story);
-        hub.open(false);
-        hub.snapshot(0, "subscribed");
+        let mut hub = FaithfulHub::begun(&story);
         hub.open(true);
         hub.send_moment(1);
         let mut record = hub.record;

@@ -2,7 +2,6 @@
 //! say otherwise.
 
 use std::fs;
-use std::path::Path;
 
 use world::{Plan, Side, Signal, World, borrowed, within};
 
@@ -97,15 +96,4 @@ pub(super) async fn keep_store(world: &World) {
     assert!(within(STOP_MAX, is_stopped).await, "the hub does not stop");
     store(world).keep();
     world.hub.signal(Signal::CONT);
-}
-
-/// Writes the logs of all programs into a folder.
-pub(super) fn keep_logs(world: &World, folder: &Path) {
-    for (name, text) in [
-        ("hub", world.log(Side::Hub)),
-        ("worker", world.log(Side::Worker)),
-        ("sim", world.sim.log()),
-    ] {
-        fs::write(folder.join(format!("{name}.log")), text).unwrap();
-    }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use world::{GUILD, LOOK, LOUNGE, STUDY, Side, World, within};
 
 use super::Report;
-use super::fixture::{Fixture, keep_logs};
+use super::fixture::Fixture;
 use crate::access::HubAccess;
 use crate::checker::Id;
 use crate::discord::Discord;
@@ -253,7 +253,7 @@ impl Running {
     /// Leaves logs and records in a folder.
     pub(super) fn keep(&self, folder: &Path) {
         std::fs::create_dir_all(folder).unwrap();
-        keep_logs(&self.world, folder);
+        self.world.keep_logs(folder);
         let wrongs = self.report.wrongs.join("\n");
         std::fs::write(folder.join("findings.txt"), wrongs).unwrap();
         for (at, log) in self.more_logs.iter().enumerate() {

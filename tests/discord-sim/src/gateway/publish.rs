@@ -78,15 +78,9 @@ impl Gateway {
             if guild.unavailable && !outage {
                 continue;
             }
-            let listeners: Vec<String> = self
-                .sessions
-                .values()
-                .filter(|session| session.serves(guild.id))
-                .map(|session| session.id.clone())
-                .collect();
             let mut shown = None;
             let mut obfuscated = None;
-            for id in listeners {
+            for id in self.sessions_of(guild.id) {
                 let Some(session) = self.sessions.get(&id) else {
                     continue;
                 };
@@ -119,6 +113,13 @@ impl Gateway {
             }
         }
         self.unveil(state, visible, made);
+    }
+
+    /// The ids of the sessions whose shard serves this guild.
+    fn sessions_of(&self, guild: Id) -> Vec<String> {
+        let sessions = self.sessions.values();
+        let serving = sessions.filter(|session| session.serves(guild));
+        serving.map(|session| session.id.clone()).collect()
     }
 
     /// Sends CHANNEL_UPDATE for channels that came into the bot's view, to the sessions that see others
@@ -157,16 +158,14 @@ impl Gateway {
             if regained.is_empty() || guild.unavailable {
                 continue;
             }
-            let listeners: Vec<String> = self
-                .sessions
-                .values()
-                .filter(|session| {
-                    session.serves(guild.id) && session.intents & intents::GUILDS != 0
-                })
-                .filter(|session| session.hidden(self.settings.sim_obfuscate) == Hidden::Obfuscated)
-                .map(|session| session.id.clone())
-                .collect();
-            for id in listeners {
+            for id in self.sessions_of(guild.id) {
+                let is_obfuscated = self.sessions.get(&id).is_some_and(|session| {
+                    session.intents & intents::GUILDS != 0
+                        && session.hidden(self.settings.sim_obfuscate) == Hidden::Obfuscated
+                });
+                if !is_obfuscated {
+                    continue;
+                }
                 for channel in regained
                     .iter()
                     .filter_map(|channel| guild.channels.get(*channel))

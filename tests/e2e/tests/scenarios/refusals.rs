@@ -344,10 +344,7 @@ async fn a_reader_gets_every_guild_with_a_small_outbox_and_a_guild_without_a_wor
     let mut wanted = vec![GUILD.to_owned()];
     wanted.extend(guilds);
     let token = world.token(json!({ "sub": "ada", "guilds": wanted })).await;
-    let mut browser = Browser::open(&world.hub_url).await;
-    browser
-        .send(&json!({ "type": "auth", "token": token }))
-        .await;
+    let mut browser = world.browser_of(&token).await;
     for _ in &wanted {
         let snapshot = browser.event("guild.snapshot").await;
         let state = if snapshot["guildId"] == GUILD {

@@ -28,10 +28,7 @@ async fn refused_at_both_doors(world: &World, what: &str, token: &str) {
         (StatusCode::UNAUTHORIZED, &json!("UNAUTHORIZED")),
         "{what}"
     );
-    let mut browser = Browser::open(&world.hub_url).await;
-    browser
-        .send(&json!({ "type": "auth", "token": token }))
-        .await;
+    let mut browser = world.browser_of(token).await;
     assert_eq!(browser.end().await, Ended::Closed(4401), "{what}");
     assert!(
         browser
@@ -98,14 +95,8 @@ async fn a_token_that_expires_ends_its_connection_unless_it_is_refreshed() {
     let world = World::with(&[("JWT_LEEWAY_S", "0")]).await;
     let short = world.token(json!({ "sub": "ada", "ttl": 3 })).await;
     let long = world.token(json!({ "sub": "ada", "ttl": 600 })).await;
-    let mut left_alone = Browser::open(&world.hub_url).await;
-    left_alone
-        .send(&json!({ "type": "auth", "token": short }))
-        .await;
-    let mut refreshed = Browser::open(&world.hub_url).await;
-    refreshed
-        .send(&json!({ "type": "auth", "token": short }))
-        .await;
+    let mut left_alone = world.browser_of(&short).await;
+    let mut refreshed = world.browser_of(&short).await;
     refreshed.event("guild.snapshot").await;
     refreshed
         .send(&json!({ "type": "refresh", "token": long, "id": 1 }))
@@ -128,10 +119,7 @@ async fn no_token_and_no_secret_is_in_a_log_at_any_level() {
     })
     .await;
     let token = world.token(json!({ "sub": "ada" })).await;
-    let mut browser = Browser::open(&world.hub_url).await;
-    browser
-        .send(&json!({ "type": "auth", "token": token }))
-        .await;
+    let mut browser = world.browser_of(&token).await;
     browser.event("guild.snapshot").await;
     browser
         .send(&json!({ "type": "refresh", "token": token }))
@@ -234,10 +222,7 @@ async fn a_token_of_4_to_8_kib_is_accepted_over_rest_and_on_the_websocket_alike(
             .rest_with(Method::GET, "/api/rooms", &token, None)
             .await;
         assert_eq!(status, StatusCode::OK, "{bytes} bytes");
-        let mut browser = Browser::open(&world.hub_url).await;
-        browser
-            .send(&json!({ "type": "auth", "token": token }))
-            .await;
+        let mut browser = world.browser_of(&token).await;
         browser.event("guild.snapshot").await;
         // What the first message holds beside the largest token: positions and ids.
         let recover = json!({ GUILD: "p".repeat(3_900) });
@@ -273,10 +258,7 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
         let with = world
             .token(json!({ "sub": "ada", "guilds": [GUILD] }))
             .await;
-        let mut browser = Browser::open(&world.hub_url).await;
-        browser
-            .send(&json!({ "type": "auth", "token": without }))
-            .await;
+        let mut browser = world.browser_of(&without).await;
         let welcome = browser.frame().await;
         assert_has(&welcome, &json!({ "event": "auth.ok", "guilds": [] }));
         assert!(welcome.get("guildId").is_none(), "{welcome}");
@@ -296,10 +278,7 @@ async fn a_page_without_a_guild_stays_connected_and_subscribes_when_its_token_br
     let unread = world
         .token(json!({ "sub": "ada", "guilds": [], "scope": "rooms:create" }))
         .await;
-    let mut browser = Browser::open(&world.hub_url).await;
-    browser
-        .send(&json!({ "type": "auth", "token": unread }))
-        .await;
+    let mut browser = world.browser_of(&unread).await;
     assert_eq!(browser.end().await, Ended::Closed(4403));
 }
 
@@ -358,10 +337,7 @@ async fn two_issuers_of_a_file_share_neither_keys_nor_subjects() {
             .rest_with(Method::GET, "/api/rooms", &token, None)
             .await;
         assert_eq!(status, StatusCode::OK);
-        let mut browser = Browser::open(&world.hub_url).await;
-        browser
-            .send(&json!({ "type": "auth", "token": token }))
-            .await;
+        let mut browser = world.browser_of(&token).await;
         let welcome = browser.frame().await;
         assert_has(&welcome, &json!({ "event": "auth.ok", "sub": acts_as }));
     }
@@ -431,10 +407,7 @@ async fn the_log_says_by_request_id_which_claim_is_wrong_and_the_answer_does_not
         for content in ["100000000000000001", "4711", "secret-audience", &token] {
             assert!(!line.contains(content), "{line}");
         }
-        let mut browser = Browser::open(&world.hub_url).await;
-        browser
-            .send(&json!({ "type": "auth", "token": token }))
-            .await;
+        let mut browser = world.browser_of(&token).await;
         assert_eq!(browser.end().await, Ended::Closed(4401));
         assert!(!browser.received.concat().contains(parts[0]));
         eventually("the refused connection is logged", || async {

@@ -141,13 +141,17 @@ pub(super) fn event(name: &str, user: &str, room: &str) -> Value {
 }
 
 impl<'a> FaithfulHub<'a> {
-    pub(super) fn new(story: &'a Story) -> Self {
-        Self {
+    /// A hub whose subscriber has the first snapshot.
+    pub(super) fn begun(story: &'a Story) -> Self {
+        let mut hub = Self {
             record: Record::default(),
             story,
             next_n: 0,
             clock_ms: 0,
-        }
+        };
+        hub.open(false);
+        hub.snapshot(0, "subscribed");
+        hub
     }
 
     pub(super) fn now_ms(&self) -> u64 {

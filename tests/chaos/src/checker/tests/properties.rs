@@ -55,10 +55,8 @@ fn play_of(acts: &[Act]) -> Play {
 
 /// What a subscriber goes through before each moment.
 fn faithful(story: &Story, turns: &[u8]) -> (Record, Vec<Gap>) {
-    let mut hub = FaithfulHub::new(story);
+    let mut hub = FaithfulHub::begun(story);
     let mut gaps = Vec::new();
-    hub.open(false);
-    hub.snapshot(0, "subscribed");
     let last = story.moments.len() - 1;
     let mut sent = 0;
     // With one turn at least that goes on.
