@@ -354,27 +354,13 @@ mod tests {
 
     #[test]
     fn a_guild_without_a_complete_state_is_not_live() {
+        use Coverage::{Complete, NoSnapshot, NotFollowed};
+        use GatewayState::{Down, Live, Rebuilding, Resuming};
         for (coverage, state, expected) in [
-            (
-                Coverage::NoSnapshot,
-                GatewayState::Live,
-                (GatewayState::Rebuilding, Some("not_told")),
-            ),
-            (
-                Coverage::NoSnapshot,
-                GatewayState::Resuming,
-                (GatewayState::Resuming, None),
-            ),
-            (
-                Coverage::NotFollowed,
-                GatewayState::Live,
-                (GatewayState::Down, Some("not_followed")),
-            ),
-            (
-                Coverage::Complete,
-                GatewayState::Live,
-                (GatewayState::Live, None),
-            ),
+            (NoSnapshot, Live, (Rebuilding, Some("not_told"))),
+            (NoSnapshot, Resuming, (Resuming, None)),
+            (NotFollowed, Live, (Down, Some("not_followed"))),
+            (Complete, Live, (Live, None)),
         ] {
             let mut guilds = Guilds::new(&[guild(1)], 0);
             guilds.report((0, 1), &report(state), |_| coverage, 0);

@@ -214,50 +214,31 @@ mod tests {
     #[test]
     fn a_command_is_read_with_its_options() {
         let sub = |name: &str, options: Value| json!({"id": "1", "name": "room", "type": 1, "options": [{"name": name, "type": 1, "options": options}]});
+        let one = |sub_name: &str, name: &str, value: Value| {
+            sub(sub_name, json!([{"name": name, "type": 3, "value": value}]))
+        };
         let create = |name: Option<&str>, limit| {
             Some(Command::Create {
                 name: name.map(str::to_owned),
                 limit,
             })
         };
+        let end = |room: &str| {
+            Some(Command::End {
+                room: room.parse().unwrap(),
+            })
+        };
+        let both =
+            json!([{"name": "limit", "type": 4, "value": 2}, {"name": "name", "value": "a"}]);
         for (data, command) in [
             (sub("create", json!([])), create(None, None)),
-            (
-                sub(
-                    "create",
-                    json!([{"name": "limit", "type": 4, "value": 2}, {"name": "name", "type": 3, "value": "a"}]),
-                ),
-                create(Some("a"), Some(2)),
-            ),
-            (
-                sub("create", json!([{"name": "limit", "type": 4, "value": -1}])),
-                None,
-            ),
-            (
-                sub(
-                    "create",
-                    json!([{"name": "limit", "type": 4, "value": "2"}]),
-                ),
-                None,
-            ),
-            (
-                sub("create", json!([{"name": "name", "type": 3, "value": 2}])),
-                None,
-            ),
-            (
-                json!({"name": "room", "options": [{"name": "list", "type": 1}]}),
-                Some(Command::List),
-            ),
-            (
-                sub("end", json!([{"name": "room", "type": 7, "value": "11"}])),
-                Some(Command::End {
-                    room: "11".parse().unwrap(),
-                }),
-            ),
-            (
-                sub("end", json!([{"name": "room", "type": 7, "value": "0"}])),
-                None,
-            ),
+            (sub("create", both), create(Some("a"), Some(2))),
+            (one("create", "limit", json!(-1)), None),
+            (one("create", "limit", json!("2")), None),
+            (one("create", "name", json!(2)), None),
+            (sub("list", json!([])), Some(Command::List)),
+            (one("end", "room", json!("11")), end("11")),
+            (one("end", "room", json!("0")), None),
             (sub("end", json!([])), None),
             (sub("unheard-of", json!([])), None),
             (json!({"name": "other", "options": []}), None),

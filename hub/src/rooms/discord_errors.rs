@@ -107,65 +107,59 @@ mod tests {
 
     #[test]
     fn every_error_of_discord_has_a_code_and_says_what_to_do_or_when_to_retry() {
+        use DiscordError::{Forbidden, Full, NotFound, RateLimited, Unauthorized, Unavailable};
         let invalid = |fields: &[&str]| DiscordError::Invalid {
             fields: fields.iter().map(|&field| field.to_owned()).collect(),
         };
-        let limited = DiscordError::RateLimited {
+        let limited = RateLimited {
             retry_after_ms: 750,
         };
-        let permissions = DiscordError::Forbidden(Missing::Permissions);
-        let access = DiscordError::Forbidden(Missing::Access);
-        let two_factor = DiscordError::Forbidden(Missing::TwoFactor);
         let forbidden = (Code::DiscordForbidden, None);
-        let unavailable = |ms| (Code::DiscordUnavailable, Some(ms));
-        let unprocessable = (Code::Unprocessable, None);
+        let wait = |ms| (Code::DiscordUnavailable, Some(ms));
+        let bad = (Code::BadRequest, None);
+        let no = (Code::Unprocessable, None);
         // Each error: its code for a create and for an end, and a word of its detail.
         for (error, of_create, of_end, word) in [
-            (&permissions, forbidden, forbidden, "Manage Channels"),
-            (&access, forbidden, forbidden, "View Channel"),
-            (&two_factor, forbidden, forbidden, "two-factor"),
             (
-                &DiscordError::NotFound(Unknown::Guild),
+                Forbidden(Missing::Permissions),
+                forbidden,
+                forbidden,
+                "Manage Channels",
+            ),
+            (
+                Forbidden(Missing::Access),
+                forbidden,
+                forbidden,
+                "View Channel",
+            ),
+            (
+                Forbidden(Missing::TwoFactor),
+                forbidden,
+                forbidden,
+                "two-factor",
+            ),
+            (
+                NotFound(Unknown::Guild),
                 forbidden,
                 forbidden,
                 "not in this guild",
             ),
+            (NotFound(Unknown::Channel), wait(2_000), wait(2_000), ""),
+            (NotFound(Unknown::Other), wait(2_000), wait(2_000), ""),
             (
-                &DiscordError::NotFound(Unknown::Channel),
-                unavailable(2_000),
-                unavailable(2_000),
-                "",
-            ),
-            (
-                &DiscordError::NotFound(Unknown::Other),
-                unavailable(2_000),
-                unavailable(2_000),
-                "",
-            ),
-            (
-                &DiscordError::Unauthorized,
-                unavailable(60_000),
-                unavailable(60_000),
+                Unauthorized,
+                wait(60_000),
+                wait(60_000),
                 "DISCORD_BOT_TOKEN",
             ),
-            (&limited, unavailable(750), unavailable(750), "wait"),
-            (
-                &DiscordError::Unavailable,
-                unavailable(2_000),
-                unavailable(2_000),
-                "",
-            ),
-            (&DiscordError::Full, unprocessable, unprocessable, ""),
-            (
-                &invalid(&["parent_id"]),
-                (Code::BadRequest, None),
-                unprocessable,
-                "",
-            ),
-            (&invalid(&["type"]), unprocessable, unprocessable, ""),
-            (&invalid(&[]), unprocessable, unprocessable, ""),
+            (limited, wait(750), wait(750), "wait"),
+            (Unavailable, wait(2_000), wait(2_000), ""),
+            (Full, no, no, ""),
+            (invalid(&["parent_id"]), bad, no, ""),
+            (invalid(&["type"]), no, no, ""),
+            (invalid(&[]), no, no, ""),
         ] {
-            for (result, expected) in [(create(error), of_create), (end(error), of_end)] {
+            for (result, expected) in [(create(&error), of_create), (end(&error), of_end)] {
                 let found = (result.code, result.retry_after_ms);
                 assert_eq!(found, expected, "{error:?}");
                 assert!(result.detail.contains(word), "{error:?}: {}", result.detail);
@@ -177,6 +171,7 @@ mod tests {
                 );
             }
         }
+        let access = Forbidden(Missing::Access);
         for result in [create(&access), end(&access)] {
             assert!(!result.detail.contains("Manage Channels"));
         }
