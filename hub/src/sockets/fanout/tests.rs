@@ -1,4 +1,4 @@
-mod bench;
+mod world;
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use proto::event::Fact;
 use proto::gateway::GatewayState;
 use proto::position::PositionKey;
 
-use self::bench::{Bench, Reader, Received, everyone, last_pos, roster, run, subscribe, visits};
+use self::world::{Reader, Received, World, everyone, last_pos, roster, run, subscribe, visits};
 use super::super::limits::HistoryBounds;
 use super::super::view_group::ViewGroup;
 use super::*;
@@ -46,35 +46,35 @@ fn part_of(mut received: Vec<Received>, thousandths: usize) -> Vec<Received> {
 }
 
 /// Plays a script with a browser that loses its connection and returns, and one that stays.
-async fn play(view: &View, script: Vec<Step>) -> (Bench, Reader, Reader) {
-    let mut bench = Bench::new(FanoutLimits::default()).await;
+async fn play(view: &View, script: Vec<Step>) -> (World, Reader, Reader) {
+    let mut world = World::new(FanoutLimits::default()).await;
     let (mut stayed, mut cut) = (Reader::default(), Reader::default());
-    let mut staying = bench.open(view, None).await;
-    let mut browser = bench.open(view, None).await;
+    let mut staying = world.open(view, None).await;
+    let mut browser = world.open(view, None).await;
     cut.read(browser.receive());
-    browser = bench.open(view, cut.pos.as_deref()).await;
+    browser = world.open(view, cut.pos.as_deref()).await;
     for step in script {
         match step {
-            Step::Happens(step) => bench.happen(step).await,
-            Step::Publishes => bench.publish_all(),
+            Step::Happens(step) => world.happen(step).await,
+            Step::Publishes => world.publish_all(),
             Step::Cut(thousandths) => {
                 cut.read(part_of(browser.receive(), thousandths));
-                bench.fanout.unsubscribe(browser.id, guild());
-                browser = bench.open(view, cut.pos.as_deref()).await;
+                world.fanout.unsubscribe(browser.id, guild());
+                browser = world.open(view, cut.pos.as_deref()).await;
             }
             Step::Restart(thousandths) => {
                 cut.read(part_of(browser.receive(), thousandths));
                 stayed.read(staying.receive());
-                bench.restart();
-                staying = bench.open(view, stayed.pos.as_deref()).await;
-                browser = bench.open(view, cut.pos.as_deref()).await;
+                world.restart();
+                staying = world.open(view, stayed.pos.as_deref()).await;
+                browser = world.open(view, cut.pos.as_deref()).await;
             }
         }
     }
-    bench.publish_all();
+    world.publish_all();
     cut.read(browser.receive());
     stayed.read(staying.receive());
-    (bench, stayed, cut)
+    (world, stayed, cut)
 }
 
 proptest! {
@@ -98,8 +98,8 @@ proptest! {
     #[test]
     fn over_snapshots_the_rooms_are_the_same_in_the_end(view in view(), script in vec(step_or_snapshot(), 0..150)) {
         run(async {
-            let (bench, stayed, cut) = play(&view, script).await;
-            let truth = bench.log.read(guild(), |state, _| Browser::of(view.rooms(state)));
+            let (world, stayed, cut) = play(&view, script).await;
+            let truth = world.log.read(guild(), |state, _| Browser::of(view.rooms(state)));
             assert_eq!(Some(&cut.rooms), truth.as_ref());
             assert_eq!(Some(&stayed.rooms), truth.as_ref());
         });
@@ -116,20 +116,20 @@ fn a_client_that_cannot_continue_gets_a_snapshot_with_the_reason() {
             },
             ..FanoutLimits::default()
         };
-        let mut bench = Bench::new(limits).await;
-        bench.publish([roster("worker_started", &ROOMS[..2])]).await;
+        let mut world = World::new(limits).await;
+        world.publish([roster("worker_started", &ROOMS[..2])]).await;
         let (view, other) = (everyone(None), everyone(Some(&ROOMS[..1])));
-        let first = bench.open(&view, None).await.receive();
+        let first = world.open(&view, None).await.receive();
         let (begun, here) = (first[0].pos().unwrap(), first[1].pos().unwrap());
         assert_eq!(first[1].reason(), "subscribed");
         let foreign = Positions::new(PositionKey::derive(b"another hub"));
         let fingerprint = view.fingerprint();
-        let foreign = foreign.seal(bench.following.position, 0, fingerprint);
-        let seal = |bench: &Bench, position| {
-            let positions = &bench.fanout.0.positions;
+        let foreign = foreign.seal(world.following.position, 0, fingerprint);
+        let seal = |world: &World, position| {
+            let positions = &world.fanout.0.positions;
             positions.seal(position, 0, fingerprint)
         };
-        let mut earlier = bench.following.position;
+        let mut earlier = world.following.position;
         earlier.epoch -= 1;
         let known = [
             (&view, "", "bad_position"),
@@ -139,29 +139,29 @@ fn a_client_that_cannot_continue_gets_a_snapshot_with_the_reason() {
             (&view, begun, "subscribed"),
             (&other, here, "view_changed"),
             // The reason of the new epoch is known.
-            (&view, &seal(&bench, earlier), "worker_started"),
+            (&view, &seal(&world, earlier), "worker_started"),
         ];
         for (view, recover, reason) in known {
-            let received = bench.open(view, Some(recover)).await.receive();
+            let received = world.open(view, Some(recover)).await.receive();
             assert_eq!(received[0].json["recovered"], false, "{recover}");
             let snapshot = (received[1].reason(), received[1].n(), received.len());
             assert_eq!(snapshot, (reason, Some(0), 2), "{recover}");
         }
-        bench.restart();
-        let stale = seal(&bench, earlier);
-        let received = bench.open(&view, Some(&stale)).await.receive();
+        world.restart();
+        let stale = seal(&world, earlier);
+        let received = world.open(&view, Some(&stale)).await.receive();
         assert_eq!(received[1].reason(), "store_changed");
 
-        bench.publish(visits(10)).await;
-        let received = bench.open(&view, Some(here)).await.receive();
+        world.publish(visits(10)).await;
+        let received = world.open(&view, Some(here)).await.receive();
         assert_eq!(received[0].json["recovered"], true);
         assert_eq!(received.len(), 12);
-        bench.publish(visits(1)).await;
+        world.publish(visits(1)).await;
         for is_history_kept in [true, true, false] {
             if !is_history_kept {
-                bench.restart();
+                world.restart();
             }
-            let received = bench.open(&view, Some(here)).await.receive();
+            let received = world.open(&view, Some(here)).await.receive();
             assert_eq!((received[1].reason(), received.len()), ("too_old", 2));
         }
     });
@@ -177,42 +177,42 @@ fn a_client_that_is_ahead_of_a_restored_store_gets_one_snapshot() {
             ("silence", "store_changed"),
             ("leaving", ""),
         ] {
-            let mut bench = Bench::new(FanoutLimits::default()).await;
-            bench.publish([roster("worker_started", &ROOMS[..2])]).await;
+            let mut world = World::new(FanoutLimits::default()).await;
+            world.publish([roster("worker_started", &ROOMS[..2])]).await;
             let view = everyone(None);
-            let kept = last_pos(&bench.open(&view, None).await.receive());
-            let mut position = bench.following.position;
+            let kept = last_pos(&world.open(&view, None).await.receive());
+            let mut position = world.following.position;
             position.epoch += 1_000;
-            let lost = bench
+            let lost = world
                 .fanout
                 .0
                 .positions
                 .seal(position, 0, view.fingerprint());
-            bench.restart_unconfirmed();
+            world.restart_unconfirmed();
 
-            let back = bench.open(&view, Some(&lost)).await;
+            let back = world.open(&view, Some(&lost)).await;
             let received = back.receive();
             assert_eq!(received.len(), 1, "{received:?}");
             assert_eq!(received[0].json["recovered"], false);
             // Other clients do not wait.
-            let continued = bench.open(&view, Some(&kept)).await.receive();
+            let continued = world.open(&view, Some(&kept)).await.receive();
             assert_eq!(continued[0].json["recovered"], true);
             for recover in [None, Some("garbage")] {
-                let received = bench.open(&view, recover).await.receive();
+                let received = world.open(&view, recover).await.receive();
                 assert_eq!(received[1].name(), "guild.snapshot");
             }
             // The worker delivers events. The pending snapshot will contain them.
-            bench.report(GatewayState::Rebuilding);
-            bench.publish(visits(1)).await;
+            world.report(GatewayState::Rebuilding);
+            world.publish(visits(1)).await;
             assert!(back.receive().is_empty());
             match ended_by {
-                "snapshot" => bench.publish([roster(reason, &ROOMS[..1])]).await,
-                "live" => bench.report(GatewayState::Live),
-                "silence" => bench.slot().lock().set_authoritative(),
-                _ => bench.fanout.unsubscribe(back.id, guild()),
+                "snapshot" => world.publish([roster(reason, &ROOMS[..1])]).await,
+                "live" => world.report(GatewayState::Live),
+                "silence" => world.slot().lock().set_authoritative(),
+                _ => world.fanout.unsubscribe(back.id, guild()),
             }
-            bench.report(GatewayState::Live);
-            bench.publish(visits(1)).await;
+            world.report(GatewayState::Live);
+            world.publish(visits(1)).await;
             let mut received = back.receive();
             if ended_by == "leaving" {
                 assert!(received.is_empty());
@@ -234,7 +234,7 @@ fn a_client_that_is_ahead_of_a_restored_store_gets_one_snapshot() {
                 Some(received.len() as u64 - 1)
             );
             // From then on no client waits.
-            let late = bench.open(&view, Some(&lost)).await.receive();
+            let late = world.open(&view, Some(&lost)).await.receive();
             assert_eq!(late[1].name(), "guild.snapshot");
         }
     });
@@ -243,19 +243,19 @@ fn a_client_that_is_ahead_of_a_restored_store_gets_one_snapshot() {
 #[test]
 fn a_client_that_returns_just_before_a_new_epoch_is_published_gets_one_snapshot() {
     run(async {
-        let mut bench = Bench::new(FanoutLimits::default()).await;
-        bench.publish([roster("worker_started", &ROOMS[..2])]).await;
+        let mut world = World::new(FanoutLimits::default()).await;
+        world.publish([roster("worker_started", &ROOMS[..2])]).await;
         let view = everyone(None);
-        let kept = last_pos(&bench.open(&view, None).await.receive());
-        bench.restart_unconfirmed();
+        let kept = last_pos(&world.open(&view, None).await.receive());
+        world.restart_unconfirmed();
         // The log has it already, and the fan-out is about to publish it.
         let snapshot = roster("store_changed", &ROOMS[..1]);
-        bench.happen(Ok(snapshot)).await;
-        let back = bench.open(&view, Some(&kept)).await;
+        world.happen(Ok(snapshot)).await;
+        let back = world.open(&view, Some(&kept)).await;
         let received = back.receive();
         assert_eq!(received.len(), 1, "{received:?}");
         assert_eq!(received[0].json["recovered"], false);
-        bench.publish_all();
+        world.publish_all();
         let mut received = back.receive();
         received.retain(|frame| frame.name() == "guild.snapshot");
         assert_eq!(received.len(), 1, "{received:?}");
@@ -266,15 +266,15 @@ fn a_client_that_returns_just_before_a_new_epoch_is_published_gets_one_snapshot(
 #[test]
 fn missed_events_are_encoded_once_for_all_clients_of_a_view() {
     run(async {
-        let mut bench = Bench::new(FanoutLimits::default()).await;
+        let mut world = World::new(FanoutLimits::default()).await;
         let view = everyone(None);
-        bench.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
-        let pos = last_pos(&bench.open(&view, None).await.receive());
-        bench.publish(visits(300)).await;
-        bench.restart();
+        world.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
+        let pos = last_pos(&world.open(&view, None).await.receive());
+        world.publish(visits(300)).await;
+        world.restart();
         let mut positions: Vec<Vec<String>> = Vec::new();
         for _ in 0..20 {
-            let received = bench.open(&view, Some(&pos)).await.receive();
+            let received = world.open(&view, Some(&pos)).await.receive();
             assert_eq!(received.len(), 302);
             // Each encoding seals a position of its own.
             positions.push(
@@ -288,7 +288,7 @@ fn missed_events_are_encoded_once_for_all_clients_of_a_view() {
         // Snapshots are shared, too. Only the position of `subscribed` is of its own.
         let mut snapshots = BTreeSet::new();
         for _ in 0..20 {
-            snapshots.insert(last_pos(&bench.open(&view, None).await.receive()));
+            snapshots.insert(last_pos(&world.open(&view, None).await.receive()));
         }
         assert!(snapshots.len() < 10, "{} of 20", snapshots.len());
     });
@@ -297,26 +297,26 @@ fn missed_events_are_encoded_once_for_all_clients_of_a_view() {
 #[test]
 fn events_during_a_replay_follow_the_missed_ones() {
     run(async {
-        let mut bench = Bench::new(FanoutLimits::default()).await;
+        let mut world = World::new(FanoutLimits::default()).await;
         let view = everyone(None);
-        bench.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
+        world.publish([Fact::RoomCreated(public(ROOMS[0]))]).await;
         let mut stayed = Reader::default();
-        let staying = bench.open(&view, None).await;
+        let staying = world.open(&view, None).await;
         stayed.read(staying.receive());
         let first = stayed.pos.clone();
-        bench.publish(visits(150)).await;
+        world.publish(visits(150)).await;
         let between = last_pos(&staying.receive());
-        bench.publish(visits(150)).await;
+        world.publish(visits(150)).await;
         // No history is kept any more. Two clients return, and more events happen meanwhile.
-        bench.restart();
-        let fanout = bench.fanout.clone();
+        world.restart();
+        let fanout = world.fanout.clone();
         let returning = |id, recover: String| {
             let (fanout, view) = (&fanout, &view);
             async move { subscribe(fanout, id, view, Some(&recover)).await }
         };
         let live = async {
             for visit in visits(12) {
-                bench.publish([visit]).await;
+                world.publish([visit]).await;
                 tokio::task::yield_now().await;
             }
         };
@@ -349,8 +349,8 @@ fn a_bounded_number_of_histories_is_kept_and_an_unused_one_is_dropped() {
             history_idle_ms: 50,
             ..FanoutLimits::default()
         };
-        let mut bench = Bench::new(limits).await;
-        bench
+        let mut world = World::new(limits).await;
+        world
             .publish(ROOMS.map(|id| Fact::RoomCreated(public(id))))
             .await;
         let views: Vec<_> = (0..4)
@@ -359,22 +359,22 @@ fn a_bounded_number_of_histories_is_kept_and_an_unused_one_is_dropped() {
             .collect();
         let mut positions = Vec::new();
         for view in &views {
-            let client = bench.open(view, None).await;
+            let client = world.open(view, None).await;
             positions.push(last_pos(&client.receive()));
-            bench.fanout.unsubscribe(client.id, guild());
+            world.fanout.unsubscribe(client.id, guild());
         }
-        bench.publish(visits(70)).await;
+        world.publish(visits(70)).await;
         for _ in 0..3 {
             for (index, (view, pos)) in views.iter().zip(&positions).enumerate() {
-                let client = bench.open(view, Some(pos)).await;
+                let client = world.open(view, Some(pos)).await;
                 let received = client.receive();
                 assert_eq!(received[0].json["recovered"], true);
                 assert_eq!(
                     received.len(),
                     if index == 0 || index == 4 { 72 } else { 2 }
                 );
-                bench.fanout.unsubscribe(client.id, guild());
-                let mut fanout = bench.slot().lock();
+                world.fanout.unsubscribe(client.id, guild());
+                let mut fanout = world.slot().lock();
                 let subscriptions = &mut fanout.subscriptions;
                 let is_kept = |(_, group): &(_, &mut ViewGroup)| group.history.is_some();
                 let (kept, all) = (
@@ -384,28 +384,28 @@ fn a_bounded_number_of_histories_is_kept_and_an_unused_one_is_dropped() {
                 assert!(kept <= 3 && all <= 6, "{kept} of {all}");
             }
         }
-        let mut fanout = bench.slot().lock();
+        let mut fanout = world.slot().lock();
         let subscriptions = &mut fanout.subscriptions;
         subscriptions.sweep(1_000_000);
         assert_eq!(subscriptions.groups().count(), 0);
-        assert!((0..=bench.connections).all(|id| !subscriptions.contains(id)));
+        assert!((0..=world.connections).all(|id| !subscriptions.contains(id)));
     });
 }
 
 #[test]
 fn no_subscription_starts_in_the_middle_of_a_delivery() {
     run(async {
-        let mut bench = Bench::new(FanoutLimits::default()).await;
+        let mut world = World::new(FanoutLimits::default()).await;
         let view = everyone(None);
         // More than a task publishes without a pause.
         let rooms = 1_000;
-        bench
+        world
             .deliver((1..=rooms).map(|id| Fact::RoomCreated(public(id))))
             .await;
         let end = CancellationToken::new();
-        let Bench {
+        let World {
             fanout, following, ..
-        } = bench;
+        } = world;
         let running = fanout.clone().run(guild(), following, end.clone());
         let subscribing = async {
             let mut seen = BTreeSet::new();
@@ -440,19 +440,19 @@ fn a_replayed_history_is_kept_until_its_client_has_used_it() {
             histories_per_guild_max: 1,
             ..FanoutLimits::default()
         };
-        let mut bench = Bench::new(limits).await;
+        let mut world = World::new(limits).await;
         let both = [public(ROOMS[0]), public(ROOMS[1])];
-        bench.publish(both.map(Fact::RoomCreated)).await;
+        world.publish(both.map(Fact::RoomCreated)).await;
         let views = [everyone(Some(&ROOMS[..1])), everyone(Some(&ROOMS[1..2]))];
         let mut positions = Vec::new();
         for view in &views {
-            positions.push(last_pos(&bench.open(view, None).await.receive()));
+            positions.push(last_pos(&world.open(view, None).await.receive()));
         }
-        bench.publish(visits(70)).await;
-        bench.restart();
+        world.publish(visits(70)).await;
+        world.restart();
         // The history of the first view is kept.
-        bench.open(&views[0], Some(&positions[0])).await;
-        let fanout = bench.fanout.clone();
+        world.open(&views[0], Some(&positions[0])).await;
+        let fanout = world.fanout.clone();
         let slot = fanout.0.guilds.get(&guild()).unwrap();
         let returns = async |id: u64, which: usize| {
             let (view, pos) = (&views[which], positions[which].as_str());

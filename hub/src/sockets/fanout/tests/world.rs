@@ -1,4 +1,4 @@
-//! The bench of the fan-out's tests: a log with a worker, and browsers that keep what they receive.
+//! The world of the fan-out's tests: a log with a worker, and browsers that keep what they receive.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use roomlog::LogSettings;
 use roomlog::rooms::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
 
 /// A log and the fan-out that follows it, step by step.
-pub(super) struct Bench {
+pub(super) struct World {
     pub(super) log: Log,
     pub(super) fanout: Fanout,
     pub(super) following: Following,
@@ -26,7 +26,7 @@ pub(super) struct Bench {
     pub(super) connections: ConnectionId,
 }
 
-impl Bench {
+impl World {
     pub(super) async fn new(limits: FanoutLimits) -> Self {
         let settings = LogSettings {
             follow_entries_max: 10_000,
