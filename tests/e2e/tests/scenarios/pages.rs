@@ -5,7 +5,17 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use world::{DEADLINE, World};
 
-const ALLOWED: &str = "https://rooms.example.org";
+/// A page, and a page of an app shell.
+const ALLOWED: [&str; 2] = [
+    "https://rooms.example.org",
+    "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+];
+const FOREIGN: [&str; 4] = [
+    "https://rooms.example.org.evil.example",
+    "chrome-extension://other",
+    "Chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+    "null",
+];
 
 /// The head of the answer, in lower case.
 async fn head_of(world: &World, line: &str, headers: &str, body: &str) -> String {
@@ -28,7 +38,7 @@ async fn head_of(world: &World, line: &str, headers: &str, body: &str) -> String
 #[tokio::test]
 async fn a_page_of_an_allowed_origin_can_read_every_answer_and_another_page_none() {
     let world = World::with(&[
-        ("WEB_ORIGIN", ALLOWED),
+        ("WEB_ORIGIN", &ALLOWED.join(" ")),
         ("REQUEST_TIMEOUT_MS", "500"),
         ("UNAUTHENTICATED_MAX", "1"),
     ])
@@ -65,10 +75,10 @@ async fn a_page_of_an_allowed_origin_can_read_every_answer_and_another_page_none
         ("OPTIONS /interactions", preflight, "", 200),
         ("OPTIONS /", preflight, "", 200),
     ] {
-        for origin in [ALLOWED, "https://rooms.example.org.evil.example", "null"] {
+        for origin in ALLOWED.into_iter().chain(FOREIGN) {
             let headers = format!("{headers}Origin: {origin}\r\n");
             let head = head_of(&world, line, &headers, body).await;
-            let is_allowed = origin == ALLOWED;
+            let is_allowed = ALLOWED.contains(&origin);
             // A foreign page's WebSocket is refused before anything else is looked at.
             let status = if is_allowed || !line.starts_with("GET /api/ws") {
                 status

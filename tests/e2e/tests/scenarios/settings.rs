@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use reqwest::Method;
-use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN};
-use world::{Browser, Plan, Process, SECRET, World};
+use world::{Process, SECRET};
 
 const HUB: &[(&str, &str)] = &[
     ("HUB_LISTEN", "127.0.0.1:0"),
@@ -249,45 +247,4 @@ fn the_known_settings_are_those_of_all_programs() {
     let file = std::fs::read_to_string(file).unwrap();
     let known: BTreeSet<String> = file.lines().map(str::to_owned).collect();
     assert_eq!(known, names, "run `node docs/settings.mjs`");
-}
-
-#[tokio::test]
-async fn a_page_of_an_app_shell_works_when_its_origin_is_listed() {
-    const SHELLS: [&str; 5] = [
-        "capacitor://localhost",
-        "ionic://localhost",
-        "tauri://localhost",
-        "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
-        "safari-web-extension://E7B2A0A1-0C7B-4A53-9F2C-0E6D1B0C9A77",
-    ];
-    let world = World::of(Plan {
-        hub: &[("WEB_ORIGIN", &SHELLS.join(" "))],
-        ..Plan::default()
-    })
-    .await;
-    let allowed = async |origin: &str| {
-        let url = format!("{}/api/rooms", world.hub_url);
-        let request = world
-            .http
-            .request(Method::OPTIONS, url)
-            .header(ORIGIN, origin);
-        let request = request.header("access-control-request-method", "GET");
-        let answer = request.send().await.unwrap();
-        answer.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
-    };
-    for origin in SHELLS {
-        let opened = Browser::open_with(&world.hub_url, &[("origin", origin)]).await;
-        assert!(opened.is_ok(), "{origin}");
-        assert_eq!(allowed(origin).await.unwrap(), origin);
-    }
-    for stranger in [
-        "capacitor://localhost.evil",
-        "Tauri://localhost",
-        "null",
-        "chrome-extension://other",
-    ] {
-        let opened = Browser::open_with(&world.hub_url, &[("origin", stranger)]).await;
-        assert_eq!(opened.err(), Some(403), "{stranger}");
-        assert_eq!(allowed(stranger).await, None, "{stranger}");
-    }
 }
