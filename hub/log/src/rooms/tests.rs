@@ -7,6 +7,7 @@ use proto::event::{Audience, Overwrite, RoomGone, RoomKind, Roster};
 
 use super::*;
 use crate::Source;
+use crate::fixture::channel_id as channel;
 
 const EPOCH: u64 = 1;
 
@@ -127,10 +128,6 @@ impl Guild {
             .map(|channel| channel.get())
             .collect()
     }
-}
-
-fn channel(id: u64) -> ChannelId {
-    ChannelId::new(id).unwrap()
 }
 
 fn guild_id() -> GuildId {

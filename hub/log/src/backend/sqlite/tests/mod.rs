@@ -1,6 +1,5 @@
 //! The store on a disk, and what its tests have in common.
 
-mod claims;
 mod damage;
 mod eviction;
 mod kept;

@@ -35,11 +35,8 @@ async fn a_store_that_is_taken_away_in_use_is_rewritten_and_loses_nothing() {
     ];
     for (what, act) in acts {
         let (place, killed) = (Place::new("taken-away"), Place::new("killed"));
-        let log = open(&place.settings());
-        let mut worker = Worker::claim(&log).await;
-        worker
-            .deliver(&log, vec![snapshot(1, &[11]), snapshot(2, &[21])])
-            .await;
+        let facts = vec![snapshot(1, &[11]), snapshot(2, &[21])];
+        let (log, mut worker) = begin(&place.settings(), facts).await;
         for user in 1..=100 {
             worker.deliver(&log, vec![joined(1, 11, user)]).await;
         }
@@ -106,9 +103,7 @@ async fn a_place_that_cannot_be_written_to_is_tried_again_and_nothing_is_acknowl
     fs::remove_file(&place.0).unwrap();
     worker.deliver(&log, vec![snapshot(1, &[11])]).await;
     assert!(log.is_storing());
-    let after = state(&log);
-    log.close().await;
-    assert_eq!(state(&open(&place.settings())), after);
+    assert_kept(&log, &place.settings()).await;
 }
 
 #[tokio::test]
@@ -121,10 +116,7 @@ async fn a_hub_that_died_while_it_put_its_store_in_place_leaves_it_to_the_next()
         (OLDER_REWRITE, "what stood there"),
     ] {
         let place = Place::new("half-put");
-        let log = open(&place.settings());
-        let mut worker = Worker::claim(&log).await;
-        let delivered = worker.try_deliver(&log, vec![snapshot(1, &[11])]).await;
-        delivered.unwrap();
+        let (log, _worker) = begin(&place.settings(), vec![snapshot(1, &[11])]).await;
         let before = state(&log);
         log.close().await;
         let beside = |suffix: &str| place.0.join(format!("hub.db{suffix}"));
