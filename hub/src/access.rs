@@ -1,4 +1,5 @@
-//! What a principal may see and do: pure rules from a principal and a guild to a view and rights.
+//! Which guilds a principal may see, through which view, and with which rights. Pure. Which rooms a
+//! view shows is decided in [`crate::view`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

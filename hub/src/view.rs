@@ -1,4 +1,4 @@
-//! What a principal may see of a guild: a set of rooms, and nothing of any other room.
+//! Which rooms of a guild a viewer sees, and what a change means to them.
 //!
 //! Pure. A view is a value: principals who may see the same share one, and each event is encoded
 //! once for them. Every endpoint gets what it shows to browsers from here. Nothing about a room
@@ -59,9 +59,9 @@ pub struct View {
     only: Option<BTreeSet<ChannelId>>,
 }
 
-/// The owner of a room, as far as it decides who may see the room.
+/// Whose a room is, as far as it decides who may see the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ownership {
+enum Provenance {
     /// Not Roomwire's: Discord's permissions decide.
     Foreign,
     /// Roomwire's own.
@@ -71,7 +71,7 @@ enum Ownership {
     Hidden,
 }
 
-impl Ownership {
+impl Provenance {
     fn of(state: &GuildState, channel: ChannelId) -> Self {
         let denies = |room: &RoomState| room.room.overwrite == Overwrite::Deny;
         if !state.owned.contains(&channel) {
@@ -127,16 +127,16 @@ impl View {
         state
             .rooms
             .get(&channel)
-            .is_some_and(|room| self.sees_room(&room.room, Ownership::of(state, channel)))
+            .is_some_and(|room| self.sees_room(&room.room, Provenance::of(state, channel)))
     }
 
-    fn sees_room(&self, room: &Room, ownership: Ownership) -> bool {
+    fn sees_room(&self, room: &Room, ownership: Provenance) -> bool {
         let listed =
             |id: &ChannelId| matches!(&*self.shown, RoomsShown::Listed(ids) if ids.contains(id));
-        let owned = ownership == Ownership::Owned;
+        let owned = ownership == Provenance::Owned;
         room.kind != RoomKind::Category
             && room.audience != Audience::Obfuscated
-            && ownership != Ownership::Hidden
+            && ownership != Provenance::Hidden
             && self
                 .only
                 .as_ref()
@@ -166,7 +166,7 @@ impl View {
         state
             .rooms
             .values()
-            .filter(|room| self.sees_room(&room.room, Ownership::of(state, room.room.channel_id)))
+            .filter(|room| self.sees_room(&room.room, Provenance::of(state, room.room.channel_id)))
             .map(|room| SnapshotRoom {
                 room: room_payload(&room.room),
                 opening: false,
@@ -188,7 +188,7 @@ impl View {
             audience: Audience::Restricted,
             overwrite: Overwrite::None,
         };
-        self.sees_room(&room, Ownership::Owned)
+        self.sees_room(&room, Provenance::Owned)
             .then(|| SnapshotRoom {
                 room: room_payload(&room),
                 opening: true,
@@ -229,7 +229,7 @@ impl View {
                 let unknown = unknown_room(gone.guild_id, gone.channel_id, Audience::Everyone);
                 let known = before.rooms.get(&gone.channel_id);
                 let room = known.map_or(&unknown, |room| &room.room);
-                if self.sees_room(room, Ownership::of(before, gone.channel_id)) {
+                if self.sees_room(room, Provenance::of(before, gone.channel_id)) {
                     vec![ViewEvent::RoomDeleted(room_payload(room))]
                 } else {
                     Vec::new()
@@ -283,7 +283,7 @@ impl View {
                 let payload = room_payload(&is.room);
                 // The change concerns a field that browsers do not get.
                 let invisible = was.room != is.room && payload == room_payload(&was.room);
-                let same_owner = Ownership::of(before, channel) == Ownership::of(after, channel);
+                let same_owner = Provenance::of(before, channel) == Provenance::of(after, channel);
                 if same_owner && !invisible {
                     vec![ViewEvent::RoomUpdated(payload)]
                 } else {

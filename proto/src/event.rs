@@ -1,4 +1,5 @@
-//! Events as the worker sends them to the hub: everything, hidden rooms included.
+//! Events as the worker sends them to the hub, and as the hub stores them: everything, hidden rooms
+//! included. A new field needs a default, or no stored log can be read any more.
 //!
 //! These types never reach a browser. Those of [`crate::frame`] do, and have no field for what a viewer
 //! may not know.

@@ -24,7 +24,7 @@ pub struct Entry {
     pub position: Position,
     /// What changed.
     pub change: Change,
-    /// When the worker read it, in ms since the Unix epoch.
+    /// When the worker read it, or when the hub changed the ledger, in ms since the Unix epoch.
     pub ts: u64,
 }
 

@@ -14,7 +14,7 @@
 //!   command that panics adds nothing. A refused one adds at most what its refusal costs: a budget, or
 //!   the count of a fenced delivery.
 //! - *Effects only.* `absorb(before, record) == after`: a record needs no judgement to be applied.
-//! - *Together stays together.* Readers never see a part of one delivery. A follower gets its entries
+//! - *Together stays together.* A reader of a guild never sees a part of one delivery. A follower gets its entries
 //!   one by one, and by the place that readers see it knows which of them belong together.
 //! - *Damage is noticed.* A store is read back whole and checked, or it is set aside.
 //!

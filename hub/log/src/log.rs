@@ -31,7 +31,8 @@ pub(crate) const AGE_INTERVAL: Duration = Duration::from_secs(60);
 /// worker leaves 500 ms between them beside Discord's 5 s. A later one is replaced.
 const SLOT_LATE_MAX_MS: u64 = 250;
 
-/// It cannot be made durable now; nothing has changed.
+/// It cannot be made durable now: the store cannot be written, or the command failed, or the log is
+/// closed. The command has changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot be written")]
 pub struct Unavailable;

@@ -23,7 +23,7 @@ pub enum Place {
     Memory,
     /// A hub has the store open.
     InUse,
-    /// A store that can be opened.
+    /// A store that can be opened, or an empty file.
     Kept,
     /// Nothing yet, and a store can be made.
     Free,
@@ -53,7 +53,8 @@ pub fn probe(address: &StoreAddress) -> Result<Place, String> {
                 .and_then(|()| try_directory(directory(&main), &main))
                 .map_err(|error| cannot_be_written(path, &error))?;
             let header = header(&main).map_err(|error| cannot_be_written(path, &error))?;
-            judge(path, &header)
+            let has_journal = beside(&main, "-wal").exists();
+            judge(path, &header, has_journal)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The hub makes the directories too.
@@ -93,14 +94,12 @@ fn header(main: &Path) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-fn judge(path: &Path, header: &[u8]) -> Result<Place, String> {
+fn judge(path: &Path, header: &[u8], has_journal: bool) -> Result<Place, String> {
     let number = |at: usize| {
         let bytes = header.get(at..at + 4)?.first_chunk::<4>()?;
         Some(i64::from(u32::from_be_bytes(*bytes)))
     };
-    // What a store of Roomwire holds may still be in its journal alone.
-    let is_empty = header.is_empty() || number(VERSION_AT) == Some(0);
-    if is_empty {
+    if header.is_empty() {
         return Ok(Place::Kept);
     }
     if !header.starts_with(MAGIC) {
@@ -109,7 +108,9 @@ fn judge(path: &Path, header: &[u8]) -> Result<Place, String> {
             path.display()
         ));
     }
-    if number(APPLICATION_AT) != Some(APPLICATION) {
+    // What names a file as a store of Roomwire may still be in its journal alone.
+    let is_in_journal = has_journal && number(APPLICATION_AT) == Some(0);
+    if number(APPLICATION_AT) != Some(APPLICATION) && !is_in_journal {
         return Err(format!(
             "{} is a database of another program. Name another file.",
             path.display()
@@ -178,8 +179,11 @@ mod tests {
         fs::write(folder.join("text"), "hello ".repeat(30)).unwrap();
         fs::write(folder.join("empty"), "").unwrap();
         let mut header = [MAGIC, &[0; 84]].concat();
-        header[VERSION_AT + 3] = 1;
         fs::write(folder.join("other"), &header).unwrap();
+        fs::write(folder.join("begun"), &header).unwrap();
+        fs::write(folder.join("begun-wal"), "").unwrap();
+        header[VERSION_AT + 3] = 1;
+        fs::write(folder.join("another"), &header).unwrap();
         header[APPLICATION_AT..APPLICATION_AT + 4].copy_from_slice(b"RWIR");
         fs::write(folder.join("ours"), &header).unwrap();
         header[VERSION_AT + 3] = 200;
@@ -189,6 +193,7 @@ mod tests {
             ("", "is not a file."),
             ("text", "is not a database."),
             ("other", "is a database of another program."),
+            ("another", "is a database of another program."),
             ("later", "was written by a later version"),
             ("text/hub.db", "needs a directory."),
         ] {
@@ -196,6 +201,7 @@ mod tests {
             assert!(why.contains(words) && why.ends_with('.'), "{name}: {why}");
         }
         assert_eq!(probe("empty"), Ok(Place::Kept));
+        assert_eq!(probe("begun"), Ok(Place::Kept));
         assert_eq!(probe("ours"), Ok(Place::Kept));
     }
 }

@@ -1,4 +1,5 @@
-//! The ledger: which rooms Roomwire created, and their owners. Only a room in the ledger is ever ended.
+//! The ledger: which rooms Roomwire created, and their owners. A request can end only a room of the
+//! ledger.
 //!
 //! Pure and persistent: a part of the log's state. The functions that decide return what they change
 //! as [`LedgerChange`]s, and [`Ledger::apply`] is the only function that changes a ledger. So a store,
@@ -364,19 +365,19 @@ impl Ledger {
         now_ms: u64,
     ) -> LedgerStep {
         let mut step = LedgerStep::default();
-        let is_ours = |channel: ChannelId| {
+        let not_of_another_guild = |channel: ChannelId| {
             let room = self.rooms.get(&channel);
             room.is_none_or(|room| room.guild_id == guild)
         };
         match change {
             Change::Fact(Fact::RoomCreated(room) | Fact::RoomUpdated(room))
-                if is_ours(room.channel_id) =>
+                if not_of_another_guild(room.channel_id) =>
             {
                 self.observe_room(room, now_ms, &mut step.ledger);
                 step.guild
                     .extend(self.ownership_change(room.channel_id, state));
             }
-            Change::Fact(Fact::RoomDeleted(gone)) if is_ours(gone.channel_id) => {
+            Change::Fact(Fact::RoomDeleted(gone)) if not_of_another_guild(gone.channel_id) => {
                 let room = self.rooms.get(&gone.channel_id);
                 if let Some(room) = room.filter(|room| room.status == RoomStatus::Open) {
                     self.put(room.turned(RoomStatus::Missing, now_ms), &mut step.ledger);

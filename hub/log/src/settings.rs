@@ -19,11 +19,11 @@ pub struct LogSettings {
     pub journal_bytes_max: u64,
     /// How many changes may wait for the writer; a further one waits to be queued.
     pub queue_max: usize,
-    /// How many entries of a guild are kept at least, if there are as many and they are young
-    /// enough; at most some hundred more.
+    /// How many entries of a guild are kept, if there are as many and they are young enough. They are
+    /// dropped by the hundred, so that a few more are kept.
     pub entries_max: usize,
-    /// How long an entry is kept at least, in ms, if it is among the newest; half as long again at
-    /// most.
+    /// How long an entry is kept, in ms, if it is among the newest. Entries are dropped together, so
+    /// that those of a quiet guild are kept for longer.
     pub age_max_ms: u64,
     /// How many entries a follower may be behind before it has to start again.
     pub follow_entries_max: usize,

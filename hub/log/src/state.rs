@@ -26,7 +26,7 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// The worker reported it.
+    /// A worker reported it, or it was sent by hand.
     #[serde(rename = "told")]
     Fact(Fact),
     /// The room is Roomwire's own, whether or not the worker has reported it yet. Its channel was
@@ -115,14 +115,7 @@ impl GuildState {
                 self.admit_voice(voice, source, Fact::VoiceStateChanged, &mut changes);
             }
             Fact::VoiceLeft(voice) => {
-                if !self.rooms.contains_key(&voice.channel_id) {
-                    let audience = match source {
-                        Source::Worker => Audience::Restricted,
-                        Source::Manual => Audience::Everyone,
-                    };
-                    let room = unknown_room(voice.guild_id, voice.channel_id, audience);
-                    changes.push(Change::Fact(Fact::RoomCreated(room)));
-                }
+                self.presuppose_room(&voice, source, &mut changes);
                 changes.push(Change::Fact(Fact::VoiceLeft(voice)));
             }
             Fact::RoomUpdated(room) if !self.rooms.contains_key(&room.channel_id) => {
@@ -270,8 +263,8 @@ impl GuildState {
         self.room_of(voice).voices.insert(voice.user_id, kept);
     }
 
-    /// The room that a voice state names; an unknown one becomes known by it. Only what was sent
-    /// by hand can name an unknown one: see `presuppose_room`.
+    /// The room that a voice state names. An unknown one becomes known by it: an entry of an earlier
+    /// version may name one, if its event was sent by hand.
     fn room_of(&mut self, voice: &Voice) -> &mut RoomState {
         self.rooms
             .entry(voice.channel_id)
@@ -308,8 +301,12 @@ impl GuildState {
     /// A worker sends a room before its members. If this hub does not know the room
     /// all the same, it cannot know who may see it: nobody, until the room is sent.
     fn presuppose_room(&self, voice: &Voice, source: Source, changes: &mut Vec<Change>) {
-        if source == Source::Worker && !self.rooms.contains_key(&voice.channel_id) {
-            let room = unknown_room(voice.guild_id, voice.channel_id, Audience::Restricted);
+        if !self.rooms.contains_key(&voice.channel_id) {
+            let audience = match source {
+                Source::Worker => Audience::Restricted,
+                Source::Manual => Audience::Everyone,
+            };
+            let room = unknown_room(voice.guild_id, voice.channel_id, audience);
             changes.push(Change::Fact(Fact::RoomCreated(room)));
         }
     }

@@ -127,7 +127,7 @@ impl Workers {
         self.last_generation
     }
 
-    /// When the bot identified, oldest first, in ms since the Unix epoch, as far as it counts.
+    /// When the bot identified, oldest first, in ms since the Unix epoch. The oldest may no longer count.
     pub(super) fn identified(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.identifies.iter().copied()
     }

@@ -22,7 +22,7 @@ impl Rooms {
     /// # Errors
     /// `FORBIDDEN`: the right is missing, or the token does not allow the guild. `BAD_REQUEST`, with
     /// every wrong field. `RATE_LIMITED`: the subject created too many rooms. `UNAVAILABLE`: the ledger
-    /// is full, or nothing can be stored; then no room exists. By Discord's answer:
+    /// is full, or nothing can be stored; then the channel is deleted again. By Discord's answer:
     /// `DISCORD_FORBIDDEN`, `DISCORD_UNAVAILABLE`, `UNPROCESSABLE` (no more channels fit).
     pub async fn create(
         &self,

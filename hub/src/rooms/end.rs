@@ -18,12 +18,13 @@ use crate::error::ApiError;
 pub(super) type Outcome = watch::Receiver<Option<Result<(), ApiError>>>;
 
 impl Rooms {
-    /// Ends a room. A room that is gone already is a success, as is one that another request is
-    /// ending.
+    /// Ends a room. A room that is gone already is a success. A request for a room that another one is
+    /// ending shares its outcome.
     ///
     /// # Errors
     /// `FORBIDDEN`: neither the right to end nor to manage rooms. `NOT_FOUND`: not a room that
-    /// Roomwire created, or not theirs. `DISCORD_FORBIDDEN`, `DISCORD_UNAVAILABLE`.
+    /// Roomwire created, or not theirs. By Discord's answer: `DISCORD_FORBIDDEN`,
+    /// `DISCORD_UNAVAILABLE`, `UNPROCESSABLE`.
     pub async fn end(&self, actor: &Principal, channel: ChannelId) -> Result<(), ApiError> {
         let result = self.end_room(actor, channel).await;
         count("hub_rooms_ends_total", &result);

@@ -272,12 +272,13 @@ fn a_move_names_both_rooms_only_to_those_who_see_both() {
 #[test]
 fn a_manual_event_makes_its_room_known_and_one_of_a_worker_does_not_show_it() {
     let view = View::new(guild(), Arc::new(RoomsShown::Everyone), None);
-    for (source, shown) in [(Source::Manual, 1), (Source::Worker, 0)] {
+    // The room, and its member.
+    for (source, events, rooms) in [(Source::Manual, 2, 1), (Source::Worker, 0, 0)] {
         let mut state = GuildState::default();
         let joined = Fact::VoiceJoined(here(ROOMS[0]));
         let seen = happen_by(source, &mut state, &view, joined);
-        assert_eq!(seen.len(), shown, "{source:?} {seen:?}");
-        assert_eq!(view.rooms(&state).len(), shown);
+        assert_eq!(seen.len(), events, "{source:?} {seen:?}");
+        assert_eq!(view.rooms(&state).len(), rooms);
     }
 }
 

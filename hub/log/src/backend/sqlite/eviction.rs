@@ -72,7 +72,7 @@ impl GroupWriter<'_> {
     ) -> Result<(), Failure> {
         let oldest = index.bases.pop_front();
         match index.bases.front() {
-            Some((next, _)) => rows::delete_entries(self.transaction, guild, *next),
+            Some((next, _)) => rows::delete_before(self.transaction, guild, *next),
             None => {
                 index.bases.extend(oldest);
                 self.forget_entries(guild, index, known)

@@ -99,7 +99,7 @@ impl GroupWriter<'_> {
             let Applied { entry, after, .. } = &*new.applied;
             let position = entry.position;
             if position.offset == 0 {
-                rows::delete_entries(self.transaction, guild, u64::MAX)?;
+                rows::delete_before(self.transaction, guild, u64::MAX)?;
                 index.bases.clear();
                 self.write_base(guild, index, position, after)?;
                 continue;
@@ -112,7 +112,7 @@ impl GroupWriter<'_> {
         }
         if index.trim(known.position.offset, self.now_ms, self.settings) {
             let (first, _) = index.bases.front().copied().unwrap_or_default();
-            rows::delete_entries(self.transaction, guild, first)?;
+            rows::delete_before(self.transaction, guild, first)?;
         }
         self.put_guild(guild, known.position, known.mark)
     }
@@ -124,7 +124,7 @@ impl GroupWriter<'_> {
         index: &mut BaseIndex,
         known: &GuildRecord,
     ) -> Result<(), Failure> {
-        rows::delete_entries(self.transaction, guild, u64::MAX)?;
+        rows::delete_before(self.transaction, guild, u64::MAX)?;
         index.bases.clear();
         self.write_base(guild, index, known.position, &known.state)
     }

@@ -185,7 +185,7 @@ impl Store {
             }
             // No worker reports it any more, so that its state would grow old.
             changed = true;
-            rows::delete_entries(&transaction, guild, u64::MAX)?;
+            rows::delete_before(&transaction, guild, u64::MAX)?;
             schema::GUILDS.delete(&transaction, &guild.get().cast_signed())?;
             tracing::info!(%guild, "not a guild of this hub any more: forgotten");
         }

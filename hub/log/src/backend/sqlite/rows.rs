@@ -225,7 +225,7 @@ fn base_checksum(guild: GuildId, position: Position, kept_ms: u64, body: &[u8]) 
 }
 
 /// Deletes the bases of a guild before an offset, and the entries up to it.
-pub(super) fn delete_entries(
+pub(super) fn delete_before(
     connection: &Connection,
     guild: GuildId,
     first: u64,

@@ -39,6 +39,9 @@ DROP TABLE IF EXISTS reached;
 DROP TABLE IF EXISTS guilds;
 DROP TABLE IF EXISTS bases;
 DROP TABLE IF EXISTS entries;
+DROP TABLE IF EXISTS pending;
+DROP TABLE IF EXISTS budgets;
+DROP TABLE IF EXISTS interactions;
 DROP TABLE IF EXISTS seen;
 DROP TABLE IF EXISTS spent;
 DROP TABLE IF EXISTS probe;
@@ -60,3 +63,22 @@ CREATE TABLE spent (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER 
 CREATE TABLE interactions (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE probe (only_one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_of_a_later_form_replace_those_of_this_one_and_the_rooms_stay() {
+        let file = rusqlite::Connection::open_in_memory().unwrap();
+        file.execute_batch(BEGIN).unwrap();
+        file.execute_batch("INSERT INTO rooms VALUES (1, x'00', x'00')")
+            .unwrap();
+        file.execute_batch(BEGIN).unwrap();
+        let count = |row: &rusqlite::Row<'_>| row.get(0);
+        let rooms: i64 = file
+            .query_row("SELECT count(*) FROM rooms", [], count)
+            .unwrap();
+        assert_eq!(rooms, 1);
+    }
+}
