@@ -14,8 +14,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 /// The crates whose `trace` is printed: those of this workspace.
-const OWN_CRATES: [&str; 6] = [
+const OWN_CRATES: [&str; 7] = [
     "hub",
+    "roomlog",
     "gateway_worker",
     "proto",
     "launch",
