@@ -30,7 +30,7 @@ use crate::sockets::limits::{FanoutLimits, RegistryLimits, SessionLimits, Socket
 use crate::view::RoomsShown;
 use roomlog::LogSettings as LogBounds;
 use roomlog::address::{Durability, StoreAddress};
-use roomlog::rooms::LedgerBounds;
+use roomlog::ledger::LedgerBounds;
 
 /// How long Discord waits for the first response to an interaction, in ms ("Responding to an
 /// Interaction" in Discord's documentation).

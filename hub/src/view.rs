@@ -14,7 +14,7 @@ use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
 use proto::{ChannelId, GuildId};
 use sha2::{Digest, Sha256};
 
-use roomlog::rooms::OwnedRoom;
+use roomlog::ledger::OwnedRoom;
 use roomlog::state::{RoomState, unknown_room};
 use roomlog::{Change, GuildState};
 

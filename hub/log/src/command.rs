@@ -11,7 +11,7 @@ use proto::event::Event;
 use proto::{ChannelId, GuildId};
 
 use crate::dedup::Admission;
-use crate::rooms::{CreateOutcome, CreateRefused, CreateTicket, NotPending, Owner};
+use crate::ledger::{CreateOutcome, CreateRefused, CreateTicket, NotPending, Owner};
 
 /// A request to the log.
 #[derive(Debug, Clone)]

@@ -13,10 +13,10 @@ use crate::command::{Appended, ClaimRefused, Command, Identified, Reply};
 use crate::dedup::Admission;
 use crate::entry::{Applied, Position};
 use crate::health::Health;
-use crate::published::{Published, lock};
-use crate::rooms::{
+use crate::ledger::{
     CreateOutcome, CreateRefused, CreateTicket, Ledger, NotPending, OwnedRoom, Owner,
 };
+use crate::published::{Published, lock};
 use crate::state::GuildState;
 use crate::tail::Tail;
 use crate::workers::Holder;

@@ -8,7 +8,7 @@ use proto::chain::Mark;
 
 use crate::Applied;
 use crate::contention::Fencing;
-use crate::rooms::LedgerChange;
+use crate::ledger::LedgerChange;
 use crate::slots::Slot;
 use crate::workers::{Holder, Progress};
 

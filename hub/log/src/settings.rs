@@ -1,7 +1,7 @@
 //! The bounds of the log, and where it is kept.
 
 use super::address::{Durability, StoreAddress};
-use super::rooms::LedgerBounds;
+use super::ledger::LedgerBounds;
 
 /// The bounds of the log.
 #[derive(Debug, Clone)]

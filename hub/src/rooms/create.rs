@@ -3,7 +3,7 @@
 use proto::problem::Code;
 use proto::rest::{CreateRoom, CreatedRoom};
 use proto::{ChannelId, GuildId};
-use roomlog::rooms::{CreateOutcome, CreateRefused, CreateTicket, CreatedChannel, Owner};
+use roomlog::ledger::{CreateOutcome, CreateRefused, CreateTicket, CreatedChannel, Owner};
 
 use super::discord_errors::{self, NOT_A_CATEGORY};
 use super::name::RoomName;

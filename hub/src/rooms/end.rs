@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proto::ChannelId;
 use proto::problem::Code;
 use roomlog::Log;
-use roomlog::rooms::{OwnedRoom, RoomStatus};
+use roomlog::ledger::{OwnedRoom, RoomStatus};
 use tokio::sync::watch;
 
 use super::{Rooms, count, discord_errors, lock};

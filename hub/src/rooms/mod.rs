@@ -3,7 +3,7 @@
 //!
 //! What Discord reports by itself (a channel was created, a channel is gone) is published only when
 //! the worker reports it. Until then a new room is in the ledger alone, and lists show it as
-//! `opening`. The ledger is a part of the log's state: [`roomlog::rooms`].
+//! `opening`. The ledger is a part of the log's state: [`roomlog::ledger`].
 
 pub mod api;
 mod create;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fixture::{by_hand, channel_id as channel, guild, joined};
-use crate::rooms::{CreatedChannel, LedgerBounds, Owner};
+use crate::ledger::{CreatedChannel, LedgerBounds, Owner};
 
 /// So many runs of at least 40 commands: at least 12,000 commands.
 const RUNS: u32 = 300;

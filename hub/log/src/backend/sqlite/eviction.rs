@@ -12,8 +12,8 @@ use super::group::GroupWriter;
 use super::{BaseIndex, Bases, PAGE_BYTES, rows};
 use crate::backend::Failure;
 use crate::group::Group;
+use crate::ledger::LedgerChange;
 use crate::log_state::{GuildRecord, LogState};
-use crate::rooms::LedgerChange;
 
 /// Which part of the bound is kept free.
 const RESERVE: u64 = 16;

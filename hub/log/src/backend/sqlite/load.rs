@@ -16,8 +16,8 @@ use super::wal::WalCheckpointer;
 use super::{BaseIndex, Store, connect, prepare, rows, schema};
 use crate::backend::loaded::Loaded;
 use crate::backend::{Failure, StoreError};
+use crate::ledger::Ledger;
 use crate::log_state::{GuildRecord, LogState};
-use crate::rooms::Ledger;
 use crate::settings::LogSettings;
 
 /// Why a store is not open.

@@ -13,8 +13,8 @@ use super::group::GuildRow;
 use super::{rows, schema};
 use crate::backend::Failure;
 use crate::dedup::StoredIds;
+use crate::ledger::{CreateTicket, LedgerChange, OwnedRoom, PendingCreate};
 use crate::log_state::GuildRecord;
-use crate::rooms::{CreateTicket, LedgerChange, OwnedRoom, PendingCreate};
 use crate::tail::Tail;
 use crate::workers::{Holder, Progress, Workers};
 

@@ -14,7 +14,7 @@ use super::super::*;
 use crate::view::RoomsShown;
 use crate::view::tests::{Browser, ROOMS, channel, guild, here, public};
 use roomlog::LogSettings;
-use roomlog::rooms::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
+use roomlog::ledger::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
 
 /// A log and the fan-out that follows it, step by step.
 pub(super) struct World {

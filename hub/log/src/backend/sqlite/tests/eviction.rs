@@ -1,7 +1,7 @@
 //! Stores at their bounds.
 
 use super::*;
-use crate::rooms::LedgerBounds;
+use crate::ledger::LedgerBounds;
 use crate::writer::Job;
 
 fn small(place: &Place) -> LogSettings {

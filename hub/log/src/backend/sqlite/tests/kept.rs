@@ -3,7 +3,7 @@
 use proto::chain::{Bucket, IdentifyNotice};
 
 use super::*;
-use crate::rooms::LedgerBounds;
+use crate::ledger::LedgerBounds;
 
 #[tokio::test]
 async fn what_cannot_be_written_is_not_acknowledged_not_seen_and_heals() {

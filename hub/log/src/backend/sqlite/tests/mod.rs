@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::address::StoreAddress;
 use crate::fixture::*;
+use crate::ledger::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
 use crate::log_state::LogState;
-use crate::rooms::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
 use crate::{Health, Log, LogSettings, NotTaken, Unavailable};
 
 fn open(settings: &LogSettings) -> Log {

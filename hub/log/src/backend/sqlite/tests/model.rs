@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger::LedgerChange;
 use crate::log_state::tests::{Step, small, step};
-use crate::rooms::LedgerChange;
 
 /// What a store gives back of a state.
 fn stored(state: &LogState) -> LogState {
