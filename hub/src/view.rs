@@ -130,13 +130,13 @@ impl View {
             .is_some_and(|room| self.sees_room(&room.room, Provenance::of(state, channel)))
     }
 
-    fn sees_room(&self, room: &Room, ownership: Provenance) -> bool {
+    fn sees_room(&self, room: &Room, provenance: Provenance) -> bool {
         let listed =
             |id: &ChannelId| matches!(&*self.shown, RoomsShown::Listed(ids) if ids.contains(id));
-        let owned = ownership == Provenance::Owned;
+        let owned = provenance == Provenance::Owned;
         room.kind != RoomKind::Category
             && room.audience != Audience::Obfuscated
-            && ownership != Provenance::Hidden
+            && provenance != Provenance::Hidden
             && self
                 .only
                 .as_ref()
@@ -283,8 +283,9 @@ impl View {
                 let payload = room_payload(&is.room);
                 // The change concerns a field that browsers do not get.
                 let invisible = was.room != is.room && payload == room_payload(&was.room);
-                let same_owner = Provenance::of(before, channel) == Provenance::of(after, channel);
-                if same_owner && !invisible {
+                let same_provenance =
+                    Provenance::of(before, channel) == Provenance::of(after, channel);
+                if same_provenance && !invisible {
                     vec![ViewEvent::RoomUpdated(payload)]
                 } else {
                     Vec::new()

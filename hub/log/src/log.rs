@@ -30,6 +30,8 @@ pub(crate) const AGE_INTERVAL: Duration = Duration::from_secs(60);
 /// How late a slot to identify may be used, in ms. The next slot of the bucket counts from it, and the
 /// worker leaves 500 ms between them beside Discord's 5 s. A later one is replaced.
 const SLOT_LATE_MAX_MS: u64 = 250;
+/// How many slots an identify may get until one is stored in time.
+const SLOTS_MAX: u32 = 3;
 
 /// It cannot be made durable now: the store cannot be written, or the command failed, or the log is
 /// closed. The command has changed nothing.
@@ -125,7 +127,7 @@ impl Log {
     ) -> Result<IdentifyNoted, NotTaken> {
         let id = id.into();
         let command = Command::Identify { id, notice };
-        loop {
+        for _ in 0..SLOTS_MAX {
             let Reply::Identified(identified) = self.execute(command.clone()).await? else {
                 return Err(NotTaken::Unavailable);
             };
@@ -143,6 +145,7 @@ impl Log {
                 });
             }
         }
+        Err(NotTaken::Unavailable)
     }
 
     /// Appends the events of a worker's delivery, and with that publishes them, as a whole or not at
@@ -255,12 +258,7 @@ impl Log {
     pub async fn note_interaction(&self, id: u64) -> Result<bool, Unavailable> {
         let id = id.to_string().into();
         match self.execute(Command::NoteInteraction { id }).await? {
-            Reply::InteractionNoted(Admission::New { forgotten_early }) => {
-                metrics::counter!("hub_discord_interactions_forgotten_early_total")
-                    .increment(forgotten_early);
-                Ok(true)
-            }
-            Reply::InteractionNoted(Admission::Repeat) => Ok(false),
+            Reply::InteractionNoted(admission) => Ok(admission != Admission::Repeat),
             _ => Err(Unavailable),
         }
     }
@@ -304,15 +302,17 @@ impl Log {
             tokio::time::interval(PROBE_INTERVAL),
             tokio::time::interval(self.0.age_interval),
         );
-        let mut is_reconciled = false;
+        let mut is_to_reconcile = true;
         loop {
             // Each may fail: the next one comes.
             let _tended = tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = probe.tick() => {
                     self.0.published.measure();
-                    if self.is_storing() && !is_reconciled {
-                        is_reconciled = self.execute(Command::ReconcileRooms).await.is_ok();
+                    if self.is_storing() && is_to_reconcile {
+                        let reconciled = self.execute(Command::ReconcileRooms).await;
+                        // A command that failed although the store can be written fails again.
+                        is_to_reconcile = reconciled.is_err() && !self.is_storing();
                     }
                     if self.is_storing() {
                         // A writer with a full queue checks the place by itself.

@@ -14,6 +14,8 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Where `user_version` and `application_id` stand in it, big-endian (the same section).
 const VERSION_AT: usize = 60;
 const APPLICATION_AT: usize = 68;
+/// Where the number of its pages stands.
+const PAGES_AT: usize = 28;
 const HEADER_BYTES: u64 = 100;
 
 /// What is at the store's place.
@@ -34,8 +36,9 @@ pub enum Place {
 /// # Errors
 /// A sentence or two: why a hub could not open a store there, and what to do.
 pub fn probe(address: &StoreAddress) -> Result<Place, String> {
-    let StoreAddress::File(path) = address else {
-        return Ok(Place::Memory);
+    let path = match address {
+        StoreAddress::Memory => return Ok(Place::Memory),
+        StoreAddress::File(path) => path,
     };
     let main = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     if is_locked(&beside(&main, ".lock")) {
@@ -108,9 +111,13 @@ fn judge(path: &Path, header: &[u8], has_journal: bool) -> Result<Place, String>
             path.display()
         ));
     }
-    // What names a file as a store of Roomwire may still be in its journal alone.
-    let is_in_journal = has_journal && number(APPLICATION_AT) == Some(0);
-    if number(APPLICATION_AT) != Some(APPLICATION) && !is_in_journal {
+    // A database without a table may be any program's; the hub makes its tables there. What a store
+    // holds may still be in its journal alone, the names of its program and its form with it.
+    let is_unnamed = number(APPLICATION_AT) == Some(0) && number(VERSION_AT) == Some(0);
+    if is_unnamed && (has_journal || number(PAGES_AT) == Some(1)) {
+        return Ok(Place::Kept);
+    }
+    if number(APPLICATION_AT) != Some(APPLICATION) {
         return Err(format!(
             "{} is a database of another program. Name another file.",
             path.display()
@@ -182,8 +189,11 @@ mod tests {
         fs::write(folder.join("other"), &header).unwrap();
         fs::write(folder.join("begun"), &header).unwrap();
         fs::write(folder.join("begun-wal"), "").unwrap();
+        header[PAGES_AT + 3] = 1;
+        fs::write(folder.join("no-table"), &header).unwrap();
         header[VERSION_AT + 3] = 1;
         fs::write(folder.join("another"), &header).unwrap();
+        fs::write(folder.join("another-wal"), "").unwrap();
         header[APPLICATION_AT..APPLICATION_AT + 4].copy_from_slice(b"RWIR");
         fs::write(folder.join("ours"), &header).unwrap();
         header[VERSION_AT + 3] = 200;
@@ -202,6 +212,7 @@ mod tests {
         }
         assert_eq!(probe("empty"), Ok(Place::Kept));
         assert_eq!(probe("begun"), Ok(Place::Kept));
+        assert_eq!(probe("no-table"), Ok(Place::Kept));
         assert_eq!(probe("ours"), Ok(Place::Kept));
     }
 }

@@ -20,7 +20,7 @@ use launch::Secret;
 use launch::clock::Monotonic;
 use launch::settings::bounds::{self, bytes, ms};
 use proto::problem::Code;
-use roomlog::dedup::{DedupWindow, WindowBounds};
+use roomlog::dedup::{Admission, DedupWindow, WindowBounds};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -176,7 +176,11 @@ impl Interactions {
             return known.clone();
         }
         let (sender, answer) = watch::channel(None);
-        answers.admit(id, answer.clone(), self.0.clock.elapsed_ms());
+        let admission = answers.admit(id, answer.clone(), self.0.clock.elapsed_ms());
+        if let Admission::New { forgotten_early } = admission {
+            metrics::counter!("hub_discord_interactions_forgotten_early_total")
+                .increment(forgotten_early);
+        }
         let interactions = self.clone();
         self.0
             .work

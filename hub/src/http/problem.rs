@@ -106,3 +106,17 @@ fn problem(error: ApiError, request_id: &str) -> Problem {
     problem.conflict = error.conflict;
     problem
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_waits_for_whole_seconds_does_not_come_too_early() {
+        for (ms, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (2_500, "3")] {
+            let error = ApiError::new(Code::RateLimited, "too many").retry_after_ms(ms);
+            let response = problem_response(error, "id", &Response::default());
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{ms} ms");
+        }
+    }
+}

@@ -163,8 +163,8 @@ fn an_invalid_token_ends_the_connection() {
 fn a_text_that_is_no_frame_gets_the_documented_code() {
     let deep = format!(
         r#"{{"type":"ping","x":{}{}}}"#,
-        "".repeat(5_000),
-        "".repeat(5_000)
+        "[".repeat(5_000),
+        "]".repeat(5_000)
     );
     for (text, expected) in [
         ("", "BAD_REQUEST 4400"),

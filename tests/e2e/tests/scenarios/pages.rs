@@ -60,6 +60,8 @@ async fn a_page_of_an_allowed_origin_can_read_every_answer_and_another_page_none
         ("GET /api/nothing", "", "", 404),
         ("GET /api/rooms", "", "", 401),
         ("GET /api/rooms?token=x", "", "", 400),
+        ("GET /api/rooms?access_token=x", "", "", 400),
+        ("GET /api/rooms?%74oken=x", "", "", 400),
         ("PUT /api/create-room", "", "", 405),
         ("POST /api/create-room", large.as_str(), body.as_str(), 413),
         ("POST /api/create-room", slow.as_str(), "", 408),
