@@ -196,6 +196,24 @@ impl View {
             })
     }
 
+    /// Whether [`View::project`] compares the state before a change with the one after it. Of the others
+    /// it reads only the state after it.
+    pub fn compares(change: &Change) -> bool {
+        match change {
+            Change::Fact(Fact::RoomCreated(_) | Fact::RoomUpdated(_) | Fact::RoomDeleted(_))
+            | Change::Owned(_)
+            | Change::OwnedUnderDeny(_)
+            | Change::Disowned(_) => true,
+            Change::Fact(
+                Fact::VoiceJoined(_)
+                | Fact::VoiceLeft(_)
+                | Fact::VoiceStateChanged(_)
+                | Fact::GuildUpdated(_)
+                | Fact::Snapshot(_),
+            ) => false,
+        }
+    }
+
     /// The events of a change in this view: none, one, or several (a room that becomes visible brings
     /// its members). A snapshot has no events: read [`View::rooms`] again.
     pub fn project(

@@ -47,7 +47,7 @@ pub(super) fn replay(
     bounds: HistoryBounds,
 ) -> Option<History> {
     let past = tail.since(from)?;
-    let mut before = past.state;
+    let mut state = past.state;
     let mut history = History::begin(from.offset);
     for entry in &past.entries {
         if entry.position.offset > to {
@@ -57,11 +57,11 @@ pub(super) fn replay(
         if matches!(entry.change, Change::Fact(Fact::Snapshot(_))) {
             return None;
         }
-        let mut after = before.clone();
-        after.apply(&entry.change);
-        let events = view.project(&before, &after, &entry.change);
+        // A clone for each entry makes `apply` copy what the two share. Others wait for a replay.
+        let before = View::compares(&entry.change).then(|| state.clone());
+        state.apply(&entry.change);
+        let events = view.project(before.as_ref().unwrap_or(&state), &state, &entry.change);
         history.append(entry.position.offset, encoder.entry(events, entry), bounds);
-        before = after;
     }
     (history.to() == to).then_some(history)
 }
