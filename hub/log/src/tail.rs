@@ -64,15 +64,18 @@ impl Tail {
         self.newest_ms = now_ms;
     }
 
-    /// Forgets, in whole strides, what is more than so many entries or older than this.
+    /// Forgets, in whole strides, what is more than so many entries or older than this. For its age
+    /// alone, nothing of the newest stride is forgotten.
     pub(crate) fn trim(&mut self, entries_max: usize, age_max_ms: u64, now_ms: u64) {
         while let Some((next, kept_ms)) = self.states.get(1)
             && let Some((first, _)) = self.states.front()
         {
             let stride = next.position.offset - first.position.offset;
             let stride = usize::try_from(stride).unwrap_or(usize::MAX);
-            let is_old = now_ms.saturating_sub(*kept_ms) > age_max_ms;
-            if !is_old && self.entries.len().saturating_sub(stride) < entries_max {
+            let left = self.entries.len().saturating_sub(stride);
+            // A clock that jumps ahead makes every entry old. A stride stays for clients that reconnect.
+            let is_old = now_ms.saturating_sub(*kept_ms) > age_max_ms && left as u64 >= STRIDE;
+            if !is_old && left < entries_max {
                 return;
             }
             self.entries = self.entries.skip(stride);
@@ -208,7 +211,8 @@ mod tests {
             (164, 0, false),
             (165, 64, false),
             (356, 192, false),
-            (401, 256, true),
+            // The newest stride stays.
+            (401, 192, true),
         ] {
             tail.trim(usize::MAX, 100, now_ms);
             assert_eq!(tail.first().unwrap().position.offset, first, "{now_ms}");
