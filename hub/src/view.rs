@@ -170,7 +170,11 @@ impl View {
             .map(|room| SnapshotRoom {
                 room: room_payload(&room.room),
                 opening: false,
-                members: room.voices.values().map(voice_payload).collect(),
+                members: room
+                    .voices
+                    .values()
+                    .map(|voice| voice_payload(voice))
+                    .collect(),
             })
             .collect()
     }

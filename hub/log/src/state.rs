@@ -3,6 +3,8 @@
 //! Pure. [`GuildState::admit`] makes what is reported consistent, [`GuildState::apply`] is the only
 //! thing that changes a state: the same changes in the same order give the same state.
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet, Vector};
 use proto::event::{Audience, Everyone, Fact, Overwrite, Room, RoomKind, Roster, Voice};
 use proto::{ChannelId, GuildId, UserId};
@@ -61,13 +63,13 @@ pub struct GuildState {
     whereabouts: OrdMap<UserId, ChannelId>,
 }
 
-/// A room and who is in it.
+/// A room and who is in it. Shared parts: a map that copies some of its nodes copies references.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoomState {
     /// The room.
-    pub room: Room,
+    pub room: Arc<Room>,
     /// Who is in it.
-    pub voices: OrdMap<UserId, Voice>,
+    pub voices: OrdMap<UserId, Arc<Voice>>,
 }
 
 impl GuildState {
@@ -90,11 +92,16 @@ impl GuildState {
     pub fn roster(&self, guild_id: GuildId, reason: &str) -> Roster {
         Roster {
             guild_id,
-            rooms: self.rooms.values().map(|room| room.room.clone()).collect(),
+            rooms: self
+                .rooms
+                .values()
+                .map(|room| Room::clone(&room.room))
+                .collect(),
             voices: self
                 .rooms
                 .values()
-                .flat_map(|room| room.voices.values().cloned())
+                .flat_map(|room| room.voices.values())
+                .map(|voice| Voice::clone(voice))
                 .collect(),
             reason: reason.to_owned(),
             everyone: self.everyone,
@@ -243,24 +250,29 @@ impl GuildState {
         if self.tombstones.contains(&room.channel_id) {
             self.tombstones.retain(|gone| *gone != room.channel_id);
         }
-        self.rooms
-            .entry(room.channel_id)
-            .or_insert_with(|| RoomState {
-                room: room.clone(),
-                voices: OrdMap::new(),
-            })
-            .room = room.clone();
+        let room = Arc::new(room.clone());
+        match self.rooms.get_mut(&room.channel_id) {
+            Some(known) => known.room = room,
+            None => {
+                let voices = OrdMap::new();
+                self.rooms
+                    .insert(room.channel_id, RoomState { room, voices });
+            }
+        }
     }
 
     fn put_voice(&mut self, voice: &Voice) {
-        if let Some(old) = self.whereabouts.insert(voice.user_id, voice.channel_id)
+        if self.whereabouts(voice.user_id) != Some(voice.channel_id)
+            && let Some(old) = self.whereabouts.insert(voice.user_id, voice.channel_id)
             && let Some(room) = self.rooms.get_mut(&old)
         {
             room.voices.remove(&voice.user_id);
         }
         let mut kept = voice.clone();
         (kept.moved_to, kept.moved_from) = (None, None);
-        self.room_of(voice).voices.insert(voice.user_id, kept);
+        self.room_of(voice)
+            .voices
+            .insert(voice.user_id, Arc::new(kept));
     }
 
     /// The room that a voice state names. An unknown one becomes known by it: an entry of an earlier
@@ -269,7 +281,11 @@ impl GuildState {
         self.rooms
             .entry(voice.channel_id)
             .or_insert_with(|| RoomState {
-                room: unknown_room(voice.guild_id, voice.channel_id, Audience::Everyone),
+                room: Arc::new(unknown_room(
+                    voice.guild_id,
+                    voice.channel_id,
+                    Audience::Everyone,
+                )),
                 voices: OrdMap::new(),
             })
     }
@@ -313,15 +329,16 @@ impl GuildState {
 
     /// What is known of a user in a room, for a leave that was not reported.
     fn voice_in(&self, channel: ChannelId, voice: &Voice) -> Voice {
-        self.rooms
-            .get(&channel)
-            .and_then(|room| room.voices.get(&voice.user_id))
-            .cloned()
-            .unwrap_or_else(|| Voice {
-                channel_id: channel,
-                moved_from: None,
-                ..voice.clone()
-            })
+        let room = self.rooms.get(&channel);
+        room.and_then(|room| room.voices.get(&voice.user_id))
+            .map_or_else(
+                || Voice {
+                    channel_id: channel,
+                    moved_from: None,
+                    ..voice.clone()
+                },
+                |known| Voice::clone(known),
+            )
     }
 }
 
