@@ -22,6 +22,8 @@ pub enum Code {
     NotFound,
     /// Something else was done meanwhile.
     Conflict,
+    /// The first request with this idempotency key has no known outcome yet; wait.
+    InProgress,
     /// Well formed, and cannot be done.
     Unprocessable,
     /// Larger than the documented bound.
@@ -44,12 +46,13 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::Conflict,
+        Self::InProgress,
         Self::Unprocessable,
         Self::TooLarge,
         Self::RateLimited,
@@ -69,6 +72,7 @@ impl Code {
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
             Self::Conflict => "CONFLICT",
+            Self::InProgress => "IN_PROGRESS",
             Self::Unprocessable => "UNPROCESSABLE",
             Self::TooLarge => "TOO_LARGE",
             Self::RateLimited => "RATE_LIMITED",
@@ -88,7 +92,7 @@ impl Code {
             Self::Unauthorized | Self::BadSignature | Self::StaleTimestamp => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
-            Self::Conflict => 409,
+            Self::Conflict | Self::InProgress => 409,
             Self::TooLarge => 413,
             Self::Unprocessable => 422,
             Self::RateLimited => 429,
@@ -106,6 +110,7 @@ impl Code {
             Self::Forbidden => "Not allowed",
             Self::NotFound => "Not found",
             Self::Conflict => "Something else was done meanwhile",
+            Self::InProgress => "The first request with this key is not finished",
             Self::Unprocessable => "This cannot be done",
             Self::TooLarge => "Too large",
             Self::RateLimited => "Too many requests",
@@ -122,7 +127,8 @@ impl Code {
     pub fn retriable(self) -> bool {
         matches!(
             self,
-            Self::RateLimited
+            Self::InProgress
+                | Self::RateLimited
                 | Self::DiscordUnavailable
                 | Self::Unavailable
                 | Self::Internal

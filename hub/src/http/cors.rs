@@ -57,3 +57,37 @@ async fn remove_headers_for_others(mut response: Response) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_of_an_allowed_origin_may_send_an_idempotency_key() {
+        let router = allow(Router::new(), &["https://app.example".to_owned()]);
+        let preflight = Request::options("/api/create-room")
+            .header(header::ORIGIN, "https://app.example")
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+            .body(Body::empty())
+            .unwrap();
+        let response = router.oneshot(preflight).await.unwrap();
+        let allowed = response.headers()[header::ACCESS_CONTROL_ALLOW_HEADERS]
+            .to_str()
+            .unwrap();
+        let mut names: Vec<_> = allowed.split(',').map(str::trim).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "authorization",
+                "content-type",
+                "idempotency-key",
+                "x-idempotency-key"
+            ]
+        );
+    }
+}

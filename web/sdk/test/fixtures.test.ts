@@ -133,6 +133,6 @@ test.each(fixture<Problem[]>('problems'))('a problem is what the hub says: $code
     requestId: problem.requestId,
     errors: problem.errors ?? [],
     retryAfterMs: problem.retryAfterMs ?? null,
-    retriable: problem.code === 'DISCORD_UNAVAILABLE',
+    retriable: ['IN_PROGRESS', 'DISCORD_UNAVAILABLE'].includes(problem.code),
   })
 })

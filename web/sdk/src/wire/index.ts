@@ -592,7 +592,7 @@ issuerUrl: string, } | { "kind": "token" };
 /**
  * Why something was refused. The names are stable; clients act on them.
  */
-export type Code = "BAD_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "NOT_FOUND" | "CONFLICT" | "UNPROCESSABLE" | "TOO_LARGE" | "RATE_LIMITED" | "DISCORD_FORBIDDEN" | "DISCORD_UNAVAILABLE" | "UNAVAILABLE" | "INTERNAL" | "BAD_SIGNATURE" | "STALE_TIMESTAMP";
+export type Code = "BAD_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "NOT_FOUND" | "CONFLICT" | "IN_PROGRESS" | "UNPROCESSABLE" | "TOO_LARGE" | "RATE_LIMITED" | "DISCORD_FORBIDDEN" | "DISCORD_UNAVAILABLE" | "UNAVAILABLE" | "INTERNAL" | "BAD_SIGNATURE" | "STALE_TIMESTAMP";
 
 /**
  * The body of a refusal (RFC 9457), as `application/problem+json`.
@@ -670,4 +670,4 @@ export const CLOSE_ADVICE: Readonly<Record<number, Advice>> = {
 };
 
 /** The codes after which the same request may succeed later. */
-export const RETRIABLE: ReadonlySet<Code> = new Set(["RATE_LIMITED","DISCORD_UNAVAILABLE","UNAVAILABLE","INTERNAL","STALE_TIMESTAMP"]);
+export const RETRIABLE: ReadonlySet<Code> = new Set(["IN_PROGRESS","RATE_LIMITED","DISCORD_UNAVAILABLE","UNAVAILABLE","INTERNAL","STALE_TIMESTAMP"]);
