@@ -128,7 +128,8 @@ impl World {
             now_ms,
             bound(settings.sim_transitions_max),
             bound(settings.sim_members_max),
-        );
+        )
+        .with_bot_permissions(settings.sim_bot_permissions);
         Self {
             visible: gateway::visible(&state),
             gateway: Gateway::new(settings, host),

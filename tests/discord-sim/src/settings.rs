@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use clap::Parser;
 use launch::settings::{Problem, Program, address};
 
+use crate::state::permissions;
+
 /// A simulated Discord: gateway v10 at `/`, REST under `/api/v10`, pictures, and a control side
 /// under `/_sim`. It listens on loopback only, and is meant for tests and demonstrations.
 #[derive(Debug, Clone, Parser)]
@@ -40,6 +42,10 @@ pub struct Settings {
     /// get them in turn
     #[arg(long, env = "SIM_GUILDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub sim_guilds: u32,
+    /// What the bot's role allows, as a bit field (topics/permissions); the bot may also do what
+    /// @everyone may. The default is what Roomwire uses, VIEW_AUDIT_LOG included
+    #[arg(long, env = "SIM_BOT_PERMISSIONS", default_value_t = permissions::BOT_DEFAULT, value_parser = clap::value_parser!(u64).range(..=permissions::ALL))]
+    pub sim_bot_permissions: u64,
 
     /// Seconds that a session outlives its connection ("a few minutes" with Discord)
     #[arg(

@@ -335,6 +335,10 @@ async function rest() {
     await call("DELETE", `/channels/${made.id}`, undefined, "RESTDeleteAPIChannelResult");
     await call("GET", `/channels/${made.id}`, undefined, "RESTError");
   }
+  const log = `/guilds/${GUILD}/audit-logs`;
+  await call("GET", `${log}?limit=100`, undefined, "RESTGetAPIAuditLogResult");
+  await call("GET", `${log}?after=0&action_type=10&user_id=${BOT}`, undefined, "RESTGetAPIAuditLogResult");
+  await call("GET", `${log}?limit=0&action_type=9&before=x`, undefined, "RESTError");
   await call("PUT", `/channels/${LOUNGE}/voice-status`, { status: "Reading" }, "undefined");
   await call("POST", `/guilds/${GUILD}/channels`, { name: "", user_limit: -1, type: 2, permission_overwrites: [{ id: "x" }] }, "RESTError");
   await call("GET", "/nothing", undefined, "RESTError");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Call;
-use super::audit::{self, Action};
+use super::audit::{self, Action, Entry};
 use super::errors::{Problem, Reply, Served};
 use super::form::{Form, nest};
 use crate::snowflake::Id;
@@ -69,15 +69,17 @@ pub(super) fn create(sim: &Sim, call: &Call) -> Served {
         _ => None,
     });
     let created = created.ok_or_else(|| Problem::unknown(10003, "Channel"))?;
-    sim.rest().audit.note(
-        Action::ChannelCreate,
-        guild_id,
-        created.id,
+    let entry_id = world.state.next_id(call.now_ms);
+    let shown = render::channel(world.state.guild(guild_id)?, &created);
+    sim.rest().audit.note(Entry {
+        id: entry_id,
+        action: Action::ChannelCreate,
+        guild: guild_id,
+        target: created.id,
         reason,
-        call.now_ms,
-    );
-    let guild = world.state.guild(guild_id)?;
-    Reply::created(render::channel(guild, &created))
+        changes: audit::channel_changes(None, Some(&shown)),
+    });
+    Reply::created(shown)
 }
 
 fn read_one(guild: &Guild, id: Id, needs: u64) -> Result<&Channel, Problem> {
@@ -112,6 +114,7 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Served {
         .is_some_and(|value| !value.is_null());
     let needs = may::MANAGE_CHANNELS | if overwrites { may::MANAGE_ROLES } else { 0 };
     let before = read_one(guild, id, needs)?;
+    let shown_before = render::channel(guild, before);
     let mut form = Form::new(&fields);
     let changed = read(&mut form, guild, before.clone());
     let changed = form.finish(changed)?;
@@ -132,11 +135,17 @@ pub(super) fn change(sim: &Sim, call: &Call) -> Served {
         }
     }
     world.act(|state| state.update_channel(changed.clone(), call.now_ms))?;
-    sim.rest()
-        .audit
-        .note(Action::ChannelUpdate, guild_id, id, reason, call.now_ms);
-    let guild = world.state.guild(guild_id)?;
-    Reply::ok(render::channel(guild, &changed))
+    let entry_id = world.state.next_id(call.now_ms);
+    let shown = render::channel(world.state.guild(guild_id)?, &changed);
+    sim.rest().audit.note(Entry {
+        id: entry_id,
+        action: Action::ChannelUpdate,
+        guild: guild_id,
+        target: id,
+        reason,
+        changes: audit::channel_changes(Some(&shown_before), Some(&shown)),
+    });
+    Reply::ok(shown)
 }
 
 pub(super) fn delete(sim: &Sim, call: &Call) -> Served {
@@ -147,9 +156,15 @@ pub(super) fn delete(sim: &Sim, call: &Call) -> Served {
     let guild_id = guild.id;
     let answer = render::channel(guild, read_one(guild, id, may::MANAGE_CHANNELS)?);
     world.act(|state| state.delete_channel(id, call.now_ms))?;
-    sim.rest()
-        .audit
-        .note(Action::ChannelDelete, guild_id, id, reason, call.now_ms);
+    let entry_id = world.state.next_id(call.now_ms);
+    sim.rest().audit.note(Entry {
+        id: entry_id,
+        action: Action::ChannelDelete,
+        guild: guild_id,
+        target: id,
+        reason,
+        changes: audit::channel_changes(Some(&answer), None),
+    });
     Reply::ok(answer)
 }
 

@@ -137,6 +137,14 @@ impl<'a> Form<'a> {
         id
     }
 
+    /// A bound between snowflakes: one of them, or 0.
+    pub(crate) fn id_or_zero(&mut self, field: &str) -> Option<u64> {
+        match self.get(field)? {
+            Value::String(text) if text == "0" => Some(0),
+            _ => self.id(field).map(Id::get),
+        }
+    }
+
     /// A list of at most `most`.
     pub(crate) fn list(&mut self, field: &str, most: usize) -> Option<&'a [Value]> {
         let value = self.get(field)?;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Call;
-use super::audit::{self, Action};
+use super::audit::{self, Action, Entry};
 use super::errors::{Problem, Reply, Served};
 use super::form::Form;
 use crate::snowflake::Id;
@@ -113,6 +113,12 @@ pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
                 "Target user is not connected to voice.",
             ));
         }
+        let before = guild.voice.get(&user).map(|voice| voice.flags);
+        let before = before.unwrap_or_default();
+        let changes = [
+            ("mute", before.mute, change.mute),
+            ("deaf", before.deaf, change.deaf),
+        ];
         if let Some(Some(channel)) = change.channel {
             let place = guild
                 .channels
@@ -123,9 +129,20 @@ pub(super) fn change_member(sim: &Sim, call: &Call) -> Served {
             }
         }
         world.act(|state| state.voice(guild_id, user, change, call.now_ms))?;
-        sim.rest()
-            .audit
-            .note(Action::MemberUpdate, guild_id, user, reason, call.now_ms);
+        let entry_id = world.state.next_id(call.now_ms);
+        sim.rest().audit.note(Entry {
+            id: entry_id,
+            action: Action::MemberUpdate,
+            guild: guild_id,
+            target: user,
+            reason,
+            changes: changes
+                .into_iter()
+                .filter_map(|(key, old, new)| Some((key, old, new?)))
+                .filter(|(_, old, new)| old != new)
+                .map(|(key, old, new)| json!({"key": key, "old_value": old, "new_value": new}))
+                .collect(),
+        });
     }
     let guild = world.state.guild(guild_id)?;
     let member = render::member(&world.state, guild, user);

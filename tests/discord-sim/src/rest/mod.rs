@@ -18,6 +18,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use crate::Sim;
@@ -83,6 +84,17 @@ impl Call {
         self.query
             .split('&')
             .any(|pair| matches!(pair.split_once('='), Some((name, "true" | "1" | "True")) if name == key))
+    }
+
+    /// The parameters of the query, decoded; of a repeated one the last counts.
+    fn parameters(&self) -> Map<String, Value> {
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        self.query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(name, value)| (decoded(name), Value::String(decoded(value))))
+            .collect()
     }
 
     /// The body, as JSON.

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::errors::{Problem, Served};
-use super::{Call, callbacks, channels, commands, guilds, itself};
+use super::{Call, audit, callbacks, channels, commands, guilds, itself};
 use crate::Sim;
 use crate::snowflake::Id;
 
@@ -45,6 +45,7 @@ routes! {
     GET "/guilds/{guild_id}/roles" Bot guilds::roles;
     GET "/guilds/{guild_id}/members/{user_id}" Bot guilds::member;
     PATCH "/guilds/{guild_id}/members/{user_id}" Bot guilds::change_member;
+    GET "/guilds/{guild_id}/audit-logs" Bot audit::read;
     GET "/guilds/{guild_id}/voice-states/@me" Bot guilds::own_voice_state;
     GET "/guilds/{guild_id}/voice-states/{user_id}" Bot guilds::voice_state;
     GET "/guilds/{guild_id}/channels" Bot channels::list;

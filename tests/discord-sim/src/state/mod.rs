@@ -63,6 +63,20 @@ impl DiscordState {
         state
     }
 
+    /// The same world, in which the bot's role allows exactly `permissions`. It is part of the seed:
+    /// no transition is made.
+    #[must_use]
+    pub fn with_bot_permissions(mut self, permissions: u64) -> Self {
+        for guild in self.guilds.values_mut() {
+            for role in guild.roles.values_mut() {
+                if role.bot_id == Some(APPLICATION_ID) {
+                    role.permissions = permissions;
+                }
+            }
+        }
+        self
+    }
+
     /// The number of the last transition.
     pub fn seq(&self) -> u64 {
         self.seq

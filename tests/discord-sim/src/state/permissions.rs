@@ -7,6 +7,8 @@ use crate::snowflake::Id;
 pub const ADMINISTRATOR: u64 = 1 << 3;
 /// May create, change and delete channels.
 pub const MANAGE_CHANNELS: u64 = 1 << 4;
+/// May read the audit log.
+pub const VIEW_AUDIT_LOG: u64 = 1 << 7;
 /// May see a channel.
 pub const VIEW_CHANNEL: u64 = 1 << 10;
 /// May join a voice channel.
@@ -42,6 +44,16 @@ pub const EVERYONE_DEFAULT: u64 = 1
     | 1 << 26
     | 1 << 31
     | 1 << 32;
+
+/// What the bot's role allows unless a setting says otherwise: all that Roomwire uses.
+pub const BOT_DEFAULT: u64 = EVERYONE_DEFAULT
+    | MANAGE_CHANNELS
+    | VIEW_AUDIT_LOG
+    | MUTE_MEMBERS
+    | DEAFEN_MEMBERS
+    | MOVE_MEMBERS
+    | MANAGE_ROLES
+    | SET_VOICE_CHANNEL_STATUS;
 
 /// What `user` may do in the guild, before any channel's overwrites.
 pub fn in_guild(guild: &Guild, user: Id) -> u64 {

@@ -96,13 +96,6 @@ fn guild(index: u32, now_ms: u64) -> Guild {
         color,
         bot_id,
     };
-    let bot_may = may::EVERYONE_DEFAULT
-        | may::MANAGE_CHANNELS
-        | may::MANAGE_ROLES
-        | may::MOVE_MEMBERS
-        | may::MUTE_MEMBERS
-        | may::DEAFEN_MEMBERS
-        | may::SET_VOICE_CHANNEL_STATUS;
     let roles = [
         role(0, "@everyone", may::EVERYONE_DEFAULT, 0, 0, None),
         role(
@@ -113,7 +106,14 @@ fn guild(index: u32, now_ms: u64) -> Guild {
             0x2E_CC_71,
             None,
         ),
-        role(BOT_ROLE, "Roomwire", bot_may, 2, 0, Some(APPLICATION_ID)),
+        role(
+            BOT_ROLE,
+            "Roomwire",
+            may::BOT_DEFAULT,
+            2,
+            0,
+            Some(APPLICATION_ID),
+        ),
     ];
     let channel = |offset, kind, name: &str, position, parent: Option<u64>| Channel {
         position,

@@ -70,6 +70,7 @@ async fn refusals_carry_discords_codes() {
         ("GET", "/channels/0".to_owned(), 400, 50035),
         ("GET", "/guilds/999".to_owned(), 404, 10004),
         ("GET", "/guilds/999/channels".to_owned(), 404, 10004),
+        ("GET", "/guilds/abc/audit-logs".to_owned(), 400, 50035),
         (
             "GET",
             format!("/guilds/{GUILD}/voice-states/{ADA}"),
@@ -232,6 +233,112 @@ async fn a_bot_without_the_permission_is_refused_with_50013() {
             "{method} {path}"
         );
     }
+}
+
+fn audit_log() -> String {
+    format!("/guilds/{GUILD}/audit-logs")
+}
+
+#[tokio::test]
+async fn the_audit_log_has_what_the_bot_did_with_reason_and_changes() {
+    let discord = Discord::start().await;
+    discord.voice(ADA, Some(LOUNGE)).await;
+    let response = discord
+        .api(Method::POST, &channels())
+        .header("x-audit-log-reason", "f%C3%BCr%20Ada")
+        .json(&json!({"name": "Ada's room", "type": 2, "user_limit": 4}))
+        .send()
+        .await
+        .unwrap();
+    let made: Value = response.json().await.unwrap();
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/channels/{id}");
+    discord
+        .rest("PATCH", &path, Some(json!({"user_limit": 5})))
+        .await;
+    discord
+        .rest(
+            "PATCH",
+            &format!("/guilds/{GUILD}/members/{ADA}"),
+            Some(json!({"mute": true})),
+        )
+        .await;
+    discord.rest("DELETE", &path, None).await;
+
+    let (status, log) = discord.rest("GET", &audit_log(), None).await;
+    assert_eq!(status, 200, "{log}");
+    let entries = log["audit_log_entries"].as_array().unwrap();
+    let actions: Vec<&Value> = entries.iter().map(|entry| &entry["action_type"]).collect();
+    assert_eq!(actions, [12, 24, 11, 10]);
+    let numbers: Vec<u64> = entries
+        .iter()
+        .map(|entry| entry["id"].as_str().unwrap().parse().unwrap())
+        .collect();
+    assert!(numbers.is_sorted_by(|newer, older| newer > older));
+
+    let created = &entries[3];
+    assert!(numbers[3] > id.parse().unwrap(), "{created}");
+    assert_eq!(
+        (
+            &created["target_id"],
+            &created["user_id"],
+            &created["reason"]
+        ),
+        (&json!(id), &json!(BOT), &json!("für Ada"))
+    );
+    let changes = created["changes"].as_array().unwrap();
+    for (key, value) in [
+        ("name", json!("Ada's room")),
+        ("type", json!(2)),
+        ("user_limit", json!(4)),
+    ] {
+        assert!(changes.contains(&json!({"key": key, "new_value": value})));
+    }
+    assert_eq!(entries[2].get("reason"), None);
+    assert_eq!(
+        entries[2]["changes"],
+        json!([{"key": "user_limit", "old_value": 4, "new_value": 5}])
+    );
+    assert_eq!(
+        entries[1]["changes"],
+        json!([{"key": "mute", "old_value": false, "new_value": true}])
+    );
+    let users: Vec<&Value> = log["users"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| &user["id"])
+        .collect();
+    assert_eq!(users, [ADA, BOT]);
+
+    let after = format!("{}?after={}&limit=1", audit_log(), numbers[3]);
+    let (_, next) = discord.rest("GET", &after, None).await;
+    assert_eq!(next["audit_log_entries"], json!([entries[2]]));
+}
+
+#[tokio::test]
+async fn the_audit_log_needs_its_permission_and_a_good_query() {
+    let mut settings = settings();
+    settings.sim_bot_permissions ^= 1 << 7;
+    let discord = Discord::start_with(settings).await;
+    let (status, answer) = discord.rest("GET", &audit_log(), None).await;
+    assert_eq!((status, &answer["code"]), (403, &json!(50013)));
+    assert_eq!(discord.create(json!({"name": "x", "type": 2})).await.0, 201);
+
+    discord
+        .post_control(
+            "roles",
+            json!({"guildId": GUILD, "roleId": BOT_ROLE, "permissions": "128"}),
+        )
+        .await;
+    assert_eq!(discord.rest("GET", &audit_log(), None).await.0, 200);
+    let (status, answer) = discord
+        .rest("GET", &format!("{}?limit=101", audit_log()), None)
+        .await;
+    assert_eq!((status, &answer["code"]), (400, &json!(50035)));
+    assert!(answer["errors"]["limit"]["_errors"].is_array(), "{answer}");
+    let (status, answer) = discord.rest("GET", "/guilds/999/audit-logs", None).await;
+    assert_eq!((status, &answer["code"]), (404, &json!(10004)));
 }
 
 #[tokio::test]
