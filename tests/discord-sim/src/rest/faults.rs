@@ -39,6 +39,9 @@ pub(crate) struct Fault {
     /// Milliseconds before anything happens.
     #[serde(default)]
     delay_ms: u64,
+    /// Milliseconds between the deed and its answer: it is done, and the answer comes late.
+    #[serde(default)]
+    answer_delay_ms: u64,
     /// Whether the connection is cut instead of an answer.
     #[serde(default)]
     pub(crate) drop: Option<Drop>,
@@ -99,8 +102,12 @@ impl Fault {
         if self.status.is_some() && self.drop.is_some() {
             return Err("status or drop, not both".to_owned());
         }
-        if self.status.is_none() && self.drop.is_none() && self.delay_ms == 0 {
-            return Err("one of status, delayMs, drop".to_owned());
+        if self.status.is_none()
+            && self.drop.is_none()
+            && self.delay_ms == 0
+            && self.answer_delay_ms == 0
+        {
+            return Err("one of status, delayMs, answerDelayMs, drop".to_owned());
         }
         if self
             .retry_after
@@ -108,8 +115,13 @@ impl Fault {
         {
             return Err("retryAfter: 0 to 86400 seconds".to_owned());
         }
-        if self.delay_ms > 600_000 {
-            return Err("delayMs: at most 600000".to_owned());
+        if self.delay_ms > 600_000 || self.answer_delay_ms > 600_000 {
+            return Err("delayMs and answerDelayMs: at most 600000".to_owned());
+        }
+        if self.answer_delay_ms > 0 && (self.status.is_some() || self.drop == Some(Drop::Before)) {
+            return Err(
+                "answerDelayMs: not with a status or drop before, which do nothing".to_owned(),
+            );
         }
         Ok(())
     }
@@ -117,6 +129,11 @@ impl Fault {
     /// How long to wait first.
     pub(crate) fn delay(&self) -> Duration {
         Duration::from_millis(self.delay_ms)
+    }
+
+    /// How long the answer is held back once the deed is done.
+    pub(crate) fn answer_delay(&self) -> Duration {
+        Duration::from_millis(self.answer_delay_ms)
     }
 
     fn hits(&self, method: &str, path: &str) -> bool {
@@ -189,6 +206,9 @@ mod tests {
             json!({"match": "POST /x", "status": 500, "times": 0}),
             json!({"match": "POST /x", "status": 500, "drop": "after"}),
             json!({"match": "POST /x", "status": 429, "retryAfter": -1}),
+            json!({"match": "POST /x", "answerDelayMs": 600_001}),
+            json!({"match": "POST /x", "answerDelayMs": 1, "status": 500}),
+            json!({"match": "POST /x", "answerDelayMs": 1, "drop": "before"}),
         ]
         .into_iter()
         .map(|mut bad| {

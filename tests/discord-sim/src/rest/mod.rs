@@ -186,7 +186,11 @@ async fn attend(sim: &Sim, request: Request) -> Response {
         }
     }
     let response = serve(sim, route, path, request, now_ms).await;
-    if fault.is_some_and(|fault| fault.drop == Some(Drop::After)) {
+    let Some(fault) = fault else {
+        return response;
+    };
+    tokio::time::sleep(fault.answer_delay()).await;
+    if fault.drop == Some(Drop::After) {
         cut()
     } else {
         response

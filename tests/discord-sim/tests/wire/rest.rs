@@ -537,6 +537,36 @@ async fn a_cut_answer_is_cut_before_or_after_the_deed() {
 }
 
 #[tokio::test]
+async fn a_late_answer_comes_after_the_deed() {
+    let discord = Discord::start().await;
+    let mut bot = discord.ready().await;
+    discord
+        .post_control(
+            "rest",
+            json!({"match": "POST /guilds/*/channels", "answerDelayMs": 600_000}),
+        )
+        .await;
+    let request = discord
+        .api(Method::POST, &channels())
+        .json(&json!({"name": "Late", "type": 2}))
+        .send();
+    // The channel exists while its request still waits.
+    tokio::select! {
+        made = bot.until("CHANNEL_CREATE") => assert_eq!(made["name"], "Late"),
+        answer = request => panic!("there was an answer: {answer:?}"),
+    }
+    discord
+        .post_control(
+            "rest",
+            json!({"match": "POST /guilds/*/channels", "answerDelayMs": 120}),
+        )
+        .await;
+    let begun = std::time::Instant::now();
+    assert_eq!(discord.create(json!({"name": "x", "type": 2})).await.0, 201);
+    assert!(begun.elapsed().as_millis() >= 120);
+}
+
+#[tokio::test]
 async fn commands_are_created_kept_by_name_changed_and_deleted() {
     let discord = Discord::start().await;
     for base in [
