@@ -217,6 +217,12 @@ async fn of_guild(
             &format!("the bot lacks {permission}: {without}. Give it to the bot's role in the server's settings."),
         );
     }
+    if in_guild & permissions::VIEW_AUDIT_LOG == 0 {
+        report.warning(
+            &about,
+            "the bot lacks View Audit Log: when Discord's answer to a create is lost, the hub has to guess which channel it made, and deletes none. Give it to the bot's role in the server's settings.",
+        );
+    }
     let lacks = permissions::NEEDED.map(|(bit, permission, _)| {
         let rooms = channels.iter().filter(|channel| {
             let may = permissions::in_channel(in_guild, &guild, channel, &member, &bot);

@@ -246,6 +246,9 @@ pub struct Bounds {
     /// Past rooms that are remembered, so that ending one twice succeeds twice [count]
     #[arg(long, env = "LEDGER_PAST_MAX", default_value_t = LedgerBounds::PAST_MAX, value_parser = count())]
     pub ledger_past_max: usize,
+    /// Answers to creates with an `Idempotency-Key` that are kept for 24 h; the oldest makes room [count]
+    #[arg(long, env = "LEDGER_ANSWERS_MAX", default_value_t = LedgerBounds::ANSWERS_MAX, value_parser = count())]
+    pub ledger_answers_max: usize,
 
     /// Leeway on a token's `exp` and `nbf` [s]
     #[arg(long, env = "JWT_LEEWAY_S", default_value_t = auth::LEEWAY_S, value_parser = clap::value_parser!(u64).range(0..=3_600))]
@@ -574,6 +577,7 @@ impl Settings {
                 creates_per_minute: self.bounds.create_rooms_per_minute,
                 creators_max: self.bounds.creators_max,
                 interactions_max: self.interactions.interactions_remembered_max,
+                answers_max: self.bounds.ledger_answers_max,
             },
             fencings_per_minute_max: self.bounds.fencings_per_minute_max,
         }

@@ -152,6 +152,22 @@ pub(crate) const METRICS: &[Metric] = &[
         "Keys of the key set that cannot be used, by issuer",
     ),
     Metric::gauge("hub_rooms_open", "Open rooms in the ledger"),
+    Metric::gauge(
+        "hub_creates_pending",
+        "Creates whose outcome at Discord is not known yet",
+    ),
+    Metric::labelled(
+        "hub_creates_reconciled_total",
+        "Creates whose outcome was found out later, by what it was",
+    ),
+    Metric::gauge(
+        "hub_create_answers",
+        "Answers to creates with an Idempotency-Key that are kept for their repeats",
+    ),
+    Metric::counter(
+        "hub_create_answers_forgotten_early_total",
+        "Answers to creates evicted early because of LEDGER_ANSWERS_MAX",
+    ),
     Metric::labelled(
         "hub_rooms_creates_total",
         "Commands to create a room, by outcome",

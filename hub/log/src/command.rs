@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use proto::ChannelId;
 use proto::chain::{Claim, Claimed, Conflict, IdentifyNoted, IdentifyNotice, Link};
 use proto::delivery::RefusedEvent;
 use proto::event::Event;
-use proto::{ChannelId, GuildId};
 
 use crate::dedup::Admission;
-use crate::ledger::{CreateOutcome, CreateRefused, CreateTicket, NotPending, Owner};
+use crate::ledger::{Begun, CreateOutcome, CreateRefused, CreateTicket, NewCreate, NotPending};
 
 /// A request to the log.
 #[derive(Debug, Clone)]
@@ -46,10 +46,8 @@ pub enum Command {
     BeginCreate {
         /// Names the create.
         ticket: CreateTicket,
-        /// In which guild.
-        guild: GuildId,
-        /// Who will own the room.
-        owner: Owner,
+        /// What it creates.
+        create: NewCreate,
     },
     /// A create ends, by what Discord answered.
     FinishCreate {
@@ -87,13 +85,20 @@ pub enum Reply {
     /// To [`Command::Append`].
     Appended(Appended),
     /// To [`Command::BeginCreate`].
-    CreateBegun(Result<(), CreateRefused>),
+    CreateBegun(Result<Begun, CreateRefused>),
     /// To [`Command::FinishCreate`].
-    CreateFinished(Result<(), NotPending>),
+    CreateFinished(Result<Finished, NotPending>),
     /// To [`Command::EndRoom`] and [`Command::ReconcileRooms`].
     Done,
     /// To [`Command::NoteInteraction`].
     InteractionNoted(Admission),
+}
+
+/// A create that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// How many answers to requests with a key were forgotten before their time.
+    pub forgotten_early: u64,
 }
 
 /// Why a claim is refused.

@@ -10,6 +10,7 @@ use proto::{ChannelId, GuildId};
 use serde_json::{Value, json};
 
 use crate::address::StoreAddress;
+use crate::ledger::{AskedChannel, KeyedRequest, NewCreate, Owner, RequestKey};
 use crate::log_state::LogState;
 use crate::{Log, LogSettings};
 
@@ -114,5 +115,24 @@ pub(crate) fn by_hand(id: &str, fact: Fact) -> Event {
         fact,
         ts: 1,
         at: None,
+    }
+}
+
+/// A create by an owner; with a key, for a request of this body.
+pub(crate) fn create(in_guild: u64, owner: &str, request: Option<(&str, u8)>) -> NewCreate {
+    let owner = Owner::new(owner);
+    let request = request.map(|(key, body)| KeyedRequest {
+        key: RequestKey::new(owner.clone(), key).unwrap(),
+        body: [body; 32],
+    });
+    NewCreate {
+        guild_id: guild(in_guild),
+        owner,
+        asked: AskedChannel {
+            name: "r".to_owned(),
+            parent_id: None,
+            user_limit: 0,
+        },
+        request,
     }
 }

@@ -10,6 +10,7 @@
 //! deletion does. The owner of a room that is missing by mistake can still end it.
 
 mod budgets;
+mod creates;
 mod owned;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,12 @@ use proto::event::{Fact, Room};
 use proto::{ChannelId, GuildId};
 
 use self::budgets::CreateBudgets;
-pub use self::owned::{CreateTicket, OwnedRoom, Owner, PendingCreate, RoomStatus};
+use self::creates::Answers;
+pub use self::creates::{
+    ANSWER_AGE_MS, Answer, AskedChannel, BodyDigest, CreateTicket, CreatedChannel, KeyedRequest,
+    NewCreate, PendingCreate, RequestKey,
+};
+pub use self::owned::{OwnedRoom, Owner, RoomStatus};
 use crate::dedup::{Admission, DedupWindow, StoredIds, WindowBounds};
 use crate::state::{Change, GuildState, may_deny_everyone};
 
@@ -41,6 +47,9 @@ pub struct LedgerBounds {
     /// How many answered interactions are known at most, for 15 minutes each. At the bound the oldest
     /// is forgotten.
     pub interactions_max: usize,
+    /// How many answers to requests with a key are kept for their repeats, for 24 h each. At the bound
+    /// the oldest is forgotten.
+    pub answers_max: usize,
 }
 
 impl LedgerBounds {
@@ -56,6 +65,8 @@ impl LedgerBounds {
     pub const CREATORS_MAX: usize = 10_000;
     /// [`LedgerBounds::interactions_max`]: ten a second, for as long as they are known.
     pub const INTERACTIONS_MAX: usize = 10_000;
+    /// [`LedgerBounds::answers_max`]: a room every five seconds for a day, in a few megabytes.
+    pub const ANSWERS_MAX: usize = 20_000;
 }
 
 /// How long an answered interaction is known, in ms: its token lives as long, and no signature is
@@ -73,6 +84,7 @@ impl Default for LedgerBounds {
             creates_per_minute: Self::CREATES_PER_MINUTE,
             creators_max: Self::CREATORS_MAX,
             interactions_max: Self::INTERACTIONS_MAX,
+            answers_max: Self::ANSWERS_MAX,
         }
     }
 }
@@ -86,7 +98,10 @@ pub struct Ledger {
     by_guild: OrdMap<GuildId, OrdSet<ChannelId>>,
     /// The channels among `rooms` that are not open, by since when.
     past: OrdSet<(u64, ChannelId)>,
-    pending: OrdMap<CreateTicket, PendingCreate>,
+    pending: OrdMap<CreateTicket, Arc<PendingCreate>>,
+    /// Those of `pending` whose request has a key.
+    pending_keys: OrdMap<RequestKey, CreateTicket>,
+    answers: Answers,
     budgets: CreateBudgets,
     /// Ids of interactions that were answered, so that a repeat has no second effect.
     interactions: DedupWindow<Arc<str>>,
@@ -102,13 +117,15 @@ impl Default for Ledger {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerChange {
     /// Discord is about to be asked for a room.
-    Began(CreateTicket, PendingCreate),
+    Began(CreateTicket, Arc<PendingCreate>),
     /// A create is no longer pending.
     Finished(CreateTicket),
     /// A room is new, or is now like this.
     Room(Arc<OwnedRoom>),
     /// A past room is no longer kept.
     Forgotten(ChannelId),
+    /// The answer to a request with this key. None: it is forgotten.
+    Answer(RequestKey, Option<Arc<Answer>>),
     /// An owner's budget. None: it is full.
     Budget(Owner, Option<RateBucket>),
     /// An interaction is being answered since then, in ms since the Unix epoch.
@@ -120,6 +137,7 @@ pub enum LedgerChange {
 enum LedgerKey<'a> {
     Ticket(CreateTicket),
     Room(ChannelId),
+    Answer(&'a RequestKey),
     Budget(&'a Owner),
     Interaction(&'a str),
 }
@@ -130,6 +148,7 @@ impl LedgerChange {
             Self::Began(ticket, _) | Self::Finished(ticket) => LedgerKey::Ticket(*ticket),
             Self::Room(room) => LedgerKey::Room(room.channel_id),
             Self::Forgotten(channel) => LedgerKey::Room(*channel),
+            Self::Answer(key, _) => LedgerKey::Answer(key),
             Self::Budget(owner, _) => LedgerKey::Budget(owner),
             Self::Interaction(_, id) => LedgerKey::Interaction(id),
         }
@@ -143,6 +162,15 @@ impl LedgerChange {
     }
 }
 
+/// How a create begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Discord may be asked.
+    Now,
+    /// The request was answered before: with this.
+    Before(Arc<Answer>),
+}
+
 /// Why a create may not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateRefused {
@@ -153,6 +181,10 @@ pub enum CreateRefused {
     },
     /// The ledger holds as many open rooms as it may.
     Full,
+    /// A request with this key is in progress, or its outcome is not known yet.
+    InProgress,
+    /// The key belongs to a request that asks for something else.
+    OtherBody,
 }
 
 /// How a create ended at Discord.
@@ -162,21 +194,6 @@ pub enum CreateOutcome {
     Created(CreatedChannel),
     /// Discord created no channel, or it was deleted again.
     Withdrawn,
-}
-
-/// A channel as Discord's answer to its creation has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreatedChannel {
-    /// The channel.
-    pub channel_id: ChannelId,
-    /// Its name.
-    pub name: String,
-    /// Its category.
-    pub parent_id: Option<ChannelId>,
-    /// How many people may be in it. 0: no limit.
-    pub user_limit: u32,
-    /// It denies @everyone viewing it.
-    pub denies_everyone: bool,
 }
 
 /// No create of this ticket is pending.
@@ -190,6 +207,8 @@ pub struct LedgerStep {
     pub ledger: Vec<LedgerChange>,
     /// Changes to append to the guild's log.
     pub guild: Vec<Change>,
+    /// How many answers were forgotten before their time.
+    pub forgotten_early: u64,
 }
 
 impl Ledger {
@@ -211,6 +230,8 @@ impl Ledger {
             by_guild: OrdMap::new(),
             past: OrdSet::new(),
             pending: OrdMap::new(),
+            pending_keys: OrdMap::new(),
+            answers: Answers::default(),
             budgets: CreateBudgets::default(),
             interactions: DedupWindow::restored(window, interactions),
         }
@@ -257,10 +278,44 @@ impl Ledger {
     }
 
     /// Creates that are pending.
-    pub fn pending(&self) -> impl Iterator<Item = (CreateTicket, &PendingCreate)> {
+    pub fn pending(&self) -> impl Iterator<Item = (CreateTicket, &Arc<PendingCreate>)> {
         self.pending
             .iter()
             .map(|(ticket, pending)| (*ticket, pending))
+    }
+
+    /// How many creates are pending.
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many answers are kept.
+    pub fn answer_count(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// How a request with a key begins, if it is a repeat.
+    ///
+    /// # Errors
+    /// [`CreateRefused::InProgress`], [`CreateRefused::OtherBody`].
+    pub fn repeat(
+        &self,
+        request: &KeyedRequest,
+        now_ms: u64,
+    ) -> Result<Option<Arc<Answer>>, CreateRefused> {
+        let pending = self.pending_keys.get(&request.key);
+        let pending = pending.and_then(|ticket| self.pending.get(ticket));
+        if let Some(known) = pending.and_then(|pending| pending.create.request.as_ref()) {
+            return Err(if known.body == request.body {
+                CreateRefused::InProgress
+            } else {
+                CreateRefused::OtherBody
+            });
+        }
+        match self.answers.get(&request.key, now_ms) {
+            Some(answer) if answer.body != request.body => Err(CreateRefused::OtherBody),
+            answer => Ok(answer.cloned()),
+        }
     }
 
     fn of_guild(&self, guild: GuildId) -> impl Iterator<Item = &Arc<OwnedRoom>> {
@@ -269,21 +324,28 @@ impl Ledger {
     }
 
     /// Begins a create: only then may Discord be asked for the channel. A ticket that is pending is
-    /// accepted again.
+    /// accepted again. A repeat of a request with a key begins nothing, and costs nothing.
     ///
     /// # Errors
-    /// The owner's budget is empty, or the ledger is full. A full ledger costs the budget as well.
+    /// A request with the same key is in progress or asks for something else, the owner's budget is
+    /// empty, or the ledger is full. A full ledger costs the budget as well.
     pub fn begin_create(
         &mut self,
         ticket: CreateTicket,
         pending: PendingCreate,
         now_ms: u64,
         changes: &mut Vec<LedgerChange>,
-    ) -> Result<(), CreateRefused> {
+    ) -> Result<Begun, CreateRefused> {
         if self.pending.contains_key(&ticket) {
-            return Ok(());
+            return Ok(Begun::Now);
         }
-        let taken = self.budgets.take(&pending.owner, now_ms, &self.bounds);
+        if let Some(request) = &pending.create.request
+            && let Some(answer) = self.repeat(request, now_ms)?
+        {
+            return Ok(Begun::Before(answer));
+        }
+        let owner = &pending.create.owner;
+        let taken = self.budgets.take(owner, now_ms, &self.bounds);
         let budgets = taken.map_err(|wait_ms| CreateRefused::TooMany { wait_ms })?;
         for (owner, bucket) in budgets {
             self.change(LedgerChange::Budget(owner, bucket), changes);
@@ -291,13 +353,15 @@ impl Ledger {
         if self.open_count() + self.pending.len() >= self.bounds.rooms_max {
             return Err(CreateRefused::Full);
         }
-        self.change(LedgerChange::Began(ticket, pending), changes);
-        Ok(())
+        self.change(LedgerChange::Began(ticket, Arc::new(pending)), changes);
+        Ok(Begun::Now)
     }
 
     /// The guild in which a pending create stands.
     pub fn guild_of(&self, ticket: CreateTicket) -> Option<GuildId> {
-        self.pending.get(&ticket).map(|pending| pending.guild_id)
+        self.pending
+            .get(&ticket)
+            .map(|pending| pending.create.guild_id)
     }
 
     /// Ends a create. A channel that Discord created becomes a room of the ledger: open, or missing if
@@ -322,10 +386,11 @@ impl Ledger {
         let channel = created.channel_id;
         let is_reported = state.rooms.contains_key(&channel);
         let may_be_gone = state.was_deleted(channel) || epoch != pending.epoch;
+        let guild_id = pending.create.guild_id;
         let room = OwnedRoom {
-            guild_id: pending.guild_id,
+            guild_id,
             channel_id: channel,
-            owner: pending.owner,
+            owner: pending.create.owner.clone(),
             name: created.name.clone(),
             parent_id: created.parent_id,
             user_limit: created.user_limit,
@@ -341,7 +406,30 @@ impl Ledger {
         };
         self.put(room, &mut step.ledger);
         step.guild.extend(self.ownership_change(channel, state));
+        if let Some(request) = &pending.create.request {
+            let answer = Arc::new(Answer {
+                body: request.body,
+                guild_id,
+                channel: created.clone(),
+                at_ms: now_ms,
+            });
+            let key = request.key.clone();
+            self.change(LedgerChange::Answer(key, Some(answer)), &mut step.ledger);
+            step.forgotten_early = self.trim_answers(now_ms, &mut step.ledger);
+        }
         Ok(step)
+    }
+
+    /// Forgets the answers that are too old or too many. Returns how many were not too old.
+    fn trim_answers(&mut self, now_ms: u64, changes: &mut Vec<LedgerChange>) -> u64 {
+        let mut early = 0;
+        while let Some((key, is_early)) =
+            self.answers.next_to_forget(self.bounds.answers_max, now_ms)
+        {
+            early += u64::from(is_early);
+            self.change(LedgerChange::Answer(key, None), changes);
+        }
+        early
     }
 
     /// Ends a room: Discord deleted its channel, or knows of none. `state` is that of its guild.
@@ -423,7 +511,12 @@ impl Ledger {
     }
 
     /// Forgets what is above the bounds, which may be lower than those of the hub that stored it.
-    pub fn trim(&mut self, changes: &mut Vec<LedgerChange>) {
+    pub fn trim(&mut self, now_ms: u64, changes: &mut Vec<LedgerChange>) {
+        self.trim_past(changes);
+        self.trim_answers(now_ms, changes);
+    }
+
+    fn trim_past(&mut self, changes: &mut Vec<LedgerChange>) {
         while self.past.len() > self.bounds.past_max
             && let Some((_, oldest)) = self.past.get_min().copied()
         {
@@ -435,11 +528,18 @@ impl Ledger {
     pub fn apply(&mut self, change: &LedgerChange) {
         match change {
             LedgerChange::Began(ticket, pending) => {
-                self.pending.insert(*ticket, pending.clone());
+                self.pending.insert(*ticket, Arc::clone(pending));
+                if let Some(request) = &pending.create.request {
+                    self.pending_keys.insert(request.key.clone(), *ticket);
+                }
             }
             LedgerChange::Finished(ticket) => {
-                self.pending.remove(ticket);
+                let pending = self.pending.remove(ticket);
+                if let Some(request) = pending.and_then(|pending| pending.create.request.clone()) {
+                    self.pending_keys.remove(&request.key);
+                }
             }
+            LedgerChange::Answer(key, answer) => self.answers.set(key, answer.as_ref()),
             LedgerChange::Room(room) => {
                 self.remove(room.channel_id);
                 self.rooms.insert(room.channel_id, Arc::clone(room));
@@ -477,7 +577,7 @@ impl Ledger {
 
     fn put(&mut self, room: OwnedRoom, changes: &mut Vec<LedgerChange>) {
         self.change(LedgerChange::Room(Arc::new(room)), changes);
-        self.trim(changes);
+        self.trim_past(changes);
     }
 
     /// A reported room is not missing. Without a deny of @everyone it does not inherit one any more:

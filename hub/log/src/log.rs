@@ -14,7 +14,7 @@ use crate::dedup::Admission;
 use crate::entry::{Applied, Position};
 use crate::health::Health;
 use crate::ledger::{
-    CreateOutcome, CreateRefused, CreateTicket, Ledger, NotPending, OwnedRoom, Owner,
+    Begun, CreateOutcome, CreateRefused, CreateTicket, Ledger, NewCreate, NotPending, OwnedRoom,
 };
 use crate::published::{Published, lock};
 use crate::state::GuildState;
@@ -204,22 +204,19 @@ impl Log {
         }
     }
 
-    /// Begins a create: Discord may be asked for a room once this is `Ok(Ok(()))`.
+    /// Begins a create: Discord may be asked for a room once this is [`Begun::Now`].
     ///
     /// # Errors
     /// [`Unavailable`]: it is not stored.
     pub async fn begin_create(
         &self,
         ticket: CreateTicket,
-        guild: GuildId,
-        owner: Owner,
-    ) -> Result<Result<(), CreateRefused>, Unavailable> {
-        let command = Command::BeginCreate {
-            ticket,
-            guild,
-            owner,
-        };
-        match self.execute(command).await? {
+        create: NewCreate,
+    ) -> Result<Result<Begun, CreateRefused>, Unavailable> {
+        match self
+            .execute(Command::BeginCreate { ticket, create })
+            .await?
+        {
             Reply::CreateBegun(begun) => Ok(begun),
             _ => Err(Unavailable),
         }
@@ -237,7 +234,10 @@ impl Log {
     ) -> Result<Result<(), NotPending>, Unavailable> {
         let command = Command::FinishCreate { ticket, outcome };
         match self.execute(command).await? {
-            Reply::CreateFinished(finished) => Ok(finished),
+            Reply::CreateFinished(finished) => Ok(finished.map(|finished| {
+                let counter = metrics::counter!("hub_create_answers_forgotten_early_total");
+                counter.increment(finished.forgotten_early);
+            })),
             _ => Err(Unavailable),
         }
     }

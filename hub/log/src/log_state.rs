@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 
 use launch::mutation::{Rule, disabled};
 
-use crate::command::{Appended, ClaimRefused, Command, DeliveryRefused, Identified, Reply};
+use crate::command::{
+    Appended, ClaimRefused, Command, DeliveryRefused, Finished, Identified, Reply,
+};
 use crate::contention::{ClaimContention, Fencing};
 use crate::dedup::{Admission, DedupWindow, StoredIds, WindowBounds};
 use crate::ledger::{CreateOutcome, CreateTicket, Ledger, LedgerStep, NotPending, PendingCreate};
@@ -154,16 +156,12 @@ impl LogState {
             Command::Append { events } => {
                 Reply::Appended(self.ingest(events, Source::Manual, now_ms, &mut record))
             }
-            Command::BeginCreate {
-                ticket,
-                guild,
-                owner,
-            } => {
-                let epoch = self.guilds.get(guild).map(|known| known.position.epoch);
+            Command::BeginCreate { ticket, create } => {
+                let known = self.guilds.get(&create.guild_id);
                 let pending = PendingCreate {
-                    guild_id: *guild,
-                    owner: owner.clone(),
-                    epoch: epoch.unwrap_or_default(),
+                    create: create.clone(),
+                    epoch: known.map_or(0, |known| known.position.epoch),
+                    began_ms: now_ms,
                 };
                 let changes = &mut record.ledger;
                 Reply::CreateBegun(self.ledger.begin_create(*ticket, pending, now_ms, changes))
@@ -241,7 +239,7 @@ impl LogState {
         outcome: &CreateOutcome,
         now_ms: u64,
         record: &mut Record,
-    ) -> Result<(), NotPending> {
+    ) -> Result<Finished, NotPending> {
         let guild = self.ledger.guild_of(ticket).ok_or(NotPending)?;
         let unserved = GuildRecord::begin(0);
         let known = self.guilds.get(&guild).unwrap_or(&unserved);
@@ -249,8 +247,9 @@ impl LogState {
         let step = self
             .ledger
             .finish_create(ticket, outcome, state, epoch, now_ms)?;
+        let forgotten_early = step.forgotten_early;
         self.publish_step(guild, step, now_ms, record);
-        Ok(())
+        Ok(Finished { forgotten_early })
     }
 
     fn end_room(&mut self, channel: ChannelId, now_ms: u64, record: &mut Record) {
@@ -264,7 +263,7 @@ impl LogState {
     }
 
     fn reconcile_rooms(&mut self, now_ms: u64, record: &mut Record) {
-        self.ledger.trim(&mut record.ledger);
+        self.ledger.trim(now_ms, &mut record.ledger);
         for (guild, known) in self.guilds.clone() {
             let (state, epoch) = (&known.state, known.position.epoch);
             let step = self.ledger.reconcile(guild, state, epoch, now_ms);

@@ -86,6 +86,8 @@ impl Published {
 )]
 pub(crate) fn measure_rooms(state: &LogState) {
     metrics::gauge!("hub_rooms_open").set(state.ledger.open_count() as f64);
+    metrics::gauge!("hub_creates_pending").set(state.ledger.pending_count() as f64);
+    metrics::gauge!("hub_create_answers").set(state.ledger.answer_count() as f64);
 }
 
 impl GuildLog {

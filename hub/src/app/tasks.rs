@@ -29,6 +29,8 @@ pub(super) fn start(
     lifecycle.spawn_critical("silence watch", task);
     let (log, end) = (parts.log.clone(), stopped.clone());
     lifecycle.spawn_critical("retention", async move { log.tend(end).await });
+    let task = parts.rooms.clone().reconcile_creates(stopped.clone());
+    lifecycle.spawn_critical("creates", task);
     if let Some(metrics) = parts.metrics.clone() {
         lifecycle.spawn(metrics.keep_up(stopped));
     }

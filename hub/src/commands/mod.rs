@@ -126,7 +126,7 @@ async fn create(
         user_limit: limit,
         guild_id: Some(guild),
     };
-    let created = rooms.create(actor, &wish).await?;
+    let created = rooms.create(actor, &wish, None).await?;
     Ok(format!(
         "**{}** is open: <#{}>",
         escape(&created.name),

@@ -38,7 +38,7 @@ async fn register_in(discord: &Discord, guild: GuildId) {
                 return;
             }
             Err(error @ DiscordError::RateLimited { retry_after_ms }) => (error, retry_after_ms),
-            Err(error @ DiscordError::Unavailable) => (error, 0),
+            Err(error @ (DiscordError::Unreached | DiscordError::Unavailable)) => (error, 0),
             Err(error) => {
                 metrics::counter!("hub_discord_registrations_total", "outcome" => "refused")
                     .increment(1);

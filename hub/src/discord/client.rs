@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method};
 use launch::clock::Monotonic;
 use metrics::{counter, histogram};
+use proto::UserId;
 use reqwest::redirect;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +46,7 @@ struct Shared {
     /// Calls that are in progress.
     in_progress: Semaphore,
     application_id: OnceCell<ApplicationId>,
+    user_id: OnceCell<UserId>,
 }
 
 impl Discord {
@@ -76,6 +78,7 @@ impl Discord {
             admitted: Semaphore::new(admitted_max),
             in_progress: Semaphore::new(concurrent_max),
             application_id: OnceCell::new_with(settings.discord_application_id),
+            user_id: OnceCell::new(),
             settings,
         })))
     }
@@ -95,6 +98,10 @@ impl Discord {
             Ok(application.id)
         };
         self.0.application_id.get_or_try_init(fetch).await.copied()
+    }
+
+    pub(super) fn known_user(&self) -> &OnceCell<UserId> {
+        &self.0.user_id
     }
 
     /// Makes a call if the rate limiter admits it, and counts its outcome.
@@ -131,10 +138,10 @@ impl Discord {
     ) -> Result<T, DiscordError> {
         let Ok(_admitted) = self.0.admitted.try_acquire() else {
             tracing::warn!(call = call.label(), "too many calls wait for Discord");
-            return Err(DiscordError::Unavailable);
+            return Err(DiscordError::Unreached);
         };
         let Ok(_slot) = self.0.in_progress.acquire().await else {
-            return Err(DiscordError::Unavailable);
+            return Err(DiscordError::Unreached);
         };
         // After the wait, so that the responses to earlier calls count.
         let admitted = self.limit(|limiter, now_ms| limiter.admit(call, now_ms));
@@ -179,8 +186,13 @@ impl Discord {
     ) -> Result<(ResponseLimits, Vec<u8>), DiscordError> {
         // The text of an error can contain the URL, and an interaction's URL contains its token.
         let lost = |error: reqwest::Error| {
+            let is_unsent = error.is_connect();
             tracing::warn!(call = call.label(), error = %error.without_url(), "Discord cannot be reached");
-            DiscordError::Unavailable
+            if is_unsent {
+                DiscordError::Unreached
+            } else {
+                DiscordError::Unavailable
+            }
         };
         let mut response = self
             .0
@@ -225,7 +237,7 @@ impl Discord {
     ) -> Result<reqwest::Request, DiscordError> {
         let unbuildable = |what: &'static str| {
             tracing::error!(call = call.label(), what, "a request cannot be built");
-            DiscordError::Unavailable
+            DiscordError::Unreached
         };
         let request = request.build().map_err(|_| unbuildable("body"))?;
         let url = self
@@ -252,8 +264,16 @@ impl Discord {
         Ok(sent)
     }
 
+    /// How long after a create its channel may still appear, in ms.
+    pub fn settle_ms(&self) -> u64 {
+        let settings = &self.0.settings;
+        settings
+            .discord_settle_ms
+            .max(settings.discord_timeout_ms.saturating_mul(2))
+    }
+
     /// How long one call may take in all.
-    pub(super) fn timeout(&self) -> Duration {
+    pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.0.settings.discord_timeout_ms)
     }
 

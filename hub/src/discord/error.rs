@@ -29,6 +29,9 @@ pub enum DiscordError {
         /// How long to wait, in ms.
         retry_after_ms: u64,
     },
+    /// Nothing was sent: no connection, or too many calls wait.
+    #[error("Discord cannot be reached")]
+    Unreached,
     /// No answer, or none in Discord's form. The call may have taken effect.
     #[error("Discord does not answer")]
     Unavailable,
@@ -44,6 +47,7 @@ impl DiscordError {
             Self::Invalid { .. } => "invalid",
             Self::Full => "full",
             Self::RateLimited { .. } => "rate_limited",
+            Self::Unreached => "unreached",
             Self::Unavailable => "unavailable",
         }
     }

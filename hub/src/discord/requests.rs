@@ -18,7 +18,7 @@ use super::error::{DiscordError, Unknown};
 use super::settings::ApplicationId;
 
 /// Discord's channel type of a voice channel ("Channel Types").
-const VOICE_CHANNEL: u8 = 2;
+pub(super) const VOICE_CHANNEL: u8 = 2;
 /// Permission bit VIEW_CHANNEL ("Permissions").
 const VIEW_CHANNEL: u128 = 1 << 10;
 
@@ -206,7 +206,7 @@ impl Discord {
 /// Whether a channel's overwrites deny viewing to @everyone, the role with the guild's id. An allow
 /// takes precedence over a deny ("Permission Overwrites"). An unreadable overwrite denies nothing: a
 /// deny that the worker reports later then counts as added by staff.
-fn denies_everyone(overwrites: &Value, guild: GuildId) -> bool {
+pub(super) fn denies_everyone(overwrites: &Value, guild: GuildId) -> bool {
     let views = |bits: &Value| {
         bits.as_str()
             .and_then(|bits| bits.parse::<u128>().ok())

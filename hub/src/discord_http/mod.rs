@@ -240,7 +240,7 @@ impl Interactions {
                 .edit_original(application, token, answer)
                 .await
             {
-                Err(DiscordError::Unavailable) => LATER_PAUSE_MS,
+                Err(DiscordError::Unreached | DiscordError::Unavailable) => LATER_PAUSE_MS,
                 Err(DiscordError::RateLimited { retry_after_ms })
                     if retry_after_ms <= LATER_PAUSE_MAX_MS =>
                 {

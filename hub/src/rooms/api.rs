@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use proto::problem::{Code, FieldProblem};
 use proto::rest::{CreateRoom, EndedRoom, RoomList};
 use proto::{ChannelId, GuildId};
+use roomlog::ledger::{Owner, RequestKey};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
@@ -17,7 +18,7 @@ use url::form_urlencoded;
 use super::request::wrong_fields;
 use super::{Listed, Rooms};
 use crate::access::Access;
-use crate::auth::{AuthError, Principal, Verifier};
+use crate::auth::{AuthError, Principal, Subject, Verifier};
 use crate::error::ApiError;
 use crate::freshness::Freshness;
 use crate::http::only;
@@ -103,6 +104,7 @@ async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Respons
     let (parts, body) = request.into_parts();
     // Authenticated before the body is read.
     let principal = api.principal(&parts.uri, &parts.headers).await?;
+    let key = request_key(&principal.subject, &parts.headers)?;
     if !is_json(&parts.headers) {
         let why = "the content type must be application/json";
         return Err(ApiError::new(Code::BadRequest, why).field("content-type", why));
@@ -117,7 +119,10 @@ async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Respons
     let body = to_bytes(body, api.body_bytes_max)
         .await
         .map_err(too_large)?;
-    let created = api.rooms.create(&principal, &read_body(&body)?).await?;
+    let created = api
+        .rooms
+        .create(&principal, &read_body(&body)?, key)
+        .await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
@@ -169,6 +174,29 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && well_formed).then_some(token)
 }
 
+/// The key that a client gave its request (draft-ietf-httpapi-idempotency-key-header), if any.
+fn request_key(subject: &Subject, headers: &HeaderMap) -> Result<Option<RequestKey>, ApiError> {
+    let mut values = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name));
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let wrong = |why: &'static str| {
+        Err(
+            ApiError::new(Code::BadRequest, "the Idempotency-Key is wrong")
+                .field("Idempotency-Key", why),
+        )
+    };
+    if values.next().is_some() {
+        return wrong("appears twice");
+    }
+    let owner = Owner::new(subject.as_str());
+    let key = value.to_str().ok();
+    match key.and_then(|key| RequestKey::new(owner, key)) {
+        Some(key) => Ok(Some(key)),
+        None => wrong("1 to 255 visible ASCII characters"),
+    }
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let value = only(headers, header::CONTENT_TYPE);
     let essence = value.and_then(|value| value.split(';').next());
@@ -182,6 +210,9 @@ fn channel_of(path: Result<Path<String>, PathRejection>) -> Result<ChannelId, Ap
             ApiError::new(Code::BadRequest, "not a channel's id").field("channelId", NOT_AN_ID)
         })
 }
+
+/// The header of a request's key, and its older name.
+const KEY_HEADERS: [&str; 2] = ["idempotency-key", "x-idempotency-key"];
 
 const NOT_AN_ID: &str = "a decimal string from 1 to 9223372036854775807";
 
@@ -299,6 +330,38 @@ mod tests {
                 token,
                 "{values:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_key_under_either_name() {
+        let ada = Subject::new("ada").unwrap();
+        let read = |given: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                headers.append(
+                    name,
+                    header::HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                );
+            }
+            request_key(&ada, &headers)
+        };
+        let key = RequestKey::new(Owner::new("ada"), "k1");
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("Idempotency-Key", "k1")]), Ok(key.clone()));
+        assert_eq!(read(&[("X-Idempotency-Key", "k1")]), Ok(key));
+        for wrong in [
+            &[("idempotency-key", "")][..],
+            &[("idempotency-key", "a b")],
+            &[("idempotency-key", "\u{e9}")],
+            &[("idempotency-key", &"k".repeat(256))],
+            &[("idempotency-key", "k1"), ("idempotency-key", "k1")],
+            &[("idempotency-key", "k1"), ("x-idempotency-key", "k1")],
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error.code, Code::BadRequest, "{wrong:?}");
+            assert_eq!(error.errors[0].field, "Idempotency-Key");
         }
     }
 

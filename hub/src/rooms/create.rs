@@ -1,35 +1,61 @@
 //! Creating a room: a pending create is stored, then Discord is asked, then the room is stored.
+//!
+//! A create whose outcome is not known stays pending; [`super::reconcile`] finds it out.
 
 use proto::problem::Code;
 use proto::rest::{CreateRoom, CreatedRoom};
 use proto::{ChannelId, GuildId};
-use roomlog::ledger::{CreateOutcome, CreateRefused, CreateTicket, CreatedChannel, Owner};
+use roomlog::ledger::{
+    Answer, AskedChannel, Begun, BodyDigest, CreateOutcome, CreateRefused, CreateTicket,
+    CreatedChannel, KeyedRequest, NewCreate, Owner, RequestKey,
+};
+use sha2::{Digest, Sha256};
 
 use super::discord_errors::{self, NOT_A_CATEGORY};
 use super::name::RoomName;
 use super::request::{RoomSpec, problem, read_request};
-use super::{Rooms, count, unavailable};
+use super::{Rooms, count, lock, unavailable};
 use crate::auth::Principal;
-use crate::discord::NewChannel;
+use crate::discord::{self, DiscordError, NewChannel};
 use crate::error::ApiError;
 
 /// When to retry while the ledger is full, in ms: rooms end from time to time.
 const LEDGER_FULL_RETRY_MS: u64 = 60_000;
+/// When to repeat a request that is in progress, in ms.
+const IN_PROGRESS_RETRY_MS: u64 = 1_000;
+
+/// A create that this process works on. Once it is dropped, a create that is still pending is
+/// reconciled.
+pub(super) struct Working {
+    rooms: Rooms,
+    ticket: CreateTicket,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        lock(&self.rooms.0.creating).remove(&self.ticket);
+        self.rooms.0.create_left.notify_one();
+    }
+}
 
 impl Rooms {
-    /// Creates a room.
+    /// Creates a room. A request with a key that is a repeat gets the answer of the first one, and
+    /// makes no room.
     ///
     /// # Errors
     /// `FORBIDDEN`: the right is missing, or the token does not allow the guild. `BAD_REQUEST`, with
-    /// every wrong field. `RATE_LIMITED`: the subject created too many rooms. `UNAVAILABLE`: the ledger
-    /// is full, or nothing can be stored; then the channel is deleted again. By Discord's answer:
-    /// `DISCORD_FORBIDDEN`, `DISCORD_UNAVAILABLE`, `UNPROCESSABLE` (no more channels fit).
+    /// every wrong field. `IN_PROGRESS`: the outcome of a request with this key is not known yet.
+    /// `RATE_LIMITED`: the subject created too many rooms. `UNAVAILABLE`: the ledger is full, or
+    /// nothing can be stored; then the channel is deleted again. `UNPROCESSABLE`: the key belongs to
+    /// another request. By Discord's answer: `DISCORD_FORBIDDEN`, `DISCORD_UNAVAILABLE`,
+    /// `UNPROCESSABLE` (no more channels fit).
     pub async fn create(
         &self,
         actor: &Principal,
         request: &CreateRoom,
+        key: Option<RequestKey>,
     ) -> Result<CreatedRoom, ApiError> {
-        let result = self.create_room(actor, request).await;
+        let result = self.create_room(actor, request, key).await;
         count("hub_rooms_creates_total", &result);
         result
     }
@@ -38,6 +64,7 @@ impl Rooms {
         &self,
         actor: &Principal,
         request: &CreateRoom,
+        key: Option<RequestKey>,
     ) -> Result<CreatedRoom, ApiError> {
         if !actor.rights.create {
             return Err(ApiError::new(
@@ -45,80 +72,86 @@ impl Rooms {
                 "the token lacks rooms:create",
             ));
         }
-        let guild = request
+        let guild_id = request
             .guild_id
             .or_else(|| self.0.access.primary())
             .filter(|guild| self.0.access.guilds_of(actor).contains(guild))
             .ok_or_else(|| ApiError::new(Code::Forbidden, "not a guild of this token"))?;
-        let spec = self.check(guild, request)?;
+        let keyed = key.map(|key| KeyedRequest {
+            key,
+            body: body_digest(guild_id, request),
+        });
+        // A repeat is answered although its category, say, has gone since.
+        if let Some(keyed) = &keyed {
+            let repeat = self.0.log.ledger().repeat(keyed, launch::clock::now_ms());
+            if let Some(answer) = repeat.map_err(refused)? {
+                return Ok(created_room(&answer));
+            }
+        }
+        let spec = self.check(guild_id, request)?;
         if !self.0.log.is_storing() {
             return Err(unavailable());
         }
-        let (rooms, owner) = (self.clone(), Owner::new(actor.subject.as_str()));
+        let create = new_create(guild_id, Owner::new(actor.subject.as_str()), spec, keyed);
+        let rooms = self.clone();
         let created = self
             .0
             .work
-            .spawn(async move { rooms.create_channel(guild, owner, spec).await });
+            .spawn(async move { rooms.create_channel(create).await });
         created
             .await
             .unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "creating the room failed")))
     }
 
-    async fn create_channel(
-        &self,
-        guild_id: GuildId,
-        owner: Owner,
-        spec: RoomSpec,
-    ) -> Result<CreatedRoom, ApiError> {
+    async fn create_channel(&self, create: NewCreate) -> Result<CreatedRoom, ApiError> {
         let ticket = CreateTicket(rand::Rng::next_u64(&mut rand::rng()));
-        let reason = format!("Roomwire: create-room by {}", owner.as_str());
-        let begun = self.0.log.begin_create(ticket, guild_id, owner).await;
-        begun.map_err(|_| unavailable())?.map_err(refused)?;
+        let (guild_id, asked) = (create.guild_id, create.asked.clone());
+        let reason = format!("{}create-room by {}", marker(ticket), create.owner.as_str());
+        lock(&self.0.creating).insert(ticket);
+        let _working = Working {
+            rooms: self.clone(),
+            ticket,
+        };
+        let begun = self.0.log.begin_create(ticket, create).await;
+        match begun.map_err(|_| unavailable())?.map_err(refused)? {
+            Begun::Now => {}
+            Begun::Before(answer) => return Ok(created_room(&answer)),
+        }
         launch::mutation::pass("create_begun");
-        let random = || RoomName::chosen(rand::Rng::next_u32(&mut rand::rng()));
         let channel = NewChannel {
-            name: spec.name.unwrap_or_else(random).into_string(),
-            parent_id: spec.parent_id,
-            user_limit: spec.user_limit,
+            name: asked.name,
+            parent_id: asked.parent_id,
+            user_limit: asked.user_limit,
         };
         let asked = self.0.discord.create_channel(guild_id, channel, &reason);
         let made = match asked.await {
             Ok(made) => made,
             Err(error) => {
-                // A channel that Discord created without saying so is not ours.
-                self.withdraw(ticket).await;
+                // Without an answer, Discord may have created it all the same.
+                if error != DiscordError::Unavailable {
+                    self.withdraw(ticket).await;
+                }
                 return Err(discord_errors::create(&error));
             }
         };
         launch::mutation::pass("create_answered");
-        let (channel_id, channel) = (made.channel_id, made.channel);
-        let outcome = CreateOutcome::Created(CreatedChannel {
-            channel_id,
-            name: channel.name.clone(),
-            parent_id: channel.parent_id,
-            user_limit: channel.user_limit,
-            denies_everyone: made.denied_to_everyone,
-        });
+        let made = created_channel(made);
         // A room that a client hears of is known after a restart.
+        let outcome = CreateOutcome::Created(made.clone());
         let stored = self.0.log.finish_create(ticket, outcome).await;
         if !matches!(stored, Ok(Ok(()))) {
-            self.take_back(guild_id, channel_id).await;
-            self.withdraw(ticket).await;
+            if self.take_back(guild_id, made.channel_id).await {
+                self.withdraw(ticket).await;
+            }
             return Err(unavailable());
         }
         launch::mutation::pass("create_stored");
-        tracing::info!(%guild_id, %channel_id, "room created");
-        Ok(CreatedRoom {
-            channel_id,
-            name: channel.name,
-            guild_id,
-            parent_id: channel.parent_id,
-            user_limit: channel.user_limit,
-        })
+        tracing::info!(%guild_id, channel_id = %made.channel_id, "room created");
+        Ok(room_of(guild_id, &made))
     }
 
     /// Ends a create that has no room: it no longer counts as one.
-    async fn withdraw(&self, ticket: CreateTicket) {
+    pub(super) async fn withdraw(&self, ticket: CreateTicket) {
         self.store_at_last(move |log| async move {
             let withdrawn = log.finish_create(ticket, CreateOutcome::Withdrawn);
             withdrawn.await.is_ok()
@@ -126,19 +159,23 @@ impl Rooms {
         .await;
     }
 
-    /// Deletes a channel that Discord created and that cannot be stored.
-    async fn take_back(&self, guild_id: GuildId, channel_id: ChannelId) {
+    /// Deletes a channel that Discord created and that cannot be stored. False: it may stand there yet.
+    async fn take_back(&self, guild_id: GuildId, channel_id: ChannelId) -> bool {
         let reason = "Roomwire: create-room, taken back";
         match self.0.discord.delete_channel(channel_id, reason).await {
             Ok(_) => {
                 tracing::warn!(%guild_id, %channel_id, "a room could not be stored and is deleted again");
+                true
             }
-            Err(error) => tracing::error!(
-                %guild_id,
-                %channel_id,
-                ?error,
-                "ALARM: a room could be neither stored nor deleted: delete this channel in Discord"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    %guild_id,
+                    %channel_id,
+                    ?error,
+                    "a room could be neither stored nor deleted: it is looked for again once the store can be written"
+                );
+                false
+            }
         }
     }
 
@@ -181,6 +218,68 @@ impl Rooms {
     }
 }
 
+/// What begins the reason of a create in the guild's audit log. Nothing that a subject contains can
+/// stand there.
+pub(super) fn marker(ticket: CreateTicket) -> String {
+    format!("Roomwire {ticket}: ")
+}
+
+/// A channel as the ledger has it.
+pub(super) fn created_channel(made: discord::CreatedChannel) -> CreatedChannel {
+    CreatedChannel {
+        channel_id: made.channel_id,
+        name: made.channel.name,
+        parent_id: made.channel.parent_id,
+        user_limit: made.channel.user_limit,
+        denies_everyone: made.denied_to_everyone,
+    }
+}
+
+fn new_create(
+    guild_id: GuildId,
+    owner: Owner,
+    spec: RoomSpec,
+    request: Option<KeyedRequest>,
+) -> NewCreate {
+    let random = || RoomName::chosen(rand::Rng::next_u32(&mut rand::rng()));
+    NewCreate {
+        guild_id,
+        owner,
+        asked: AskedChannel {
+            name: spec.name.unwrap_or_else(random).into_string(),
+            parent_id: spec.parent_id,
+            user_limit: spec.user_limit,
+        },
+        request,
+    }
+}
+
+/// The digest of a body as it was understood: the order of its fields, and fields that say what is so
+/// without them, make no difference.
+fn body_digest(guild_id: GuildId, request: &CreateRoom) -> BodyDigest {
+    let understood = CreateRoom {
+        guild_id: Some(guild_id),
+        ..request.clone()
+    };
+    // Strings and numbers: serializing them does not fail.
+    let body = serde_json::to_vec(&understood).unwrap_or_default();
+    Sha256::digest(body).into()
+}
+
+fn created_room(answer: &Answer) -> CreatedRoom {
+    room_of(answer.guild_id, &answer.channel)
+}
+
+fn room_of(guild_id: GuildId, channel: &CreatedChannel) -> CreatedRoom {
+    CreatedRoom {
+        channel_id: channel.channel_id,
+        name: channel.name.clone(),
+        guild_id,
+        parent_id: channel.parent_id,
+        user_limit: channel.user_limit,
+    }
+}
+
 fn refused(why: CreateRefused) -> ApiError {
     match why {
         CreateRefused::TooMany { wait_ms } => {
@@ -191,5 +290,14 @@ fn refused(why: CreateRefused) -> ApiError {
             ApiError::new(Code::Unavailable, "Roomwire holds as many rooms as it may")
                 .retry_after_ms(LEDGER_FULL_RETRY_MS)
         }
+        CreateRefused::InProgress => ApiError::new(
+            Code::InProgress,
+            "a request with this Idempotency-Key is in progress",
+        )
+        .retry_after_ms(IN_PROGRESS_RETRY_MS),
+        CreateRefused::OtherBody => ApiError::new(
+            Code::Unprocessable,
+            "this Idempotency-Key belongs to a request with another body",
+        ),
     }
 }

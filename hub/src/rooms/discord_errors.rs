@@ -89,6 +89,7 @@ fn of_any_call(error: &DiscordError) -> ApiError {
         DiscordError::NotFound(_)
         | DiscordError::Full
         | DiscordError::Invalid { .. }
+        | DiscordError::Unreached
         | DiscordError::Unavailable => ApiError::new(
             Code::DiscordUnavailable,
             "Discord does not answer right now",
@@ -107,7 +108,9 @@ mod tests {
 
     #[test]
     fn every_error_of_discord_has_a_code_and_says_what_to_do_or_when_to_retry() {
-        use DiscordError::{Forbidden, Full, NotFound, RateLimited, Unauthorized, Unavailable};
+        use DiscordError::{
+            Forbidden, Full, NotFound, RateLimited, Unauthorized, Unavailable, Unreached,
+        };
         let invalid = |fields: &[&str]| DiscordError::Invalid {
             fields: fields.iter().map(|&field| field.to_owned()).collect(),
         };
@@ -154,6 +157,7 @@ mod tests {
             ),
             (limited, wait(750), wait(750), "wait"),
             (Unavailable, wait(2_000), wait(2_000), ""),
+            (Unreached, wait(2_000), wait(2_000), ""),
             (Full, no, no, ""),
             (invalid(&["parent_id"]), bad, no, ""),
             (invalid(&["type"]), no, no, ""),

@@ -11,15 +11,18 @@ mod discord_errors;
 mod end;
 mod list;
 mod name;
+mod reconcile;
 mod request;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::problem::Code;
 use proto::{ChannelId, GuildId};
 use roomlog::Log;
+use roomlog::ledger::CreateTicket;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use self::end::Outcome;
@@ -43,6 +46,10 @@ struct Shared {
     discord: Discord,
     /// Ends that are in progress, each with its outcome to come.
     ending: Mutex<HashMap<ChannelId, Outcome>>,
+    /// Creates that this process works on: any other pending one is reconciled.
+    creating: Mutex<BTreeSet<CreateTicket>>,
+    /// A create is not worked on any more. It may be pending.
+    create_left: Notify,
     /// What was begun at Discord is finished, also when the client has gone.
     work: TaskTracker,
 }
@@ -55,6 +62,8 @@ impl Rooms {
             access,
             discord,
             ending: Mutex::new(HashMap::new()),
+            creating: Mutex::new(BTreeSet::new()),
+            create_left: Notify::new(),
             work: TaskTracker::new(),
         }))
     }

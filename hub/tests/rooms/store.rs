@@ -87,25 +87,3 @@ async fn a_room_that_ended_while_nothing_can_be_stored_is_gone_and_discord_is_as
     .await;
     assert_eq!(asked(&world, DELETE).await, 1);
 }
-
-#[tokio::test]
-async fn a_create_that_was_pending_at_a_kill_keeps_no_place_and_its_channel_is_not_ours() {
-    let mut world = world(&[OWNED, ("LEDGER_ROOMS_MAX", "1")]).await;
-    let before = world.channels().await;
-    script(&world, CREATE, json!({"delayMs": 500})).await;
-    tokio::select! {
-        created = create(&world, "ada", json!({})) => panic!("too soon: {created:?}"),
-        () = until_asked(&world, CREATE) => {}
-    }
-    world.restart_hub().await;
-    let orphan = eventually("Discord has created the channel", || async {
-        let channels = world.channels().await;
-        let mut ids = channels.as_object()?.keys();
-        ids.find(|id| before.get(id).is_none()).cloned()
-    })
-    .await;
-    assert_eq!(listed(&world).await, []);
-    let refused = end(&world, json!({"sub": "ada"}), &orphan).await;
-    assert_eq!(code(&refused), (404, "NOT_FOUND"));
-    room(&world, "ada").await;
-}

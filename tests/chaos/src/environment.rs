@@ -40,7 +40,9 @@ const WORKER: [(&str, &str); 13] = [
     ("DRAIN_MS", "1000"),
     ("LOG_LEVEL", "info"),
 ];
-const HUB: [(&str, &str); 4] = [
+const HUB: [(&str, &str); 6] = [
+    ("DISCORD_TIMEOUT_MS", "1000"),
+    ("DISCORD_SETTLE_MS", "2000"),
     ("RECONNECT_SPREAD_MS", "200"),
     ("WORKER_SILENCE_MAX_MS", "2000"),
     ("DRAIN_TIMEOUT_MS", "1000"),

@@ -162,7 +162,7 @@ pub const FAULTS: [Fault; 44] = [
     fault("F27", Act::DiskFull, FREE, 30, "the hub's store cannot grow: 503, not ready, pages get `down`; what it acknowledged survives a kill"),
     fault("F28", Act::StoreDamaged, SNAPSHOT, 30, "the store file is cut short, bits of it flip, or it is rubbish: set aside"),
     fault("F29", Act::Clock, FREE, 30, "the clock of the hub, of the worker, or of both jumps by an hour or less, and back"),
-    fault("F32", Act::RoomHalfDone(rooms::CREATE), FREE, 15, "hub killed at a step of creating a room: the room is owned, or at most its channel is left"),
+    fault("F32", Act::RoomHalfDone(rooms::CREATE), FREE, 15, "hub killed at a step of creating a room: a repeat of its request gets the one room, or no channel is left"),
     fault("F32b", Act::RoomHalfDone(rooms::END), FREE, 15, "hub killed at a step of ending a room: it can be ended again"),
     fault("F33", Act::RoomDeleted, FREE, 2, "a room is deleted while people come in"),
     fault("F37", Act::NeverResumed, FREE, 30, "Discord greets and never resumes the session: one identify, also if the worker is killed meanwhile"),

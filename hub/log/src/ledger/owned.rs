@@ -1,4 +1,4 @@
-//! A room that Roomwire created, and a create that is pending; each as it is stored.
+//! A room that Roomwire created, as it is stored.
 
 use std::sync::Arc;
 
@@ -35,24 +35,6 @@ impl From<Owner> for String {
     fn from(owner: Owner) -> Self {
         owner.as_str().to_owned()
     }
-}
-
-/// Names one create, from before Discord is asked until its outcome is stored. A random number, which
-/// the hub that asks draws.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CreateTicket(pub u64);
-
-/// A room that Discord is asked to create. Its channel is not known before Discord answers. By then
-/// the worker may have reported everything that it ever reports of that channel.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PendingCreate {
-    /// The guild.
-    pub guild_id: GuildId,
-    /// Who creates it.
-    pub owner: Owner,
-    /// The epoch of the guild's log when the create began. In another one, a room that is not there
-    /// may have been created and deleted.
-    pub epoch: u64,
 }
 
 /// Where a room is in its life.

@@ -7,7 +7,7 @@ use proto::event::{Audience, Overwrite, RoomGone, RoomKind, Roster};
 
 use super::*;
 use crate::Source;
-use crate::fixture::channel_id as channel;
+use crate::fixture::{channel_id as channel, create};
 
 const EPOCH: u64 = 1;
 
@@ -41,12 +41,14 @@ impl Guild {
         let ticket = CreateTicket(self.tickets);
         // Each room has another owner: the budget is tested by itself.
         let pending = PendingCreate {
-            guild_id: guild_id(),
-            owner: Owner::new(&self.tickets.to_string()),
+            create: create(1, &self.tickets.to_string(), None),
             epoch: self.epoch,
+            began_ms: 0,
         };
-        self.ledger
+        let begun = self
+            .ledger
             .begin_create(ticket, pending, 0, &mut Vec::new())?;
+        assert_eq!(begun, Begun::Now);
         Ok(ticket)
     }
 
@@ -180,18 +182,97 @@ fn a_ticket_that_begins_twice_takes_one_place_and_one_room_of_the_budget() {
         ..LedgerBounds::default()
     });
     let pending = PendingCreate {
-        guild_id: guild_id(),
-        owner: Owner::new("ada"),
+        create: create(1, "ada", None),
         epoch: EPOCH,
+        began_ms: 0,
     };
     let mut begin = |ticket| {
         let ticket = CreateTicket(ticket);
         ledger.begin_create(ticket, pending.clone(), 0, &mut Vec::new())
     };
-    assert_eq!((begin(1), begin(1)), (Ok(()), Ok(())));
+    assert_eq!((begin(1), begin(1)), (Ok(Begun::Now), Ok(Begun::Now)));
     let wait_ms = 60_000;
     assert_eq!(begin(2), Err(CreateRefused::TooMany { wait_ms }));
     assert_eq!(ledger.pending().count(), 1);
+}
+
+#[test]
+fn a_request_with_a_key_makes_one_room_and_its_repeats_get_the_same_answer() {
+    let mut guild = Guild::new(10, 0);
+    let begin = |guild: &mut Guild, ticket, owner, request, now_ms| {
+        let pending = PendingCreate {
+            create: create(1, owner, Some(request)),
+            epoch: EPOCH,
+            began_ms: now_ms,
+        };
+        let (ticket, mut changes) = (CreateTicket(ticket), Vec::new());
+        let begun = guild
+            .ledger
+            .begin_create(ticket, pending, now_ms, &mut changes);
+        assert_eq!(begun == Ok(Begun::Now), !changes.is_empty(), "at no budget");
+        begun
+    };
+    assert_eq!(begin(&mut guild, 1, "ada", ("k", 1), 0), Ok(Begun::Now));
+    for (ticket, owner, request, expected) in [
+        (2, "ada", ("k", 1), Err(CreateRefused::InProgress)),
+        (2, "ada", ("k", 2), Err(CreateRefused::OtherBody)),
+        (2, "bob", ("k", 1), Ok(Begun::Now)),
+        (3, "ada", ("l", 1), Ok(Begun::Now)),
+        (4, "ada", ("m", 1), Ok(Begun::Now)),
+    ] {
+        let begun = begin(&mut guild, ticket, owner, request, 0);
+        assert_eq!(begun, expected, "{owner} {request:?}");
+    }
+    guild.now_ms = 5;
+    guild.finish(CreateTicket(1), &created(1, false)).unwrap();
+    // A create without a room frees its key.
+    guild
+        .finish(CreateTicket(4), &CreateOutcome::Withdrawn)
+        .unwrap();
+    assert_eq!(begin(&mut guild, 5, "ada", ("m", 2), 0), Ok(Begun::Now));
+    guild.end(1);
+    assert_eq!(guild.status(1), None, "ended and forgotten");
+    for (request, now_ms, expected) in [
+        (("k", 1), 6, Ok(true)),
+        (("k", 2), 6, Err(CreateRefused::OtherBody)),
+        (("k", 1), ANSWER_AGE_MS + 4, Ok(true)),
+        // Its day is over: another request may have the key.
+        (("k", 2), ANSWER_AGE_MS + 5, Ok(false)),
+    ] {
+        let begun = begin(&mut guild, 6, "ada", request, now_ms);
+        let is_repeat = begun.map(|begun| match begun {
+            Begun::Before(answer) => {
+                assert_eq!(answer.channel.channel_id, channel(1));
+                true
+            }
+            Begun::Now => false,
+        });
+        assert_eq!(is_repeat, expected, "{request:?} at {now_ms}");
+    }
+}
+
+#[test]
+fn at_the_bound_the_oldest_answer_is_forgotten_and_counted() {
+    let mut guild = Guild::new(10, 10);
+    guild.ledger.bounds.answers_max = 1;
+    for (n, early) in [(1, 0), (2, 1)] {
+        let pending = PendingCreate {
+            create: create(1, "ada", Some((&n.to_string(), 0))),
+            epoch: EPOCH,
+            began_ms: 0,
+        };
+        let ticket = CreateTicket(n);
+        let begun = guild
+            .ledger
+            .begin_create(ticket, pending, 0, &mut Vec::new());
+        assert_eq!(begun, Ok(Begun::Now));
+        let (outcome, state) = (created(n, false), guild.state.clone());
+        let step = guild
+            .ledger
+            .finish_create(ticket, &outcome, &state, EPOCH, n);
+        assert_eq!(step.unwrap().forgotten_early, early);
+        assert_eq!(guild.ledger.answer_count(), 1);
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use proto::chain::{Absence, Bucket, CLAIM_TYPE, GatewaySession, Reached};
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{by_hand, channel_id as channel, guild, joined};
-use crate::ledger::{CreatedChannel, LedgerBounds, Owner};
+use crate::fixture::{by_hand, channel_id as channel, create, guild, joined};
+use crate::ledger::{CreatedChannel, LedgerBounds};
 
 /// So many runs of at least 40 commands: at least 12,000 commands.
 const RUNS: u32 = 300;
@@ -75,11 +75,12 @@ fn claim(id: u8, shard: (u32, u32)) -> Command {
     }
 }
 
-fn begin(id: u64, ticket: u64) -> Command {
+fn begin(id: u64, ticket: u64, request: Option<(u8, u8)>) -> Command {
+    let keyed = request.map(|(key, body)| (key.to_string(), body));
+    let request = keyed.as_ref().map(|(key, body)| (key.as_str(), *body));
     Command::BeginCreate {
         ticket: CreateTicket(ticket),
-        guild: guild(id),
-        owner: Owner::new(&(ticket % 8).to_string()),
+        create: create(id, &(ticket % 8).to_string(), request),
     }
 }
 
@@ -101,7 +102,8 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         2 => (0_u8..32, shard).prop_map(|(id, shard)| claim(id, shard)),
         2 => prop::collection::vec(by_hand, 0..4).prop_map(|events| Command::Append { events }),
-        2 => (1_u64..4, 0_u64..64).prop_map(|(guild, ticket)| begin(guild, ticket)),
+        2 => (1_u64..4, 0_u64..64, prop::option::of((0_u8..3, 0_u8..2)))
+            .prop_map(|(guild, ticket, request)| begin(guild, ticket, request)),
         1 => (11_u64..15).prop_map(|id| Command::EndRoom { channel: channel(id) }),
         1 => (0_u8..16).prop_map(|id| Command::NoteInteraction { id: id.to_string().into() }),
         1 => Just(Command::ReconcileRooms),
@@ -219,6 +221,7 @@ pub(crate) fn small() -> LogSettings {
             creates_per_minute: 2,
             creators_max: 4,
             interactions_max: 8,
+            answers_max: 3,
         },
         ..LogSettings::default()
     }

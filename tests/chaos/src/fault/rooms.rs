@@ -1,11 +1,14 @@
 //! The hub is killed at a step of creating or of ending a room. Then its ledger and Discord must
-//! agree, but for one channel: the one that Discord created before the room was stored.
+//! agree: a create whose request can be repeated has its room, any other one has left no channel that
+//! is not a room.
+
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::{GUILD, Side};
+use world::{GUILD, Side, within_async};
 
 use super::seen::{PASSED, pause, ready};
 use crate::environment::{Environment, has_fault_programs};
@@ -15,10 +18,16 @@ pub(super) const CREATE: &[&str] = &["create_begun", "create_answered", "create_
 /// The steps of ending a room.
 pub(super) const END: &[&str] = &["end_begun", "end_answered", "end_stored"];
 
+/// Within this time a create of unknown outcome is found out. The hub of these tests waits 2 s for a
+/// channel that may still come (`DISCORD_SETTLE_MS`), and looks again after some seconds at most.
+const FOUND_OUT: Duration = Duration::from_secs(20);
+
 /// A room of a test, and its owner.
 struct Room {
     name: String,
     token: String,
+    /// The request's key.
+    key: Option<String>,
 }
 
 /// Kills the hub at one of these steps. Where no fail point is built in, the hub is killed at random.
@@ -27,7 +36,8 @@ pub(super) async fn killed_at(environment: &mut Environment, steps: &[&str], rng
     let name = format!("killed-{:08x}", rng.random::<u32>());
     let claims = json!({"sub": name, "guilds": [GUILD]});
     let token = environment.world.token(claims).await;
-    let room = Room { name, token };
+    let key = rng.random::<bool>().then(|| format!("key-{name}"));
+    let room = Room { name, token, key };
     let mut channel = None;
     if steps == END {
         ready(environment, true).await;
@@ -66,43 +76,77 @@ pub(super) async fn killed_at(environment: &mut Environment, steps: &[&str], rng
     environment.disarm(Side::Hub);
     ready(environment, true).await;
     let exact = has_fault_programs().then_some(step);
-    if let Err(wrong) = judge(environment, &room, channel, exact).await {
-        environment.complain(format!("killed at {step}: {wrong}"));
+    let judged = match channel {
+        Some(channel) => judge_end(environment, &room, &channel, exact).await,
+        None => judge_create(environment, &room, exact).await,
+    };
+    if let Err(wrong) = judged {
+        let key = &room.key;
+        environment.complain(format!("killed at {step}, key {key:?}: {wrong}"));
     }
 }
 
-fn pause_of(rng: &mut StdRng) -> std::time::Duration {
-    std::time::Duration::from_millis(rng.random_range(0..30))
+fn pause_of(rng: &mut StdRng) -> Duration {
+    Duration::from_millis(rng.random_range(0..30))
 }
 
-/// Judges what is left, and ends it.
-async fn judge(
+/// Judges what is left of a room that was to end, and ends it.
+async fn judge_end(
     environment: &Environment,
     room: &Room,
-    ended: Option<String>,
+    channel: &str,
     step: Option<&str>,
 ) -> Result<(), String> {
     let left = room.channel(environment).await;
+    let is_left = step.map(|step| step == "end_begun");
+    if is_left.is_some_and(|is_left| is_left != left.is_some()) {
+        return Err(format!("the channel at Discord is {left:?}"));
+    }
+    expect_ended(environment, room, channel).await
+}
+
+/// Judges what is left of a room that was being created, and ends it.
+async fn judge_create(
+    environment: &Environment,
+    room: &Room,
+    step: Option<&str>,
+) -> Result<(), String> {
+    if room.key.is_some() {
+        let answered = within_async(FOUND_OUT, || async {
+            create(environment, room).await == Some(201)
+        });
+        if !answered.await {
+            return Err("the request, repeated, gets no room".to_owned());
+        }
+    }
+    let known = within_async(FOUND_OUT, || async {
+        environment.world.hub_metric("hub_creates_pending").await == 0.0
+    });
+    if !known.await {
+        return Err("what became of the create is not found out".to_owned());
+    }
+    let left = room.channel(environment).await;
     let is_left = match step {
-        Some("create_begun" | "end_answered" | "end_stored") => Some(false),
-        Some("create_answered" | "create_stored" | "end_begun") => Some(true),
-        _ => None,
+        _ if room.key.is_some() => Some(true),
+        Some("create_begun" | "create_answered") => Some(false),
+        Some(_) => Some(true),
+        None => None,
     };
     if is_left.is_some_and(|is_left| is_left != left.is_some()) {
         return Err(format!("the channel at Discord is {left:?}"));
     }
-    let Some(channel) = left.clone().or(ended.clone()) else {
-        return Ok(());
-    };
-    let status = end(environment, room, &channel).await;
-    match (status, step) {
-        (Some(200), step) if step != Some("create_answered") => {}
-        // The one orphan: it is not Roomwire's own, and staff deletes it.
-        (Some(404), None | Some("create_answered")) if ended.is_none() => {
-            environment.world.discord.delete_channel(&channel).await;
-        }
-        (status, _) => return Err(format!("ending the room is answered {status:?}")),
+    match left {
+        Some(channel) => expect_ended(environment, room, &channel).await,
+        None => Ok(()),
     }
+}
+
+async fn expect_ended(environment: &Environment, room: &Room, channel: &str) -> Result<(), String> {
+    let status = end(environment, room, channel).await;
+    if status != Some(200) {
+        return Err(format!("ending the room is answered {status:?}"));
+    }
+    // One request never makes two rooms.
     match room.channel(environment).await {
         None => Ok(()),
         Some(channel) => Err(format!("the channel {channel} is still there")),
@@ -139,6 +183,9 @@ async fn ask(
 ) -> Option<u16> {
     let url = format!("{}/api/{path}", environment.world.hub_url);
     let request = environment.world.http.request(method, url);
-    let request = request.bearer_auth(&room.token).json(&body);
+    let mut request = request.bearer_auth(&room.token).json(&body);
+    if let Some(key) = room.key.as_ref().filter(|_| path == "create-room") {
+        request = request.header("Idempotency-Key", key);
+    }
     Some(request.send().await.ok()?.status().as_u16())
 }

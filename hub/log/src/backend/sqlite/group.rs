@@ -194,7 +194,15 @@ impl GroupWriter<'_> {
             LedgerChange::Began(CreateTicket(ticket), pending) => {
                 self.put(schema::PENDING, &ticket.cast_signed(), &json(pending))
             }
-            LedgerChange::Finished(ticket) => self.delete_pending(*ticket),
+            LedgerChange::Finished(CreateTicket(ticket)) => {
+                schema::PENDING.delete(self.transaction, &ticket.cast_signed())
+            }
+            LedgerChange::Answer(key, Some(answer)) => {
+                self.put(schema::ANSWERS, &String::from(key.clone()), &json(answer))
+            }
+            LedgerChange::Answer(key, None) => {
+                schema::ANSWERS.delete(self.transaction, &String::from(key.clone()))
+            }
             LedgerChange::Room(room) => {
                 let channel = room.channel_id.get().cast_signed();
                 self.put(schema::ROOMS, &channel, &room.row())
@@ -212,10 +220,6 @@ impl GroupWriter<'_> {
             // Stored as a window, all of them at once.
             LedgerChange::Interaction(..) => Ok(()),
         }
-    }
-
-    pub(super) fn delete_pending(&self, CreateTicket(ticket): CreateTicket) -> Result<(), Failure> {
-        schema::PENDING.delete(self.transaction, &ticket.cast_signed())
     }
 
     pub(super) fn put_meta(&mut self, key: &str, value: &impl Serialize) -> Result<(), Failure> {

@@ -137,7 +137,7 @@ impl Store {
             now_ms,
             bytes: 0,
         };
-        let mut changed = contents.store.is_none() || !contents.pending.is_empty();
+        let mut changed = contents.store.is_none();
         let store = match contents.store {
             Some(store) => store,
             None => {
@@ -161,14 +161,6 @@ impl Store {
                 named.to_owned()
             }
         };
-        for (ticket, pending) in contents.pending {
-            writer.delete_pending(ticket)?;
-            tracing::warn!(
-                guild_id = %pending.guild_id,
-                creator = pending.owner.as_str(),
-                "a room was being created when the hub ended: if Discord created its channel, the channel is not Roomwire's own"
-            );
-        }
         let bounds = self.settings.ledger.clone();
         let mut ledger = Ledger::restored(bounds, contents.interactions);
         for change in &contents.ledger {

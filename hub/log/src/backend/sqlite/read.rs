@@ -13,7 +13,7 @@ use super::group::GuildRow;
 use super::{rows, schema};
 use crate::backend::Failure;
 use crate::dedup::StoredIds;
-use crate::ledger::{CreateTicket, LedgerChange, OwnedRoom, PendingCreate};
+use crate::ledger::{Answer, CreateTicket, LedgerChange, OwnedRoom, PendingCreate, RequestKey};
 use crate::log_state::GuildRecord;
 use crate::tail::Tail;
 use crate::workers::{Holder, Progress, Workers};
@@ -27,10 +27,8 @@ pub(super) struct StoreContents {
     pub(super) guilds: BTreeMap<GuildId, StoredGuild>,
     /// Ids of events that were appended by hand.
     pub(super) event_ids: StoredIds<Arc<str>>,
-    /// The ledger's rooms and budgets, as changes of an empty ledger.
+    /// The ledger's rooms, pending creates, answers and budgets, as changes of an empty ledger.
     pub(super) ledger: Vec<LedgerChange>,
-    /// Its pending creates.
-    pub(super) pending: Vec<(CreateTicket, PendingCreate)>,
     /// Interactions that were answered.
     pub(super) interactions: StoredIds<Arc<str>>,
 }
@@ -58,17 +56,20 @@ impl Reader<'_> {
             let bucket = RateBucket::full_at(full_at_us);
             ledger.push(LedgerChange::Budget(owner.into(), Some(bucket)));
         }
-        let pending = schema::PENDING.read::<i64, PendingCreate>(self.0)?;
-        let pending = pending.into_iter();
+        for (ticket, pending) in schema::PENDING.read::<i64, Arc<PendingCreate>>(self.0)? {
+            let ticket = CreateTicket(ticket.cast_unsigned());
+            ledger.push(LedgerChange::Began(ticket, pending));
+        }
+        for (key, answer) in schema::ANSWERS.read::<String, Arc<Answer>>(self.0)? {
+            let key = RequestKey::try_from(key).map_err(Failure::damaged)?;
+            ledger.push(LedgerChange::Answer(key, Some(answer)));
+        }
         Ok(StoreContents {
             store: Some(store.ok_or_else(|| Failure::damaged("it has no name"))?),
             workers: self.workers()?,
             guilds,
             event_ids: rows::read_ids(self.0, schema::EVENT_IDS)?,
             ledger,
-            pending: pending
-                .map(|(ticket, create)| (CreateTicket(ticket.cast_unsigned()), create))
-                .collect(),
             interactions: rows::read_ids(self.0, schema::INTERACTIONS)?,
         })
     }

@@ -4,7 +4,7 @@ use super::rows::Table;
 
 /// Which form this file has (`PRAGMA user_version`). A higher one is of a later Roomwire. Of a lower
 /// one only the ledger's rooms are kept: their rows lack what later forms added, which has a default.
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 4;
 /// Marks a file as one of Roomwire's ("RWIR", `PRAGMA application_id`).
 pub(crate) const APPLICATION: i64 = 0x5257_4952;
 
@@ -20,6 +20,8 @@ pub(super) const GUILDS: Table = Table("guilds", "guild");
 pub(super) const ROOMS: Table = Table("rooms", "channel");
 /// Its pending creates.
 pub(super) const PENDING: Table = Table("pending", "ticket");
+/// The answers to requests with a key.
+pub(super) const ANSWERS: Table = Table("answers", "request");
 /// When each owner's budget is full.
 pub(super) const BUDGETS: Table = Table("budgets", "owner");
 /// The ids of events that were appended by hand.
@@ -40,6 +42,7 @@ DROP TABLE IF EXISTS guilds;
 DROP TABLE IF EXISTS bases;
 DROP TABLE IF EXISTS entries;
 DROP TABLE IF EXISTS pending;
+DROP TABLE IF EXISTS answers;
 DROP TABLE IF EXISTS budgets;
 DROP TABLE IF EXISTS interactions;
 DROP TABLE IF EXISTS seen;
@@ -57,6 +60,7 @@ CREATE TABLE entries (guild INTEGER NOT NULL, at_offset INTEGER NOT NULL, ts INT
     PRIMARY KEY (guild, at_offset)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rooms (channel INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE pending (ticket INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE TABLE answers (request TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE budgets (owner TEXT PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE seen (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE spent (number INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ms INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;

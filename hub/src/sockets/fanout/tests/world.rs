@@ -14,7 +14,9 @@ use super::super::*;
 use crate::view::RoomsShown;
 use crate::view::tests::{Browser, ROOMS, channel, guild, here, public};
 use roomlog::LogSettings;
-use roomlog::ledger::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
+use roomlog::ledger::{
+    AskedChannel, Begun, CreateOutcome, CreateTicket, CreatedChannel, NewCreate, Owner,
+};
 
 /// A log and the fan-out that follows it, step by step.
 pub(super) struct World {
@@ -104,12 +106,19 @@ impl World {
     /// Roomwire creates a room.
     async fn create(&mut self, channel_id: ChannelId, denies_everyone: bool) {
         self.events += 1;
-        let (ticket, owner) = (
-            CreateTicket(self.events),
-            Owner::new(&self.events.to_string()),
-        );
-        let begun = self.log.begin_create(ticket, guild(), owner).await;
-        assert_eq!(begun, Ok(Ok(())));
+        let ticket = CreateTicket(self.events);
+        let create = NewCreate {
+            guild_id: guild(),
+            owner: Owner::new(&self.events.to_string()),
+            asked: AskedChannel {
+                name: "x".to_owned(),
+                parent_id: None,
+                user_limit: 0,
+            },
+            request: None,
+        };
+        let begun = self.log.begin_create(ticket, create).await;
+        assert_eq!(begun, Ok(Ok(Begun::Now)));
         let outcome = CreateOutcome::Created(CreatedChannel {
             channel_id,
             name: "x".to_owned(),

@@ -112,11 +112,13 @@ async fn a_place_that_cannot_hold_a_store_is_refused_and_left_alone() {
     log.close().await;
 
     let later = Connection::open(place.file()).unwrap();
-    later.pragma_update(None, "user_version", 4).unwrap();
-    let version = checksum("meta", &[b"version", b"4"]);
+    later
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
+    let version = checksum("meta", &[b"version", b"5"]);
     later
         .execute(
-            "UPDATE meta SET body = x'34', sum = ?1 WHERE key = 'version'",
+            "UPDATE meta SET body = x'35', sum = ?1 WHERE key = 'version'",
             [&version[..]],
         )
         .unwrap();

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::address::StoreAddress;
 use crate::fixture::*;
-use crate::ledger::{CreateOutcome, CreateTicket, CreatedChannel, Owner};
+use crate::ledger::{Begun, CreateOutcome, CreateTicket, CreatedChannel};
 use crate::log_state::LogState;
 use crate::{Health, Log, LogSettings, NotTaken, Unavailable};
 
@@ -153,9 +153,9 @@ impl Tended {
 
 /// Creates a room of the first guild whose name has so many bytes.
 async fn create_room(log: &Log, channel: u64, bytes: usize) -> Result<(), Unavailable> {
-    let (ticket, owner) = (CreateTicket(channel), Owner::new(&channel.to_string()));
-    let begun = log.begin_create(ticket, guild(1), owner).await?;
-    assert_eq!(begun, Ok(()));
+    let (ticket, create) = (CreateTicket(channel), create(1, &channel.to_string(), None));
+    let begun = log.begin_create(ticket, create).await?;
+    assert_eq!(begun, Ok(Begun::Now));
     let finished = log.finish_create(ticket, created(channel, bytes)).await?;
     assert_eq!(finished, Ok(()));
     Ok(())

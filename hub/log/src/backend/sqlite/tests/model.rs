@@ -3,17 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::LedgerChange;
 use crate::log_state::tests::{Step, small, step};
 
 /// What a store gives back of a state.
 fn stored(state: &LogState) -> LogState {
     let mut stored = state.clone();
     stored.forget_unstored();
-    // A create that was pending is dropped.
-    for (ticket, _) in state.ledger.pending() {
-        stored.ledger.apply(&LedgerChange::Finished(ticket));
-    }
     stored
 }
 
