@@ -1,4 +1,4 @@
-import type { CreatedRoom } from '@roomwire/sdk'
+import { type CreatedRoom, newIdempotencyKey } from '@roomwire/sdk'
 import { useRoomActions } from '@roomwire/sdk/react'
 import { type FormEvent, useRef, useState } from 'react'
 import { Icon } from './icons.js'
@@ -17,6 +17,8 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
   const [limit, setLimit] = useState('4')
   const [busy, setBusy] = useState(false)
   const [problem, setProblem] = useState<unknown>(null)
+  /** The creation that has not succeeded yet. Submitting the same room again continues it, so that it is created once. */
+  const unfinished = useRef<{ readonly spec: string; readonly key: string } | null>(null)
   const nameField = useRef<HTMLInputElement>(null)
 
   async function submit(event: FormEvent) {
@@ -24,14 +26,18 @@ export function CreateRoom({ guildId, onCreated }: CreateRoomProps) {
     if (busy) return
     setBusy(true)
     setProblem(null)
+    const trimmed = name.trim()
+    const wanted = {
+      ...(trimmed !== '' && { name: trimmed }),
+      // 0 is Discord's value for "no limit".
+      userLimit: Number(limit),
+      ...(guildId !== undefined && { guildId }),
+    }
+    const spec = JSON.stringify(wanted)
+    if (unfinished.current?.spec !== spec) unfinished.current = { spec, key: newIdempotencyKey() }
     try {
-      const trimmed = name.trim()
-      const room = await createRoom({
-        ...(trimmed !== '' && { name: trimmed }),
-        // 0 is Discord's value for "no limit".
-        userLimit: Number(limit),
-        ...(guildId !== undefined && { guildId }),
-      })
+      const room = await createRoom(wanted, { idempotencyKey: unfinished.current.key })
+      unfinished.current = null
       setName('')
       onCreated(room)
       nameField.current?.focus()

@@ -335,11 +335,43 @@ test('the focus stays where a question is asked, answered, refused and dismissed
   await act(() => world.settle())
   expect(focused()).toBe('Ended.')
 
-  world.answer = async () => new Response('', { status: 503 })
+  world.answer = async () => new Response('', { status: 403 })
   await click('create-room-submit')
   await act(() => world.settle())
   await act(async () => page.querySelector<HTMLElement>('[aria-label="Dismiss"]')?.click())
   expect(focused()).toBe('create-room-name')
+})
+
+test('a room is created once, although the form is submitted twice and no answer arrives', async () => {
+  const { world } = await open('rooms:read rooms:create')
+  const button = () => one('create-room-submit')
+  const keys = () => world.requests.map(({ init }) => new Headers(init.headers).get('idempotency-key'))
+  world.answer = async () => new Response('', { status: 503 })
+  await act(async () => {
+    button().click()
+    button().click()
+  })
+  await act(() => world.settle())
+  expect(new Set(keys()).size).toBe(1)
+  await click('create-room-submit')
+  await act(() => world.pass(30_000))
+  expect(button().textContent).toBe('Opening…')
+  expect(button().getAttribute('aria-disabled')).toBe('true')
+  expect(page.querySelector('[role="alert"]')).toBeNull()
+
+  await act(() => world.pass(30_000))
+  expect(button().textContent).toBe('Open room')
+  expect(page.querySelector('[role="alert"]')?.textContent).toContain('The hub answered with status 503')
+  const sent = keys().length
+  world.answer = async () => new Response('{"channelId":"12","name":"Talk"}', { status: 201 })
+  await click('create-room-submit')
+  await act(() => world.settle())
+  expect(keys()).toHaveLength(sent + 1)
+  expect(new Set(keys()).size).toBe(1)
+
+  await click('create-room-submit')
+  await act(() => world.settle())
+  expect(new Set(keys()).size).toBe(2)
 })
 
 test('without rooms the page shows a friendly text', async () => {

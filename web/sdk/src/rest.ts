@@ -1,8 +1,10 @@
+import { retryAfter } from './create-retry.js'
 import type { Diagnosis } from './diagnosis.js'
 import type { Environment } from './environment.js'
 import type { FailureReport } from './failure.js'
+import { newIdempotencyKey, readIdempotencyKey } from './idempotency-key.js'
 import { parseJson, RoomwireProblem, readProblem } from './problem.js'
-import { identityOf, refusedToken, TokenFailure, type TokenSource } from './token.js'
+import { identityOf, refusedToken, TokenFailure, type TokenSource, type TokenWish } from './token.js'
 import type { CreatedRoom, CreateRoom, RoomList } from './wire/index.js'
 
 /** Options of a request. */
@@ -11,10 +13,23 @@ export interface RequestOptions {
   readonly signal?: AbortSignal
 }
 
+/** Options of `createRoom`. */
+export interface CreateOptions extends RequestOptions {
+  /**
+   * Names this creation for 24 hours: calls with the same key and the same room create one room, also after a reload. 1
+   * to 255 visible ASCII characters. Default: a fresh one for each call.
+   */
+  readonly idempotencyKey?: string
+}
+
 /** Commands to rooms. Each rejects with a `RoomwireProblem`, or with the reason of the signal that ended it. */
 export interface RoomActions {
-  /** Creates a room. It appears in the state when Discord has reported it. */
-  readonly createRoom: (room?: CreateRoom, options?: RequestOptions) => Promise<CreatedRoom>
+  /**
+   * Creates a room. It appears in the state when Discord has reported it. Failures that may pass are retried with the same
+   * idempotency key, for at most a minute; a 429 `RATE_LIMITED` is not. Rejects with a `TypeError` if the key is
+   * malformed.
+   */
+  readonly createRoom: (room?: CreateRoom, options?: CreateOptions) => Promise<CreatedRoom>
   /** Ends a room that Roomwire created. Succeeds if the room is gone already. */
   readonly endRoom: (channelId: string, options?: RequestOptions) => Promise<void>
   /** The rooms now, for programs that need no live rooms. */
@@ -33,7 +48,7 @@ export interface ActionParts {
   readonly base: string
   readonly tokens: TokenSource
   readonly diagnosis: Diagnosis
-  readonly environment: Pick<Environment, 'fetch' | 'after' | 'now'>
+  readonly environment: Pick<Environment, 'fetch' | 'after' | 'now' | 'random'>
   /** The largest token that the hub probably accepts, bytes. */
   readonly tokenBytesMax: number
   /** Called with the reason why a command failed, unless the hub refused it with a problem. */
@@ -43,8 +58,27 @@ export interface ActionParts {
 export function roomActions(parts: ActionParts): RoomActions {
   const { base, tokens, environment } = parts
 
-  async function request(method: string, path: string, options: RequestOptions, init: RequestInit = {}) {
+  /** Who gives a command: all its attempts use tokens of the same person. */
+  function person() {
     const tokenFor = tokens.ofPerson()
+    let first: string | undefined
+    return {
+      token: (wish: TokenWish) => tokenFor(wish).catch(withoutToken),
+      /** Whether this token belongs to the person of the first one. */
+      owns: (token: string) => {
+        first ??= token
+        return identityOf(token) === identityOf(first)
+      },
+    }
+  }
+
+  async function request(
+    method: string,
+    path: string,
+    options: RequestOptions,
+    init: RequestInit = {},
+    by = person(),
+  ) {
     const send = async (token: string, signal: AbortSignal) => {
       const headers = { ...init.headers, authorization: `Bearer ${token}` }
       const answer = await environment
@@ -52,13 +86,15 @@ export function roomActions(parts: ActionParts): RoomActions {
         .catch(cause => unreached(cause, signal))
       return { status: answer.status, ok: answer.ok, text: await answer.text(), token }
     }
-    const first = await within(environment, options.signal, async signal =>
-      send(await tokenFor('connect').catch(withoutToken), signal),
-    )
+    const first = await within(environment, options.signal, async signal => {
+      const token = await by.token('connect')
+      if (!by.owns(token)) throw anotherPerson()
+      return send(token, signal)
+    })
     const again = async (signal: AbortSignal) => {
-      const token = await tokenFor('refused').catch(withoutToken)
+      const token = await by.token('refused')
       // A command of one person is not repeated with the token of another.
-      return identityOf(token) === identityOf(first.token) ? send(token, signal) : first
+      return by.owns(token) ? send(token, signal) : first
     }
     // The token may expire on its way: one more attempt, with another token.
     const answer = first.status === 401 ? await within(environment, options.signal, again) : first
@@ -95,11 +131,27 @@ export function roomActions(parts: ActionParts): RoomActions {
 
   return {
     createRoom: async (room = {}, options = {}) => {
-      const answer = await request('POST', '/api/create-room', options, {
-        headers: { 'content-type': 'application/json' },
+      const { idempotencyKey, signal } = options
+      const key = idempotencyKey === undefined ? newIdempotencyKey() : readIdempotencyKey(idempotencyKey)
+      // The app may change `room` between two attempts.
+      const init = {
+        headers: { 'content-type': 'application/json', 'idempotency-key': key },
         body: JSON.stringify(room),
-      })
-      return readAnswer<CreatedRoom>(answer, body => typeof body.channelId === 'string')
+      }
+      const by = person()
+      const begunAt = environment.now()
+      for (let attempt = 0; ; attempt++) {
+        try {
+          const answer = await request('POST', '/api/create-room', options, init, by)
+          return readAnswer<CreatedRoom>(answer, body => typeof body.channelId === 'string')
+        } catch (problem) {
+          if (!(problem instanceof RoomwireProblem)) throw problem
+          const elapsedMs = environment.now() - begunAt
+          const wait = retryAfter({ attempt, elapsedMs, problem }, requestMsMax, environment.random())
+          if (wait === null) throw problem
+          await pause(environment, wait, signal)
+        }
+      }
     },
     endRoom: async (channelId, options = {}) => {
       const answer = await request('DELETE', `/api/end-room/${encodeURIComponent(channelId)}`, options)
@@ -140,12 +192,38 @@ async function within<Result>(
   }
 }
 
+/** Waits, unless the page aborts it. */
+async function pause(
+  environment: Pick<Environment, 'after'>,
+  ms: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  throwIfAborted(signal)
+  await new Promise<void>(resolve => {
+    const end = () => {
+      cancel()
+      signal?.removeEventListener('abort', end)
+      resolve()
+    }
+    const cancel = environment.after(ms, end)
+    signal?.addEventListener('abort', end)
+  })
+  throwIfAborted(signal)
+}
+
 /** As the signal's own method does, which React Native and browsers before 2022 lack. */
 function throwIfAborted(signal: AbortSignal | undefined) {
   if (signal?.aborted) throw signal.reason ?? Object.assign(new Error('aborted'), { name: 'AbortError' })
 }
 
 const unreachable: FailureReport = { failure: 'unreachable', text: 'the hub cannot be reached', hint: null }
+
+const anotherPerson = () =>
+  new RoomwireProblem({
+    code: 'UNAUTHORIZED',
+    status: 0,
+    title: 'The command was not repeated with the token of another person',
+  })
 
 function noHub(cause: unknown, report: FailureReport | null): RoomwireProblem {
   const { text } = report ?? unreachable

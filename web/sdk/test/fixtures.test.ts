@@ -123,7 +123,7 @@ test.each(fixture<Problem[]>('problems'))('a problem is what the hub says: $code
     getToken: async () => 'eyJ',
     environment: world.environment,
   })
-  const refused = await roomwire.createRoom({ name: 'x' }).catch((error: unknown) => error)
+  const refused = await roomwire.endRoom('5').catch((error: unknown) => error)
   expect(refused).toBeInstanceOf(RoomwireProblem)
   expect(refused).toMatchObject({
     code: problem.code,
