@@ -1,5 +1,6 @@
 //! The client of Discord's REST API: when a call is made, how it is sent, what its response means.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -111,18 +112,23 @@ impl Discord {
         request: RequestBuilder,
     ) -> Result<T, DiscordError> {
         let began = Instant::now();
-        let result =
-            match tokio::time::timeout(self.timeout(), self.call_in_turn(call, request)).await {
-                Ok(result) => result,
-                Err(_elapsed) => {
-                    tracing::warn!(
-                        call = call.label(),
-                        timeout_ms = self.0.settings.discord_timeout_ms,
-                        "Discord did not answer in time"
-                    );
+        let is_sent = AtomicBool::new(false);
+        let called = self.call_in_turn(call, request, &is_sent);
+        let result = match tokio::time::timeout(self.timeout(), called).await {
+            Ok(result) => result,
+            Err(_elapsed) => {
+                tracing::warn!(
+                    call = call.label(),
+                    timeout_ms = self.0.settings.discord_timeout_ms,
+                    "Discord did not answer in time"
+                );
+                if is_sent.into_inner() {
                     Err(DiscordError::Unavailable)
+                } else {
+                    Err(DiscordError::Unreached)
                 }
-            };
+            }
+        };
         let outcome = result.as_ref().map_or_else(DiscordError::label, |_| "ok");
         counter!("hub_discord_calls_total", "call" => call.label(), "outcome" => outcome)
             .increment(1);
@@ -135,6 +141,7 @@ impl Discord {
         &self,
         call: Call,
         request: RequestBuilder,
+        is_sent: &AtomicBool,
     ) -> Result<T, DiscordError> {
         let Ok(_admitted) = self.0.admitted.try_acquire() else {
             tracing::warn!(call = call.label(), "too many calls wait for Discord");
@@ -153,6 +160,7 @@ impl Discord {
             );
             return Err(DiscordError::RateLimited { retry_after_ms });
         }
+        is_sent.store(true, Ordering::Relaxed);
         let (limits, body) = self.send(call, request).await?;
         if !(200..300).contains(&limits.status) {
             let error = response::error(limits, &body);

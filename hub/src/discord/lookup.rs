@@ -1,14 +1,14 @@
-//! What the hub reads to find out what became of a create whose answer it did not get.
+//! What the hub reads to find out the outcome of a create whose answer it did not get.
 
 use proto::{ChannelId, GuildId, UserId};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use twilight_http::request::Request;
 use twilight_http::routing::Route;
 
 use super::call::Call;
 use super::client::Discord;
-use super::error::{DiscordError, Missing, Unknown};
+use super::error::{DiscordError, Unknown};
 use super::requests::{CreatedChannel, NewChannel, VOICE_CHANNEL, denies_everyone};
 
 /// The audit log's event of a new channel (`CHANNEL_CREATE`, "Audit Log Events").
@@ -33,27 +33,23 @@ pub struct Creation {
     pub reason: String,
 }
 
+/// What was read of the channels that the bot created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Creations {
+    /// Each with its reason, newest first.
+    pub found: Vec<Creation>,
+    /// Whether none is missing since the asked moment.
+    pub is_complete: bool,
+}
+
 /// When Discord made an id, in ms since the Unix epoch ("Snowflakes").
 pub fn made_ms(id: u64) -> u64 {
     (id >> TIME_BITS) + DISCORD_EPOCH_MS
 }
 
-/// Those elements of a list that have the expected form.
-fn readable<'de, T, D>(list: D) -> Result<Vec<T>, D::Error>
-where
-    T: serde::de::DeserializeOwned,
-    D: Deserializer<'de>,
-{
-    let list = Vec::<Value>::deserialize(list)?;
-    let read = list
-        .into_iter()
-        .filter_map(|one| serde_json::from_value(one).ok());
-    Ok(read.collect())
-}
-
 impl Discord {
-    /// The channels that the bot created since a moment (ms since the Unix epoch), newest first, and
-    /// some that it created before.
+    /// The channels that the bot created since a moment (ms since the Unix epoch), and some that it
+    /// created before.
     ///
     /// # Errors
     /// [`DiscordError`]; [`DiscordError::Forbidden`] if it lacks the permission View Audit Log.
@@ -61,23 +57,19 @@ impl Discord {
         &self,
         guild: GuildId,
         since_ms: u64,
-    ) -> Result<Vec<Creation>, DiscordError> {
+    ) -> Result<Creations, DiscordError> {
         #[derive(Deserialize)]
         struct AuditLog {
-            #[serde(deserialize_with = "readable")]
-            audit_log_entries: Vec<Entry>,
+            audit_log_entries: Vec<Value>,
         }
         #[derive(Deserialize)]
         struct Entry {
-            id: String,
-            #[serde(default)]
-            target_id: Option<ChannelId>,
-            #[serde(default)]
-            reason: Option<String>,
+            target_id: ChannelId,
+            reason: String,
         }
         let user_id = self.user_id().await?.get();
         let first_ms = since_ms.saturating_sub(CLOCK_AHEAD_MAX_MS);
-        let (mut before, mut creations) = (None, Vec::new());
+        let (mut before, mut found) = (None, Vec::new());
         for _ in 0..PAGES_MAX {
             let request = Request::builder(&Route::GetAuditLogs {
                 action_type: Some(CHANNEL_CREATE),
@@ -89,23 +81,25 @@ impl Discord {
             });
             let page: AuditLog = self.call(Call::AuditLog(guild), request).await?;
             let entries = page.audit_log_entries;
-            let oldest: Option<u64> = entries
-                .iter()
-                .filter_map(|entry| entry.id.parse().ok())
-                .min();
             let is_last = entries.len() < usize::from(PAGE_ENTRIES);
-            creations.extend(entries.into_iter().filter_map(|entry| {
-                Some(Creation {
-                    channel_id: entry.target_id?,
-                    reason: entry.reason?,
-                })
+            let ids = entries.iter().filter_map(|entry| entry["id"].as_str());
+            let oldest: Option<u64> = ids.filter_map(|id| id.parse().ok()).min();
+            // An entry without a reason, or of another form, is not one of a create of Roomwire.
+            let read = entries
+                .into_iter()
+                .filter_map(|entry| serde_json::from_value::<Entry>(entry).ok());
+            found.extend(read.map(|entry| Creation {
+                channel_id: entry.target_id,
+                reason: entry.reason,
             }));
             if is_last || oldest.is_none_or(|oldest| made_ms(oldest) < first_ms) {
-                break;
+                let is_complete = true;
+                return Ok(Creations { found, is_complete });
             }
             before = oldest;
         }
-        Ok(creations)
+        let is_complete = false;
+        Ok(Creations { found, is_complete })
     }
 
     /// The voice channels of a guild, as far as the bot may view them.
@@ -116,55 +110,31 @@ impl Discord {
         &self,
         guild: GuildId,
     ) -> Result<Vec<CreatedChannel>, DiscordError> {
-        #[derive(Deserialize)]
-        struct Channels(#[serde(deserialize_with = "readable")] Vec<Channel>);
-        #[derive(Deserialize)]
-        struct Channel {
-            id: ChannelId,
-            r#type: u8,
-            #[serde(default)]
-            name: Option<String>,
-            #[serde(default)]
-            parent_id: Option<ChannelId>,
-            #[serde(default)]
-            user_limit: u32,
-            #[serde(default)]
-            permission_overwrites: Value,
-        }
         let request = Request::builder(&Route::GetChannels {
             guild_id: guild.get(),
         });
-        let Channels(channels) = self.call(Call::ListChannels(guild), request).await?;
-        let voice = channels
+        let channels: Vec<Value> = self.call(Call::ListChannels(guild), request).await?;
+        Ok(channels
             .into_iter()
-            .filter(|channel| channel.r#type == VOICE_CHANNEL);
-        Ok(voice
-            .map(|channel| CreatedChannel {
-                channel_id: channel.id,
-                denied_to_everyone: denies_everyone(&channel.permission_overwrites, guild),
-                channel: NewChannel {
-                    name: channel.name.unwrap_or_default(),
-                    parent_id: channel.parent_id,
-                    user_limit: channel.user_limit,
-                },
-            })
+            .filter_map(|channel| read_voice_channel(channel, guild))
             .collect())
     }
 
-    /// Whether a channel exists, although the bot may not view it.
+    /// A voice channel. None: it does not exist, or is another kind of channel.
     ///
     /// # Errors
     /// [`DiscordError`], never [`DiscordError::NotFound`] of the channel.
-    pub async fn channel_exists(&self, channel: ChannelId) -> Result<bool, DiscordError> {
+    pub async fn voice_channel(
+        &self,
+        guild: GuildId,
+        channel: ChannelId,
+    ) -> Result<Option<CreatedChannel>, DiscordError> {
         let request = Request::builder(&Route::GetChannel {
             channel_id: channel.get(),
         });
-        match self
-            .call::<serde::de::IgnoredAny>(Call::ReadChannel(channel), request)
-            .await
-        {
-            Ok(_) | Err(DiscordError::Forbidden(Missing::Access)) => Ok(true),
-            Err(DiscordError::NotFound(Unknown::Channel)) => Ok(false),
+        match self.call(Call::ReadChannel(channel), request).await {
+            Ok(read) => Ok(read_voice_channel(read, guild)),
+            Err(DiscordError::NotFound(Unknown::Channel)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -182,6 +152,33 @@ impl Discord {
         };
         self.known_user().get_or_try_init(fetch).await.copied()
     }
+}
+
+/// A channel as Discord writes it, if it is a voice channel.
+fn read_voice_channel(channel: Value, guild: GuildId) -> Option<CreatedChannel> {
+    #[derive(Deserialize)]
+    struct Channel {
+        id: ChannelId,
+        r#type: u8,
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        parent_id: Option<ChannelId>,
+        #[serde(default)]
+        user_limit: u32,
+        #[serde(default)]
+        permission_overwrites: Value,
+    }
+    let channel: Channel = serde_json::from_value(channel).ok()?;
+    (channel.r#type == VOICE_CHANNEL).then(|| CreatedChannel {
+        channel_id: channel.id,
+        denied_to_everyone: denies_everyone(&channel.permission_overwrites, guild),
+        channel: NewChannel {
+            name: channel.name.unwrap_or_default(),
+            parent_id: channel.parent_id,
+            user_limit: channel.user_limit,
+        },
+    })
 }
 
 #[cfg(test)]

@@ -22,6 +22,6 @@ mod settings;
 pub use check::{Application, Channel, Guild, Member, Overwrite, ReadError};
 pub use client::Discord;
 pub use error::{DiscordError, Missing, Unknown};
-pub use lookup::{Creation, made_ms};
+pub use lookup::{Creation, Creations, made_ms};
 pub use requests::{CreatedChannel, Deleted, NewChannel};
 pub use settings::{ApplicationId, DiscordSettings};

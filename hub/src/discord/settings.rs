@@ -27,7 +27,7 @@ pub struct DiscordSettings {
     #[arg(long, env = "DISCORD_TIMEOUT_MS", default_value_t = 5_000, value_parser = ms())]
     pub discord_timeout_ms: u64,
     /// How long after a create a channel may still appear whose answer was lost [ms; twice DISCORD_TIMEOUT_MS at least: a request may wait at Discord]
-    #[arg(long, env = "DISCORD_SETTLE_MS", default_value_t = 60_000, value_parser = ms())]
+    #[arg(long, env = "DISCORD_SETTLE_MS", default_value_t = 20_000, value_parser = ms())]
     pub discord_settle_ms: u64,
     /// The most calls to Discord in progress [count; at 100 to 200 ms a call, more than 50 a second need]
     #[arg(long, env = "DISCORD_CONCURRENT_MAX", default_value_t = 16, value_parser = count())]

@@ -1,5 +1,7 @@
 //! The REST endpoints of rooms.
 
+use std::collections::BTreeMap;
+
 use axum::body::{Bytes, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -10,9 +12,10 @@ use axum::{Json, Router};
 use proto::problem::{Code, FieldProblem};
 use proto::rest::{CreateRoom, EndedRoom, RoomList};
 use proto::{ChannelId, GuildId};
-use roomlog::ledger::{Owner, RequestKey};
+use roomlog::ledger::{BodyDigest, KeyedRequest, Owner, RequestKey};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
 use super::request::wrong_fields;
@@ -119,10 +122,12 @@ async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Respons
     let body = to_bytes(body, api.body_bytes_max)
         .await
         .map_err(too_large)?;
-    let created = api
-        .rooms
-        .create(&principal, &read_body(&body)?, key)
-        .await?;
+    let room = read_body(&body)?;
+    let keyed = key.map(|key| KeyedRequest {
+        key,
+        body: digest(&body),
+    });
+    let created = api.rooms.create(&principal, &room, keyed).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
@@ -194,6 +199,38 @@ fn request_key(subject: &Subject, headers: &HeaderMap) -> Result<Option<RequestK
     match key.and_then(|key| RequestKey::new(owner, key)) {
         Some(key) => Ok(Some(key)),
         None => wrong("1 to 255 visible ASCII characters"),
+    }
+}
+
+/// The digest of a body, which is JSON: the order of its fields and its blanks make no difference.
+fn digest(body: &[u8]) -> BodyDigest {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut digest = Sha256::new();
+    put_sorted(&value, &mut digest);
+    digest.finalize().into()
+}
+
+/// Puts a value into a digest, the fields of each object by their names.
+fn put_sorted(value: &Value, digest: &mut Sha256) {
+    match value {
+        Value::Object(fields) => {
+            digest.update(b"{");
+            let sorted: BTreeMap<_, _> = fields.iter().collect();
+            for (name, value) in sorted {
+                digest.update(Value::from(name.as_str()).to_string());
+                put_sorted(value, digest);
+            }
+            digest.update(b"}");
+        }
+        Value::Array(values) => {
+            digest.update(b"[");
+            for value in values {
+                put_sorted(value, digest);
+                digest.update(b",");
+            }
+            digest.update(b"]");
+        }
+        plain => digest.update(plain.to_string()),
     }
 }
 
@@ -363,6 +400,27 @@ mod tests {
             assert_eq!(error.code, Code::BadRequest, "{wrong:?}");
             assert_eq!(error.errors[0].field, "Idempotency-Key");
         }
+    }
+
+    #[test]
+    fn bodies_are_compared_as_json() {
+        let same = [
+            r#"{"name":"a","userLimit":4,"x":{"b":[1,"2"],"a":null}}"#,
+            " { \"x\" : {\"a\":null, \"b\":[1, \"2\"]}, \"userLimit\":4,\n\"name\":\"\\u0061\"}",
+        ];
+        assert_eq!(digest(same[0].as_bytes()), digest(same[1].as_bytes()));
+        let others = [
+            r#"{"name":"a","userLimit":4,"x":{"b":["2",1],"a":null}}"#,
+            r#"{"name":"a","userLimit":"4","x":{"b":[1,"2"],"a":null}}"#,
+            r#"{"name":"a","x":{"b":[1,"2"],"a":null}}"#,
+            "{}",
+            r#"{"name":null}"#,
+        ];
+        let digests = others.map(|other| digest(other.as_bytes()));
+        let mut all: Vec<_> = [&digests[..], &[digest(same[0].as_bytes())]].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), others.len() + 1);
     }
 
     #[test]

@@ -5,11 +5,11 @@
 use proto::problem::Code;
 use proto::rest::{CreateRoom, CreatedRoom};
 use proto::{ChannelId, GuildId};
+use roomlog::Unavailable;
 use roomlog::ledger::{
-    Answer, AskedChannel, Begun, BodyDigest, CreateOutcome, CreateRefused, CreateTicket,
-    CreatedChannel, KeyedRequest, NewCreate, Owner, RequestKey,
+    Answer, AskedChannel, Begun, CreateOutcome, CreateRefused, CreateTicket, CreatedChannel,
+    KeyedRequest, NewCreate, NotPending, Owner,
 };
-use sha2::{Digest, Sha256};
 
 use super::discord_errors::{self, NOT_A_CATEGORY};
 use super::name::RoomName;
@@ -24,8 +24,7 @@ const LEDGER_FULL_RETRY_MS: u64 = 60_000;
 /// When to repeat a request that is in progress, in ms.
 const IN_PROGRESS_RETRY_MS: u64 = 1_000;
 
-/// A create that this process works on. Once it is dropped, a create that is still pending is
-/// reconciled.
+/// A create that this process works on. Dropped while it is pending, it is reconciled.
 pub(super) struct Working {
     rooms: Rooms,
     ticket: CreateTicket,
@@ -34,7 +33,9 @@ pub(super) struct Working {
 impl Drop for Working {
     fn drop(&mut self) {
         lock(&self.rooms.0.creating).remove(&self.ticket);
-        self.rooms.0.create_left.notify_one();
+        if self.rooms.0.log.ledger().guild_of(self.ticket).is_some() {
+            self.rooms.0.create_left.notify_one();
+        }
     }
 }
 
@@ -53,9 +54,9 @@ impl Rooms {
         &self,
         actor: &Principal,
         request: &CreateRoom,
-        key: Option<RequestKey>,
+        keyed: Option<KeyedRequest>,
     ) -> Result<CreatedRoom, ApiError> {
-        let result = self.create_room(actor, request, key).await;
+        let result = self.create_room(actor, request, keyed).await;
         count("hub_rooms_creates_total", &result);
         result
     }
@@ -64,7 +65,7 @@ impl Rooms {
         &self,
         actor: &Principal,
         request: &CreateRoom,
-        key: Option<RequestKey>,
+        keyed: Option<KeyedRequest>,
     ) -> Result<CreatedRoom, ApiError> {
         if !actor.rights.create {
             return Err(ApiError::new(
@@ -77,10 +78,6 @@ impl Rooms {
             .or_else(|| self.0.access.primary())
             .filter(|guild| self.0.access.guilds_of(actor).contains(guild))
             .ok_or_else(|| ApiError::new(Code::Forbidden, "not a guild of this token"))?;
-        let keyed = key.map(|key| KeyedRequest {
-            key,
-            body: body_digest(guild_id, request),
-        });
         // A repeat is answered although its category, say, has gone since.
         if let Some(keyed) = &keyed {
             let repeat = self.0.log.ledger().repeat(keyed, launch::clock::now_ms());
@@ -138,8 +135,13 @@ impl Rooms {
         let made = created_channel(made);
         // A room that a client hears of is known after a restart.
         let outcome = CreateOutcome::Created(made.clone());
-        let stored = self.0.log.finish_create(ticket, outcome).await;
-        if !matches!(stored, Ok(Ok(()))) {
+        let is_stored = match self.0.log.finish_create(ticket, outcome).await {
+            Ok(Ok(())) => true,
+            // It was finished already: with this channel, or without one.
+            Ok(Err(NotPending)) => self.0.log.room(made.channel_id).is_some(),
+            Err(Unavailable) => false,
+        };
+        if !is_stored {
             if self.take_back(guild_id, made.channel_id).await {
                 self.withdraw(ticket).await;
             }
@@ -252,18 +254,6 @@ fn new_create(
         },
         request,
     }
-}
-
-/// The digest of a body as it was understood: the order of its fields, and fields that say what is so
-/// without them, make no difference.
-fn body_digest(guild_id: GuildId, request: &CreateRoom) -> BodyDigest {
-    let understood = CreateRoom {
-        guild_id: Some(guild_id),
-        ..request.clone()
-    };
-    // Strings and numbers: serializing them does not fail.
-    let body = serde_json::to_vec(&understood).unwrap_or_default();
-    Sha256::digest(body).into()
 }
 
 fn created_room(answer: &Answer) -> CreatedRoom {

@@ -83,14 +83,10 @@ async fn fifty_requests_with_one_key_make_one_room_and_get_one_answer() {
     let mut world = world(&[OWNED, ("CREATE_ROOMS_PER_MINUTE", "1")]).await;
     let before = channels(&world).await;
     script(&world, CREATE, json!({"delayMs": 200})).await;
-    // The order of fields, and a field that says what is so without it, make no other body.
-    let bodies = [
-        json!({"name": "Kitchen"}),
-        json!({"name": "Kitchen", "guildId": GUILD}),
-    ];
-    let at_once = (0..50).map(|n| keyed(&world, "ada", "k1", bodies[n % 2].clone()));
+    let body = json!({"name": "Kitchen"});
+    let at_once = (0..50).map(|_| keyed(&world, "ada", "k1", body.clone()));
     let answers = join_all(at_once).await;
-    let first = until_created(&world, "ada", "k1", &bodies[0]).await;
+    let first = until_created(&world, "ada", "k1", &body).await;
     for answer in &answers {
         match code(answer) {
             (201, _) => assert_eq!(text(&answer.1["channelId"]), first),
@@ -102,20 +98,25 @@ async fn fifty_requests_with_one_key_make_one_room_and_get_one_answer() {
         (asked(&world, CREATE).await, channels(&world).await.len()),
         (1, before.len() + 1)
     );
-    let other_body = keyed(&world, "ada", "k1", json!({"name": "Attic"})).await;
-    assert_eq!(code(&other_body), (422, "UNPROCESSABLE"));
-    let other_key = keyed(&world, "ada", "k2", bodies[0].clone()).await;
+    for other in [
+        json!({"name": "Attic"}),
+        json!({"name": "Kitchen", "guildId": GUILD}),
+    ] {
+        let other_body = keyed(&world, "ada", "k1", other).await;
+        assert_eq!(code(&other_body), (422, "UNPROCESSABLE"));
+    }
+    let other_key = keyed(&world, "ada", "k2", body.clone()).await;
     assert_eq!(
         code(&other_key),
         (429, "RATE_LIMITED"),
         "repeats cost nothing"
     );
-    let other_person = until_created(&world, "bob", "k1", &bodies[0]).await;
+    let other_person = until_created(&world, "bob", "k1", &body).await;
     assert_ne!(other_person, first, "a key is its principal's");
 
     assert_eq!(end(&world, json!({"sub": "ada"}), &first).await.0, 200);
     world.restart_hub().await;
-    let again = keyed(&world, "ada", "k1", bodies[0].clone()).await;
+    let again = keyed(&world, "ada", "k1", body.clone()).await;
     assert_eq!((again.0, text(&again.1["channelId"])), (201, first));
     assert_eq!(asked(&world, CREATE).await, 2);
     for key in ["", "a b", &"k".repeat(256)] {
@@ -275,4 +276,46 @@ async fn while_discord_is_away_an_unknown_outcome_waits() {
     let created = until_created(&world, "ada", "k1", &body).await;
     assert!(exists(&world, &created).await);
     assert_eq!(asked(&world, CREATE).await, 1);
+}
+
+#[tokio::test]
+async fn two_creates_that_ask_for_the_same_take_no_channel_from_each_other() {
+    let world = world(&impatient(&[OWNED])).await;
+    hide_audit_log(&world).await;
+    let before = channels(&world).await;
+    let body = json!({"name": "Kitchen"});
+    // Discord makes the channel of one of them.
+    for (sub, drop) in [("ada", "after"), ("bob", "before")] {
+        script(&world, CREATE, json!({"drop": drop})).await;
+        let lost = keyed(&world, sub, "k1", body.clone()).await;
+        assert_eq!(code(&lost), (503, "DISCORD_UNAVAILABLE"));
+    }
+    eventually("both are given up", || async {
+        let pending = world.hub_metric("hub_creates_pending").await;
+        (pending == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(listed(&world).await, []);
+    assert_eq!(asked(&world, DELETE).await, 0);
+    assert_eq!(channels(&world).await.len(), before.len() + 1);
+}
+
+#[tokio::test]
+async fn a_guild_that_the_bot_has_left_does_not_keep_a_create_pending() {
+    let world = world(&impatient(&[OWNED, ("LEDGER_ROOMS_MAX", "1")])).await;
+    script(&world, CREATE, json!({"drop": "after"})).await;
+    for (route, code) in [("audit-logs", 50001), ("channels", 50001)] {
+        let fault = json!({"status": 403, "code": code, "times": 1_000});
+        script(&world, &format!("GET /guilds/*/{route}"), fault).await;
+    }
+    let lost = keyed(&world, "ada", "k1", json!({})).await;
+    assert_eq!(code(&lost), (503, "DISCORD_UNAVAILABLE"));
+    eventually("it is given up", || async {
+        let pending = world.hub_metric("hub_creates_pending").await;
+        (pending == 0.0).then_some(())
+    })
+    .await;
+    let refusals = asked(&world, "GET /guilds/*/audit-logs").await;
+    assert_eq!(refusals, 1, "a refusal is not asked for again");
+    room(&world, "ada").await;
 }

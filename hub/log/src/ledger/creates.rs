@@ -110,6 +110,13 @@ pub struct PendingCreate {
     pub began_ms: u64,
 }
 
+impl PendingCreate {
+    /// Whether another create asks Discord for the same channel.
+    pub fn asks_for_the_same(&self, other: &Self) -> bool {
+        self.create.guild_id == other.create.guild_id && self.create.asked == other.create.asked
+    }
+}
+
 /// A channel as Discord's answer to its creation has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CreatedChannel {

@@ -123,7 +123,7 @@ async fn judge_create(
         environment.world.hub_metric("hub_creates_pending").await == 0.0
     });
     if !known.await {
-        return Err("what became of the create is not found out".to_owned());
+        return Err("the outcome of the create is not found out".to_owned());
     }
     let left = room.channel(environment).await;
     let is_left = match step {
