@@ -80,6 +80,8 @@ const UNKNOWN_TO_THE_TYPES = [
   { beside: "verification_level", fields: ["home_header", "nsfw"] },
   // OpenAPI `PrivateApplicationResponse`: required.
   { beside: "verify_key", fields: ["type", "explicit_content_filter", "eligible_oauth2_scopes"] },
+  // OpenAPI `GuildInviteResponse`: required.
+  { beside: "max_uses", fields: ["guild_id"] },
 ];
 
 /** Every distinct thing that was sent, by its type and its shape. */
@@ -339,6 +341,8 @@ async function rest() {
   await call("GET", `${log}?limit=100`, undefined, "RESTGetAPIAuditLogResult");
   await call("GET", `${log}?after=0&action_type=10&user_id=${BOT}`, undefined, "RESTGetAPIAuditLogResult");
   await call("GET", `${log}?limit=0&action_type=9&before=x`, undefined, "RESTError");
+  await call("POST", `/channels/${LOUNGE}/invites`, { max_age: 600 }, "RESTPostAPIChannelInviteResult");
+  await call("POST", `/channels/${LOUNGE}/invites`, { max_uses: 101 }, "RESTError");
   await call("PUT", `/channels/${LOUNGE}/voice-status`, { status: "Reading" }, "undefined");
   await call("POST", `/guilds/${GUILD}/channels`, { name: "", user_limit: -1, type: 2, permission_overwrites: [{ id: "x" }] }, "RESTError");
   await call("GET", "/nothing", undefined, "RESTError");

@@ -76,6 +76,7 @@ pub(super) fn state(sim: &Sim) -> Value {
         "tokenReset": world.gateway.token_reset,
         "auditLog": books.audit.describe(),
         "commands": books.commands.describe(),
+        "invites": books.invites.describe(),
         "interactions": sim.interactions().describe(),
     })
 }

@@ -23,6 +23,7 @@ pub(crate) enum Action {
     ChannelUpdate = 11,
     ChannelDelete = 12,
     MemberUpdate = 24,
+    InviteCreate = 40,
 }
 
 /// Every `action_type` that Discord has (its OpenAPI, `AuditLogActionTypes`).

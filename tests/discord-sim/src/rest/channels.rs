@@ -82,7 +82,7 @@ pub(super) fn create(sim: &Sim, call: &Call) -> Served {
     Reply::created(shown)
 }
 
-fn read_one(guild: &Guild, id: Id, needs: u64) -> Result<&Channel, Problem> {
+pub(super) fn read_one(guild: &Guild, id: Id, needs: u64) -> Result<&Channel, Problem> {
     let channel = guild
         .channels
         .get(&id)

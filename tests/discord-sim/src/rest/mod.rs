@@ -8,6 +8,7 @@ pub(crate) mod errors;
 pub(crate) mod faults;
 mod form;
 mod guilds;
+pub(crate) mod invites;
 mod itself;
 mod limits;
 mod routes;
@@ -35,6 +36,7 @@ pub(crate) struct RestState {
     pub(crate) faults: Faults,
     pub(crate) audit: audit::AuditLog,
     pub(crate) commands: commands::Commands,
+    pub(crate) invites: invites::Invites,
     limits: Limits,
 }
 
@@ -47,6 +49,7 @@ impl RestState {
                 usize::try_from(settings.sim_records_max).unwrap_or(usize::MAX),
             ),
             commands: commands::Commands::default(),
+            invites: invites::Invites::default(),
             limits: Limits::default(),
         }
     }

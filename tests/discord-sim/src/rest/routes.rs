@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::errors::{Problem, Served};
-use super::{Call, audit, callbacks, channels, commands, guilds, itself};
+use super::{Call, audit, callbacks, channels, commands, guilds, invites, itself};
 use crate::Sim;
 use crate::snowflake::Id;
 
@@ -53,6 +53,7 @@ routes! {
     GET "/channels/{channel_id}" Bot channels::read_route;
     PATCH "/channels/{channel_id}" Bot channels::change;
     DELETE "/channels/{channel_id}" Bot channels::delete;
+    POST "/channels/{channel_id}/invites" Bot invites::create;
     PUT "/channels/{channel_id}/voice-status" Bot channels::set_status;
     GET "/applications/{application_id}/commands" Bot commands::list;
     POST "/applications/{application_id}/commands" Bot commands::upsert;

@@ -3,6 +3,8 @@
 use super::{Channel, Guild, OverwriteKind};
 use crate::snowflake::Id;
 
+/// May make invites to a channel.
+pub const CREATE_INSTANT_INVITE: u64 = 1;
 /// Everything, with any roles.
 pub const ADMINISTRATOR: u64 = 1 << 3;
 /// May create, change and delete channels.

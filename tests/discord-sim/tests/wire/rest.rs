@@ -775,3 +775,38 @@ async fn a_scripted_answer_may_be_a_page_that_is_not_discords() {
         (403, json!({"message": "a scripted fault", "code": 40333}))
     );
 }
+
+#[tokio::test]
+async fn an_invite_is_made_and_a_similar_one_is_returned_again() {
+    let discord = Discord::start().await;
+    let path = format!("/channels/{LOUNGE}/invites");
+    let invite = |body: Value| {
+        let (discord, path) = (&discord, &path);
+        async move { discord.rest("POST", path, Some(body)).await }
+    };
+    let (status, made) = invite(json!({"max_age": 600, "max_uses": 2})).await;
+    assert_eq!(status, 200, "{made}");
+    assert_eq!(
+        (&made["channel"]["id"], &made["max_age"], &made["max_uses"]),
+        (&json!(LOUNGE), &json!(600), &json!(2))
+    );
+    assert!(made["expires_at"].is_string());
+    let (_, again) = invite(json!({"max_age": 600, "max_uses": 2})).await;
+    let (_, other) = invite(json!({"max_age": 600, "max_uses": 2, "unique": true})).await;
+    assert_eq!(again["code"], made["code"]);
+    assert_ne!(other["code"], made["code"]);
+    let (_, endless) = invite(json!({"max_age": 0})).await;
+    assert_eq!(endless["expires_at"], Value::Null);
+    let (status, bad) = invite(json!({"max_age": 604_801, "max_uses": 101})).await;
+    assert_eq!((status, &bad["code"]), (400, &json!(50035)));
+    // Everyone may invite, and so may the bot.
+    for role in [GUILD, BOT_ROLE] {
+        let role = json!({"guildId": GUILD, "roleId": role, "permissions": "1024"});
+        discord.post_control("roles", role).await;
+    }
+    let (status, refused) = invite(json!({})).await;
+    assert_eq!((status, &refused["code"]), (403, &json!(50013)));
+    let state = discord.state().await;
+    assert_eq!(state["invites"].as_array().map(Vec::len), Some(3));
+    assert_eq!(state["auditLog"][0]["actionType"], 40);
+}
