@@ -217,6 +217,12 @@ async fn of_guild(
             &format!("the bot lacks {permission}: {without}. Give it to the bot's role in the server's settings."),
         );
     }
+    if in_guild & permissions::CREATE_INSTANT_INVITE == 0 {
+        report.warning(
+            &about,
+            "the bot lacks Create Invite: nobody can make an invite to a room. Give it to the bot's role in the server's settings.",
+        );
+    }
     if in_guild & permissions::VIEW_AUDIT_LOG == 0 {
         report.warning(
             &about,

@@ -172,6 +172,10 @@ pub(crate) const METRICS: &[Metric] = &[
         "hub_rooms_creates_total",
         "Commands to create a room, by outcome",
     ),
+    Metric::labelled(
+        "hub_rooms_invites_total",
+        "Commands to make an invite to a room, by outcome",
+    ),
     Metric::labelled("hub_rooms_ends_total", "Commands to end a room, by outcome"),
     Metric::labelled(
         "hub_discord_calls_total",

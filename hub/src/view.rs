@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use launch::settings::list;
 use proto::event::{Audience, Fact, Overwrite, Room, RoomKind, Voice};
-use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload};
+use proto::frame::{RoomPayload, SnapshotRoom, ViewEvent, VoicePayload, join_url};
 use proto::{ChannelId, GuildId};
 use sha2::{Digest, Sha256};
 
@@ -343,6 +343,7 @@ fn room_payload(room: &Room) -> RoomPayload {
         name: room.name.clone(),
         parent_id: room.parent_id,
         user_limit: room.user_limit,
+        join_url: join_url(room.guild_id, room.channel_id),
     }
 }
 

@@ -249,6 +249,13 @@ pub struct RoomPayload {
     pub parent_id: Option<ChannelId>,
     /// How many may be in it; 0: no limit.
     pub user_limit: u32,
+    /// The link that opens it in Discord: `https://discord.com/channels/<guild>/<channel>`.
+    pub join_url: String,
+}
+
+/// The link that opens a channel in Discord.
+pub fn join_url(guild: GuildId, channel: ChannelId) -> String {
+    format!("https://discord.com/channels/{guild}/{channel}")
 }
 
 /// A room with who is in it.

@@ -42,6 +42,36 @@ pub struct CreatedRoom {
     pub parent_id: Option<ChannelId>,
     /// How many may be in it; 0: no limit.
     pub user_limit: u32,
+    /// The link that opens it in Discord: `https://discord.com/channels/<guild>/<channel>`.
+    pub join_url: String,
+}
+
+/// `POST /api/rooms/{channelId}/invites`. What is absent is Discord's default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[ts(optional_fields)]
+pub struct CreateInvite {
+    /// After how many seconds it ends, up to 604,800 (a week); 0: never; 86,400 (a day) when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<u32>,
+    /// How often it may be used, up to 100; 0 (no limit) when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u32>,
+}
+
+/// 201 of `POST /api/rooms/{channelId}/invites`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(optional_fields)]
+pub struct Invite {
+    /// The link: it leads into the channel, and makes who is not in the guild a member of it.
+    pub url: String,
+    /// Discord's code.
+    pub code: String,
+    /// When it ends, in ms since the Unix epoch; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(type = "number")]
+    pub expires_at: Option<u64>,
 }
 
 /// 200 of `DELETE /api/end-room/{channelId}`.

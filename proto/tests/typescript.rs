@@ -52,6 +52,8 @@ fn typescript() -> String {
         gateway::GatewayPayload,
         rest::CreateRoom,
         rest::CreatedRoom,
+        rest::CreateInvite,
+        rest::Invite,
         rest::EndedRoom,
         rest::RoomList,
         rest::ConsoleConfig,

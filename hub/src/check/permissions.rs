@@ -7,6 +7,8 @@ use crate::discord::{Channel, Guild, Member, Overwrite};
 const ADMINISTRATOR: u64 = 1 << 3;
 /// To create, change and delete channels.
 pub(super) const MANAGE_CHANNELS: u64 = 1 << 4;
+/// To invite people to a channel.
+pub(super) const CREATE_INSTANT_INVITE: u64 = 1;
 /// To read the guild's audit log.
 pub(super) const VIEW_AUDIT_LOG: u64 = 1 << 7;
 /// To see a channel.

@@ -269,6 +269,7 @@ mod tests {
             name: name.to_owned(),
             parent_id: None,
             user_limit,
+            join_url: String::new(),
         };
         SnapshotRoom {
             room,

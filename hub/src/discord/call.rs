@@ -7,6 +7,7 @@ use proto::{ChannelId, GuildId};
 pub(super) enum Call {
     CreateChannel(GuildId),
     DeleteChannel(ChannelId),
+    CreateInvite(ChannelId),
     Application,
     User,
     ListChannels(GuildId),
@@ -25,6 +26,7 @@ impl Call {
         match self {
             Self::CreateChannel(_) => "create_channel",
             Self::DeleteChannel(_) => "delete_channel",
+            Self::CreateInvite(_) => "create_invite",
             Self::Application => "application",
             Self::User => "user",
             Self::ListChannels(_) => "list_channels",

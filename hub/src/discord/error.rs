@@ -20,8 +20,8 @@ pub enum DiscordError {
         /// Discord's names of the wrong fields, where it gives them.
         fields: BTreeSet<String>,
     },
-    /// The guild holds 500 channels, or the category 50.
-    #[error("the guild or the category already has the most channels that Discord allows")]
+    /// The guild holds 500 channels or 1,000 invites, or the category 50 channels.
+    #[error("the guild or the category already has the most that Discord allows")]
     Full,
     /// Discord asks to wait, or would.
     #[error("Discord asks to wait {retry_after_ms} ms")]

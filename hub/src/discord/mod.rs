@@ -23,5 +23,5 @@ pub use check::{Application, Channel, Guild, Member, Overwrite, ReadError};
 pub use client::Discord;
 pub use error::{DiscordError, Missing, Unknown};
 pub use lookup::{Creation, Creations, made_ms};
-pub use requests::{CreatedChannel, Deleted, NewChannel};
+pub use requests::{CreatedChannel, CreatedInvite, Deleted, NewChannel, NewInvite};
 pub use settings::{ApplicationId, DiscordSettings};

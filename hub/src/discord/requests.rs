@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use twilight_http::request::{Request, RequestBuilder};
 use twilight_http::routing::Route;
+use twilight_model::util::Timestamp;
 
 use super::audit;
 use super::call::Call;
@@ -43,6 +44,24 @@ pub struct CreatedChannel {
     /// Whether an overwrite of the channel denies @everyone viewing it. Discord copies the category's
     /// overwrites ("Permissions", "Permission Syncing").
     pub denied_to_everyone: bool,
+}
+
+/// An invite to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInvite {
+    /// After how many seconds it ends. 0: never. None: Discord's default.
+    pub max_age_s: Option<u32>,
+    /// How often it may be used. 0: no limit.
+    pub max_uses: u32,
+}
+
+/// A created invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedInvite {
+    /// Its code.
+    pub code: String,
+    /// When it ends, in ms since the Unix epoch. None: never.
+    pub expires_at_ms: Option<u64>,
 }
 
 /// The outcome of a deletion.
@@ -135,6 +154,56 @@ impl Discord {
             Err(DiscordError::NotFound(Unknown::Channel)) => Ok(Deleted::Before),
             Err(error) => Err(error),
         }
+    }
+
+    /// Creates an invite to a channel. Without a limit of uses Discord may return one that exists.
+    ///
+    /// # Errors
+    /// [`DiscordError`].
+    pub async fn create_invite(
+        &self,
+        channel: ChannelId,
+        invite: &NewInvite,
+        reason: &str,
+    ) -> Result<CreatedInvite, DiscordError> {
+        #[derive(Serialize)]
+        struct Body {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            max_age: Option<u32>,
+            max_uses: u32,
+            /// One that may be used so often is its recipient's alone.
+            unique: bool,
+        }
+        #[derive(Deserialize)]
+        struct Created {
+            code: String,
+            #[serde(default)]
+            expires_at: Option<String>,
+        }
+        let request = Request::builder(&Route::CreateInvite {
+            channel_id: channel.get(),
+        })
+        .json(&Body {
+            max_age: invite.max_age_s,
+            max_uses: invite.max_uses,
+            unique: invite.max_uses > 0,
+        });
+        let created: Created = self
+            .call(Call::CreateInvite(channel), with_reason(request, reason))
+            .await?;
+        let is_code = |code: &str| {
+            code.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        if created.code.is_empty() || !is_code(&created.code) {
+            return Err(DiscordError::Unavailable);
+        }
+        let expires_at = created.expires_at.as_deref();
+        let expires_at = expires_at.and_then(|text| Timestamp::parse(text).ok());
+        Ok(CreatedInvite {
+            code: created.code,
+            expires_at_ms: expires_at.and_then(|at| u64::try_from(at.as_micros() / 1_000).ok()),
+        })
     }
 
     /// The application's commands in a guild, as the caller's type.

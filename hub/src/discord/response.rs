@@ -27,6 +27,8 @@ const UNKNOWN_LAST: u64 = 10_999;
 const WORDS_NOT_ALLOWED: u64 = 20_031;
 /// "Maximum number of guild channels reached (500)".
 const GUILD_CHANNELS_MAX: u64 = 30_013;
+/// "Maximum number of invites reached (1000)".
+const GUILD_INVITES_MAX: u64 = 30_016;
 /// "Unauthorized. Provide a valid token and try again".
 const UNAUTHORIZED: u64 = 40_001;
 /// "This feature has been temporarily disabled server-side".
@@ -119,7 +121,7 @@ pub(super) fn error(limits: ResponseLimits, body: &[u8]) -> DiscordError {
         (400 | 403, Some(MISSING_ACCESS)) => DiscordError::Forbidden(Missing::Access),
         (400 | 403, Some(MISSING_PERMISSIONS)) => DiscordError::Forbidden(Missing::Permissions),
         (400 | 403, Some(TWO_FACTOR)) => DiscordError::Forbidden(Missing::TwoFactor),
-        (400 | 403, Some(GUILD_CHANNELS_MAX)) => DiscordError::Full,
+        (400 | 403, Some(GUILD_CHANNELS_MAX | GUILD_INVITES_MAX)) => DiscordError::Full,
         (400 | 403, Some(WORDS_NOT_ALLOWED)) => DiscordError::Invalid {
             fields: BTreeSet::from(["name".to_owned()]),
         },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use proto::problem::{Code, FieldProblem};
-use proto::rest::{CreateRoom, EndedRoom, RoomList};
+use proto::rest::{CreateInvite, CreateRoom, EndedRoom, RoomList};
 use proto::{ChannelId, GuildId};
 use roomlog::ledger::{BodyDigest, KeyedRequest, Owner, RequestKey};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
+use super::invite;
 use super::request::wrong_fields;
 use super::{Listed, Rooms};
 use crate::access::Access;
@@ -56,13 +57,14 @@ impl RoomsApi {
     pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
     /// `POST /api/create-room`, `DELETE /api/end-room/{channelId}`, `GET /api/rooms`,
-    /// `GET /api/rooms/{channelId}`.
+    /// `GET /api/rooms/{channelId}`, `POST /api/rooms/{channelId}/invites`.
     pub fn router(self) -> Router {
         Router::new()
             .route("/api/create-room", post(create))
             .route("/api/end-room/{channel}", delete(end))
             .route("/api/rooms", get(list))
             .route("/api/rooms/{channel}", get(one))
+            .route("/api/rooms/{channel}/invites", post(make_invite))
             .with_state(self)
     }
 
@@ -89,6 +91,22 @@ impl RoomsApi {
             })
     }
 
+    /// The body of a request, which must say that it is JSON.
+    async fn json_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+        if !is_json(headers) {
+            let why = "the content type must be application/json";
+            return Err(ApiError::new(Code::BadRequest, why).field("content-type", why));
+        }
+        // A body that breaks off ends here too. Then the client has gone.
+        let too_large = |_| {
+            ApiError::new(
+                Code::TooLarge,
+                format!("at most {} bytes", self.body_bytes_max),
+            )
+        };
+        to_bytes(body, self.body_bytes_max).await.map_err(too_large)
+    }
+
     fn answer(&self, listed: Listed) -> Response {
         let guild_id = listed.view.guild();
         let list = RoomList {
@@ -108,27 +126,28 @@ async fn create(State(api): State<RoomsApi>, request: Request) -> Result<Respons
     // Authenticated before the body is read.
     let principal = api.principal(&parts.uri, &parts.headers).await?;
     let key = request_key(&principal.subject, &parts.headers)?;
-    if !is_json(&parts.headers) {
-        let why = "the content type must be application/json";
-        return Err(ApiError::new(Code::BadRequest, why).field("content-type", why));
-    }
-    // A body that breaks off ends here too. Then the client has gone.
-    let too_large = |_| {
-        ApiError::new(
-            Code::TooLarge,
-            format!("at most {} bytes", api.body_bytes_max),
-        )
-    };
-    let body = to_bytes(body, api.body_bytes_max)
-        .await
-        .map_err(too_large)?;
-    let room = read_body(&body)?;
+    let body = api.json_body(&parts.headers, body).await?;
+    let room = read_room(&body)?;
     let keyed = key.map(|key| KeyedRequest {
         key,
         body: digest(&body),
     });
     let created = api.rooms.create(&principal, &room, keyed).await?;
     Ok((StatusCode::CREATED, Json(created)).into_response())
+}
+
+async fn make_invite(
+    State(api): State<RoomsApi>,
+    channel: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let principal = api.principal(&parts.uri, &parts.headers).await?;
+    let channel = channel_of(channel)?;
+    let body = api.json_body(&parts.headers, body).await?;
+    let invite = read_invite(&body)?;
+    let made = api.rooms.invite(&principal, channel, &invite).await?;
+    Ok((StatusCode::CREATED, Json(made)).into_response())
 }
 
 async fn end(
@@ -277,13 +296,44 @@ fn guild_of(query: &str) -> Result<Option<GuildId>, ApiError> {
     Ok(guild)
 }
 
-fn read_body(body: &Bytes) -> Result<CreateRoom, ApiError> {
+fn read_room(body: &Bytes) -> Result<CreateRoom, ApiError> {
+    read_object(body, |fields, wrong| {
+        let partial = CreateRoom {
+            name: take(fields, "name", "a string", wrong),
+            parent_id: take(fields, "parentId", NOT_AN_ID, wrong),
+            user_limit: take(
+                fields,
+                "userLimit",
+                "a whole number from 0 (no limit) to 99",
+                wrong,
+            ),
+            guild_id: take(fields, "guildId", NOT_AN_ID, wrong),
+        };
+        wrong.extend(wrong_fields(&partial));
+    })
+}
+
+fn read_invite(body: &Bytes) -> Result<CreateInvite, ApiError> {
+    read_object(body, |fields, wrong| {
+        let partial = CreateInvite {
+            max_age_seconds: take(fields, "maxAgeSeconds", invite::AGE_FORM, wrong),
+            max_uses: take(fields, "maxUses", invite::USES_FORM, wrong),
+        };
+        wrong.extend(invite::wrong_fields(&partial));
+    })
+}
+
+/// Reads a JSON object. `explain` takes every field that there is, and says which are wrong.
+fn read_object<T: DeserializeOwned>(
+    body: &Bytes,
+    explain: impl FnOnce(&mut Map<String, Value>, &mut Vec<FieldProblem>),
+) -> Result<T, ApiError> {
     // serde reads a list of values in the struct's order as the struct.
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {
         return Err(not_an_object());
     }
-    serde_json::from_slice(body).map_err(|_| explain(body))
+    serde_json::from_slice(body).map_err(|_| wrong_object(body, explain))
 }
 
 fn not_an_object() -> ApiError {
@@ -291,23 +341,15 @@ fn not_an_object() -> ApiError {
 }
 
 /// Every wrong field of a body, not only the first.
-fn explain(body: &[u8]) -> ApiError {
+fn wrong_object(
+    body: &[u8],
+    explain: impl FnOnce(&mut Map<String, Value>, &mut Vec<FieldProblem>),
+) -> ApiError {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return not_an_object();
     };
     let mut wrong = Vec::new();
-    let partial = CreateRoom {
-        name: take(&mut fields, "name", "a string", &mut wrong),
-        parent_id: take(&mut fields, "parentId", NOT_AN_ID, &mut wrong),
-        user_limit: take(
-            &mut fields,
-            "userLimit",
-            "a whole number from 0 (no limit) to 99",
-            &mut wrong,
-        ),
-        guild_id: take(&mut fields, "guildId", NOT_AN_ID, &mut wrong),
-    };
-    wrong.extend(wrong_fields(&partial));
+    explain(&mut fields, &mut wrong);
     wrong.extend(fields.keys().take(FIELDS_MAX).map(|name| FieldProblem {
         field: name.chars().take(FIELD_CHARS_MAX).collect(),
         detail: "no such field".to_owned(),
@@ -480,7 +522,7 @@ mod tests {
             (r#"{"userLimit":"4"}"#, &["userLimit"]),
             (r#"{"userLimit":100,"x":1}"#, &["userLimit", "x"]),
         ] {
-            let error = read_body(&Bytes::from_static(body.as_bytes())).unwrap_err();
+            let error = read_room(&Bytes::from_static(body.as_bytes())).unwrap_err();
             assert_eq!(error.code, Code::BadRequest);
             let named: Vec<_> = error
                 .errors
@@ -491,7 +533,7 @@ mod tests {
         }
         let deep = "[".repeat(10_000);
         assert_eq!(
-            read_body(&Bytes::from(deep)).unwrap_err().code,
+            read_room(&Bytes::from(deep)).unwrap_err().code,
             Code::BadRequest
         );
     }
@@ -503,7 +545,7 @@ mod tests {
             r#"{"name":null,"parentId":null,"userLimit":null,"guildId":null}"#,
         ] {
             assert_eq!(
-                read_body(&Bytes::from_static(body.as_bytes())).unwrap(),
+                read_room(&Bytes::from_static(body.as_bytes())).unwrap(),
                 CreateRoom::default()
             );
         }

@@ -2,6 +2,7 @@
 //!
 //! A create whose outcome is not known stays pending; [`super::reconcile`] finds it out.
 
+use proto::frame::join_url;
 use proto::problem::Code;
 use proto::rest::{CreateRoom, CreatedRoom};
 use proto::{ChannelId, GuildId};
@@ -267,6 +268,7 @@ fn room_of(guild_id: GuildId, channel: &CreatedChannel) -> CreatedRoom {
         guild_id,
         parent_id: channel.parent_id,
         user_limit: channel.user_limit,
+        join_url: join_url(guild_id, channel.channel_id),
     }
 }
 

@@ -67,6 +67,28 @@ pub(super) fn end(error: &DiscordError) -> ApiError {
     }
 }
 
+/// The error of creating an invite.
+pub(super) fn invite(error: &DiscordError) -> ApiError {
+    match error {
+        DiscordError::Forbidden(Missing::Permissions) => forbidden(
+            "the bot lacks the permission Create Invite in the room's channel. Give it that \
+             permission in this guild",
+        ),
+        DiscordError::Forbidden(Missing::Access) => forbidden(
+            "the bot cannot see the room's channel. Give it the permission View Channel there",
+        ),
+        DiscordError::NotFound(Unknown::Channel) => ApiError::new(Code::NotFound, "no such room"),
+        DiscordError::Full => ApiError::new(
+            Code::Unprocessable,
+            "no more invites fit: Discord allows 1,000 a guild",
+        ),
+        DiscordError::Invalid { .. } => {
+            ApiError::new(Code::Unprocessable, "Discord does not accept this invite")
+        }
+        _ => of_any_call(error),
+    }
+}
+
 /// The error of any call.
 fn of_any_call(error: &DiscordError) -> ApiError {
     match error {

@@ -9,6 +9,7 @@ pub mod api;
 mod create;
 mod discord_errors;
 mod end;
+mod invite;
 mod list;
 mod name;
 mod reconcile;

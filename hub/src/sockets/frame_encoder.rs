@@ -170,7 +170,7 @@ mod tests {
 
     use proptest::prelude::*;
     use proto::event::{Member, VoiceFlags};
-    use proto::frame::{RoomPayload, VoicePayload};
+    use proto::frame::{RoomPayload, VoicePayload, join_url};
     use proto::gateway::GatewayState;
     use proto::position::PositionKey;
     use proto::{ChannelId, UserId};
@@ -189,6 +189,7 @@ mod tests {
                 name: "n".repeat(name),
                 parent_id: None,
                 user_limit: 0,
+                join_url: join_url(guild_id, channel_id),
             },
             opening: false,
             members: (1..=members as u64)

@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod invites;
 mod keys;
 mod rest;
 mod store;

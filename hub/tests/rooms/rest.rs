@@ -17,11 +17,12 @@ async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_wor
     let request = json!({"name": "  Kitchen ", "parentId": CATEGORY, "userLimit": 7});
     let (status, created) = create(&world, "ada\u{e9}", request).await;
     let channel = text(&created["channelId"]);
+    let join_url = format!("https://discord.com/channels/{GUILD}/{channel}");
     assert_eq!(
         (status, created),
         (
             201,
-            json!({"channelId": channel, "name": "Kitchen", "guildId": GUILD, "parentId": CATEGORY, "userLimit": 7})
+            json!({"channelId": channel, "name": "Kitchen", "guildId": GUILD, "parentId": CATEGORY, "userLimit": 7, "joinUrl": join_url})
         )
     );
     let made = world.channels().await[&channel].take();
@@ -40,8 +41,12 @@ async fn a_room_that_is_created_is_in_discord_and_shows_as_opening_until_the_wor
     let claims = json!({"sub": "ada"});
     let (status, one) = world.rest(Method::GET, &path, claims, None).await;
     assert_eq!(
-        (status.as_u16(), &one["rooms"][0]["opening"]),
-        (200, &json!(true))
+        (
+            status.as_u16(),
+            &one["rooms"][0]["opening"],
+            &one["rooms"][0]["joinUrl"]
+        ),
+        (200, &json!(true), &json!(join_url))
     );
     world.restart_worker().await;
     until_listed(&world, &[(&channel, false)]).await;

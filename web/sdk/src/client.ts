@@ -7,8 +7,10 @@ import { browserEnvironment, type Environment } from './environment.js'
 import { createWarner } from './failure.js'
 import type { Guild } from './guild.js'
 import { type Connection, createHubConnection } from './hub-connection.js'
+import { type Me, personOf } from './me.js'
 import { type PersistedStorage, persistedPlace } from './persisted.js'
 import { type RoomActions, roomActions } from './rest.js'
+import { roomOf } from './selectors.js'
 import { defaultTimeouts, type Timeouts } from './socket.js'
 import { createStore } from './store.js'
 import { createSubscriptions } from './subscriptions.js'
@@ -46,6 +48,11 @@ export interface RoomwireOptions {
 /** Everything that a page may show; immutable. */
 export interface RoomwireState {
   readonly connection: Connection
+  /**
+   * The person that the rooms belong to; `null` until the hub has named the subject. It stays while the connection is
+   * lost, and over a reload with `persist`.
+   */
+  readonly me: Me | null
   readonly guilds: ReadonlyMap<string, Guild>
 }
 
@@ -89,7 +96,11 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     subscriptions.forget()
     connection.restart()
   })
-  const nothing: RoomwireState = { connection: { state: 'closed', reason: null }, guilds: new Map() }
+  const nothing: RoomwireState = {
+    connection: { state: 'closed', reason: null },
+    me: null,
+    guilds: new Map(),
+  }
   const store = createStore(nothing, environment.report)
   let endHide: (() => void) | null = null
   let signedOut = false
@@ -105,6 +116,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
     environment,
     send: frame => connection.send(frame),
     onBroken: why => connection.drop(why),
+    onSubject: sub => store.set({ ...store.get(), me: sub ? personOf(sub) : null }),
     onGuilds: guilds => store.set({ ...store.get(), guilds }),
   })
   const connection = createHubConnection({
@@ -170,6 +182,7 @@ export function createRoomwire(options: RoomwireOptions): Roomwire {
       environment,
       tokenBytesMax: tokenBytesMax(frameBytesMax),
       onFailure: warn,
+      roomOf: channelId => roomOf(store.get(), channelId),
     }),
     getState: store.get,
     onChange: store.subscribe,

@@ -25,6 +25,8 @@ export interface Environment {
    * it, development is Node, and a page whose host is this machine.
    */
   readonly warn: (text: string, cause?: unknown) => void
+  /** Opens a link in a new tab, or in this one if the browser allows no other; does nothing without a page. */
+  readonly openLink: (url: string) => void
   /** The page's origin, the text `null` if it has none; `undefined` without a page. */
   readonly pageOrigin: () => string | undefined
 }
@@ -92,6 +94,13 @@ export const browserEnvironment: Environment = {
   warn: (text, ...cause) => {
     // biome-ignore lint/suspicious/noConsole: warnings belong in the console
     if (isDevelopment()) console.warn(text, ...cause)
+  },
+  openLink: url => {
+    if (!isPage()) return
+    // With `noopener`, `open` returns `null` also on success, so a blocked tab would go unnoticed.
+    const opened = window.open(url, '_blank')
+    if (opened) opened.opener = null
+    else location.assign(url)
   },
   pageOrigin: () => (typeof location === 'undefined' ? undefined : location.origin),
 }

@@ -18,6 +18,7 @@ export interface RoomReport {
   readonly name?: string
   readonly parentId?: string
   readonly userLimit?: number
+  readonly joinUrl?: string
   readonly members: readonly VoiceReport[]
 }
 
@@ -252,6 +253,7 @@ function readRoom(payload: Fields): RoomReport | null {
     ...optional('name', text(payload.name)),
     ...optional('parentId', text(payload.parentId)),
     ...optional('userLimit', count(payload.userLimit)),
+    ...optional('joinUrl', link(payload.joinUrl)),
   }
 }
 
@@ -290,6 +292,11 @@ export function isRecord(value: unknown): value is Fields {
 /** A text that is not empty. */
 export function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** An address that is safe in an `href`: never `javascript:`. */
+export function link(value: unknown): string | undefined {
+  return typeof value === 'string' && value.startsWith('https://') ? value : undefined
 }
 
 function correlation(value: unknown): string | undefined {

@@ -2,10 +2,13 @@ import { retryAfter } from './create-retry.js'
 import type { Diagnosis } from './diagnosis.js'
 import type { Environment } from './environment.js'
 import type { FailureReport } from './failure.js'
+import { link } from './frames.js'
 import { newIdempotencyKey, readIdempotencyKey } from './idempotency-key.js'
+import { joinUrlOf } from './join.js'
 import { parseJson, RoomwireProblem, readProblem } from './problem.js'
+import type { Room } from './rooms.js'
 import { identityOf, refusedToken, TokenFailure, type TokenSource, type TokenWish } from './token.js'
-import type { CreatedRoom, CreateRoom, RoomList } from './wire/index.js'
+import type { CreatedRoom, CreateInvite, CreateRoom, Invite, RoomList } from './wire/index.js'
 
 /** Options of a request. */
 export interface RequestOptions {
@@ -22,7 +25,7 @@ export interface CreateOptions extends RequestOptions {
   readonly idempotencyKey?: string
 }
 
-/** Commands to rooms. Each rejects with a `RoomwireProblem`, or with the reason of the signal that ended it. */
+/** Commands to rooms. Each promise rejects with a `RoomwireProblem`, or with the reason of the signal that ended it. */
 export interface RoomActions {
   /**
    * Creates a room. It appears in the state when Discord has reported it. Failures that may pass are retried with the same
@@ -32,6 +35,22 @@ export interface RoomActions {
   readonly createRoom: (room?: CreateRoom, options?: CreateOptions) => Promise<CreatedRoom>
   /** Ends a room that Roomwire created. Succeeds if the room is gone already. */
   readonly endRoom: (channelId: string, options?: RequestOptions) => Promise<void>
+  /**
+   * Creates an invite of Discord to the room, for people who are not in the guild. Each call creates another one, and a
+   * failure is not retried. Needs `rooms:create` or `rooms:manage`.
+   */
+  readonly createInvite: (
+    channelId: string,
+    invite?: CreateInvite,
+    options?: RequestOptions,
+  ) => Promise<Invite>
+  /**
+   * Opens a room of the state in Discord, in a new tab, and returns its link. Sends no request. If the browser blocks
+   * the tab, the page itself follows the link: call it in a click. Without a page, as in Node, it only returns the link.
+   *
+   * @throws Error if the state has no such room
+   */
+  readonly joinRoom: (channelId: string) => string
   /** The rooms now, for programs that need no live rooms. */
   readonly listRooms: (guildId?: string, options?: RequestOptions) => Promise<RoomList>
 }
@@ -48,7 +67,9 @@ export interface ActionParts {
   readonly base: string
   readonly tokens: TokenSource
   readonly diagnosis: Diagnosis
-  readonly environment: Pick<Environment, 'fetch' | 'after' | 'now' | 'random'>
+  readonly environment: Pick<Environment, 'fetch' | 'after' | 'now' | 'random' | 'openLink'>
+  /** A room of the state. */
+  readonly roomOf: (channelId: string) => Room | undefined
   /** The largest token that the hub probably accepts, bytes. */
   readonly tokenBytesMax: number
   /** Called with the reason why a command failed, unless the hub refused it with a problem. */
@@ -157,10 +178,28 @@ export function roomActions(parts: ActionParts): RoomActions {
       const answer = await request('DELETE', `/api/end-room/${encodeURIComponent(channelId)}`, options)
       readAnswer(answer, body => body.ok === true)
     },
+    createInvite: async (channelId, invite = {}, options = {}) => {
+      const path = `/api/rooms/${encodeURIComponent(channelId)}/invites`
+      const init = { headers: { 'content-type': 'application/json' }, body: JSON.stringify(invite) }
+      const answer = await request('POST', path, options, init)
+      return readAnswer<Invite>(answer, body => link(body.url) !== undefined && typeof body.code === 'string')
+    },
+    joinRoom: channelId => {
+      const room = parts.roomOf(channelId)
+      if (!room)
+        throw new Error(`The room ${channelId} is not known. Pass the channelId of a room in the state.`)
+      environment.openLink(room.joinUrl)
+      return room.joinUrl
+    },
     listRooms: async (guildId, options = {}) => {
       const query = guildId === undefined ? '' : `?guildId=${encodeURIComponent(guildId)}`
       const answer = await request('GET', `/api/rooms${query}`, options)
-      return readAnswer<RoomList>(answer, body => Array.isArray(body.rooms))
+      const list = readAnswer<RoomList>(answer, body => Array.isArray(body.rooms))
+      const rooms = list.rooms.map(room => ({
+        ...room,
+        joinUrl: link(room.joinUrl) ?? joinUrlOf(room.guildId, room.channelId),
+      }))
+      return { ...list, rooms }
     },
   }
 }

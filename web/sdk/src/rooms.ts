@@ -3,6 +3,7 @@
  * Nothing is changed in place. Equal rooms and members stay the same object, so that React compares by identity.
  */
 import type { GuildChange, RoomReport, VoiceReport } from './frames.js'
+import { joinUrlOf } from './join.js'
 
 /** A member in a voice room. */
 export interface Member {
@@ -35,6 +36,8 @@ export interface Room {
   readonly parentId: string | null
   /** The most members; 0: no limit. */
   readonly userLimit: number
+  /** Opens the room in Discord. */
+  readonly joinUrl: string
   /** In the order in which they joined. */
   readonly members: readonly Member[]
 }
@@ -151,6 +154,7 @@ function reportedRoom(
     // Without `parentId` the room is in no category. Without `name` the name is unknown.
     parentId: report.parentId ?? null,
     userLimit: report.userLimit ?? before?.userLimit ?? 0,
+    joinUrl: report.joinUrl ?? joinUrlOf(guildId, report.channelId),
     members,
   }
 }
@@ -193,6 +197,7 @@ function sameRoom(a: Room, b: Room): boolean {
     a.name === b.name &&
     a.parentId === b.parentId &&
     a.userLimit === b.userLimit &&
+    a.joinUrl === b.joinUrl &&
     sameItems(a.members, b.members)
   )
 }

@@ -2,10 +2,16 @@
 import type { RoomwireState } from './client.js'
 import type { Guild } from './guild.js'
 import type { Connection } from './hub-connection.js'
+import type { Me } from './me.js'
 import type { Room } from './rooms.js'
 
 export function connectionOf(state: RoomwireState): Connection {
   return state.connection
+}
+
+/** The person who is signed in; `null` until the hub has named the subject. */
+export function meOf(state: RoomwireState): Me | null {
+  return state.me
 }
 
 /** The guild; without an id, the first one. */

@@ -36,6 +36,8 @@ export interface SubscriptionParts {
   readonly send: (frame: ClientFrame & { id?: Correlation }) => void
   /** Called when frames are missing again and again. */
   readonly onBroken: (why: string) => void
+  /** Called with the subject that the rooms belong to; `undefined` when it is forgotten. */
+  readonly onSubject: (sub: string | undefined) => void
   /** Called with the guilds after each change. */
   readonly onGuilds: (guilds: ReadonlyMap<string, Guild>) => void
 }
@@ -194,8 +196,8 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
   function setSubject(sub: string) {
     if (subject !== undefined && subject !== sub) forget()
     if (subject === undefined) restore({ sub })
-    subject = sub
     identity = offered
+    knowSubject(sub)
   }
 
   /** Restores the stored guilds of this owner, except guilds that are loaded. */
@@ -209,18 +211,26 @@ export function createSubscriptions(parts: SubscriptionParts): Subscriptions {
       if (!wanted || dropped.has(guildId) || trackOf(guildId).guild.loaded) continue
       if (sameChoice(choiceOf(guildId), one.choice ?? undefined)) put(persistedTrack(one))
     }
+    parts.onSubject(subject)
   }
 
   function forget() {
     // A page that is shown again after `pagehide` has stored its rooms.
     if (subject !== undefined) clearPersisted()
-    subject = identity = undefined
+    identity = undefined
+    knowSubject(undefined)
     subscribesSeparately = false
     if (tracks.size === 0) return
     // The page chose these guilds, and not the subject.
     tracks = new Map([...chosen.keys()].map(guildId => [guildId, unknownGuild(guildId)]))
     guilds = new Map([...tracks].map(([guildId, track]) => [guildId, track.guild]))
     parts.onGuilds(guilds)
+  }
+
+  function knowSubject(sub: string | undefined) {
+    if (subject === sub) return
+    subject = sub
+    parts.onSubject(sub)
   }
 
   function persist() {

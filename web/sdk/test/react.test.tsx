@@ -2,11 +2,13 @@
 import { act, type ReactNode, StrictMode } from 'react'
 import { createRoot, type Root } from 'react-dom/client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createRoomwire } from '../src/index.js'
+import { createRoomwire, isHere } from '../src/index.js'
 import {
+  JoinLink,
   RoomwireProvider,
   useConnection,
   useGuild,
+  useMe,
   useRoom,
   useRoomActions,
   useRooms,
@@ -213,6 +215,70 @@ test('rooms of all guilds are one list', async () => {
   await receive(welcome({ guilds: [guildId, '2'] }), subscribed(), snapshot(rooms))
   await receive(subscribed({ guildId: '2' }), snapshot([room('21')], { guildId: '2' }))
   expect(page.textContent).toBe('11 12 21')
+})
+
+test('a JoinLink opens the room in Discord, in a new tab', async () => {
+  const Rooms = () => useRooms().map(each => <JoinLink key={each.channelId} room={each} />)
+  const { receive } = await render(<Rooms />)
+  await receive(welcome(), subscribed(), snapshot([room('11')]))
+  const link = page.querySelector('a')
+  expect(link?.textContent).toBe('Join')
+  expect(link?.getAttribute('href')).toBe(`https://discord.com/channels/${guildId}/11`)
+  expect(link?.target).toBe('_blank')
+  expect(link?.rel).toBe('noopener')
+})
+
+test('a JoinLink passes content and properties on, and no other address', async () => {
+  const joinUrl = 'https://discord.com/channels/1/2'
+  let clicks = 0
+  const more = { href: 'https://elsewhere.example' }
+  await render(
+    <JoinLink
+      room={{ joinUrl }}
+      className="big"
+      rel="noreferrer"
+      target="_self"
+      aria-label="Join it"
+      onClick={event => {
+        event.preventDefault()
+        clicks++
+      }}
+      {...more}
+    >
+      Hop in
+    </JoinLink>,
+  )
+  const link = page.querySelector('a')
+  await act(async () => link?.click())
+  expect(clicks).toBe(1)
+  expect(link?.outerHTML).toBe(
+    `<a target="_self" rel="noreferrer" class="big" aria-label="Join it" href="${joinUrl}">Hop in</a>`,
+  )
+})
+
+test('a person sees in which room they are, live', async () => {
+  function Mine() {
+    const me = useMe()
+    const rooms = useRooms().filter(each => isHere(each, me))
+    return `${me?.sub ?? '-'}: ${rooms.map(each => each.name).join()}`
+  }
+  const { receive } = await render(<Mine />)
+  expect(page.textContent).toBe('-: ')
+  await receive(welcome({ sub: 'discord:8' }), subscribed(), snapshot(rooms))
+  expect(page.textContent).toBe('discord:8: ')
+  await receive(event('voice.joined', voice('12', '8'), { n: 1 }))
+  expect(page.textContent).toBe('discord:8: Room 12')
+})
+
+test('useRoomActions has every command', async () => {
+  let actions: object = {}
+  function Actions() {
+    actions = useRoomActions()
+    return null
+  }
+  const { roomwire } = await render(<Actions />)
+  const { createRoom, endRoom, createInvite, joinRoom, listRooms } = roomwire
+  expect(actions).toEqual({ createRoom, endRoom, createInvite, joinRoom, listRooms })
 })
 
 test('actions are the same functions from render to render', async () => {

@@ -52,6 +52,7 @@ export class World {
   now = 1_000_000
   random = 0.5
   sockets: FakeSocket[] = []
+  opened: string[] = []
   requests: { url: string; init: RequestInit }[] = []
   reports: unknown[] = []
   warnings: string[] = []
@@ -91,6 +92,9 @@ export class World {
     },
     warn: text => {
       this.warnings.push(text)
+    },
+    openLink: url => {
+      this.opened.push(url)
     },
     pageOrigin: () => this.pageOrigin,
   }

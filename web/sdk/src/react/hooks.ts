@@ -2,9 +2,10 @@ import { useContext, useMemo, useSyncExternalStore } from 'react'
 import type { Roomwire, RoomwireState } from '../client.js'
 import type { Guild } from '../guild.js'
 import type { Connection } from '../hub-connection.js'
+import type { Me } from '../me.js'
 import type { RoomActions } from '../rest.js'
 import type { Room } from '../rooms.js'
-import { connectionOf, guildOf, roomOf, roomsOf } from '../selectors.js'
+import { connectionOf, guildOf, meOf, roomOf, roomsOf } from '../selectors.js'
 import { RoomwireContext } from './provider.js'
 
 /** The `Roomwire` of the `RoomwireProvider` above. */
@@ -34,10 +35,18 @@ export function useConnection(): Connection {
   return useSelected(connectionOf)
 }
 
+/** The person who is signed in; `null` until the hub has named the subject. `isHere(room, me)` finds their room. */
+export function useMe(): Me | null {
+  return useSelected(meOf)
+}
+
 /** The commands; the same functions for the same `Roomwire`. */
 export function useRoomActions(): RoomActions {
-  const { createRoom, endRoom, listRooms } = useRoomwire()
-  return useMemo(() => ({ createRoom, endRoom, listRooms }), [createRoom, endRoom, listRooms])
+  const { createRoom, endRoom, createInvite, joinRoom, listRooms } = useRoomwire()
+  return useMemo(
+    () => ({ createRoom, endRoom, createInvite, joinRoom, listRooms }),
+    [createRoom, endRoom, createInvite, joinRoom, listRooms],
+  )
 }
 
 function useSelected<Value>(select: (state: RoomwireState) => Value): Value {

@@ -1,5 +1,7 @@
 'use client'
 
-export { useConnection, useGuild, useRoom, useRoomActions, useRooms, useRoomwire } from './hooks.js'
+export { useConnection, useGuild, useMe, useRoom, useRoomActions, useRooms, useRoomwire } from './hooks.js'
+export type { JoinLinkProps } from './join-link.js'
+export { JoinLink } from './join-link.js'
 export type { RoomwireProviderProps } from './provider.js'
 export { RoomwireProvider } from './provider.js'

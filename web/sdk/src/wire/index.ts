@@ -233,7 +233,11 @@ parentId?: ChannelId,
 /**
  * How many may be in it; 0: no limit.
  */
-userLimit: number, };
+userLimit: number, 
+/**
+ * The link that opens it in Discord: `https://discord.com/channels/<guild>/<channel>`.
+ */
+joinUrl: string, };
 
 /**
  * A room with who is in it.
@@ -266,7 +270,11 @@ parentId?: ChannelId,
 /**
  * How many may be in it; 0: no limit.
  */
-userLimit: number, };
+userLimit: number, 
+/**
+ * The link that opens it in Discord: `https://discord.com/channels/<guild>/<channel>`.
+ */
+joinUrl: string, };
 
 /**
  * A user in a room.
@@ -535,7 +543,41 @@ parentId?: ChannelId,
 /**
  * How many may be in it; 0: no limit.
  */
-userLimit: number, };
+userLimit: number, 
+/**
+ * The link that opens it in Discord: `https://discord.com/channels/<guild>/<channel>`.
+ */
+joinUrl: string, };
+
+/**
+ * `POST /api/rooms/{channelId}/invites`. What is absent is Discord's default.
+ */
+export type CreateInvite = { 
+/**
+ * After how many seconds it ends, up to 604,800 (a week); 0: never; 86,400 (a day) when absent.
+ */
+maxAgeSeconds?: number, 
+/**
+ * How often it may be used, up to 100; 0 (no limit) when absent.
+ */
+maxUses?: number, };
+
+/**
+ * 201 of `POST /api/rooms/{channelId}/invites`.
+ */
+export type Invite = { 
+/**
+ * The link: it leads into the channel, and makes who is not in the guild a member of it.
+ */
+url: string, 
+/**
+ * Discord's code.
+ */
+code: string, 
+/**
+ * When it ends, in ms since the Unix epoch; absent: never.
+ */
+expiresAt?: number, };
 
 /**
  * 200 of `DELETE /api/end-room/{channelId}`.
