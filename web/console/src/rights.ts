@@ -1,6 +1,8 @@
 /** Hides buttons whose commands the hub would refuse. */
 export interface Rights {
   readonly create: boolean
+  /** Into any room that is not private. */
+  readonly invite: boolean
   /** Rooms that this person made. */
   readonly endOwn: boolean
   /** Any room that Roomwire made. */
@@ -10,9 +12,10 @@ export interface Rights {
 /** Parses a token's `scope` as the hub does: without a word for rooms, the three usual rights apply. */
 export function rightsOf(scope: string): Rights {
   const words = scope.split(' ').filter(word => word.startsWith('rooms:'))
-  if (words.length === 0) return { create: true, endOwn: true, endAny: false }
+  if (words.length === 0) return { create: true, invite: true, endOwn: true, endAny: false }
   const endAny = words.includes('rooms:manage')
-  return { create: words.includes('rooms:create'), endOwn: endAny || words.includes('rooms:end'), endAny }
+  const create = words.includes('rooms:create')
+  return { create, invite: endAny || create, endOwn: endAny || words.includes('rooms:end'), endAny }
 }
 
 /** Unverified claims of a token: for display, not for decisions. */

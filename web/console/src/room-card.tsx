@@ -1,6 +1,8 @@
 import type { Member, Room } from '@roomwire/sdk'
 import { useEndRoom } from './end-room.js'
 import { Icon } from './icons.js'
+import { useInvite } from './invite.js'
+import { JoinRoom } from './join-room.js'
 import { MemberRow } from './member-row.js'
 import { Occupancy } from './occupancy.js'
 import { leavingMs, useDelayedRemoval } from './use-delayed-removal.js'
@@ -8,20 +10,24 @@ import { leavingMs, useDelayedRemoval } from './use-delayed-removal.js'
 interface RoomCardProps {
   readonly room: Room
   readonly mayEnd: boolean
+  readonly mayInvite: boolean
+  /** This person is in the room. */
+  readonly here: boolean
   /** The rooms may be out of date. */
   readonly stale: boolean
   /** Removed, and visible for a moment. */
   readonly leaving: boolean
 }
 
-export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
+export function RoomCard({ room, mayEnd, mayInvite, here, stale, leaving }: RoomCardProps) {
   const members = useDelayedRemoval(room.members, keyOfMember, leavingMs())
   const end = useEndRoom(room, stale)
   const name = room.name === room.channelId ? 'Unnamed room' : room.name
+  const invite = useInvite(room, name)
   const headingId = `room-${room.channelId}`
   return (
     <li
-      className={['room', room.members.length > 0 && 'occupied', leaving && 'leaving']
+      className={['room', room.members.length > 0 && 'occupied', here && 'here', leaving && 'leaving']
         .filter(Boolean)
         .join(' ')}
       {...(leaving ? { 'aria-hidden': true } : { 'data-testid': 'room', 'data-channel-id': room.channelId })}
@@ -32,6 +38,11 @@ export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
             <Icon name="speaker" />
           </span>
           <div className="room-title">
+            {here && !leaving && (
+              <p className="here-mark" data-testid="here">
+                {stale ? 'You were here' : 'You are here'}
+              </p>
+            )}
             <h3 id={headingId} title={name}>
               <bdi>{name}</bdi>
             </h3>
@@ -47,10 +58,15 @@ export function RoomCard({ room, mayEnd, stale, leaving }: RoomCardProps) {
             ))}
           </ul>
         ) : (
-          <p className="nobody">
-            {stale ? 'Nobody was here when last heard.' : 'Nobody here yet. Hop in from Discord.'}
-          </p>
+          <p className="nobody">{stale ? 'Nobody was here when last heard.' : 'Nobody here yet.'}</p>
         )}
+        {!leaving && (
+          <footer className="room-foot">
+            <JoinRoom room={room} name={name} here={here} />
+            {mayInvite && invite.button}
+          </footer>
+        )}
+        {!leaving && mayInvite && invite.panel}
       </article>
     </li>
   )

@@ -1,5 +1,5 @@
-import type { Connection, CreatedRoom, Guild, Room } from '@roomwire/sdk'
-import { useConnection, useRooms } from '@roomwire/sdk/react'
+import { type Connection, type CreatedRoom, type Guild, isHere, type Room } from '@roomwire/sdk'
+import { useConnection, useMe, useRooms } from '@roomwire/sdk/react'
 import { useEffect, useMemo, useState } from 'react'
 import { Avatar } from './avatar.js'
 import { CreateRoom } from './create-room.js'
@@ -57,10 +57,14 @@ function Rooms({ signed }: { readonly signed: Signed }) {
   const stale = guild?.stale ?? true
   const connection = useConnection()
   const rooms = useRooms()
+  const me = useMe()
   const own = useOwnRooms(signed.sub)
   const [opening, setOpening] = useState<readonly CreatedRoom[]>([])
   const [news, setNews] = useState('')
-  const sorted = useMemo(() => [...rooms].sort(byAge), [rooms])
+  const sorted = useMemo(() => {
+    const byAgeAfterMine = (a: Room, b: Room) => Number(isHere(b, me)) - Number(isHere(a, me)) || byAge(a, b)
+    return [...rooms].sort(byAgeAfterMine)
+  }, [rooms, me])
   const cards = useDelayedRemoval(sorted, keyOfRoom, leavingMs())
   const awaited = opening.filter(each => !rooms.some(room => room.channelId === each.channelId))
   const { rights } = signed
@@ -119,6 +123,8 @@ function Rooms({ signed }: { readonly signed: Signed }) {
                 room={item}
                 leaving={leaving}
                 stale={stale}
+                here={isHere(item, me)}
+                mayInvite={rights.invite}
                 mayEnd={rights.endAny || (rights.endOwn && own.made(item.channelId))}
               />
             ))}

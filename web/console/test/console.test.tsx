@@ -4,7 +4,7 @@ import { createRoomwire } from '@roomwire/sdk'
 import { RoomwireProvider } from '@roomwire/sdk/react'
 import { act } from 'react'
 import { createRoot, type Root } from 'react-dom/client'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import {
   event,
   FakeSocket,
@@ -56,14 +56,14 @@ const one = (testId: string) => {
 }
 const click = (testId: string) => act(async () => one(testId).click())
 
-async function open(scope: string, rooms = [room('11', [voice('11', '7')]), room('12')]) {
+async function open(scope: string, rooms = [room('11', [voice('11', '7')]), room('12')], sub = 'ada') {
   const world = new World()
   const roomwire = createRoomwire({
     url: 'https://hub.example',
     getToken: async () => 't',
     environment: world.environment,
   })
-  const signed = { sub: 'ada', name: 'Ada', rights: rightsOf(scope), getToken: async () => 't' }
+  const signed = { sub, name: 'Ada', rights: rightsOf(scope), getToken: async () => 't' }
   const onSignOut = vi.fn()
   await act(async () => {
     root.render(
@@ -77,7 +77,7 @@ async function open(scope: string, rooms = [room('11', [voice('11', '7')]), room
       for (const frame of frames) world.socket.receive(frame)
     })
   await act(async () => world.socket.open())
-  await receive(welcome(), subscribed(), snapshot(rooms))
+  await receive(welcome({ sub }), subscribed(), snapshot(rooms))
   return { world, receive, onSignOut }
 }
 
@@ -214,6 +214,158 @@ test('a person who may only watch gets no buttons', async () => {
   await open('rooms:read')
   expect(all('create-room-submit')).toEqual([])
   expect(all('end-room')).toEqual([])
+})
+
+const cardOf = (channelId: string) => {
+  const card = page.querySelector<HTMLElement>(`[data-testid="room"][data-channel-id="${channelId}"]`)
+  if (!card) throw new Error(`no card for ${channelId}`)
+  return card
+}
+const joinOf = (channelId: string) => {
+  const link = cardOf(channelId).querySelector<HTMLAnchorElement>('[data-testid="join"]')
+  if (!link) throw new Error(`no link for ${channelId}`)
+  return link
+}
+
+test('every room has a link that opens it in Discord, for people who may only watch too', async () => {
+  await open('rooms:read')
+  for (const channelId of ['11', '12']) {
+    const link = joinOf(channelId)
+    expect(link.getAttribute('href')).toBe(`https://discord.com/channels/100000000000000001/${channelId}`)
+    expect(link.target).toBe('_blank')
+    expect(link.rel).toBe('noopener')
+    expect(link.textContent).toBe('Join')
+    expect(link.getAttribute('aria-label')).toBe(`Join Room ${channelId} in Discord`)
+    expect(link.className).toBe('join')
+  }
+})
+
+test('the link of a full room is muted, with the reason, until a place is free', async () => {
+  const { receive } = await open('rooms:read', [
+    room('11', [voice('11', '7'), voice('11', '8')], { userLimit: 2 }),
+    room('12', [voice('12', '9')], { userLimit: 0 }),
+  ])
+  const reason = () => document.getElementById(joinOf('11').getAttribute('aria-describedby') ?? '')
+  expect(joinOf('11').className).toBe('join muted')
+  expect(joinOf('11').getAttribute('href')).toContain('/11')
+  expect(reason()?.textContent).toBe('No free place')
+  expect(joinOf('12').className).toBe('join')
+  await receive(event('voice.left', voice('11', '8'), { n: 1 }))
+  expect(joinOf('11').className).toBe('join')
+  expect(reason()).toBeNull()
+})
+
+test('the room in which a person is comes first, and says so', async () => {
+  const { receive } = await open('rooms:read', undefined, 'discord:8')
+  const order = () => all('room').map(each => each.dataset.channelId)
+  expect(all('here')).toEqual([])
+  expect(order()).toEqual(['11', '12'])
+  await receive(event('voice.joined', voice('12', '8'), { n: 1 }))
+  expect(order()).toEqual(['12', '11'])
+  expect(all('here')).toHaveLength(1)
+  expect(cardOf('12').className).toContain('here')
+  expect(cardOf('12').textContent).toContain('You are here')
+  expect(joinOf('12').getAttribute('aria-label')).toBe('Open Room 12 in Discord')
+  await receive(event('gateway.state', { state: 'down', ageMs: 1 }))
+  expect(one('here').textContent).toBe('You were here')
+  await receive(event('voice.left', voice('12', '8'), { n: 2 }))
+  expect(all('here')).toEqual([])
+  expect(order()).toEqual(['11', '12'])
+})
+
+test('nobody is marked if the token names no Discord user', async () => {
+  await open('rooms:read', undefined, '7')
+  expect(all('member').map(each => each.dataset.userId)).toEqual(['7'])
+  expect(all('here')).toEqual([])
+})
+
+describe('an invite', () => {
+  const invite = { url: 'https://discord.gg/abc', code: 'abc', expiresAt: Date.now() + 600_000 }
+  const answer = async () => Response.json(invite, { status: 201 })
+  const writeText = vi.fn(async (_: string) => {})
+
+  beforeEach(() => {
+    writeText.mockReset()
+    Object.defineProperty(navigator, 'clipboard', { value: { writeText }, configurable: true })
+  })
+
+  test.each([
+    ['rooms:read', 0],
+    ['rooms:read rooms:end', 0],
+    ['rooms:read rooms:create', 2],
+    ['rooms:read rooms:manage', 2],
+    ['', 2],
+  ])('with the scope %j is offered in %i of two rooms', async (scope, offers) => {
+    await open(scope)
+    expect(all('invite')).toHaveLength(offers)
+  })
+
+  test('is created once, shown with its end, and copied', async () => {
+    const { world } = await open('rooms:read rooms:create', [room('11')])
+    let give = (_: Response) => {}
+    world.answer = () => new Promise(resolve => (give = resolve))
+    await click('invite')
+    await act(() => world.settle())
+    expect(one('invite').textContent).toBe('Inviting…')
+    await click('invite')
+    await act(() => world.settle())
+    await act(async () => give(await answer()))
+    await act(() => world.settle())
+    expect(world.requests.map(({ url, init }) => `${init.method} ${url}`)).toEqual([
+      'POST https://hub.example/api/rooms/11/invites',
+    ])
+    expect((one('invite-url') as HTMLInputElement).value).toBe(invite.url)
+    expect(cardOf('11').textContent).toMatch(/Valid until .*\d\d/)
+    expect(document.activeElement).toBe(one('invite-copy'))
+    await click('invite-copy')
+    await act(() => world.settle())
+    expect(writeText).toHaveBeenCalledExactlyOnceWith(invite.url)
+    expect(one('invite-copy').textContent).toBe('Copied')
+    await click('invite-dismiss')
+    expect(all('invite-url')).toEqual([])
+    expect(document.activeElement).toBe(one('invite'))
+  })
+
+  test('without an end says that it does not expire', async () => {
+    const { world } = await open('rooms:read rooms:create', [room('11')])
+    world.answer = async () => Response.json({ url: invite.url, code: 'abc' }, { status: 201 })
+    await click('invite')
+    await act(() => world.settle())
+    expect(cardOf('11').textContent).toContain('It does not expire.')
+  })
+
+  test('that the browser does not copy is marked, for the person to copy', async () => {
+    const { world } = await open('rooms:read rooms:create', [room('11')])
+    world.answer = answer
+    writeText.mockRejectedValue(new Error('not allowed'))
+    await click('invite')
+    await act(() => world.settle())
+    await click('invite-copy')
+    await act(() => world.settle())
+    expect(one('invite-copy').textContent).toBe('Copy')
+    expect(cardOf('11').textContent).toContain('Copy the marked link yourself')
+    const field = one('invite-url') as HTMLInputElement
+    expect(field.value.slice(field.selectionStart ?? 0, field.selectionEnd ?? 0)).toBe(invite.url)
+  })
+
+  test('that is refused shows the problem in its room, and can be asked for again', async () => {
+    const { world } = await open('rooms:read rooms:create')
+    const refusal = { code: 'DISCORD_FORBIDDEN', title: 'Discord does not allow it', detail: 'a permission' }
+    world.answer = async () => Response.json({ ...refusal, requestId: 'r9' }, { status: 502 })
+    await act(async () => all('invite')[1]?.click())
+    await act(() => world.settle())
+    const alert = () => page.querySelector('[role="alert"]')
+    expect(alert()?.closest('[data-testid="room"]')).toBe(cardOf('12'))
+    expect(alert()?.textContent).toContain('Discord does not allow it')
+    expect(alert()?.textContent).toContain('r9')
+    await act(async () => page.querySelector<HTMLElement>('[aria-label="Dismiss"]')?.click())
+    expect(alert()).toBeNull()
+    expect(document.activeElement).toBe(all('invite')[1])
+    world.answer = answer
+    await act(async () => all('invite')[1]?.click())
+    await act(() => world.settle())
+    expect((one('invite-url') as HTMLInputElement).value).toBe(invite.url)
+  })
 })
 
 test('a created room is awaited, shown, and can be ended by its creator', async () => {

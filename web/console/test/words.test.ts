@@ -98,7 +98,7 @@ describe('rights', () => {
     ['rooms:read rooms:end', false, true, false],
     ['rooms:manage', false, true, true],
   ])('%j', (scope, create, endOwn, endAny) => {
-    expect(rightsOf(scope)).toEqual({ create, endOwn, endAny })
+    expect(rightsOf(scope)).toEqual({ create, invite: create || endAny, endOwn, endAny })
   })
 
   test('claims are read from a token, and from nothing else', () => {
