@@ -36,8 +36,9 @@ export interface RoomActions {
   /** Ends a room that Roomwire created. Succeeds if the room is gone already. */
   readonly endRoom: (channelId: string, options?: RequestOptions) => Promise<void>
   /**
-   * Creates an invite of Discord to the room, for people who are not in the guild. Each call creates another one, and a
-   * failure is not retried. Needs `rooms:create` or `rooms:manage`.
+   * Creates an invite of Discord to the room, for people who are not in the guild. With `maxUses` each call creates
+   * another one; without, Discord may return one that exists. A failure is not retried. Needs `rooms:create`, or
+   * `rooms:end` for an own room, or `rooms:manage`.
    */
   readonly createInvite: (
     channelId: string,
